@@ -1,0 +1,53 @@
+"""Every error a user can meet, as a tree.
+
+    IcpoError                  exit code 1: failed while running
+    ├── UsageError             exit code 2: the recipe or the arguments are wrong
+    │   ├── RecipeError        a key, a value or a combination in a recipe
+    │   └── DataError          a row, a column or a file of a corpus
+    ├── ModelError             a model that cannot be loaded or does not fit its use
+    ├── DeviceError            an accelerator that is not there or cannot do what was asked
+    ├── GraderError            a grader crashed; never turned into a reward of 0
+    ├── NumericsError          NaN or infinity where a number was needed
+    └── RunDirectoryError      a run directory or checkpoint that cannot be used
+
+Each message is one line that says what was expected, what was found and what to change.
+Only `icpo_lite.cli` turns them into text and an exit code.
+"""
+
+
+class IcpoError(Exception):
+    """Base of all errors raised on purpose; `exit_code` is what the program ends with."""
+
+    exit_code = 1
+
+
+class UsageError(IcpoError):
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    pass
+
+
+class DataError(UsageError):
+    pass
+
+
+class ModelError(IcpoError):
+    pass
+
+
+class DeviceError(IcpoError):
+    pass
+
+
+class GraderError(IcpoError):
+    pass
+
+
+class NumericsError(IcpoError):
+    pass
+
+
+class RunDirectoryError(IcpoError):
+    pass

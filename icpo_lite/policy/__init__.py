@@ -1,0 +1,1 @@
+"""The model: 4-bit base with LoRA, sampling, log-probs."""

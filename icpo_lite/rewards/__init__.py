@@ -1,0 +1,1 @@
+"""What a reply is, whether it is right, what it earns."""
