@@ -15,15 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Literal, Protocol
 
 TaskName = Literal["math", "actions", "code", "database"]
 CertificateLevel = Literal["marks", "numbers", "solver", "none"]
 StopReason = Literal["eos", "length"]
 Role = Literal["system", "user", "assistant"]
-
-EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 
 class Intent(StrEnum):
@@ -96,7 +93,7 @@ class Problem:
     solution: str = ""
     shards: tuple[Shard, ...] = ()
     source: str = ""
-    columns: Mapping[str, Any] = EMPTY
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +129,7 @@ class Prompt:
     certificate: Certificate = Certificate("none")
     solution: str = ""
     source: str = ""
-    columns: Mapping[str, Any] = EMPTY
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def text(self) -> str:
@@ -164,7 +161,7 @@ class Reward:
     """One reply's reward and the named parts whose sum it is."""
 
     total: float
-    components: Mapping[str, float] = EMPTY
+    components: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
