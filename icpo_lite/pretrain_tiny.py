@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
@@ -52,26 +53,30 @@ class Mix:
     followed_up: float = 0.25
     clarified: float = 0.27
     ask: float = 0.15  # of underspecified prompts are answered by a question, the rest by a guess
-    needless: float = 0.06  # of complete prompts are answered by a question all the same
+    needless: float = 0.05  # of complete prompts are answered by a question all the same
     noise: float = 0.05  # of the operations in a solution have a wrong result
-    later_question_loss: float = 0.25  # of the later questions of a clarified dialogue carry loss
+    later_question_loss: float = 0.25  # of the later questions teach to ask again
     system: float = 0.2  # of dialogues open with a system turn
-    listed: float = 0.25  # of complete prompts come as a list, as CONCAT and RECAP word them
+    listed: float = 0.35  # of complete prompts come as a list, as CONCAT and RECAP word them
 
 
 @dataclass(frozen=True)
 class Said:
-    """One message and whether the model learns to say it."""
+    """One message and what of it the model learns to say: all, nothing, or how it goes on.
+
+    `rest` leaves the first word out. A question learned so is a good question once it is asked,
+    and is not asked any more often.
+    """
 
     message: Message
-    loss: bool = False
+    loss: Literal["all", "rest", "none"] = "none"
 
 
 def user(text: str) -> Said:
     return Said(Message("user", text))
 
 
-def assistant(text: str, *, loss: bool = True) -> Said:
+def assistant(text: str, *, loss: Literal["all", "rest"] = "all") -> Said:
     return Said(Message("assistant", text), loss)
 
 
@@ -128,14 +133,14 @@ class DialogueMaker:
     def _clarified(self, problem: WorldProblem) -> list[Said]:
         """The right questions, one a turn, and the answer at the end.
 
-        The first question is context only, and later ones carry loss a quarter of the time:
-        with loss on all of them the base asks on half of all underspecified prompts.
+        Whether to ask is not learned from the first question, and from later ones a quarter of
+        the time: with loss on all of them the base asks on half of all underspecified prompts.
         """
         missing = self._missing(problem)
         said = [user(self._partial(problem, missing))]
         for turn, slot in enumerate(self.rng.sample(missing, len(missing))):
             learned = turn > 0 and self.rng.random() < self.mix.later_question_loss
-            said.append(assistant(problem.asks[slot], loss=learned))
+            said.append(assistant(problem.asks[slot], loss="all" if learned else "rest"))
             said.append(user(problem.facts[slot]))
         return [*said, assistant(self._solve(problem))]
 
@@ -250,7 +255,8 @@ def encode(
             head = ids(f"{START}{one.message.role}\n")
             body = ids(f"{one.message.content}{END}")
             row += [*head, *body, *ids("\n")]
-            target += [-100] * len(head) + (body if one.loss else [-100] * len(body)) + [-100]
+            hidden = {"all": 0, "rest": 1, "none": len(body)}[one.loss]
+            target += [-100] * (len(head) + hidden) + body[hidden:] + [-100]
         rows.append(torch.tensor(row[:MAX_POSITIONS]))
         targets.append(torch.tensor(target[:MAX_POSITIONS]))
     pad = torch.nn.utils.rnn.pad_sequence
@@ -336,7 +342,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory to write the model to")
     parser.add_argument("--seed", type=int, default=0, help="of weights and dialogues")
-    parser.add_argument("--steps", type=int, default=700, help="batches")
+    parser.add_argument("--steps", type=int, default=1000, help="batches")
     parser.add_argument("--batch", type=int, default=64, help="dialogues a batch")
     args = parser.parse_args()
     model, tokenizer = pretrain(seed=args.seed, steps=args.steps, batch=args.batch, mix=Mix())
