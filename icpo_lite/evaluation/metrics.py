@@ -30,7 +30,7 @@ class Figure:
 
 
 def score_table(conversations: Iterable[Conversation]) -> np.ndarray:
-    """Scores [instructions, runs], 0 to 100, instructions in the order of their first appearance."""
+    """Scores [instructions, runs], 0 to 100, instructions in order of first appearance."""
     rows: dict[str, list[float]] = defaultdict(list)
     for talk in conversations:
         rows[talk.problem.problem_id].append(100.0 * talk.score)
@@ -73,7 +73,7 @@ def per_instruction(
 
 def _first_type(talk: Conversation) -> ResponseType:
     verdict = talk.replies[0].verdict
-    assert verdict is not None
+    assert verdict is not None, "conversations are judged as they go"
     return verdict.response_type
 
 
@@ -102,14 +102,14 @@ def summarise(by_setting: Mapping[str, Sequence[Conversation]]) -> dict[str, Any
                 )
             },
         }
-    if talks := by_setting.get("underspecified"):
-        out["rates"]["clarification_rate"] = _rate(talks, QUESTIONS)
-        out["rates"]["non_answer_rate"] = _rate(talks, NON_ANSWERS)
+    if asked := by_setting.get("underspecified"):
+        out["rates"]["clarification_rate"] = _rate(asked, QUESTIONS)
+        out["rates"]["non_answer_rate"] = _rate(asked, NON_ANSWERS)
         out["rates"]["targeted_rate"] = asdict(
-            interval(per_instruction(talks, lambda t: float(bool(_targeted(t)))))
+            interval(per_instruction(asked, lambda t: float(bool(_targeted(t)))))
         )
-    if talks := by_setting.get("full"):
-        out["rates"]["over_asking_rate"] = _rate(talks, QUESTIONS)
+    if whole := by_setting.get("full"):
+        out["rates"]["over_asking_rate"] = _rate(whole, QUESTIONS)
     return out
 
 
