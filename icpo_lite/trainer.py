@@ -8,9 +8,10 @@ cursor, step number) is what `state` puts into a checkpoint.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -66,7 +67,7 @@ class TrainSettings:
     drop_zero_variance: bool = True
     mask_truncated_completions: bool = False
     seed: int = 0
-    logprobs: LogprobOptions = LogprobOptions()
+    logprobs: LogprobOptions = field(default_factory=LogprobOptions)
 
 
 class Trainer:
@@ -245,7 +246,7 @@ def _mini_batches(rows: int, group: int, count: int) -> list[Tensor]:
 def _chunks(items: list[Tensor], count: int) -> list[tuple[Tensor, ...]]:
     """`count` runs of nearly equal length."""
     edges = [round(i * len(items) / count) for i in range(count + 1)]
-    return [tuple(items[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
+    return [tuple(items[a:b]) for a, b in itertools.pairwise(edges)]
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
@@ -293,7 +294,7 @@ def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
 
 
 def memory_gb(device: torch.device) -> float:
-    """Peak memory in GB (10^9 bytes): the GPU's since the start, else the process's resident set."""
+    """Peak memory in GB (10^9 bytes): allocated on the GPU, else resident in this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e9
     import resource
