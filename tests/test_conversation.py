@@ -75,7 +75,7 @@ def test_concat_lists_every_shard():
 
 
 def test_sharded_never_answered():
-    talk, script = play("sharded", "What?", "What?", "What?")
+    talk, _script = play("sharded", "What?", "What?", "What?")
     assert (talk.score, len(talk.replies)) == (0.0, 3)
     assert [t.content for t in talk.turns if t.role == "user"] == [s.text for s in PROBLEM.shards]
 
