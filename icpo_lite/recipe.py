@@ -351,9 +351,7 @@ class Recipe(BaseModel):
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first decay rate")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second decay rate")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon")
-    max_grad_norm: float = Field(
-        1.0, ge=0, description="the gradient is clipped to this norm; 0 is off"
-    )
+    max_grad_norm: float = Field(1.0, gt=0, description="the gradient is clipped to this norm")
     optim: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field(
         "adamw_torch", description="adamw_torch, or bitsandbytes' adamw_8bit, paged_adamw_8bit"
     )
