@@ -351,9 +351,7 @@ class Recipe(BaseModel):
     adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first decay rate")
     adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second decay rate")
     adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon")
-    max_grad_norm: float = Field(
-        1.0, ge=0, description="the gradient is clipped to this norm; 0 is off"
-    )
+    max_grad_norm: float = Field(1.0, gt=0, description="the gradient is clipped to this norm")
     optim: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field(
         "adamw_torch", description="adamw_torch, or bitsandbytes' adamw_8bit, paged_adamw_8bit"
     )
@@ -469,7 +467,7 @@ class Recipe(BaseModel):
         high = self.epsilon_high
         if self.loss_type == "cispo" and (high is None or high <= 1):
             _refuse(
-                "epsilon_high" if high is not None else "loss_type",
+                "epsilon_high" if "epsilon_high" in self.model_fields_set else "loss_type",
                 f"cispo caps the ratio itself at epsilon_high, which must be above 1, found "
                 f"{high}; set epsilon_high: 5.0",
             )
@@ -551,7 +549,7 @@ def compared_recipes(recipe: Recipe) -> dict[str, Recipe]:
 
 def resolved_yaml(recipe: Recipe) -> str:
     """The recipe with every default filled in, as YAML that `load_recipe` reads back equal."""
-    return dump_yaml(recipe.model_dump(mode="json", exclude={"gradient_accumulation_steps"}))
+    return dump_yaml(recipe.model_dump(exclude={"gradient_accumulation_steps"}))
 
 
 def dump_yaml(values: Mapping[str, Any], *, blocks: bool = True) -> str:
@@ -771,6 +769,7 @@ class _Dumper(yaml.SafeDumper):
 
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+_Dumper.add_representer(tuple, _Dumper.represent_list)
 
 
 def _composed(text: str, name: str) -> yaml.Node | None:
