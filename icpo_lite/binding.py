@@ -1,0 +1,97 @@
+"""A recipe's keys as the objects that do the work; the one place that reads most of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from icpo_lite.errors import RecipeError
+from icpo_lite.types import Problem, Prompt, Reward, Turn, Verdict
+
+if TYPE_CHECKING:
+    from icpo_lite.policy.load import ModelSpec, Policy
+    from icpo_lite.policy.sampling import SamplingOptions
+    from icpo_lite.recipe import Recipe
+    from icpo_lite.rewards.judge import Judge
+    from icpo_lite.rollout import RewardRule
+    from icpo_lite.trainer import TrainSettings
+
+WORLD = "builtin:world"
+#: Problems drawn from the built-in world for training; 80 steps of 16 prompts see each once.
+WORLD_PROBLEMS = 2048
+
+
+def model_spec(recipe: Recipe) -> ModelSpec:
+    """What `policy.load` needs."""
+    from icpo_lite.policy.load import ModelSpec
+
+    targets = recipe.lora_target_modules
+    return ModelSpec(
+        model_name_or_path=recipe.model_name_or_path,
+        backend=recipe.backend,
+        load_in_4bit=recipe.load_in_4bit,
+        device=recipe.device,
+        dtype=recipe.dtype,
+        attn_implementation=recipe.attn_implementation,
+        trust_remote_code=recipe.trust_remote_code,
+        gradient_checkpointing=recipe.gradient_checkpointing,
+        lora_r=recipe.lora_r,
+        lora_alpha=recipe.lora_alpha,
+        lora_dropout=recipe.lora_dropout,
+        lora_target_modules=targets if isinstance(targets, str) else tuple(targets),
+        seed=recipe.seed,
+    )
+
+
+def sampling_options(recipe: Recipe) -> SamplingOptions:
+    """How replies are drawn in training."""
+    from icpo_lite.policy.sampling import SamplingOptions
+
+    return SamplingOptions(
+        max_new_tokens=recipe.max_completion_length,
+        temperature=recipe.temperature,
+        top_p=recipe.top_p,
+        top_k=recipe.top_k,
+    )
+
+
+def train_settings(recipe: Recipe) -> TrainSettings:
+    """What one step does."""
+    from icpo_lite.loss import LossConfig
+    from icpo_lite.policy.logprobs import LogprobOptions
+    from icpo_lite.trainer import TrainSettings
+
+    return TrainSettings(
+        max_steps=recipe.max_steps,
+        prompts_per_step=recipe.prompts_per_step,
+        num_generations=recipe.num_generations,
+        share_underspecified=recipe.share_underspecified,
+        sampling=sampling_options(recipe),
+        loss=LossConfig(
+            loss_type=recipe.loss_type,
+            importance_sampling_level=recipe.importance_sampling_level,
+            epsilon=recipe.epsilon,
+            epsilon_high=recipe.epsilon_high,
+            delta=recipe.delta,
+            beta=recipe.beta,
+            max_completion_length=recipe.max_completion_length,
+        ),
+        learning_rate=recipe.learning_rate,
+        lr_scheduler_type=recipe.lr_scheduler_type,
+        min_lr_ratio=recipe.min_lr_ratio,
+        warmup_steps=recipe.warmup,
+        optim=recipe.optim,
+        weight_decay=recipe.weight_decay,
+        adam_betas=(recipe.adam_beta1, recipe.adam_beta2),
+        adam_epsilon=recipe.adam_epsilon,
+        max_grad_norm=recipe.max_grad_norm,
+        num_iterations=recipe.num_iterations,
+        num_mini_batches=recipe.num_mini_batches,
+        micro_batch=recipe.per_device_train_batch_size,
+        scale_rewards=recipe.scale_rewards,
+        drop_zero_variance=recipe.drop_zero_variance,
+        mask_truncated_completions=recipe.mask_truncated_completions,
+        seed=recipe.seed,
+        logprobs=LogprobOptions(temperature=recipe.temperature),
+    )
