@@ -3,7 +3,7 @@
 import ast
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -448,6 +448,15 @@ def test_every_key_is_described() -> None:
     for model in (Recipe, Evaluation):
         for name, field in model.model_fields.items():
             assert field.description, name
+
+
+def test_choices_are_those_of_the_loss() -> None:
+    from icpo_lite.loss import LOSSES, RatioLevel
+
+    fields = Recipe.model_fields
+    assert set(get_args(fields["loss_type"].annotation)) == set(LOSSES)
+    level = fields["importance_sampling_level"].annotation
+    assert set(get_args(level)) == set(get_args(RatioLevel))
 
 
 def read_keys(names: set[str]) -> set[str]:

@@ -247,8 +247,8 @@ class Recipe(_Keys):
     per_device_train_batch_size: int | None = Field(
         None,
         ge=1,
-        description="completions a forward pass: a memory knob that never changes the result; "
-        "null is the whole mini-batch",
+        description="completions a forward pass: a memory knob that never changes the result "
+        "(but bnpo's, by its definition); null is the whole mini-batch",
     )
     gradient_accumulation_steps: int | None = Field(
         None, ge=1, description="derived from the batch sizes; a value that disagrees is refused"
