@@ -25,7 +25,7 @@ RANKS = {
     4: ["conversation"],
     5: ["rollout", "evaluation"],
     6: ["trainer", "selfcheck", "diagnostics"],
-    7: ["report", "export", "doctor", "bench", "pretrain_tiny"],
+    7: ["binding", "report", "export", "doctor", "bench", "pretrain_tiny"],
     8: ["cli"],
     9: ["__main__"],
 }

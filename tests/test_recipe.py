@@ -3,7 +3,7 @@
 import ast
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -126,6 +126,24 @@ def test_another_reward_leaves_the_parents_options_behind(folder: Path) -> None:
     assert read(folder, "extends: base.yaml\nreward: guarded\n").reward["targeted"] == 0.9
 
 
+def test_a_dotted_override_changes_one_entry_of_any_mapping(folder: Path) -> None:
+    text = (
+        MINIMAL + "columns: {question: a, answer: b}\n"
+        "endpoint: {base_url: 'http://h', model: m, extra_body: {a: 1, b: {c: 2}}}\n"
+    )
+    recipe = read(folder, text, "columns.question=c", "endpoint.extra_body.b.d=3")
+    assert recipe.columns == {"question": "c", "answer": "b"}
+    assert recipe.endpoint is not None
+    assert recipe.endpoint.extra_body == {"a": 1, "b": {"c": 2, "d": 3}}
+    assert read(folder, text, "columns={question: c}").columns == {"question": "c"}
+    assert recipe.where("columns.question") == "command line"
+    assert recipe.where("columns.answer") == "r.yaml:3"
+    assert recipe.where("columns") == "r.yaml:3"
+    with_reward = MINIMAL + "reward: {targeted: 0.9}\n"
+    assert read(folder, with_reward, "reward.name=paper").reward == {"name": "paper"}
+    assert read(folder, with_reward, "reward.name=guarded").reward["targeted"] == 0.9
+
+
 def test_shipped_recipes_by_name_and_a_file_of_that_name_first(folder: Path) -> None:
     assert load_recipe("tiny") == load_recipe("tiny.yaml")
     assert load_recipe("tiny").output_dir == "runs/tiny"
@@ -203,6 +221,9 @@ def test_names_without_an_equal_are_answered(folder: Path, key: str) -> None:
         ("seed: 1\n\tlora_r: 2\n", "r.yaml:4: expected YAML, found a problem:"),
         ("seed: !!python/name:os.system x\n", "r.yaml:3: expected YAML, found a problem:"),
         ("7: 1\n", "r.yaml:3: expected a word as key, found '7'"),
+        ("max_steps: yes\n", "r.yaml:3: max_steps: expected a number, found true"),
+        ("epsilon_high: true\n", "r.yaml:3: epsilon_high: expected a number, found true"),
+        ("evaluation:\n  runs: no\n", "r.yaml:4: evaluation.runs: expected a number, found false"),
         ("seed: many\n", "r.yaml:3: seed: expected a valid integer"),
         ("learning_rate: .nan\n", "r.yaml:3: learning_rate: expected a finite number"),
         ("learning_rate: 0\n", "r.yaml:3: learning_rate: expected greater than 0, found 0"),
@@ -429,11 +450,20 @@ def test_every_key_is_described() -> None:
             assert field.description, name
 
 
+def test_choices_are_those_of_the_loss() -> None:
+    from icpo_lite.loss import LOSSES, RatioLevel
+
+    fields = Recipe.model_fields
+    assert set(get_args(fields["loss_type"].annotation)) == set(LOSSES)
+    level = fields["importance_sampling_level"].annotation
+    assert set(get_args(level)) == set(get_args(RatioLevel))
+
+
 def read_keys(names: set[str]) -> set[str]:
-    """Attributes taken from a variable or attribute of one of these names, outside recipe.py."""
+    """Attributes of variables (or attributes) of these names, outside the recipe's own room."""
     found: set[str] = set()
     for file in PACKAGE.rglob("*.py"):
-        if file.name == "recipe.py":
+        if "recipe" in file.parts:
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
