@@ -41,16 +41,17 @@ def model_spec(recipe: Recipe) -> ModelSpec:
     )
 
 
-def sampling_options(recipe: Recipe) -> SamplingOptions:
-    """How replies are drawn in training."""
+def sampling_options(recipe: Recipe, **changes: Any) -> SamplingOptions:
+    """How replies are drawn in training, or with some options changed."""
     from icpo_lite.policy.sampling import SamplingOptions
 
-    return SamplingOptions(
+    training = SamplingOptions(
         max_new_tokens=recipe.max_completion_length,
         temperature=recipe.temperature,
         top_p=recipe.top_p,
         top_k=recipe.top_k,
     )
+    return replace(training, **changes)
 
 
 def train_settings(recipe: Recipe) -> TrainSettings:
@@ -122,7 +123,8 @@ def bind_reward(recipe: Recipe) -> RewardRule:
     name = recipe.reward["name"]
     if name not in REWARDS:
         raise RecipeError(
-            f"{recipe.where('reward')}: reward: expected one of {', '.join(REWARDS)}, found {name!r}"
+            f"{recipe.where('reward')}: reward: expected one of {', '.join(REWARDS)}, "
+            f"found {name!r}"
         )
     spec = REWARDS[name]
     options = recipe.bind("reward", spec.options, skip=["name"])

@@ -363,8 +363,8 @@ def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
     """The body of a rival's process; everything it prints goes to `log`."""
     if not torch.cuda.is_available():
         torch.set_num_threads(threads)
-    with log.open("a", encoding="utf-8") as out, contextlib.redirect_stdout(out):
-        display = Display(total=recipe.max_steps, every=recipe.logging_steps, live=False)
+    with log.open("a", encoding="utf-8") as out:
+        display = Display(total=recipe.max_steps, every=recipe.logging_steps, live=False, file=out)
         try:
             train(recipe, display)
         except IcpoError as error:
