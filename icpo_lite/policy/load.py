@@ -41,7 +41,7 @@ class ModelSpec:
     trust_remote_code: bool = False
     gradient_checkpointing: bool = False
     lora_r: int | None = None
-    lora_alpha: int = 16
+    lora_alpha: float = 16
     lora_dropout: float = 0.0
     lora_target_modules: str | tuple[str, ...] = "all-linear"
     seed: int = 0
@@ -226,7 +226,7 @@ def _keep_differentiable(model: nn.Module) -> None:
     with AVX512-BF16, and gradients through the repacked weight are silently wrong."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
 
 
 def _new_adapter(model: Any, spec: ModelSpec) -> Any:
