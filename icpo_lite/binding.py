@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from icpo_lite.errors import RecipeError
-from icpo_lite.types import Problem, Prompt, Reward, Turn, Verdict
+from icpo_lite.types import Problem, Prompt
 
 if TYPE_CHECKING:
-    from icpo_lite.policy.load import ModelSpec, Policy
+    from icpo_lite.policy.load import ModelSpec
     from icpo_lite.policy.sampling import SamplingOptions
     from icpo_lite.recipe import Recipe
-    from icpo_lite.rewards.judge import Judge
     from icpo_lite.rollout import RewardRule
     from icpo_lite.trainer import TrainSettings
 
@@ -44,16 +41,17 @@ def model_spec(recipe: Recipe) -> ModelSpec:
     )
 
 
-def sampling_options(recipe: Recipe) -> SamplingOptions:
-    """How replies are drawn in training."""
+def sampling_options(recipe: Recipe, **changes: Any) -> SamplingOptions:
+    """How replies are drawn in training, or with some options changed."""
     from icpo_lite.policy.sampling import SamplingOptions
 
-    return SamplingOptions(
+    training = SamplingOptions(
         max_new_tokens=recipe.max_completion_length,
         temperature=recipe.temperature,
         top_p=recipe.top_p,
         top_k=recipe.top_k,
     )
+    return replace(training, **changes)
 
 
 def train_settings(recipe: Recipe) -> TrainSettings:
@@ -95,3 +93,39 @@ def train_settings(recipe: Recipe) -> TrainSettings:
         seed=recipe.seed,
         logprobs=LogprobOptions(temperature=recipe.temperature),
     )
+
+
+def training_prompts(recipe: Recipe) -> tuple[list[Prompt], str]:
+    """The prompts to train on, and one line that says what they are.
+
+    Raises DataError when the corpus cannot be read or holds none.
+    """
+    from icpo_lite.data.worlds import world_problems, world_prompts
+
+    if recipe.dataset_name != WORLD:
+        raise NotImplementedError
+    problems = list(world_problems(recipe.dataset_train_split, WORLD_PROBLEMS, seed=recipe.seed))
+    prompts = list(world_prompts(problems, seed=recipe.seed, **recipe.augment))
+    return _with_system(prompts, recipe.system_prompt), f"{len(prompts)} from the built-in world"
+
+
+def evaluation_problems(recipe: Recipe) -> list[Problem]:
+    """The problems that `evaluation` judges on, shards set; the same for every run and seed."""
+    from icpo_lite.data.worlds import world_problems
+
+    return list(world_problems(recipe.evaluation.split, recipe.evaluation.problems, seed=0))
+
+
+def bind_reward(recipe: Recipe) -> RewardRule:
+    """The reward rule with its options checked, and the user's own functions added to it."""
+    from icpo_lite.rewards.icpo import REWARDS
+
+    name = recipe.reward["name"]
+    if name not in REWARDS:
+        raise RecipeError(
+            f"{recipe.where('reward')}: reward: expected one of {', '.join(REWARDS)}, "
+            f"found {name!r}"
+        )
+    spec = REWARDS[name]
+    options = recipe.bind("reward", spec.options, skip=["name"])
+    return lambda prompt, verdict, turn: spec.rule(prompt, verdict, turn, options)

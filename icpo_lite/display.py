@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import IO, Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -38,11 +38,19 @@ class Display:
     """Header, progress, examples and tables of one run.
 
     live: redraw a progress line in place; else print a line every `every` steps.
+    file: where to print, standard output if None.
     """
 
-    def __init__(self, *, total: int, every: int = 1, live: bool | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        total: int,
+        every: int = 1,
+        live: bool | None = None,
+        file: IO[str] | None = None,
+    ) -> None:
         self.live = on_terminal() if live is None else live
-        self.console = Console(highlight=False, soft_wrap=not self.live)
+        self.console = Console(highlight=False, soft_wrap=not self.live, file=file)
         self._total, self._every = total, every
         self._region: Live | None = None
         self._started: tuple[float, int] | None = None
