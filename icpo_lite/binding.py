@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from icpo_lite.errors import RecipeError
-from icpo_lite.types import Problem, Prompt
+from icpo_lite.errors import RecipeError, UsageError
+from icpo_lite.types import Message, Problem, Prompt, Reward, Shard, Turn, Verdict
 
 if TYPE_CHECKING:
-    from icpo_lite.policy.load import ModelSpec
+    from icpo_lite.policy.load import ModelSpec, Policy
     from icpo_lite.policy.sampling import SamplingOptions
     from icpo_lite.recipe import Recipe
+    from icpo_lite.rewards.judge import Judge
     from icpo_lite.rollout import RewardRule
     from icpo_lite.trainer import TrainSettings
 
@@ -111,9 +116,28 @@ def training_prompts(recipe: Recipe) -> tuple[list[Prompt], str]:
 
 def evaluation_problems(recipe: Recipe) -> list[Problem]:
     """The problems that `evaluation` judges on, shards set; the same for every run and seed."""
+    return read_evaluation_problems(
+        None, recipe, split=recipe.evaluation.split, count=recipe.evaluation.problems, seed=0
+    )
+
+
+def read_evaluation_problems(
+    data: str | None, recipe: Recipe | None, *, split: str, count: int, seed: int
+) -> list[Problem]:
+    """`count` problems with shards, from `data`, else the recipe's data set, else the world."""
     from icpo_lite.data.worlds import world_problems
 
-    return list(world_problems(recipe.evaluation.split, recipe.evaluation.problems, seed=0))
+    name = data or (recipe.dataset_name if recipe else WORLD)
+    if name == WORLD:
+        return list(world_problems(split, count, seed=seed))
+    raise NotImplementedError
+
+
+def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
+    """The open shard that a reply asks for (`conversation.Chooser`)."""
+    from icpo_lite.rewards.asking import asked_for
+
+    return asked_for(reply, still_open, shards)
 
 
 def bind_reward(recipe: Recipe) -> RewardRule:
@@ -128,4 +152,43 @@ def bind_reward(recipe: Recipe) -> RewardRule:
         )
     spec = REWARDS[name]
     options = recipe.bind("reward", spec.options, skip=["name"])
-    return lambda prompt, verdict, turn: spec.rule(prompt, verdict, turn, options)
+    return partial(_rewarded, spec.function, options)
+
+
+def _rewarded(
+    function: Callable[..., Reward], options: Any, prompt: Prompt, verdict: Verdict, turn: Turn
+) -> Reward:
+    return function(prompt, verdict, turn, options)
+
+
+def bind_judge(recipe: Recipe | None, policy: Policy) -> Judge:
+    """The judge that the recipe names; by rules where there is no recipe."""
+    from icpo_lite.rewards.judge import Judge
+
+    return Judge()
+
+
+def _with_system(prompts: list[Prompt], system: str | None) -> list[Prompt]:
+    if not system:
+        return prompts
+    opening = Message("system", system)
+    return [replace(p, messages=(opening, *p.messages)) for p in prompts]
+
+
+def load_model(name: str, *, device: str = "auto") -> tuple[Policy, Recipe | None]:
+    """A run directory with its recipe, or a bare model (folder, hub name, builtin:tiny)."""
+    from icpo_lite.policy.load import ModelSpec, load_policy
+    from icpo_lite.recipe import load_recipe
+
+    folder = Path(name)
+    home = next((f for f in (folder, folder.parent) if (f / "recipe.yaml").is_file()), None)
+    if home is None or not folder.is_dir():
+        return load_policy(ModelSpec(name, device=device)), None
+    if not (folder / "adapter_config.json").is_file():
+        raise UsageError(
+            f"{folder}: expected a run with an adapter, found one that has not finished; train it "
+            "to the end, or give one of its checkpoint folders"
+        )
+    recipe = load_recipe(home / "recipe.yaml")
+    spec = replace(model_spec(recipe), device=device, lora_r=None)
+    return load_policy(spec, adapter=folder), recipe

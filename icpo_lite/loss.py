@@ -72,7 +72,7 @@ class LossConfig:
 
 
 class Mean(NamedTuple):
-    """Sum and number of values, so that means can be joined; tensors, so that no GPU is waited for."""
+    """Sum and number of values, so that means can be joined; tensors, so no GPU is waited for."""
 
     total: Tensor
     weight: Tensor

@@ -22,7 +22,6 @@ import torch
 from icpo_lite.binding import (
     bind_judge,
     bind_reward,
-    choose_shard,
     evaluation_problems,
     model_spec,
     sampling_options,
@@ -42,15 +41,10 @@ from icpo_lite.checkpoint import (
 from icpo_lite.data.pool import PromptPool
 from icpo_lite.display import Display
 from icpo_lite.errors import IcpoError, NumericsError, RunDirectoryError
-from icpo_lite.evaluation.evaluate import (
-    comparison_rows,
-    differences,
-    evaluate,
-    write_evaluation,
-)
+from icpo_lite.judging import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.recipe import compared_recipes
-from icpo_lite.rollout import PolicyTalker, encode_prompts
+from icpo_lite.rollout import encode_prompts
 from icpo_lite.runlog import RunDirectory
 from icpo_lite.trainer import Trainer
 from icpo_lite.types import Group, Problem, Trajectory
@@ -68,8 +62,6 @@ FREE_TO_CHANGE = frozenset(
         *("attn_implementation", "evaluation", "endpoint"),
     }
 )
-#: Conversations that are sampled at once on a CPU, where memory is not what limits them.
-CPU_ROWS = 512
 
 
 class Interrupted(IcpoError):
@@ -299,46 +291,22 @@ def _most_telling(groups: Sequence[Group]) -> Group:
 
 
 def _judge_self_and_base(session: _Session, folder: Path, display: Display) -> None:
-    """Judge this run, then the base, on the same conversations and noise."""
+    """Judge this run, then the base, on the same problems with the same noise."""
+    recipe = session.recipe
+    options = JudgingOptions(
+        settings=recipe.evaluation.settings,
+        runs=recipe.evaluation.runs,
+        sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
+        max_turns=recipe.evaluation.max_turns,
+        system=recipe.system_prompt,
+        gpu_rows=recipe.prompts_per_step * recipe.num_generations,
+    )
     for name, place, off in (("run", folder / "eval", False), ("base", folder / "eval-base", True)):
         if (place / "eval.json").is_file():
             continue
         with session.policy.adapter_off() if off else contextlib.nullcontext():
-            judge_policy(
-                session.recipe, session.policy, session.judge, session.problems, name, place
-            )
+            judge_policy(name, session.policy, session.judge, session.problems, options, place)
         display.message(f"Judged {'the base' if off else 'this run'}: {place / 'eval.json'}")
-
-
-def judge_policy(
-    recipe: Recipe,
-    policy: Policy,
-    judge: Judge,
-    problems: Sequence[Problem],
-    name: str,
-    place: Path,
-) -> None:
-    """Judge a policy as the recipe's `evaluation` block says; writes into `place`."""
-    options = recipe.evaluation
-    on_cpu = policy.device.torch_device.type == "cpu"
-    sampling = sampling_options(
-        recipe,
-        temperature=options.temperature,
-        max_rows=CPU_ROWS if on_cpu else recipe.prompts_per_step * recipe.num_generations,
-    )
-    result = evaluate(
-        name,
-        PolicyTalker(policy, sampling),
-        judge,
-        problems,
-        choose=choose_shard,
-        settings=options.settings,
-        runs=options.runs,
-        seed=0,
-        max_turns=options.max_turns,
-        system=recipe.system_prompt,
-    )
-    write_evaluation(result, place)
 
 
 def _start_rivals(
@@ -412,9 +380,7 @@ def _show_result(recipe: Recipe, display: Display) -> None:
             f"{options.split} split x {options.runs} runs, temperature {options.temperature:g}; "
             "points with 95 % intervals over problems"
         )
-        display.table(*comparison_rows(summaries))
-        for line in differences(summaries, own):
-            display.message(line)
+        show_comparison(summaries, own, display)
     display.message(f"\nAdapter, metrics, completions and conversations: {folder}")
 
 

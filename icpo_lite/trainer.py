@@ -60,6 +60,7 @@ class TrainSettings:
     adam_betas: tuple[float, float] = (0.9, 0.999)
     adam_epsilon: float = 1e-8
     max_grad_norm: float = 1.0
+    optim: str = "adamw_torch"
     num_iterations: int = 1
     num_mini_batches: int = 1
     micro_batch: int | None = None
@@ -88,13 +89,7 @@ class Trainer:
         self.policy, self.pool, self.prompt_ids = policy, pool, prompt_ids
         self.judge, self.reward, self.settings = judge, reward, settings
         self.done_steps = 0
-        self.optimizer = torch.optim.AdamW(
-            policy.trainable(),
-            lr=settings.learning_rate,
-            betas=settings.adam_betas,
-            eps=settings.adam_epsilon,
-            weight_decay=settings.weight_decay,
-        )
+        self.optimizer = make_optimizer(policy.trainable(), settings)
 
     def steps(self) -> Iterator[StepReport]:
         """Run what is left of `max_steps`, a report after each; the caller logs and saves."""
@@ -242,6 +237,25 @@ class Trainer:
             )
             out[piece, : logps.shape[1]] = logps
         return out
+
+
+def make_optimizer(parameters: Sequence[Tensor], s: TrainSettings) -> torch.optim.Optimizer:
+    """AdamW, in full or with bitsandbytes' 8-bit state (paged: it may move to the CPU's memory)."""
+    options = {
+        "lr": s.learning_rate,
+        "betas": s.adam_betas,
+        "eps": s.adam_epsilon,
+        "weight_decay": s.weight_decay,
+    }
+    if s.optim == "adamw_torch":
+        return torch.optim.AdamW(parameters, **options)
+    import bitsandbytes
+
+    kind = {
+        "adamw_8bit": bitsandbytes.optim.AdamW8bit,
+        "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
+    }[s.optim]
+    return kind(parameters, **options)
 
 
 def _mini_batches(rows: int, group: int, count: int) -> list[Tensor]:

@@ -38,8 +38,8 @@ class ByNumber:
         return Verdict(ResponseType.CLARIFICATION)
 
 
-def by_word(reply, shards):
-    return next((i for i, s in enumerate(shards) if "buy" in reply and "buys" in s.text), 0)
+def by_word(reply, still_open, shards):
+    return next((i for i, s in enumerate(still_open) if "buy" in reply and "buys" in s.text), None)
 
 
 def play(name, *lines):

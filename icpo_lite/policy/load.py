@@ -33,6 +33,7 @@ class ModelSpec:
     """
 
     model_name_or_path: str
+    backend: str = "auto"
     load_in_4bit: bool = True
     device: str = "auto"
     dtype: str = "auto"
@@ -202,25 +203,6 @@ def load_policy(spec: ModelSpec, *, adapter: Path | None = None) -> Policy:
     model.eval()
     has_adapter = adapter is not None or spec.lora_r is not None
     return Policy(spec, model, tokenizer, device, has_adapter, tuple(notes))
-
-
-def load_run(run: Path, *, device: str = "auto", dtype: str = "auto") -> Policy:
-    """The policy that a finished run directory holds, adapter on its base, for evaluation."""
-    config = run / "adapter_config.json"
-    if not config.is_file():
-        raise UsageError(
-            f"{run}: no adapter_config.json here; give a run directory in which training has "
-            "finished or saved, or a model"
-        )
-    settings = json.loads((run / "model_spec.json").read_text())
-    spec = ModelSpec(**{**settings, "device": device, "dtype": dtype, "lora_r": None})
-    return load_policy(spec, adapter=run)
-
-
-def save_spec(spec: ModelSpec, folder: Path) -> None:
-    """What `load_run` needs beside the adapter."""
-    fields = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    (folder / "model_spec.json").write_text(json.dumps(fields, indent=2) + "\n")
 
 
 def bare(spec: ModelSpec) -> ModelSpec:
