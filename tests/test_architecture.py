@@ -17,7 +17,7 @@ PACKAGE = Path(icpo_lite.__file__).parent
 RANKS = {
     0: ["errors", "types"],
     1: ["kernels", "text", "device", "endpoint"],
-    2: ["recipe", "runlog", "memory"],
+    2: ["recipe", "runlog", "memory", "display"],
     3: [
         *["data", "policy", "rewards", "user", "advantages"],
         *["batch", "loss", "schedules", "checkpoint"],
@@ -25,9 +25,11 @@ RANKS = {
     4: ["conversation"],
     5: ["rollout", "evaluation"],
     6: ["trainer", "selfcheck", "diagnostics"],
-    7: ["binding", "report", "export", "doctor", "bench", "pretrain_tiny"],
-    8: ["cli"],
-    9: ["__main__"],
+    7: ["binding"],
+    8: ["judging", "report", "export", "doctor", "bench", "pretrain_tiny"],
+    9: ["run"],
+    10: ["cli"],
+    11: ["__main__"],
 }
 RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms}
 HEAVY = ["torch", "triton", "transformers", "unsloth", "peft", "bitsandbytes", "accelerate"]

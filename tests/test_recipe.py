@@ -463,7 +463,7 @@ def read_keys(names: set[str]) -> set[str]:
     """Attributes of variables (or attributes) of these names, outside the recipe's own room."""
     found: set[str] = set()
     for file in PACKAGE.rglob("*.py"):
-        if "recipe" in file.parts:
+        if file.relative_to(PACKAGE).parts[0] == "recipe":
             continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             match node:
