@@ -12,7 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from icpo_lite.types import Intent, Message, Problem, Prompt, ResponseType, Shard, Turn, Verdict
+from icpo_lite.types import (
+    Intent,
+    Message,
+    Problem,
+    Prompt,
+    ResponseType,
+    Shard,
+    StopReason,
+    Turn,
+    Verdict,
+)
 
 #: Which of the open shards this reply asks for, by index, or None: (reply, open, all shards).
 Chooser = Callable[[str, Sequence[Shard], Sequence[Shard]], int | None]
@@ -31,7 +41,9 @@ class Talker(Protocol):
 class Referee(Protocol):
     """What a conversation needs of a judge (`rewards.judge.Judge`)."""
 
-    def judge(self, prompt: Prompt, reply: str, stop_reason: str | None = None) -> Verdict: ...
+    def judge(
+        self, prompt: Prompt, reply: str, stop_reason: StopReason | None = None
+    ) -> Verdict: ...
 
 
 @dataclass(frozen=True, slots=True)

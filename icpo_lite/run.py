@@ -70,8 +70,16 @@ class Interrupted(IcpoError):
     exit_code = 130
 
 
-def train(recipe: Recipe, display: Display, *, resume_anyway: bool = False) -> Path:
+def train(
+    recipe: Recipe,
+    display: Display,
+    *,
+    resume_anyway: bool = False,
+    threads: int | None = None,
+) -> Path:
     """Train, save, judge and compare as the recipe says; returns the run directory.
+
+    threads: of torch on a CPU; None shares the cores among this run and those compared with it.
 
     Raises Interrupted once the work is saved after SIGINT or SIGTERM, and any other IcpoError
     with the last whole checkpoint named.
@@ -89,7 +97,7 @@ def train(recipe: Recipe, display: Display, *, resume_anyway: bool = False) -> P
             _check_changes(run, recipe, display, resume_anyway)
         rivals = compared_recipes(recipe)
         if not torch.cuda.is_available():
-            _share_threads(1 + len(rivals))
+            torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // (1 + len(rivals))))
         session = _prepare(recipe, display)
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
@@ -329,12 +337,10 @@ def _start_rivals(
 
 def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
     """The body of a rival's process; everything it prints goes to `log`."""
-    if not torch.cuda.is_available():
-        torch.set_num_threads(threads)
     with log.open("a", encoding="utf-8") as out:
         display = Display(total=recipe.max_steps, every=recipe.logging_steps, live=False, file=out)
         try:
-            train(recipe, display)
+            train(recipe, display, threads=threads)
         except IcpoError as error:
             display.message(f"Error: {error}")
             raise SystemExit(error.exit_code) from None
@@ -392,7 +398,7 @@ def _resolved(recipe: Recipe) -> dict[str, Any]:
 
 
 def _nothing_left(run: RunDirectory, recipe: Recipe) -> bool:
-    done = run.finished()
+    done = run.finished
     return done is not None and int(done.get("steps", 0)) >= recipe.max_steps
 
 
@@ -414,10 +420,6 @@ def _check_changes(
             f"{run.path} was trained with another {', '.join(breaking)}; set output_dir to a new "
             "directory, undo the change, or pass --resume-anyway"
         )
-
-
-def _share_threads(parts: int) -> None:
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // parts))
 
 
 class StopRequest:

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from icpo_lite.advantages import zero_variance
+from icpo_lite.advantages import ScaleRewards, zero_variance
 from icpo_lite.batch import Batch, collate
 from icpo_lite.errors import NumericsError
 from icpo_lite.loss import LossConfig, Mean, loss_normalizer, mean_metrics, policy_loss
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
+from icpo_lite.policy.optimizer import make_optimizer
 from icpo_lite.policy.sampling import SamplingOptions
 from icpo_lite.rollout import (
     RewardRule,
@@ -64,7 +65,7 @@ class TrainSettings:
     num_iterations: int = 1
     num_mini_batches: int = 1
     micro_batch: int | None = None
-    scale_rewards: str = "group"
+    scale_rewards: ScaleRewards = "group"
     drop_zero_variance: bool = True
     mask_truncated_completions: bool = False
     seed: int = 0
@@ -89,7 +90,14 @@ class Trainer:
         self.policy, self.pool, self.prompt_ids = policy, pool, prompt_ids
         self.judge, self.reward, self.settings = judge, reward, settings
         self.done_steps = 0
-        self.optimizer = make_optimizer(policy.trainable(), settings)
+        self.optimizer = make_optimizer(
+            policy.trainable(),
+            settings.optim,
+            lr=settings.learning_rate,
+            betas=settings.adam_betas,
+            eps=settings.adam_epsilon,
+            weight_decay=settings.weight_decay,
+        )
 
     def steps(self) -> Iterator[StepReport]:
         """Run what is left of `max_steps`, a report after each; the caller logs and saves."""
@@ -237,25 +245,6 @@ class Trainer:
             )
             out[piece, : logps.shape[1]] = logps
         return out
-
-
-def make_optimizer(parameters: Sequence[Tensor], s: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW, in full or with bitsandbytes' 8-bit state (paged: it may move to the CPU's memory)."""
-    options = {
-        "lr": s.learning_rate,
-        "betas": s.adam_betas,
-        "eps": s.adam_epsilon,
-        "weight_decay": s.weight_decay,
-    }
-    if s.optim == "adamw_torch":
-        return torch.optim.AdamW(parameters, **options)
-    import bitsandbytes
-
-    kind = {
-        "adamw_8bit": bitsandbytes.optim.AdamW8bit,
-        "paged_adamw_8bit": bitsandbytes.optim.PagedAdamW8bit,
-    }[s.optim]
-    return kind(parameters, **options)
 
 
 def _mini_batches(rows: int, group: int, count: int) -> list[Tensor]:

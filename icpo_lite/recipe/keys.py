@@ -91,7 +91,7 @@ class _Keys(BaseModel):
 
 
 _Names = Annotated[tuple[str, ...], BeforeValidator(_one_as_list)]
-_Setting = Literal["full", "concat", "sharded"]
+_Setting = Literal["full", "concat", "sharded", "clean_history", "underspecified"]
 
 
 class Evaluation(_Keys):
