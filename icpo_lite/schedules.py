@@ -16,22 +16,21 @@ from typing import Literal, Protocol
 
 from icpo_lite.errors import RecipeError
 
-LearningRateKind = Literal["linear", "cosine", "constant"]
+Kind = Literal["linear", "cosine", "constant"]
 State = dict[str, float]
 
 
-def learning_rate_factor(
+def lr_factor(
     step: int,
     max_steps: int,
-    *,
-    kind: LearningRateKind = "linear",
+    kind: Kind = "linear",
     warmup_steps: int = 0,
-    min_lr_ratio: float = 0.0,
+    min_ratio: float = 0.0,
 ) -> float:
     """What `learning_rate` is multiplied with for the update after `step` updates.
 
     Warm-up rises as 1/w, 2/w, ... 1 over the first w updates, so that none is wasted on a rate
-    of 0. From the update after it, at factor 1, the factor falls towards `min_lr_ratio`, which
+    of 0. From the update after it, at factor 1, the factor falls towards `min_ratio`, which
     it would reach at `max_steps`, one past the last update (as in transformers).
     """
     if step < warmup_steps:
@@ -45,7 +44,7 @@ def learning_rate_factor(
         fall = (1 + math.cos(math.pi * progress)) / 2
     else:
         raise ValueError(f"expected linear, cosine or constant, found {kind!r}")
-    return min_lr_ratio + (1 - min_lr_ratio) * fall
+    return min_ratio + (1 - min_ratio) * fall
 
 
 # -- share of underspecified prompts, or the weight of their reward -------------------------------

@@ -6,6 +6,7 @@ import torch
 from icpo_lite.advantages import (
     group_advantages,
     hpt_gate,
+    select_groups,
     soft_overlong_penalty,
     zero_variance,
 )
@@ -82,3 +83,12 @@ def test_hpt_gate() -> None:
     correct = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
     assert hpt_gate(correct, 0.25).tolist() == [True, True, False]
     assert hpt_gate(correct.bool(), 0.0).tolist() == [True, False, False]
+
+
+def test_select_groups() -> None:
+    """Groups 1 and 4 teach nothing; of the three varied `q*` two are wanted."""
+    rewards = torch.tensor([[0, 1], [1, 1], [0.2, 1], [1, 0], [0, 0], [0, 1]])
+    underspecified = torch.tensor([True, True, False, True, False, True])
+    assert select_groups(rewards, underspecified, 2, 2) == ([0, 2, 3], 0, 1)
+    assert select_groups(rewards, underspecified, 4, 1) == ([0, 2, 3, 5], 1, 0)
+    assert select_groups(rewards, underspecified, 0, 0) == ([], 0, 0)

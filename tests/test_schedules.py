@@ -13,39 +13,39 @@ from icpo_lite.schedules import (
     Measured,
     Schedule,
     State,
-    learning_rate_factor,
+    lr_factor,
     split_prompts,
 )
 
 
 def test_linear_learning_rate() -> None:
     """Two updates of warm-up, then 1, 3/4, 1/2, 1/4 of the way; 0 would come at step 6."""
-    found = [learning_rate_factor(step, 6, warmup_steps=2) for step in range(7)]
+    found = [lr_factor(step, 6, warmup_steps=2) for step in range(7)]
     assert found == pytest.approx([0.5, 1.0, 1.0, 0.75, 0.5, 0.25, 0.0])
 
 
 def test_a_floor_under_the_learning_rate() -> None:
-    found = [learning_rate_factor(step, 4, min_lr_ratio=0.2) for step in range(6)]
+    found = [lr_factor(step, 4, min_ratio=0.2) for step in range(6)]
     assert found == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2, 0.2])
 
 
 def test_cosine_learning_rate() -> None:
-    found = [learning_rate_factor(step, 4, kind="cosine") for step in range(5)]
+    found = [lr_factor(step, 4, kind="cosine") for step in range(5)]
     assert found == pytest.approx([1.0, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4, 0.0])
 
 
 def test_constant_learning_rate() -> None:
-    found = [learning_rate_factor(s, 9, kind="constant", warmup_steps=4) for s in range(6)]
+    found = [lr_factor(s, 9, kind="constant", warmup_steps=4) for s in range(6)]
     assert found == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_no_update_is_wasted_and_none_divides_by_zero() -> None:
-    assert learning_rate_factor(0, 10, warmup_steps=10) == 0.1
-    assert learning_rate_factor(9, 10, warmup_steps=10) == 1.0
-    assert learning_rate_factor(10, 10, warmup_steps=10) == 1.0
-    assert learning_rate_factor(0, 1) == 1.0
+    assert lr_factor(0, 10, warmup_steps=10) == 0.1
+    assert lr_factor(9, 10, warmup_steps=10) == 1.0
+    assert lr_factor(10, 10, warmup_steps=10) == 1.0
+    assert lr_factor(0, 1) == 1.0
     with pytest.raises(ValueError, match="linear, cosine or constant"):
-        learning_rate_factor(0, 1, kind="square")  # type: ignore[arg-type]
+        lr_factor(0, 1, kind="square")  # type: ignore[arg-type]
 
 
 def test_constant_and_linear_share() -> None:
