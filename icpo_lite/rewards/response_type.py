@@ -170,7 +170,7 @@ def _long(reading: Reading) -> Classification:
     score = scorecard.score(ResponseType.ANSWER_ATTEMPT, features)
     answers = score > 0
     kind = ResponseType.ANSWER_ATTEMPT if answers else scorecard.best_kind(features)
-    if not answers and reading.text.count("?") >= MANY_QUESTIONS:
+    if kind is ResponseType.CLARIFICATION and reading.text.count("?") >= MANY_QUESTIONS:
         return Classification(ResponseType.INTERROGATION, "many question marks")
     evidence = f"{scorecard.strongest(kind, features)} (answer score {score:+.1f})"
     return Classification(kind, evidence, committed=answers)
