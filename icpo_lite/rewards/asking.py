@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -249,3 +249,15 @@ def _likeness(
 
 def _relations(about: frozenset[str]) -> frozenset[str]:
     return frozenset(k for k in about if k[0] == "~")
+
+
+def asked_for(reply: str, open_shards: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
+    """Which open shard a reply's questions ask for first, by index; None for none of them.
+
+    open_shards: those not said yet. shards: all of the problem, among which the closest counts.
+    """
+    for unit in asked(reply):
+        for i, shard in enumerate(open_shards):
+            if _aim((shard,), tuple(shards), "", (unit,)).hits:
+                return i
+    return None
