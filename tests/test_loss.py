@@ -498,6 +498,7 @@ def test_a_step_without_tokens_is_zero() -> None:
         ({"loss_type": "cispo", "epsilon_high": 0.28}, "epsilon_high"),
         ({"loss_type": "dr_grpo"}, "max_completion_length"),
         ({"epsilon_high": 0.28, "delta": 1.25}, "delta"),
+        ({"loss_type": "cispo", "epsilon_high": 5.0, "delta": 9.0}, "delta"),
         ({"clip_cov": 0.1, "kl_cov": 0.1}, "kl_cov"),
         ({"loss_type": "sapo", "clip_cov": 0.1}, "clip_cov"),
         ({"demonstration_loss": "dpo"}, "demonstration_loss"),
