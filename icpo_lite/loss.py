@@ -43,8 +43,8 @@ class LossConfig:
     epsilon, epsilon_high: the ratio is clipped to [1 - epsilon, 1 + epsilon_high]; None means
         `epsilon` on both sides. With `cispo`, epsilon_high is the cap of the ratio itself.
     delta: the second, outer bound of the ratio (dual clip); None for none.
-    beta: weight of the KL term. use_bias_correction_kl: multiply it by the ratio; TRL (1.10 on) has it
-        on unless told otherwise, GRPO's paper has not.
+    beta: weight of the KL term. use_bias_correction_kl: multiply it by the ratio
+        (arXiv 2512.02556); on by default in TRL, absent from GRPO's paper and off by default here.
     max_completion_length: read by `dr_grpo` alone.
     entropy_coef: weight of the mean token entropy, subtracted from the loss.
     clip_cov, kl_cov: share of the step's tokens that Clip-Cov or KL-Cov selects; None for off.
