@@ -161,8 +161,10 @@ def plain(value: Any) -> Any:
 
 
 def _json_row(row: Mapping[str, Any]) -> bytes:
-    """One line of strict JSON; NaN and infinity, which JSON lacks, become null."""
-    return (json.dumps(_finite(plain(row)), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """One line of strict JSON. NaN and infinity, which JSON lacks, become null; half a surrogate
+    pair, which UTF-8 lacks and a corpus may hold, a question mark."""
+    text = json.dumps(_finite(plain(row)), ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode(errors="replace")
 
 
 def _finite(value: Any) -> Any:

@@ -251,10 +251,12 @@ def test_damaged_json_is_begun_anew(tmp_path: Path, text: str) -> None:
 
 def test_completions(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as run:
-        file = run.write_completions(40, [{"text": "wie viele?\n", "reward": 1.0}, {"text": "🙂"}])
+        file = run.write_completions(
+            40, [{"text": "wie viele?\n", "reward": 1.0}, {"text": "🙂"}, {"text": "a\ud83d"}]
+        )
     assert file.name == "step-000040.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert rows == [{"text": "wie viele?\n", "reward": 1.0}, {"text": "🙂"}]
+    assert rows == [{"text": "wie viele?\n", "reward": 1.0}, {"text": "🙂"}, {"text": "a?"}]
 
 
 # -- a disk that fails ---------------------------------------------------------------------------
