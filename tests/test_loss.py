@@ -166,6 +166,9 @@ def test_first_update_has_ratio_one_and_the_policy_gradient() -> None:
 def test_advantages_by_token() -> None:
     advantages = torch.tensor([[1, 1, 1], [-2, -2, NAN]], dtype=F64)
     assert run(LossConfig("dapo"), advantages=advantages) == run(LossConfig("dapo"))
+    by_row = LossConfig("grpo", importance_sampling_level="sequence")
+    for found, expected in zip(run(by_row, advantages=advantages), run(by_row), strict=True):
+        assert found == pytest.approx(expected) if isinstance(found, float) else found == expected
     turns = torch.tensor([[1, 0, 1], [-2, 0, NAN]], dtype=F64)
     close(run(LossConfig("dapo"), advantages=turns)[0], (-1.2 - 1 + 3) / 5)
 
