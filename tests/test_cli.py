@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from icpo_lite import __version__, errors
 from icpo_lite.cli import COMMANDS, LazyGroup, _require_linux, cli, run
 from icpo_lite.recipe import Recipe, load_recipe
+from icpo_lite.rewards.icpo import GuardedOptions
 
 
 class Interrupted(errors.IcpoError):
@@ -210,7 +211,11 @@ def test_init_writes_every_key_with_its_meaning(
             assert str(field.description)[:30] in text
     recipe, tiny = load_recipe("mine.yaml"), load_recipe("tiny")
     changed = {k for k, v in recipe.model_dump().items() if v != tiny.model_dump()[k]}
-    assert changed == {"output_dir", "compare"}
+    assert changed == {"output_dir", "compare", "reward"}
+    assert recipe.reward["name"] == tiny.reward["name"]
+    for name, field in GuardedOptions.model_fields.items():
+        assert recipe.reward[name] == field.default
+        assert str(field.description)[:30] in text
     assert recipe.output_dir == "runs/mine"
     assert all(len(line) <= 100 for line in text.splitlines())
 
