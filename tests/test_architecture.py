@@ -88,7 +88,7 @@ def test_imports_come_from_lower_ranks(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_one_module_alone_imports_the_adapters_of_a_model(file: Path) -> None:
+def test_one_room_alone_imports_the_adapters_of_a_model(file: Path) -> None:
     """unsloth must come before transformers and peft; only one place can see to that."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     roots = {name.split(".")[0] for name in imported(tree, "icpo_lite")}
