@@ -1,0 +1,281 @@
+"""Which of the seven types a reply is, by rules: local, deterministic, no model.
+
+Hard evidence comes first: nothing said, a call or a query or a code block where the task wants
+one, a short reply that states its answer. What is left is long prose, which `scorecard` weighs by
+its cues (`cues.py`). The types are those of Lost in Conversation (arXiv 2505.06120).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from icpo_lite.rewards import cues, scorecard
+from icpo_lite.rewards.asking import asked
+from icpo_lite.rewards.cues import CUES, Reading
+from icpo_lite.types import ResponseType, Shard, StopReason, TaskName
+
+#: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
+SHORT = 40
+#: This many different answers in one reply are a hedge, however they are worded.
+MANY_ANSWERS = 3
+
+
+#: This many question marks in a long reply are no single question, whatever else it says.
+MANY_QUESTIONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A type and the words or the rule that decided it.
+
+    committed: whether the reply commits to an answer, also where a question stands beside it.
+    closed: whether a call, query or code block that answers is written to its end.
+    """
+
+    response_type: ResponseType
+    evidence: str
+    committed: bool = False
+    closed: bool = False
+
+
+def classify(
+    response: str,
+    *,
+    task: TaskName = "math",
+    shards: Sequence[Shard] | None = None,
+    stop_reason: StopReason | None = None,
+) -> ResponseType:
+    """The response type of an assistant turn by rules; `explain` gives the evidence as well.
+
+    shards: of the problem, where they are known; a reply that only repeats them answers nothing.
+    stop_reason: "length" for a reply that was cut off.
+    """
+    return explain(response, task=task, shards=shards, stop_reason=stop_reason).response_type
+
+
+def explain(
+    response: str,
+    *,
+    task: TaskName = "math",
+    shards: Sequence[Shard] | None = None,
+    stop_reason: StopReason | None = None,
+) -> Classification:
+    """The type of an assistant turn by rules, with its evidence."""
+    found = _BY_TASK[task](response)
+    if stop_reason == "length" and not _complete_answer(response, found):
+        return Classification(ResponseType.MISSING, "cut off before an answer or a whole question")
+    if shards and found.committed and _repeats(response, tuple(shards)):
+        return Classification(ResponseType.DISCUSSION, "repeats the prompt word for word")
+    return found
+
+
+_STATED_WHOLE = re.compile(
+    r"\banswer\b\W*(?:is\b)?[^\n.?!]{0,40}\d|\\boxed\s*\{[^}]*\d[^}]*\}|####\s*\S*\d", re.I
+)
+
+
+def _complete_answer(response: str, found: Classification) -> bool:
+    """Whether a reply that was cut off had given its answer: a step towards it is none."""
+    if not found.committed or found.response_type is not ResponseType.ANSWER_ATTEMPT:
+        return False
+    return found.closed or bool(_STATED_WHOLE.search(response))
+
+
+def _repeats(response: str, shards: tuple[Shard, ...]) -> bool:
+    """Whether every sentence of a reply is a shard, word for word."""
+    known = {cues.flatten(s.text.lower()).strip() for s in shards}
+    said = {cues.flatten(s).strip() for s in cues.read(response).sentences}
+    return bool(said) and said <= known
+
+
+_SAYS_SOMETHING = re.compile(r"[^\W_]")
+_NOTHING = re.compile(r"\W*(?:none|null|n/?a|\[\s*\]|\{\s*\})\W*", re.IGNORECASE)
+
+
+def _nothing(response: str) -> Classification | None:
+    if not _SAYS_SOMETHING.search(response) or _NOTHING.fullmatch(response):
+        return Classification(ResponseType.MISSING, "nothing is said")
+    return None
+
+
+# ------------------------------------------------------------------------------------------ math
+
+_VALUE = r"[-−]?\s?(?:[$€£]\s?)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?"
+_STATES = re.compile(
+    rf"(?:\banswer\b(?: is|:| =|\s*\)?:)?\s*(?:\W|is\b|about|approximately|exactly|equals)*{_VALUE}"
+    rf"|\\boxed\s*\{{[^}}]*\d|####\s*\S*\d|=\s*[$€£]?\s*{_VALUE})",
+    re.IGNORECASE,
+)
+_ANSWER_WORDS = re.compile(rf"\banswer\b\W*(?:is\b)?\W*{_VALUE}|\\boxed\s*\{{[^}}]*\d|####\s*\S*\d")
+_CANDIDATE = re.compile(
+    rf"(?:\banswer\b\D{{0,20}}?|\bor\s+|,\s*|\bmaybe\s+)({_VALUE})", re.IGNORECASE
+)
+_EITHER = re.compile(
+    rf"{_VALUE}\D{{0,12}}\bor\b\D{{0,12}}{_VALUE}|\b(?:could|might|may) be {_VALUE}"
+    rf"|\bif\b[^.?!]*\bthen\b|\b(?:assuming|suppose|depends)\b",
+    re.IGNORECASE,
+)
+_HAS_NUMBER = re.compile(r"\d")
+
+
+def _math(response: str) -> Classification:
+    return _nothing(response) or _math_said(response)
+
+
+@lru_cache(maxsize=16384)
+def _math_said(response: str) -> Classification:
+    reading = cues.read(response)
+    if not reading.flat.strip():
+        return Classification(ResponseType.MISSING, "nothing is said outside of hidden thought")
+    return _short_math(response, reading) if reading.words <= SHORT else _long(reading)
+
+
+def _short_math(response: str, reading: Reading) -> Classification:
+    statements = [s for s in reading.sentences if "?" not in s]
+    stated = next((m for s in reversed(statements) if (m := _STATES.search(s))), None)
+    told = " ".join(statements)
+    hedged = _EITHER.search(told) if "or" in told or "b" in told or "if" in told else None
+    if _candidates(told) >= MANY_ANSWERS:
+        return Classification(ResponseType.HEDGING, "several candidate answers", committed=True)
+    if stated and not (hedged and not _STATES.search(statements[-1])):
+        return Classification(ResponseType.ANSWER_ATTEMPT, stated[0].strip(), committed=True)
+    if hedged and _HAS_NUMBER.search(told):
+        return Classification(ResponseType.HEDGING, hedged[0], committed=True)
+    questions = asked(response)
+    if questions:
+        several = len(questions) > 1
+        kind = ResponseType.INTERROGATION if several else ResponseType.CLARIFICATION
+        return Classification(kind, questions[0])
+    return _short_told(reading, told)
+
+
+def _candidates(told: str) -> int:
+    return len({m[1] for m in _CANDIDATE.finditer(told)})
+
+
+def _short_told(reading: Reading, told: str) -> Classification:
+    gives_up = cues.found(CUES["lack"], reading.flat) + cues.found(CUES["apology"], reading.flat)
+    if gives_up and not reading.text.strip().endswith("?"):
+        return Classification(ResponseType.REFUSAL, gives_up[0])
+    if _HAS_NUMBER.search(told):
+        return Classification(ResponseType.ANSWER_ATTEMPT, told[-80:], committed=True)
+    return Classification(ResponseType.DISCUSSION, "neither an answer nor a question")
+
+
+def _long(reading: Reading) -> Classification:
+    features = cues.features(reading)
+    score = scorecard.score(ResponseType.ANSWER_ATTEMPT, features)
+    answers = score > 0
+    kind = ResponseType.ANSWER_ATTEMPT if answers else scorecard.best_kind(features)
+    if kind is ResponseType.CLARIFICATION and reading.text.count("?") >= MANY_QUESTIONS:
+        return Classification(ResponseType.INTERROGATION, "many question marks")
+    evidence = f"{scorecard.strongest(kind, features)} (answer score {score:+.1f})"
+    return Classification(kind, evidence, committed=answers)
+
+
+#: An answer score from which prose without its questions is an answer for certain; true answers
+#: lie above it four times in five, partial work before an honest question seldom does.
+_SURE = 1.0
+
+
+@lru_cache(maxsize=16384)
+def answers_anyway(response: str, task: TaskName = "math") -> bool:
+    """Whether a reply that asks still answers once its questions and requests are taken out.
+
+    The type of a long reply is a weighing of cues, and a question at its end weighs against an
+    answer. A reward must not fall for that.
+    """
+    told = "\n".join(s for s in cues.read(response).sentences if not any(p in s for p in cues.ASKS))
+    if task != "math" or not told:
+        return bool(told) and _BY_TASK[task](told).committed
+    reading = cues.read(told)
+    if reading.words <= SHORT:
+        return bool(_ANSWER_WORDS.search(told))
+    return scorecard.score(ResponseType.ANSWER_ATTEMPT, cues.features(reading)) > _SURE
+
+
+# --------------------------------------------------------------------- actions, code and database
+
+_CALL = re.compile(r"\b[A-Za-z_]\w*(?:\.\w+)*\(\s*(?:\)|[A-Za-z_]\w*\s*=|['\"\d\[{-])")
+_JSON_CALL = re.compile(
+    r"['\"](?:name|func_name|function|function_name)['\"]\s*:\s*['\"][\w.]+['\"]", re.IGNORECASE
+)
+_ARGUMENTS = re.compile(r"\W*[\[{]\s*\{?\s*['\"](?!error|message)\w+['\"]\s*:", re.IGNORECASE)
+_COMPLAINT = re.compile(r"missing|error|insufficient|required|not_found|unsupported", re.IGNORECASE)
+#: A call with this many words is the call alone.
+_BARE_CALL = 12
+_OPEN_ARGUMENT = re.compile(r"=\s*(?:\?|''|\"\"|<[^>]*>|\.\.\.)\s*[,)]")
+_FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_CODE = re.compile(r"^\s*(?:def|class|import|from|return)\s+\w", re.MULTILINE)
+_SQL = re.compile(r"\b(?:select|with)\b[\s\S]{1,2000}?\bfrom\b|\bselect\s+[\w(*]", re.IGNORECASE)
+
+
+def _actions(response: str) -> Classification:
+    if nothing := _nothing(response):
+        return nothing
+    call = _CALL.search(response) or _JSON_CALL.search(response) or _ARGUMENTS.match(response)
+    if call is None:
+        return _prose(response)
+    if _COMPLAINT.search(call[0]):
+        return Classification(ResponseType.REFUSAL, call[0])
+    reading = cues.read(response)
+    if reading.words > _BARE_CALL and _OPEN_ARGUMENT.search(response):
+        return Classification(ResponseType.CLARIFICATION, "a call with an argument left open")
+    if reading.words > SHORT and (doubt := _only_shown(reading)):
+        return Classification(_talk(response), doubt)
+    closed = ")" in response[call.start() :]
+    return Classification(ResponseType.ANSWER_ATTEMPT, call[0], committed=True, closed=closed)
+
+
+def _only_shown(reading: Reading) -> str:
+    """Why a call in prose is an illustration and not an act, or nothing."""
+    supposed = cues.found(CUES["suppose"], reading.flat)
+    if len(supposed) >= 2:
+        return supposed[0]
+    gives_up = cues.found((*CUES["lack"], *CUES["apology"], "none of"), reading.head)
+    asks = cues.found(CUES["request"], reading.flat)
+    return (gives_up + asks + [""])[0]
+
+
+def _code(response: str) -> Classification:
+    if nothing := _nothing(response):
+        return nothing
+    fenced = _FENCE.search(response)
+    code = _CODE.search(fenced[1] if fenced else response)
+    if code or (fenced and len(fenced[1].strip()) > 20):
+        closed = response.count("```") % 2 == 0 and "```" in response
+        return Classification(ResponseType.ANSWER_ATTEMPT, "code", committed=True, closed=closed)
+    return _prose(response)
+
+
+def _database(response: str) -> Classification:
+    if nothing := _nothing(response):
+        return nothing
+    query = _SQL.search(response)
+    if query and ("```" in response or query.start() == 0 or ";" in response):
+        return Classification(
+            ResponseType.ANSWER_ATTEMPT, query[0][:60], committed=True, closed=";" in response
+        )
+    return _prose(response)
+
+
+def _prose(response: str) -> Classification:
+    """A reply without the thing its task wants: it asks, gives up, or talks."""
+    questions = asked(response)
+    return Classification(_talk(response), questions[0] if questions else "nothing done or asked")
+
+
+def _talk(response: str) -> ResponseType:
+    questions = len(asked(response))
+    if questions > 1:
+        return ResponseType.INTERROGATION
+    if questions:
+        return ResponseType.CLARIFICATION
+    long = cues.read(response).words > SHORT
+    return ResponseType.DISCUSSION if long else ResponseType.REFUSAL
+
+
+_BY_TASK = {"math": _math, "actions": _actions, "code": _code, "database": _database}
