@@ -1,43 +1,12 @@
 """Bytes alive at once, counted by a dispatch mode; the choice of chunk_rows."""
 
-import weakref
-
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
+from icpo_lite.bench import LiveBytes
 from icpo_lite.kernels import chunks
 from icpo_lite.kernels.chunks import auto_chunk_rows
 from icpo_lite.kernels.logprob import token_logprobs
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of storages that operations made and that still live, and their peak."""
-
-    def __init__(self, *known):
-        super().__init__()
-        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
-        self.live, self.now, self.peak = {}, 0, 0
-
-    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
-                self.add(tensor.untyped_storage())
-        return out
-
-    def add(self, storage):
-        address, size = storage.data_ptr(), storage.nbytes()
-        if address in self.known or address in self.live or not size:
-            return
-        self.live[address] = size
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self.drop, address)
-
-    def drop(self, address):
-        self.now -= self.live.pop(address, 0)
 
 
 def peak_bytes(n, d, v, *, dtype=torch.float32, impl="torch", **options):
