@@ -1,5 +1,164 @@
-"""The one command line: a Click group, a file a command."""
+"""The one command line: a Click group, a file a command.
+
+A command's module is imported when it is used, so that `icpo-lite --help` answers at once and
+imports neither torch nor transformers. Errors raised on purpose become one line and an exit code
+here and nowhere else: 0 done, 1 failed while running, 2 the recipe or the arguments are wrong,
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import difflib
+import errno
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from icpo_lite import __version__
+from icpo_lite.errors import DeviceError, IcpoError
+
+#: Command → its place as module:attribute, and what `icpo-lite --help` says of it.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("icpo_lite.cli.init:init", "Write a commented recipe to start from."),
+    "augment": ("icpo_lite.cli.augment:augment", "Make underspecified prompts from problems."),
+    "preview": (
+        "icpo_lite.cli.preview:preview",
+        "Show prompts beside their underspecified twins.",
+    ),
+    "check": ("icpo_lite.cli.check:check", "Try a recipe's reward on known responses."),
+    "train": ("icpo_lite.cli.train:train", "Train a recipe, or resume an interrupted run."),
+    "eval": ("icpo_lite.cli.eval:eval_", "Judge a run or model in FULL, CONCAT and SHARDED."),
+    "chat": ("icpo_lite.cli.chat:chat", "Talk to a run or model."),
+    "classify": ("icpo_lite.cli.classify:classify", "Name the type of each response in a file."),
+    "bench": ("icpo_lite.cli.bench:bench", "Measure the log-prob path on this machine."),
+}
+
+_ENVIRONMENT = {
+    # There is no telemetry here; upstream pings are switched off.
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "UNSLOTH_DISABLE_STATISTICS": "1",
+    # What these libraries print belongs to their developers, not into a table of progress.
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "BITSANDBYTES_NOWELCOME": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def prepare_environment() -> None:
+    """Set what the libraries read when they are imported; what the user has set stays."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+prepare_environment()
+
+
+class CommandError(click.ClickException):
+    """An error raised on purpose, as Click shows it: `Error: …` on one line."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(" ".join(message.split()))
+        self.exit_code = exit_code  # type: ignore[misc]
+
+
+class LazyGroup(click.Group):
+    """Commands by name and place; the module behind one is imported when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The table of commands from their one-line helps, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(COMMANDS)}"
+            raise click.UsageError(f"no command {name!r}; {hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            _require_linux(sys.platform)
+            return super().invoke(ctx)
+        except IcpoError as error:
+            raise CommandError(str(error), error.exit_code) from error
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise CommandError(_os_problem(error), IcpoError.exit_code) from error
+
+
+def _require_linux(platform: str) -> None:
+    """4-bit training needs bitsandbytes and triton as Linux has them."""
+    advice = {
+        "win32": "found Windows; install WSL2 (`wsl --install`) and run icpo-lite inside it",
+        "darwin": "found macOS; use a Linux machine or a Colab notebook",
+    }
+    if not platform.startswith("linux"):
+        found = advice.get(platform, f"found {platform}")
+        raise DeviceError(f"expected Linux or WSL2, {found}")
+
+
+def _os_problem(error: OSError) -> str:
+    """What a failed file operation means for the person at the keyboard."""
+    place = f" at {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"expected room to write{place}, found no space left; free some, then run it again"
+    if isinstance(error, FileNotFoundError):
+        return f"expected a file{place}, found none; check the path"
+    if isinstance(error, PermissionError):
+        return f"expected to be allowed to use the file{place}, found permission denied"
+    return f"{error.strerror or error}{place}"
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+)
+@click.version_option(__version__, "-V", "--version", help="Show the version and leave.")
+def cli() -> None:
+    """Train a language model to ask before it guesses, on one consumer GPU (ICPO).
+
+    Begin with `icpo-lite train tiny`, which needs no GPU and no download.
+    """
+
+
+def run(args: list[str]) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        result = cli.main(args, prog_name="icpo-lite", standalone_mode=False)
+    except click.exceptions.Abort:  # Click's name for Ctrl-C
+        click.echo("Interrupted.", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except BrokenPipeError:  # `icpo-lite … | head`: nobody reads any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return result if isinstance(result, int) else 0
 
 
 def main() -> None:
-    """Entry point of `icpo-lite`."""
+    """Entry point of `icpo-lite` and of `python -m icpo_lite`."""
+    sys.exit(run(sys.argv[1:]))

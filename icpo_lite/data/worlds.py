@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -202,13 +202,14 @@ TEMPLATES: tuple[Template, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class WorldProblem:
-    """A problem before it is put into words, and the words chosen for it."""
+    """A drawn problem in words; `words` holds its names and its object."""
 
     template: Template
     numbers: tuple[int, ...]
     question: str
     facts: tuple[str, ...]
     asks: tuple[str, ...]
+    words: Mapping[str, str]
 
     @property
     def answer(self) -> int:
@@ -238,10 +239,10 @@ def split_of(template: Template, numbers: Sequence[int]) -> Split:
 
 
 def draw_numbers(template: Template, split: Split, rng: random.Random) -> tuple[int, ...]:
-    """Numbers of one problem: the first 2 to 12, others 1 to 9, no partial sum negative."""
+    """Numbers of one problem: the first 2 to 12, others 2 to 9, no partial sum negative."""
     wanted = "test" if split == "transfer" else split
     while True:
-        numbers = (rng.randint(2, 12), *(rng.randint(1, 9) for _ in template.slots[1:]))
+        numbers = (rng.randint(2, 12), *(rng.randint(2, 9) for _ in template.slots[1:]))
         totals = list(_partial_sums(template, numbers))
         if min(totals) >= 0 and split_of(template, numbers) == wanted:
             return numbers
@@ -255,10 +256,16 @@ def _partial_sums(template: Template, numbers: Sequence[int]) -> Iterator[int]:
 
 
 def draw_problem(
-    template: Template, split: Split, rng: random.Random, *, every_wording: bool = False
+    template: Template,
+    split: Split,
+    rng: random.Random,
+    *,
+    every_wording: bool = False,
+    words: Mapping[str, str] | None = None,
 ) -> WorldProblem:
     """Numbers, names, an object and wordings for one template.
 
+    words: names and object of another problem, to go on talking about the same things.
     every_wording: also the held-out ones (pre-training). A `transfer` problem uses held-out
     wordings alone, unless its whole template is held out, where all are new.
     """
@@ -269,8 +276,8 @@ def draw_problem(
         return options[-1] if split == "transfer" else rng.choice(options[:-1])
 
     numbers = draw_numbers(template, split, rng)
-    a, b, c = rng.sample(NAMES, 3)
-    words = {"a": a, "b": b, "c": c, "o": rng.choice(OBJECTS)}
+    if words is None:
+        words = dict(zip("abc", rng.sample(NAMES, 3), strict=True)) | {"o": rng.choice(OBJECTS)}
     return WorldProblem(
         template=template,
         numbers=numbers,
@@ -280,6 +287,7 @@ def draw_problem(
             for slot, number in zip(template.slots, numbers, strict=True)
         ),
         asks=tuple(slot.ask.format(**words) for slot in template.slots),
+        words=words,
     )
 
 
@@ -299,7 +307,7 @@ def world_problems(split: str, count: int, seed: int = 0) -> Iterator[Problem]:
     templates = templates_of(split)  # type: ignore[arg-type]
     for index in range(count):
         rng = random.Random(f"world/{split}/{seed}/{index}")
-        drawn = draw_problem(templates[index % len(templates)], split, rng)  # type: ignore[arg-type]
+        drawn = draw_problem(templates[index % len(templates)], split, rng)
         yield to_problem(drawn, f"world-{split}-{seed}-{index}", rng)
 
 

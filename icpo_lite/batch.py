@@ -1,0 +1,103 @@
+"""Trajectories as padded tensors; masks come from what was sampled, not from re-tokenised text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING
+
+from icpo_lite.types import Group, Trajectory
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B trajectories, filled up on the right to T tokens.
+
+    input_ids [B, T]; attention_mask [B, T], 1 on real tokens.
+    loss_mask [B, T-1]: True where the *next* token was sampled by the policy, so that column t
+        speaks of the prediction of input_ids[:, t + 1]. A sampled end-of-turn token is inside,
+        padding is not, also when both are the same token.
+    sampled_logps [B, T-1]: log-probs at sampling time, 0 elsewhere.
+    advantages [B]; truncated [B]: True where the last reply was cut off.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    loss_mask: Tensor
+    sampled_logps: Tensor
+    advantages: Tensor
+    truncated: Tensor
+
+    def __len__(self) -> int:
+        return len(self.input_ids)
+
+    def rows(self, index: Tensor) -> Batch:
+        """Some of the rows, cut to the longest of them."""
+        width = int(self.attention_mask[index].sum(-1).max()) if len(index) else 1
+        return Batch(
+            self.input_ids[index, :width],
+            self.attention_mask[index, :width],
+            self.loss_mask[index, : width - 1],
+            self.sampled_logps[index, : width - 1],
+            self.advantages[index],
+            self.truncated[index],
+        )
+
+    def micro_batches(self, size: int | None) -> Iterator[tuple[Tensor, Batch]]:
+        """(row numbers, rows) in pieces of at most `size`, longest rows first.
+
+        Longest first, so that a run that does not fit fails at its first piece.
+        """
+        import torch
+
+        lengths = self.attention_mask.sum(-1)
+        order = torch.argsort(lengths, descending=True, stable=True)
+        for piece in order.split(size or max(len(order), 1)):
+            yield piece, self.rows(piece)
+
+    def to(self, device: torch.device) -> Batch:
+        return Batch(*(getattr(self, f.name).to(device) for f in fields(self)))
+
+
+def collate(groups: Sequence[Group], pad_id: int) -> Batch:
+    """All trajectories of the groups, in order, as one batch on the CPU.
+
+    Raises ValueError when a group has no advantages yet.
+    """
+    import torch
+
+    rows: list[Trajectory] = [t for group in groups for t in group.trajectories]
+    advantages: list[float] = []
+    for group in groups:
+        if group.advantages is None:
+            raise ValueError(f"group {group.prompt.prompt_id} has no advantages yet")
+        advantages += group.advantages
+    lengths = [len(t.prompt_ids) + sum(len(turn.token_ids) for turn in t.turns) for t in rows]
+    width = max(lengths, default=1)
+    input_ids = torch.full((len(rows), width), pad_id)
+    attention_mask = torch.zeros(len(rows), width, dtype=torch.long)
+    sampled = torch.zeros(len(rows), width, dtype=torch.bool)
+    logps = torch.zeros(len(rows), width)
+    for i, (trajectory, length) in enumerate(zip(rows, lengths, strict=True)):
+        input_ids[i, : len(trajectory.prompt_ids)] = torch.tensor(trajectory.prompt_ids)
+        attention_mask[i, :length] = 1
+        at = len(trajectory.prompt_ids)
+        for turn in trajectory.turns:
+            end = at + len(turn.token_ids)
+            input_ids[i, at:end] = torch.tensor(turn.token_ids, dtype=torch.long)
+            if turn.role == "assistant":
+                sampled[i, at:end] = True
+                logps[i, at:end] = torch.tensor(turn.logprobs)
+            at = end
+    return Batch(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        loss_mask=sampled[:, 1:],
+        sampled_logps=logps[:, 1:],
+        advantages=torch.tensor(advantages),
+        truncated=torch.tensor([t.reply.stop_reason == "length" for t in rows], dtype=torch.bool),
+    )

@@ -1,0 +1,108 @@
+"""`icpo-lite init`: a recipe with every key, its value and what it means."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from icpo_lite.errors import RecipeError
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
+TINY_MODEL = "builtin:tiny"
+#: A heading stands before these keys.
+HEADINGS = {
+    "model_name_or_path": "Model",
+    "lora_r": "LoRA",
+    "dataset_name": "Data",
+    "reward": "Reward",
+    "prompts_per_step": "Sampling",
+    "loss_type": "Objective",
+    "learning_rate": "Optimisation",
+    "output_dir": "Output",
+    "compare": "Judging",
+}
+WIDTH = 92
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path), default=Path("recipe.yaml"))
+@click.option(
+    "--model",
+    default=TINY_MODEL,
+    show_default=True,
+    help="Model to train: a hub name, a folder or builtin:tiny.",
+)
+@click.option(
+    "--dataset",
+    default=None,
+    help="Problems to train on: builtin:world, a .jsonl or .parquet file, or a hub name. "
+    "[default: builtin:world for builtin:tiny, else openai/gsm8k]",
+)
+def init(path: Path, model: str, dataset: str | None) -> None:
+    """Write a recipe to PATH with every key explained (default: recipe.yaml).
+
+    Values start from the shipped recipe that fits the model. An existing file is never
+    overwritten.
+    """
+    text = starting_recipe(model, dataset, path)
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise RecipeError(f"expected no file at {path}, found one; name another path") from None
+    except FileNotFoundError:
+        raise RecipeError(f"expected a folder {path.parent}, found none; create it") from None
+    click.echo(f"Wrote {path}. Next: icpo-lite train {path}")
+
+
+def starting_recipe(model: str, dataset: str | None, path: Path) -> str:
+    """YAML of a whole recipe for `model`, each key under a comment that says what it does."""
+    from icpo_lite.recipe import Evaluation, Recipe, load_recipe
+
+    base = load_recipe("tiny" if model == TINY_MODEL else "qwen1.5b")
+    values = base.model_dump(mode="json", exclude={"gradient_accumulation_steps"})
+    values |= {"model_name_or_path": model, "output_dir": f"runs/{path.stem}"}
+    if dataset is not None:
+        values |= {"dataset_name": dataset, "dataset_config": None, "columns": {}}
+    if values["compare"]:
+        values["compare"] = {"rlvr": None}  # the twin of this very recipe, as it is edited
+
+    lines = [
+        f"# A recipe for icpo-lite: icpo-lite train {path}",
+        "# Every key is here with its meaning; delete what you leave as it is.",
+    ]
+    for key, value in values.items():
+        if key in HEADINGS:
+            lines += ["", f"# {f' {HEADINGS[key]} ':-^{WIDTH - 2}}"]
+        lines += ["", *_comment(Recipe.model_fields[key])]
+        if key == "evaluation":
+            lines.append("evaluation:")
+            for name, option in value.items():
+                lines += _comment(Evaluation.model_fields[name], indent="  ")
+                lines += _entry(name, option, indent="  ")
+        else:
+            lines += _entry(key, value)
+    return "\n".join(lines) + "\n"
+
+
+def _comment(field: FieldInfo, indent: str = "") -> list[str]:
+    return textwrap.wrap(
+        str(field.description),
+        WIDTH,
+        initial_indent=f"{indent}# ",
+        subsequent_indent=f"{indent}# ",
+        break_on_hyphens=False,
+    )
+
+
+def _entry(key: str, value: Any, indent: str = "") -> list[str]:
+    """`key: value`; a list or block stands in brackets on the key's own line."""
+    from icpo_lite.recipe import dump_yaml
+
+    text = dump_yaml({key: value}, blocks=not isinstance(value, list | dict))
+    return [f"{indent}{line}" for line in text.splitlines()]

@@ -1,0 +1,122 @@
+"""The accelerator, chosen once, with the reason said.
+
+Of environment variables only CUDA's own (`CUDA_VISIBLE_DEVICES`) decides anything here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from icpo_lite.errors import DeviceError
+
+if TYPE_CHECKING:
+    import torch
+
+#: GPUs below this have no bfloat16 units; torch says they do, by slow emulation.
+_BF16_CAPABILITY = (8, 0)
+
+
+@dataclass(frozen=True)
+class Device:
+    """Where the model lives and what it computes in, and why."""
+
+    torch_device: torch.device
+    dtype: torch.dtype
+    name: str
+    reasons: tuple[str, ...] = ()
+
+
+def choose_device(requested: str = "auto", dtype: str = "auto") -> Device:
+    """The device and dtype for a run.
+
+    requested: `auto`, `cpu`, `cuda` or `cuda:N`. dtype: `auto`, `float32`, `bfloat16`, `float16`.
+    Raises DeviceError when the request cannot be met; `auto` never raises.
+    """
+    import torch
+
+    reasons: list[str] = []
+    if requested == "auto":
+        usable = [i for i in range(torch.cuda.device_count()) if not _unusable(i)]
+        for i in range(torch.cuda.device_count()):
+            if why := _unusable(i):
+                reasons.append(f"cuda:{i} left aside: {why}")
+        if usable:
+            chosen = torch.device("cuda", usable[0])
+            if len(usable) > 1:
+                reasons.append(f"one GPU is used, {len(usable) - 1} more left idle")
+        else:
+            chosen = torch.device("cpu")
+            reasons.append("no usable CUDA GPU: running on the CPU")
+    else:
+        chosen = _requested(requested)
+    return Device(chosen, _dtype(chosen, dtype, reasons), _name(chosen), tuple(reasons))
+
+
+def _requested(requested: str) -> torch.device:
+    import torch
+
+    try:
+        device = torch.device(requested)
+    except RuntimeError:
+        raise DeviceError(
+            f"device: expected auto, cpu, cuda or cuda:N, got {requested!r}"
+        ) from None
+    if device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise DeviceError(f"device: {requested!r} is not supported; use auto, cpu or cuda")
+    index = device.index or 0
+    count = torch.cuda.device_count()
+    if index >= count:
+        raise DeviceError(
+            f"device: {requested!r} was asked for, but torch {torch.__version__} sees {count} CUDA "
+            "GPU(s); use device: cpu, or install a torch built for your GPU's driver"
+        )
+    if why := _unusable(index):
+        raise DeviceError(f"device: {requested!r} cannot be used: {why}")
+    return torch.device("cuda", index)
+
+
+def _unusable(index: int) -> str | None:
+    """Why this GPU cannot run, although `is_available()` says True (Kaggle's P100)."""
+    import torch
+
+    major, minor = torch.cuda.get_device_capability(index)
+    built = [int(a.removeprefix("sm_")) for a in torch.cuda.get_arch_list() if a.startswith("sm_")]
+    if built and major * 10 + minor < min(built):
+        name = torch.cuda.get_device_name(index)
+        return (
+            f"torch {torch.__version__} has no kernels for {name} "
+            f"(compute capability {major}.{minor})"
+        )
+    return None
+
+
+def _dtype(device: torch.device, wanted: str, reasons: list[str]) -> torch.dtype:
+    import torch
+
+    if wanted != "auto":
+        return {
+            "float32": torch.float32,
+            "bfloat16": torch.bfloat16,
+            "float16": torch.float16,
+        }[wanted]
+    if device.type == "cpu":
+        return torch.float32
+    capability = torch.cuda.get_device_capability(device)
+    if capability >= _BF16_CAPABILITY:
+        return torch.bfloat16
+    reasons.append(
+        f"float16, because compute capability {capability[0]}.{capability[1]} has no bfloat16 units"
+    )
+    return torch.float16
+
+
+def _name(device: torch.device) -> str:
+    import torch
+
+    if device.type == "cuda":
+        gib = torch.cuda.get_device_properties(device).total_memory / 2**30
+        return f"{torch.cuda.get_device_name(device)} ({gib:.0f} GiB)"
+    return f"CPU ({torch.get_num_threads()} threads)"

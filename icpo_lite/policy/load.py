@@ -1,0 +1,286 @@
+"""Load the policy: a 4-bit base with LoRA, its tokenizer, and why each choice was made.
+
+The only module that imports peft and bitsandbytes, and transformers' model classes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icpo_lite.device import Device, choose_device
+from icpo_lite.errors import ModelError, UsageError
+from icpo_lite.types import Message
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+BUILTIN = {"builtin:tiny": "tiny"}
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What to load; the fields are the recipe's keys of the same names.
+
+    lora_r: None loads the bare model, for evaluation.
+    """
+
+    model_name_or_path: str
+    load_in_4bit: bool = True
+    device: str = "auto"
+    dtype: str = "auto"
+    attn_implementation: str | None = None
+    trust_remote_code: bool = False
+    gradient_checkpointing: bool = False
+    lora_r: int | None = None
+    lora_alpha: int = 16
+    lora_dropout: float = 0.0
+    lora_target_modules: str | tuple[str, ...] = "all-linear"
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A model, its tokenizer and the facts of the header.
+
+    model: a peft model when `has_adapter`, else the bare causal LM.
+    notes: why each fallback was taken, one sentence each.
+    """
+
+    spec: ModelSpec
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    device: Device
+    has_adapter: bool
+    notes: tuple[str, ...] = ()
+
+    @property
+    def causal_lm(self) -> Any:
+        """The transformers model, LoRA layers inside it, without peft's wrapper."""
+        return self.model.get_base_model() if self.has_adapter else self.model
+
+    @property
+    def end_ids(self) -> frozenset[int]:
+        """Tokens that end a reply: the tokenizer's end of turn and the model's own list."""
+        listed = getattr(self.causal_lm.generation_config, "eos_token_id", None)
+        ids = listed if isinstance(listed, list) else [listed]
+        return frozenset(i for i in [*ids, self.tokenizer.eos_token_id] if i is not None)
+
+    @property
+    def pad_id(self) -> int:
+        """Token that fills up rows. It may equal an end token: masks do not come from it."""
+        pad = self.tokenizer.pad_token_id
+        return pad if pad is not None else min(self.end_ids)
+
+    @property
+    def max_positions(self) -> int:
+        return int(self.causal_lm.config.max_position_embeddings)
+
+    def trainable(self) -> list[nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    def parameter_counts(self) -> tuple[int, int]:
+        """(trainable, all) numbers of weights; a packed 4-bit byte counts as two."""
+        trainable = total = 0
+        for p in self.model.parameters():
+            count = p.numel() * (2 if p.__class__.__name__ == "Params4bit" else 1)
+            total += count
+            trainable += count if p.requires_grad else 0
+        return trainable, total
+
+    @contextlib.contextmanager
+    def adapter_off(self) -> Iterator[None]:
+        """The reference policy: the same weights without LoRA."""
+        with self.model.disable_adapter() if self.has_adapter else contextlib.nullcontext():
+            yield
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Token ids of a chat up to and including the header that opens the assistant's turn."""
+        text = self.tokenizer.apply_chat_template(
+            [{"role": m.role, "content": m.content} for m in messages],
+            tokenize=False,
+            add_generation_prompt=True,
+        )
+        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
+
+    def save_adapter(self, folder: Path) -> None:
+        """Adapter files that peft and transformers load, and the tokenizer beside them."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def model_path(name: str) -> str:
+    """A local folder for `builtin:` names, else the name itself (a folder or a hub id)."""
+    if name in BUILTIN:
+        return str(resources.files("icpo_lite") / "assets" / BUILTIN[name])
+    if name.startswith("builtin:"):
+        raise UsageError(
+            f"model_name_or_path: expected one of {', '.join(BUILTIN)}, a folder or a hub name, "
+            f"got {name!r}"
+        )
+    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
+    if looks_local and not Path(name).expanduser().is_dir():
+        raise UsageError(
+            f"model_name_or_path: no folder {name!r}; give a folder with config.json, a hub name "
+            "such as Qwen/Qwen2.5-1.5B-Instruct, or builtin:tiny"
+        )
+    return str(Path(name).expanduser()) if looks_local else name
+
+
+def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model; raises ModelError when it has no chat template."""
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    path = model_path(name)
+    # AutoTokenizer goes by config.json's model_type: beside a qwen2 config it builds a Qwen2
+    # tokenizer, whatever tokenizer.json says, and a word-level vocabulary gets wrong ids.
+    declared = Path(path) / "tokenizer_config.json"
+    plain = declared.is_file() and json.loads(declared.read_text()).get("tokenizer_class") in (
+        "PreTrainedTokenizerFast",
+        "TokenizersBackend",
+    )
+    with _one_line_errors(name):
+        if plain:
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{name}: its tokenizer has no chat template, which turns need; use an instruct model"
+        )
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_policy(spec: ModelSpec, *, adapter: Path | None = None) -> Policy:
+    """The model as `spec` says, in evaluation mode, with a fresh LoRA or the one in `adapter`.
+
+    A fresh LoRA is seeded by `spec.seed`; its B matrices are zero, so it starts as the base.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    device = choose_device(spec.device, spec.dtype)
+    notes = list(device.reasons)
+    tokenizer = load_tokenizer(spec.model_name_or_path, trust_remote_code=spec.trust_remote_code)
+    path = model_path(spec.model_name_or_path)
+    options: dict[str, Any] = {
+        "dtype": device.dtype,
+        "device_map": {"": device.torch_device},
+        "trust_remote_code": spec.trust_remote_code,
+    }
+    if spec.attn_implementation is not None:
+        options["attn_implementation"] = spec.attn_implementation
+    if spec.load_in_4bit:
+        options["quantization_config"] = _nf4(device.dtype)
+    with _one_line_errors(spec.model_name_or_path):
+        model = AutoModelForCausalLM.from_pretrained(path, **options)
+    model.config.use_cache = True
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    if spec.load_in_4bit and device.torch_device.type == "cpu":
+        _keep_differentiable(model)
+    if adapter is not None:
+        model = _load_adapter(model, adapter, trainable=spec.lora_r is not None)
+    elif spec.lora_r is not None:
+        torch.manual_seed(spec.seed)
+        model = _new_adapter(model, spec)
+    if spec.gradient_checkpointing:
+        # Checkpointing recomputes only in training mode; see `logprobs`.
+        base = model.get_base_model() if hasattr(model, "get_base_model") else model
+        base.gradient_checkpointing_enable({"use_reentrant": False})
+    model.eval()
+    has_adapter = adapter is not None or spec.lora_r is not None
+    return Policy(spec, model, tokenizer, device, has_adapter, tuple(notes))
+
+
+def load_run(run: Path, *, device: str = "auto", dtype: str = "auto") -> Policy:
+    """The policy that a finished run directory holds, adapter on its base, for evaluation."""
+    config = run / "adapter_config.json"
+    if not config.is_file():
+        raise UsageError(
+            f"{run}: no adapter_config.json here; give a run directory in which training has "
+            "finished or saved, or a model"
+        )
+    settings = json.loads((run / "model_spec.json").read_text())
+    spec = ModelSpec(**{**settings, "device": device, "dtype": dtype, "lora_r": None})
+    return load_policy(spec, adapter=run)
+
+
+def save_spec(spec: ModelSpec, folder: Path) -> None:
+    """What `load_run` needs beside the adapter."""
+    fields = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
+    (folder / "model_spec.json").write_text(json.dumps(fields, indent=2) + "\n")
+
+
+def bare(spec: ModelSpec) -> ModelSpec:
+    """The same model without an adapter."""
+    return replace(spec, lora_r=None, gradient_checkpointing=False)
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _keep_differentiable(model: nn.Module) -> None:
+    """bitsandbytes 0.50 repacks a Linear4bit at its first forward in evaluation mode on a CPU
+    with AVX512-BF16, and gradients through the repacked weight are silently wrong."""
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _new_adapter(model: Any, spec: ModelSpec) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    targets = spec.lora_target_modules
+    config = LoraConfig(
+        r=spec.lora_r,
+        lora_alpha=spec.lora_alpha,
+        lora_dropout=spec.lora_dropout,
+        target_modules=targets if isinstance(targets, str) else list(targets),
+        task_type="CAUSAL_LM",
+    )
+    config.base_model_name_or_path = spec.model_name_or_path
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise UsageError(
+            f"lora_target_modules: {_first_line(error)}; use all-linear or names of its layers"
+        ) from None
+
+
+def _load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
+    from peft import PeftModel
+
+    return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+
+
+@contextlib.contextmanager
+def _one_line_errors(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"{name}: cannot be loaded: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

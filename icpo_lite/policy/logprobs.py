@@ -1,0 +1,136 @@
+"""Hidden states to log-probs of what was sampled, always through `kernels.token_logprobs`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from icpo_lite.errors import NumericsError
+from icpo_lite.kernels.logprob import token_logprobs
+from icpo_lite.types import Message
+
+if TYPE_CHECKING:
+    from icpo_lite.policy.load import Policy
+
+
+@dataclass(frozen=True)
+class LogprobOptions:
+    """temperature: that of sampling. impl, chunk_rows: of the op (`kernels.logprob`)."""
+
+    temperature: float = 1.0
+    impl: str = "auto"
+    chunk_rows: int | str = "auto"
+    entropy_grad: bool = False
+
+
+def lm_head_options(policy: Policy) -> dict[str, Any]:
+    """The op's arguments that belong to the model: weight, bias, soft cap and logit scale."""
+    config = policy.causal_lm.config
+    head = policy.causal_lm.get_output_embeddings()
+    softcap = getattr(config, "final_logit_softcapping", None)
+    scale = getattr(config, "logit_scale", None)
+    divisor = getattr(config, "logits_scaling", None)  # Granite divides
+    return {
+        "weight": head.weight,
+        "bias": getattr(head, "bias", None),
+        "softcap": softcap,
+        "scale": scale if scale is not None else (1.0 / divisor if divisor else None),
+    }
+
+
+def hidden_states(policy: Policy, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    """Last hidden states [B, T, D], after the final norm and before lm_head."""
+    lm = policy.causal_lm
+    # Gradient checkpointing only acts in training mode; LoRA dropout is the one other thing
+    # that the mode switches, and it belongs to training too.
+    training = torch.is_grad_enabled()
+    lm.train(training)
+    try:
+        out = lm.get_decoder()(
+            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+        ).last_hidden_state
+    finally:
+        lm.eval()
+    return out
+
+
+def completion_logprobs(
+    policy: Policy,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    loss_mask: Tensor,
+    options: LogprobOptions,
+) -> tuple[Tensor, Tensor]:
+    """Log-probs and entropies [B, T-1] of the next tokens under the mask, fp32, 0 elsewhere.
+
+    input_ids, attention_mask [B, T]; loss_mask [B, T-1]. Differentiable unless under no_grad.
+    Only the rows under the mask meet lm_head. Raises NumericsError on NaN.
+    """
+    hidden = hidden_states(policy, input_ids, attention_mask)[:, :-1]
+    kept = hidden[loss_mask]
+    logp, entropy = token_logprobs(
+        kept,
+        targets=input_ids[:, 1:][loss_mask],
+        temperature=options.temperature,
+        impl=options.impl,
+        chunk_rows=options.chunk_rows,
+        entropy_grad=options.entropy_grad,
+        **lm_head_options(policy),
+    )
+    if not torch.isfinite(logp.detach()).all():
+        raise NumericsError(
+            "log-probs: NaN or infinity from the model; expected finite numbers; use "
+            "dtype: bfloat16 or float32, or a lower learning_rate"
+        )
+    zeros = torch.zeros(loss_mask.shape, dtype=torch.float32, device=loss_mask.device)
+    return zeros.masked_scatter(loss_mask, logp), zeros.masked_scatter(loss_mask, entropy)
+
+
+class PolicyScorer:
+    """The base model as a `Scorer`, adapter off (types.Scorer)."""
+
+    def __init__(self, policy: Policy, *, rows: int = 16):
+        self._policy, self._rows = policy, rows
+
+    @torch.no_grad()
+    def score(
+        self, chats: Sequence[Sequence[Message]], continuations: Sequence[Sequence[str]]
+    ) -> list[list[float]]:
+        """Sum of token log-probs of every continuation of its chat's next assistant turn."""
+        policy = self._policy
+        pairs = [
+            (policy.encode_chat(chat), self._ids(text))
+            for chat, texts in zip(chats, continuations, strict=True)
+            for text in texts
+        ]
+        sums: list[float] = []
+        with policy.adapter_off():
+            for first in range(0, len(pairs), self._rows):
+                sums += self._sums(pairs[first : first + self._rows])
+        out, at = [], 0
+        for texts in continuations:
+            out.append(sums[at : at + len(texts)])
+            at += len(texts)
+        return out
+
+    def _ids(self, text: str) -> tuple[int, ...]:
+        return tuple(self._policy.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def _sums(self, pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[float]:
+        device = self._policy.device.torch_device
+        width = max(len(a) + len(b) for a, b in pairs)
+        ids = torch.full((len(pairs), width), self._policy.pad_id)
+        mask = torch.zeros(len(pairs), width, dtype=torch.long)
+        scored = torch.zeros(len(pairs), width, dtype=torch.bool)
+        for i, (context, text) in enumerate(pairs):
+            row = [*context, *text]
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = 1
+            scored[i, len(context) : len(row)] = True
+        ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
+        logps, _ = completion_logprobs(self._policy, ids, mask, scored[:, 1:], LogprobOptions())
+        return [float(x) for x in logps.sum(-1).tolist()]

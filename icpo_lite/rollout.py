@@ -1,0 +1,143 @@
+"""Prompts to judged groups: sample, say what each reply is, reward it, compare within the group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from icpo_lite.advantages import group_advantages
+from icpo_lite.errors import DataError, NumericsError
+from icpo_lite.policy.sampling import SamplingOptions, sample
+from icpo_lite.types import (
+    Completion,
+    Group,
+    Message,
+    Prompt,
+    Reward,
+    Trajectory,
+    Turn,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from icpo_lite.policy.load import Policy
+    from icpo_lite.rewards.judge import Judge
+
+#: Rewards of one prompt's reply: (prompt, verdict, turn) -> Reward.
+RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
+
+
+def as_turn(completion: Completion) -> Turn:
+    """A sampled reply as a turn, not judged yet."""
+    return Turn(
+        "assistant",
+        completion.text,
+        completion.token_ids,
+        completion.logprobs,
+        completion.stop_reason,
+    )
+
+
+@dataclass(frozen=True)
+class PolicyTalker:
+    """The policy as a partner in a conversation (`conversation.Talker`)."""
+
+    policy: Policy
+    options: SamplingOptions
+
+    def reply(
+        self, chats: Sequence[Sequence[Message]], keys: Sequence[tuple[int | str, ...]]
+    ) -> list[Turn]:
+        """The next turn of each chat; equal chats and keys give equal turns."""
+        prompts = [self.policy.encode_chat(chat) for chat in chats]
+        groups = sample(self.policy, prompts, n=1, options=self.options, keys_P=keys)
+        return [as_turn(group[0]) for group in groups]
+
+
+def encode_prompts(
+    policy: Policy, prompts: Sequence[Prompt], max_prompt_length: int
+) -> dict[str, tuple[int, ...]]:
+    """Token ids of each prompt by its id.
+
+    Raises DataError, naming the longest, when a prompt has more than `max_prompt_length` tokens:
+    a prompt that is cut has lost a condition without anybody knowing.
+    """
+    encoded = {p.prompt_id: policy.encode_chat(p.messages) for p in prompts}
+    longest = max(prompts, key=lambda p: len(encoded[p.prompt_id]))
+    if (length := len(encoded[longest.prompt_id])) > max_prompt_length:
+        count = sum(len(ids) > max_prompt_length for ids in encoded.values())
+        raise DataError(
+            f"{longest.source or longest.prompt_id}: {count} of {len(prompts)} prompts are longer "
+            f"than max_prompt_length: {max_prompt_length} tokens, this one has {length}; raise "
+            f"max_prompt_length to {length} or take the rows out"
+        )
+    return encoded
+
+
+def sample_groups(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    prompt_ids: Sequence[Sequence[int]],
+    *,
+    num_generations: int,
+    options: SamplingOptions,
+    seed: int,
+    step: int,
+) -> list[Group]:
+    """G replies to each prompt; noise is keyed by (seed, step, place in the step, sample)."""
+    keys = [(seed, step, place) for place in range(len(prompts))]
+    replies_PG = sample(policy, prompt_ids, n=num_generations, options=options, keys_P=keys)
+    return [
+        Group(prompt, tuple(Trajectory(prompt, tuple(ids), (as_turn(c),)) for c in replies))
+        for prompt, ids, replies in zip(prompts, prompt_ids, replies_PG, strict=True)
+    ]
+
+
+def judge_groups(groups: Sequence[Group], judge: Judge) -> list[Group]:
+    """The last turn of every trajectory with its verdict."""
+    flat = [
+        (g.prompt, t.reply.content, t.reply.stop_reason) for g in groups for t in g.trajectories
+    ]
+    verdicts = iter(judge.judge_many(flat))
+    return [
+        _each(group, lambda t: _with_reply(t, replace(t.reply, verdict=next(verdicts))))
+        for group in groups
+    ]
+
+
+def reward_groups(groups: Sequence[Group], rule: RewardRule) -> list[Group]:
+    """Every trajectory with its reward. Raises NumericsError when one is not a number."""
+
+    def rewarded(trajectory: Trajectory) -> Trajectory:
+        turn = trajectory.reply
+        assert turn.verdict is not None
+        reward = rule(trajectory.prompt, turn.verdict, turn)
+        if reward.total != reward.total or abs(reward.total) == float("inf"):
+            raise NumericsError(
+                f"reward: {reward.total} for {trajectory.prompt.prompt_id} "
+                f"({dict(reward.components)}); expected a finite number"
+            )
+        return replace(_with_reply(trajectory, replace(turn, reward=reward)), reward=reward)
+
+    return [_each(group, rewarded) for group in groups]
+
+
+def advantage_groups(groups: Sequence[Group], scale_rewards: str) -> list[Group]:
+    """Every group with the advantages of its trajectories (`advantages.group_advantages`)."""
+    rewards_PG = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
+    advantages_PG = group_advantages(rewards_PG, scale_rewards).tolist()
+    return [
+        replace(group, advantages=tuple(row))
+        for group, row in zip(groups, advantages_PG, strict=True)
+    ]
+
+
+def _each(group: Group, change: Callable[[Trajectory], Trajectory]) -> Group:
+    return replace(group, trajectories=tuple(change(t) for t in group.trajectories))
+
+
+def _with_reply(trajectory: Trajectory, turn: Turn) -> Trajectory:
+    return replace(trajectory, turns=(*trajectory.turns[:-1], turn))

@@ -1,0 +1,318 @@
+"""The training loop: one step reads top to bottom in `Trainer.step`.
+
+    draw prompts -> sample groups -> judge -> reward -> advantages -> batch -> update -> report
+
+Values are passed from call to call; what lives on between steps (weights, optimizer, prompt
+cursor, step number) is what `state` puts into a checkpoint.
+"""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from icpo_lite.advantages import zero_variance
+from icpo_lite.batch import Batch, collate
+from icpo_lite.errors import NumericsError
+from icpo_lite.loss import LossConfig, loss_normalizer, policy_loss
+from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
+from icpo_lite.policy.sampling import SamplingOptions
+from icpo_lite.rollout import (
+    RewardRule,
+    advantage_groups,
+    judge_groups,
+    reward_groups,
+    sample_groups,
+)
+from icpo_lite.schedules import lr_factor
+from icpo_lite.types import NON_ANSWERS, QUESTIONS, Group, Intent, StepReport, Trajectory
+
+if TYPE_CHECKING:
+    from icpo_lite.data.pool import PromptPool
+    from icpo_lite.policy.load import Policy
+    from icpo_lite.rewards.judge import Judge
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """What one step does; fields are recipe keys of the same names.
+
+    micro_batch: completions computed at once (`per_device_train_batch_size`); None is all.
+    """
+
+    max_steps: int
+    prompts_per_step: int
+    num_generations: int
+    share_underspecified: float
+    sampling: SamplingOptions
+    loss: LossConfig
+    learning_rate: float
+    lr_scheduler_type: str = "linear"
+    min_lr_ratio: float = 0.0
+    warmup_steps: int = 0
+    weight_decay: float = 0.0
+    adam_betas: tuple[float, float] = (0.9, 0.999)
+    adam_epsilon: float = 1e-8
+    max_grad_norm: float = 1.0
+    num_iterations: int = 1
+    num_mini_batches: int = 1
+    micro_batch: int | None = None
+    scale_rewards: str = "group"
+    drop_zero_variance: bool = True
+    mask_truncated_completions: bool = False
+    seed: int = 0
+    logprobs: LogprobOptions = field(default_factory=LogprobOptions)
+
+
+class Trainer:
+    """Trains a policy's LoRA weights by group sampling.
+
+    prompt_ids: token ids of every prompt that `pool` holds, by prompt id.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        pool: PromptPool,
+        prompt_ids: Mapping[str, Sequence[int]],
+        judge: Judge,
+        reward: RewardRule,
+        settings: TrainSettings,
+    ) -> None:
+        self.policy, self.pool, self.prompt_ids = policy, pool, prompt_ids
+        self.judge, self.reward, self.settings = judge, reward, settings
+        self.done_steps = 0
+        self.optimizer = torch.optim.AdamW(
+            policy.trainable(),
+            lr=settings.learning_rate,
+            betas=settings.adam_betas,
+            eps=settings.adam_epsilon,
+            weight_decay=settings.weight_decay,
+        )
+
+    def steps(self) -> Iterator[StepReport]:
+        """Run what is left of `max_steps`, a report after each; the caller logs and saves."""
+        while self.done_steps < self.settings.max_steps:
+            yield self.step()
+
+    def step(self) -> StepReport:
+        """One step: new samples from the current policy and the updates made of them."""
+        s, step, started = self.settings, self.done_steps, time.monotonic()
+
+        prompts = self.pool.draw(s.prompts_per_step, s.share_underspecified)
+        groups = sample_groups(
+            self.policy,
+            prompts,
+            [self.prompt_ids[p.prompt_id] for p in prompts],
+            num_generations=s.num_generations,
+            options=s.sampling,
+            seed=s.seed,
+            step=step,
+        )
+        groups = judge_groups(groups, self.judge)
+        groups = reward_groups(groups, self.reward)
+        groups = advantage_groups(groups, s.scale_rewards)
+        sampled = time.monotonic()
+        batch = collate(self._informative(groups), self.policy.pad_id)
+        lr = s.learning_rate * lr_factor(
+            step, s.max_steps, s.lr_scheduler_type, s.warmup_steps, s.min_lr_ratio
+        )
+        update = self._update(batch, lr)
+
+        self.done_steps = step + 1
+        seconds = time.monotonic() - started
+        metrics = {
+            **group_metrics(groups),
+            **update,
+            "learning_rate": lr,
+            "tokens_per_second": _tokens(groups) / seconds,
+            "sampling_seconds": sampled - started,
+            "step_seconds": seconds,
+            "memory_gb": memory_gb(self.policy.device.torch_device),
+        }
+        return StepReport(self.done_steps, metrics, tuple(groups))
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint needs beside weights and optimizer, as JSON."""
+        return {"step": self.done_steps, "pool": self.pool.state}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.done_steps = int(state["step"])
+        self.pool.restore(state["pool"])
+
+    def _informative(self, groups: Sequence[Group]) -> list[Group]:
+        """Groups that can change the policy: those whose rewards differ, or all with β > 0."""
+        keeps_all = not self.settings.drop_zero_variance or self.settings.loss.beta > 0
+        if keeps_all:
+            return list(groups)
+        flat = zero_variance(torch.tensor([g.rewards for g in groups], dtype=torch.float64))
+        return [g for g, dull in zip(groups, flat.tolist(), strict=True) if not dull]
+
+    def _update(self, batch: Batch, lr: float) -> dict[str, float]:
+        """num_iterations passes over the batch, num_mini_batches optimizer steps in each."""
+        s = self.settings
+        if not len(batch):
+            return {"loss": 0.0, "grad_norm": 0.0, "updates": 0.0}
+        device = self.policy.device.torch_device
+        batch = batch.to(device)
+        mask = batch.loss_mask
+        if s.mask_truncated_completions:
+            mask = mask & ~batch.truncated[:, None]
+        # With one update per batch the sampling policy is the one being updated: ratio 1.
+        on_policy = s.num_iterations * s.num_mini_batches == 1
+        old = None if on_policy else self._without_grad(batch)
+        with self.policy.adapter_off():
+            ref = self._without_grad(batch) if s.loss.beta > 0 else None
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+
+        sums: dict[str, float] = {}
+        norms: list[float] = []
+        for _ in range(s.num_iterations):
+            for rows in _mini_batches(len(batch), s.num_generations, s.num_mini_batches):
+                norms.append(self._optimizer_step(batch, mask, rows.to(device), old, ref, sums))
+        return {**_means(sums), "grad_norm": sum(norms) / len(norms), "updates": float(len(norms))}
+
+    def _optimizer_step(
+        self,
+        batch: Batch,
+        mask: Tensor,
+        rows: Tensor,
+        old: Tensor | None,
+        ref: Tensor | None,
+        sums: dict[str, float],
+    ) -> float:
+        """One clipped AdamW step on some rows; adds their metrics to `sums`, returns grad norm."""
+        s = self.settings
+        normalizer = loss_normalizer(s.loss, mask[rows])
+        self.optimizer.zero_grad(set_to_none=True)
+        for piece, micro in batch.rows(rows).micro_batches(s.micro_batch):
+            index = rows[piece]
+            width = micro.loss_mask.shape[1]
+            kept = mask[index, :width]
+            logps, entropy = completion_logprobs(
+                self.policy, micro.input_ids, micro.attention_mask, kept, s.logprobs
+            )
+            out = policy_loss(
+                logps,
+                logps.detach() if old is None else old[index, :width],
+                micro.advantages,
+                kept,
+                s.loss,
+                ref_logps=None if ref is None else ref[index, :width],
+                entropy=entropy,
+                normalizer=normalizer,
+            )
+            if not torch.isfinite(out.loss):
+                raise NumericsError(f"loss: {float(out.loss.detach())}; expected a finite number")
+            out.loss.backward()
+            for name, value in out.metrics.items():
+                sums[name] = sums.get(name, 0.0) + float(value)
+        norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable(), s.max_grad_norm)
+        if not torch.isfinite(norm):
+            raise NumericsError(f"gradient norm: {float(norm)}; expected a finite number")
+        self.optimizer.step()
+        return float(norm)
+
+    @torch.no_grad()
+    def _without_grad(self, batch: Batch) -> Tensor:
+        """Log-probs [B, T-1] under the current weights, in micro-batches."""
+        out = torch.zeros(batch.loss_mask.shape, device=batch.loss_mask.device)
+        for piece, micro in batch.micro_batches(self.settings.micro_batch):
+            logps, _ = completion_logprobs(
+                self.policy,
+                micro.input_ids,
+                micro.attention_mask,
+                micro.loss_mask,
+                self.settings.logprobs,
+            )
+            out[piece, : logps.shape[1]] = logps
+        return out
+
+
+def _mini_batches(rows: int, group: int, count: int) -> list[Tensor]:
+    """Row numbers of each mini-batch; groups stay whole, and at most one mini-batch a group."""
+    groups = torch.arange(rows).split(group)
+    count = min(count, len(groups))
+    return [torch.cat(part) for part in _chunks(list(groups), count)]
+
+
+def _chunks(items: list[Tensor], count: int) -> list[tuple[Tensor, ...]]:
+    """`count` runs of nearly equal length."""
+    edges = [round(i * len(items) / count) for i in range(count + 1)]
+    return [tuple(items[a:b]) for a, b in itertools.pairwise(edges)]
+
+
+def group_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """What the samples of a step say, in TRL's names where it has one.
+
+    accuracy and over_asking_rate are over replies to complete prompts, clarification_rate and
+    non_answer_rate over replies to underspecified ones; a kind that did not occur has no entry.
+    """
+    replies = [t for g in groups for t in g.trajectories]
+    rewards = torch.tensor([g.rewards for g in groups], dtype=torch.float64)
+    flat = zero_variance(rewards)
+    kinds = [g.prompt.intent is Intent.UNDERSPECIFIED for g in groups]
+    under = torch.tensor(kinds)
+    out = {
+        "reward": float(rewards.mean()),
+        "reward_std": float(rewards.std(dim=1).mean()) if rewards.shape[1] > 1 else 0.0,
+        "frac_reward_zero_std": float(flat.double().mean()),
+        "share_underspecified": float(under.double().mean()),
+        "completions/mean_length": sum(len(t.reply.token_ids) for t in replies) / len(replies),
+        "completions/clipped_ratio": _share(replies, lambda t: t.reply.stop_reason == "length"),
+    }
+    if not flat.all():
+        out["share_underspecified_kept"] = float(under[~flat].double().mean())
+    for intent, prefix in ((Intent.COMPLETE, "complete"), (Intent.UNDERSPECIFIED, "under")):
+        some = [t for t in replies if t.prompt.intent is intent]
+        if not some:
+            continue
+        out[f"reward/{prefix}"] = sum(t.reward.total for t in some if t.reward) / len(some)
+        if intent is Intent.COMPLETE:
+            out["accuracy"] = _share(some, lambda t: bool(_verdict(t).correct))
+            out["over_asking_rate"] = _share(some, lambda t: _verdict(t).response_type in QUESTIONS)
+        else:
+            out["clarification_rate"] = _share(
+                some, lambda t: _verdict(t).response_type in QUESTIONS
+            )
+            out["non_answer_rate"] = _share(
+                some, lambda t: _verdict(t).response_type in NON_ANSWERS
+            )
+            out["targeted_rate"] = _share(some, lambda t: bool(_verdict(t).targeted))
+    names = {name for t in replies if t.reward for name in t.reward.components}
+    for name in sorted(names):
+        parts = [t.reward.components.get(name, 0.0) for t in replies if t.reward]
+        out[f"rewards/{name}/mean"] = sum(parts) / len(parts)
+    return out
+
+
+def memory_gb(device: torch.device) -> float:
+    """Peak memory in GB (10^9 bytes): allocated on the GPU, else resident in this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def _verdict(trajectory: Trajectory) -> Any:
+    return trajectory.reply.verdict
+
+
+def _share(items: Sequence[Trajectory], holds: Any) -> float:
+    return sum(bool(holds(item)) for item in items) / len(items)
+
+
+def _tokens(groups: Sequence[Group]) -> int:
+    return sum(len(t.reply.token_ids) for g in groups for t in g.trajectories)
+
+
+def _means(sums: Mapping[str, float]) -> dict[str, float]:
+    return dict(sums)
