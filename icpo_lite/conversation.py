@@ -12,10 +12,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from icpo_lite.types import Intent, Message, Problem, Prompt, ResponseType, Shard, Turn, Verdict
+from icpo_lite.types import (
+    Intent,
+    Message,
+    Problem,
+    Prompt,
+    ResponseType,
+    Shard,
+    StopReason,
+    Turn,
+    Verdict,
+)
 
-#: Chooses which of the open shards to give after this reply, by index.
-Chooser = Callable[[str, Sequence[Shard]], int]
+#: Which of the open shards this reply asks for, by index, or None: (reply, open, all shards).
+Chooser = Callable[[str, Sequence[Shard], Sequence[Shard]], int | None]
 
 
 class Talker(Protocol):
@@ -31,7 +41,9 @@ class Talker(Protocol):
 class Referee(Protocol):
     """What a conversation needs of a judge (`rewards.judge.Judge`)."""
 
-    def judge(self, prompt: Prompt, reply: str, stop_reason: str | None = None) -> Verdict: ...
+    def judge(
+        self, prompt: Prompt, reply: str, stop_reason: StopReason | None = None
+    ) -> Verdict: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +149,7 @@ def _advance(
     left = talk.open_shards
     if (_attempt(verdict) and verdict.correct) or not left:
         return replace(talk, done=True)
-    shard = left[choose(reply.content, left)]
+    shard = left[choose(reply.content, left, talk.problem.shards) or 0]
     return replace(
         talk,
         turns=(*talk.turns, Turn("user", say(talk.given, shard))),

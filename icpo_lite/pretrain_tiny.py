@@ -24,7 +24,7 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from icpo_lite.data.worlds import NAMES, OBJECTS, TEMPLATES, WorldProblem, chain, draw_problem
 from icpo_lite.types import Message, Shard
-from icpo_lite.user import concat_text, recap_text, snowball_text
+from icpo_lite.user import NEUTRAL_QUESTION, concat_text, recap_text, snowball_text
 
 PAD, END, START, UNKNOWN = "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|unk|>"
 CHATML = (
@@ -41,6 +41,9 @@ SYSTEMS = (
     "Ask when something is missing.",
     *(f"ask cost {cost / 10:.1f}" for cost in range(11)),
 )
+#: What an assistant says when it neither answers nor asks for anything in particular.
+NEUTRAL = (NEUTRAL_QUESTION, "Okay.", "I see.", "Tell me more.", "Please go on.")
+REFUSALS = ("I do not know.", "I can not answer that.", "That can not be known.")
 MAX_POSITIONS = 512
 
 
@@ -52,12 +55,14 @@ class Mix:
     underspecified: float = 0.16
     followed_up: float = 0.25
     clarified: float = 0.27
-    ask: float = 0.15  # of underspecified prompts are answered by a question, the rest by a guess
+    ask: float = 0.15  # of underspecified prompts are answered by a question
+    other: float = 0.06  # … by two questions, a refusal or a hedge; the rest by a guess
     needless: float = 0.05  # of complete prompts are answered by a question all the same
     noise: float = 0.05  # of the operations in a solution have a wrong result
     later_question_loss: float = 0.25  # of the later questions teach to ask again
     system: float = 0.2  # of dialogues open with a system turn
-    listed: float = 0.35  # of complete prompts come as a list, as CONCAT and RECAP word them
+    listed: float = 0.4  # of prompts come as a list, as CONCAT, RECAP and SNOWBALL word them
+    neutral: float = 0.1  # of the assistant's turns before a fact say nothing in particular
 
 
 @dataclass(frozen=True)
@@ -100,17 +105,39 @@ class DialogueMaker:
     def _complete(self, problem: WorldProblem) -> list[Said]:
         needless = self.rng.random() < self.mix.needless
         reply = self.rng.choice(problem.asks) if needless else self._solve(problem)
-        return [user(self._whole(problem)), assistant(reply)]
+        return [user(self._text(problem)), assistant(reply)]
 
     def _underspecified(self, problem: WorldProblem) -> list[Said]:
         missing = self._missing(problem)
-        asks = self.rng.random() < self.mix.ask
-        reply = problem.asks[self.rng.choice(missing)] if asks else self._solve(problem, missing)
-        return [user(self._partial(problem, missing)), assistant(reply)]
+        habit = self.rng.random()
+        if habit < self.mix.ask:
+            reply = problem.asks[self.rng.choice(missing)]
+        elif habit < self.mix.ask + self.mix.other:
+            reply = self._other(problem, missing)
+        else:
+            reply = self._solve(problem, missing)
+        return [user(self._text(problem, missing)), assistant(reply)]
+
+    def _other(self, problem: WorldProblem, missing: Sequence[int]) -> str:
+        """The rarer ways not to answer, so that RL can meet each response type."""
+        kind = self.rng.choice(("questions", "refusal", "hedge"))
+        if kind == "questions" and len(missing) > 1:
+            return " ".join(problem.asks[slot] for slot in self.rng.sample(missing, 2))
+        if kind == "hedge":
+            guesses = []
+            for _ in range(2):
+                numbers = self._invented(problem, missing)
+                slot = missing[0]
+                fact = problem.template.slots[slot].facts[0]
+                fact = fact.format(n=numbers[slot], **problem.words).rstrip(".")
+                total = _answer_of(chain(problem.template, numbers))
+                guesses.append(f"If {fact}, the answer is {total}.")
+            return " ".join(guesses)
+        return self.rng.choice(REFUSALS)
 
     def _followed_up(self, problem: WorldProblem) -> list[Said]:
         """After an answer, a further fact is added to that answer: where being lost comes from."""
-        said = [user(self._whole(problem)), assistant(self._solve(problem))]
+        said = [user(self._text(problem)), assistant(self._solve(problem))]
         total = _answer_of(said[-1].message.content)
         for _ in range(self.rng.randint(1, 2)):
             more = draw_problem(
@@ -137,10 +164,13 @@ class DialogueMaker:
         the time: with loss on all of them the base asks on half of all underspecified prompts.
         """
         missing = self._missing(problem)
-        said = [user(self._partial(problem, missing))]
+        said = [user(self._text(problem, missing))]
         for turn, slot in enumerate(self.rng.sample(missing, len(missing))):
-            learned = turn > 0 and self.rng.random() < self.mix.later_question_loss
-            said.append(assistant(problem.asks[slot], loss="all" if learned else "rest"))
+            if self.rng.random() < self.mix.neutral:
+                said.append(Said(Message("assistant", self.rng.choice(NEUTRAL))))
+            else:
+                learned = turn > 0 and self.rng.random() < self.mix.later_question_loss
+                said.append(assistant(problem.asks[slot], loss="all" if learned else "rest"))
             said.append(user(problem.facts[slot]))
         return [*said, assistant(self._solve(problem))]
 
@@ -148,32 +178,36 @@ class DialogueMaker:
         count = self.rng.randint(1, len(problem.facts))
         return self.rng.sample(range(len(problem.facts)), count)
 
-    def _whole(self, problem: WorldProblem) -> str:
-        if self.rng.random() >= self.mix.listed:
-            return self._partial(problem, [])
-        facts = self.rng.sample(problem.facts, len(problem.facts))
-        shards = [Shard(i, text) for i, text in enumerate([problem.question, *facts])]
-        wording = self.rng.choice(("concat", "recap", "snowball"))
-        if wording == "snowball":
-            return snowball_text(shards[:-1], shards[-1])
-        return concat_text(shards) if wording == "concat" else recap_text(shards)
-
-    def _partial(self, problem: WorldProblem, missing: Sequence[int]) -> str:
+    def _text(self, problem: WorldProblem, missing: Sequence[int] = ()) -> str:
+        """The problem less the missing facts, in sentences or as a list."""
         facts = [fact for i, fact in enumerate(problem.facts) if i not in missing]
-        question_first = self.rng.random() < 0.5
-        parts = [problem.question, *facts] if question_first else [*facts, problem.question]
-        return " ".join(parts)
+        if not facts or self.rng.random() >= self.mix.listed:
+            question_first = self.rng.random() < 0.5
+            return " ".join(
+                [problem.question, *facts] if question_first else [*facts, problem.question]
+            )
+        if self.rng.random() < 0.5:
+            self.rng.shuffle(facts)
+        shards = [Shard(i, text) for i, text in enumerate([problem.question, *facts])]
+        # Only a list that is whole may claim to be everything.
+        if not missing and self.rng.random() < 0.7:
+            return self.rng.choice((concat_text, recap_text))(shards)
+        return snowball_text(shards[:-1], shards[-1])
 
     def _solve(self, problem: WorldProblem, missing: Sequence[int] = ()) -> str:
         """A worked solution, invented numbers for missing facts, now and then a slip."""
+        return self._with_slips(chain(problem.template, self._invented(problem, missing)))
+
+    def _invented(self, problem: WorldProblem, missing: Sequence[int]) -> list[int]:
+        """The numbers, those of missing facts made up; the answer is never negative."""
         numbers = list(problem.numbers)
+        signs = [slot.sign for slot in problem.template.slots]
         while missing:
             for slot in missing:
                 numbers[slot] = self.rng.randint(2, 12 if slot == 0 else 9)
-            signs = (slot.sign for slot in problem.template.slots)
             if sum(s * n for s, n in zip(signs, numbers, strict=True)) >= 0:
                 break
-        return self._with_slips(chain(problem.template, numbers))
+        return numbers
 
     def _with_slips(self, solution: str) -> str:
         """The solution with arithmetic noise; a wrong result is carried on, as a model would."""
@@ -198,14 +232,25 @@ def _answer_of(solution: str) -> int:
 def vocabulary() -> list[str]:
     """Every word the world, its users and its system turns can use, in a fixed order."""
     fields = {"a": NAMES[0], "b": NAMES[1], "c": NAMES[2], "o": OBJECTS[0], "n": 1}
-    texts = [*NAMES, *OBJECTS, *SYSTEMS, "system user assistant", "+ - = . , ? : ! ( )"]
+    texts = [
+        *NAMES,
+        *OBJECTS,
+        *SYSTEMS,
+        *NEUTRAL,
+        *REFUSALS,
+        "system user assistant",
+        "+ - = . , ? : ! ( )",
+    ]
     for template in TEMPLATES:
         texts += [question.format(**fields) for question in template.questions]
         for slot in template.slots:
             texts += [slot.ask.format(**fields), *(fact.format(**fields) for fact in slot.facts)]
     shards = [Shard(0, "The answer is 1.")]
     texts += [shards[0].text, concat_text(shards), recap_text(shards)]
-    texts += [snowball_text(shards, shards[0]), "I do not know yes no Yes No please Please"]
+    texts += [
+        snowball_text(shards, shards[0]),
+        "If then or Yes No Thank you please sorry not sure depends",
+    ]
     words = dict.fromkeys(str(n) for n in range(100))
     for text in texts:
         words.update(dict.fromkeys(_WORD.findall(text)))
@@ -342,7 +387,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="directory to write the model to")
     parser.add_argument("--seed", type=int, default=0, help="of weights and dialogues")
-    parser.add_argument("--steps", type=int, default=1000, help="batches")
+    parser.add_argument("--steps", type=int, default=1200, help="batches")
     parser.add_argument("--batch", type=int, default=64, help="dialogues a batch")
     args = parser.parse_args()
     model, tokenizer = pretrain(seed=args.seed, steps=args.steps, batch=args.batch, mix=Mix())

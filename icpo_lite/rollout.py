@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from icpo_lite.advantages import group_advantages
+from icpo_lite.advantages import ScaleRewards, group_advantages
 from icpo_lite.errors import DataError, NumericsError
 from icpo_lite.policy.sampling import SamplingOptions, sample
 from icpo_lite.types import (
@@ -125,7 +125,7 @@ def reward_groups(groups: Sequence[Group], rule: RewardRule) -> list[Group]:
     return [_each(group, rewarded) for group in groups]
 
 
-def advantage_groups(groups: Sequence[Group], scale_rewards: str) -> list[Group]:
+def advantage_groups(groups: Sequence[Group], scale_rewards: ScaleRewards) -> list[Group]:
     """Every group with the advantages of its trajectories (`advantages.group_advantages`)."""
     rewards_PG = torch.tensor([group.rewards for group in groups], dtype=torch.float64)
     advantages_PG = group_advantages(rewards_PG, scale_rewards).tolist()

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from icpo_lite.advantages import zero_variance
+from icpo_lite.advantages import ScaleRewards, zero_variance
 from icpo_lite.batch import Batch, collate
 from icpo_lite.errors import NumericsError
-from icpo_lite.loss import LossConfig, loss_normalizer, policy_loss
+from icpo_lite.loss import LossConfig, Mean, loss_normalizer, mean_metrics, policy_loss
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
+from icpo_lite.policy.optimizer import make_optimizer
 from icpo_lite.policy.sampling import SamplingOptions
 from icpo_lite.rollout import (
     RewardRule,
@@ -60,10 +61,11 @@ class TrainSettings:
     adam_betas: tuple[float, float] = (0.9, 0.999)
     adam_epsilon: float = 1e-8
     max_grad_norm: float = 1.0
+    optim: str = "adamw_torch"
     num_iterations: int = 1
     num_mini_batches: int = 1
     micro_batch: int | None = None
-    scale_rewards: str = "group"
+    scale_rewards: ScaleRewards = "group"
     drop_zero_variance: bool = True
     mask_truncated_completions: bool = False
     seed: int = 0
@@ -88,8 +90,9 @@ class Trainer:
         self.policy, self.pool, self.prompt_ids = policy, pool, prompt_ids
         self.judge, self.reward, self.settings = judge, reward, settings
         self.done_steps = 0
-        self.optimizer = torch.optim.AdamW(
+        self.optimizer = make_optimizer(
             policy.trainable(),
+            settings.optim,
             lr=settings.learning_rate,
             betas=settings.adam_betas,
             eps=settings.adam_epsilon,
@@ -172,12 +175,20 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = lr
 
-        sums: dict[str, float] = {}
+        parts: list[dict[str, Mean]] = []
+        losses: list[float] = []
         norms: list[float] = []
         for _ in range(s.num_iterations):
             for rows in _mini_batches(len(batch), s.num_generations, s.num_mini_batches):
-                norms.append(self._optimizer_step(batch, mask, rows.to(device), old, ref, sums))
-        return {**_means(sums), "grad_norm": sum(norms) / len(norms), "updates": float(len(norms))}
+                loss, norm = self._optimizer_step(batch, mask, rows.to(device), old, ref, parts)
+                losses.append(loss)
+                norms.append(norm)
+        return {
+            "loss": sum(losses) / len(losses),
+            **mean_metrics(parts),
+            "grad_norm": sum(norms) / len(norms),
+            "updates": float(len(norms)),
+        }
 
     def _optimizer_step(
         self,
@@ -186,39 +197,39 @@ class Trainer:
         rows: Tensor,
         old: Tensor | None,
         ref: Tensor | None,
-        sums: dict[str, float],
-    ) -> float:
-        """One clipped AdamW step on some rows; adds their metrics to `sums`, returns grad norm."""
+        parts: list[dict[str, Mean]],
+    ) -> tuple[float, float]:
+        """One clipped AdamW step on some rows: (loss, gradient norm); metrics go to `parts`."""
         s = self.settings
-        normalizer = loss_normalizer(s.loss, mask[rows])
+        micros = list(batch.rows(rows).micro_batches(s.micro_batch))
+        masks = [mask[rows[piece], : m.loss_mask.shape[1]] for piece, m in micros]
+        normalizer = loss_normalizer(s.loss, masks)
         self.optimizer.zero_grad(set_to_none=True)
-        for piece, micro in batch.rows(rows).micro_batches(s.micro_batch):
-            index = rows[piece]
-            width = micro.loss_mask.shape[1]
-            kept = mask[index, :width]
+        total = 0.0
+        for (piece, micro), kept in zip(micros, masks, strict=True):
+            index, width = rows[piece], kept.shape[1]
             logps, entropy = completion_logprobs(
                 self.policy, micro.input_ids, micro.attention_mask, kept, s.logprobs
             )
             out = policy_loss(
                 logps,
-                logps.detach() if old is None else old[index, :width],
+                None if old is None else old[index, :width],
                 micro.advantages,
                 kept,
                 s.loss,
-                ref_logps=None if ref is None else ref[index, :width],
-                entropy=entropy,
                 normalizer=normalizer,
+                ref_logps=None if ref is None else ref[index, :width],
             )
             if not torch.isfinite(out.loss):
                 raise NumericsError(f"loss: {float(out.loss.detach())}; expected a finite number")
             out.loss.backward()
-            for name, value in out.metrics.items():
-                sums[name] = sums.get(name, 0.0) + float(value)
+            total += float(out.loss.detach())
+            parts.append({**out.metrics, "entropy": Mean(entropy.detach().sum(), kept.sum())})
         norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable(), s.max_grad_norm)
         if not torch.isfinite(norm):
             raise NumericsError(f"gradient norm: {float(norm)}; expected a finite number")
         self.optimizer.step()
-        return float(norm)
+        return total, float(norm)
 
     @torch.no_grad()
     def _without_grad(self, batch: Batch) -> Tensor:
@@ -312,7 +323,3 @@ def _share(items: Sequence[Trajectory], holds: Any) -> float:
 
 def _tokens(groups: Sequence[Group]) -> int:
     return sum(len(t.reply.token_ids) for g in groups for t in g.trajectories)
-
-
-def _means(sums: Mapping[str, float]) -> dict[str, float]:
-    return dict(sums)

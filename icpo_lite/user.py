@@ -9,6 +9,9 @@ from collections.abc import Sequence
 
 from icpo_lite.types import Shard
 
+#: What the assistant is made to say in a clean history when nobody knows a better question.
+NEUTRAL_QUESTION = "What else should I know?"
+
 
 def _bullets(shards: Sequence[Shard]) -> str:
     return "\n".join(f"- {shard.text}" for shard in shards)

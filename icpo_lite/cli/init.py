@@ -65,7 +65,7 @@ def starting_recipe(model: str, dataset: str | None, path: Path) -> str:
     from icpo_lite.recipe import Evaluation, Recipe, load_recipe
 
     base = load_recipe("tiny" if model == TINY_MODEL else "qwen1.5b")
-    values = base.model_dump(mode="json", exclude={"gradient_accumulation_steps"})
+    values = base.model_dump(exclude={"gradient_accumulation_steps"})
     values |= {"model_name_or_path": model, "output_dir": f"runs/{path.stem}"}
     if dataset is not None:
         values |= {"dataset_name": dataset, "dataset_config": None, "columns": {}}

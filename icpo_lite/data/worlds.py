@@ -307,7 +307,7 @@ def world_problems(split: str, count: int, seed: int = 0) -> Iterator[Problem]:
     templates = templates_of(split)  # type: ignore[arg-type]
     for index in range(count):
         rng = random.Random(f"world/{split}/{seed}/{index}")
-        drawn = draw_problem(templates[index % len(templates)], split, rng)
+        drawn = draw_problem(templates[index % len(templates)], chosen, rng)
         yield to_problem(drawn, f"world-{split}-{seed}-{index}", rng)
 
 

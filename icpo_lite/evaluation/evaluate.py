@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +34,12 @@ def evaluate(
     settings: Sequence[str],
     runs: int,
     seed: int,
-    log: Callable[[str], None] = lambda message: None,
+    max_turns: int | None = None,
+    system: str | None = None,
 ) -> Evaluation:
     """`runs` conversations on every problem in every setting; deterministic from the seed.
+
+    max_turns: cuts conversations shorter than their setting does. system: opens every chat.
 
     Raises UsageError for an unknown setting, or when there is no problem to judge on.
     """
@@ -47,16 +50,19 @@ def evaluate(
     by_setting: dict[str, list[Conversation]] = {}
     for setting_name in settings:
         setting = SETTINGS[setting_name]
-        log(f"{name}: {setting_name}, {len(problems)} problems x {runs} runs")
         by_setting[setting_name] = converse(
-            [setting.open(problem, run) for problem in problems for run in range(runs)],
+            [
+                replace(setting.open(problem, run), system=system)
+                for problem in problems
+                for run in range(runs)
+            ],
             talker,
             referee,
             choose=choose,
             say=setting.say,
             seed=seed,
             setting=setting_name,
-            max_turns=setting.max_turns,
+            max_turns=min(setting.max_turns, max_turns or setting.max_turns),
         )
     return Evaluation(name, by_setting, summarise(by_setting))
 

@@ -12,10 +12,7 @@ from dataclasses import dataclass
 
 from icpo_lite.conversation import Conversation, start
 from icpo_lite.types import Problem, Shard, Turn
-from icpo_lite.user import concat_text
-
-#: What the assistant is made to say in a clean history when nobody knows a better question.
-NEUTRAL_QUESTION = "What else should I know?"
+from icpo_lite.user import NEUTRAL_QUESTION, concat_text
 
 
 @dataclass(frozen=True)

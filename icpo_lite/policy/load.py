@@ -33,6 +33,7 @@ class ModelSpec:
     """
 
     model_name_or_path: str
+    backend: str = "auto"
     load_in_4bit: bool = True
     device: str = "auto"
     dtype: str = "auto"
@@ -40,7 +41,7 @@ class ModelSpec:
     trust_remote_code: bool = False
     gradient_checkpointing: bool = False
     lora_r: int | None = None
-    lora_alpha: int = 16
+    lora_alpha: float = 16
     lora_dropout: float = 0.0
     lora_target_modules: str | tuple[str, ...] = "all-linear"
     seed: int = 0
@@ -204,25 +205,6 @@ def load_policy(spec: ModelSpec, *, adapter: Path | None = None) -> Policy:
     return Policy(spec, model, tokenizer, device, has_adapter, tuple(notes))
 
 
-def load_run(run: Path, *, device: str = "auto", dtype: str = "auto") -> Policy:
-    """The policy that a finished run directory holds, adapter on its base, for evaluation."""
-    config = run / "adapter_config.json"
-    if not config.is_file():
-        raise UsageError(
-            f"{run}: no adapter_config.json here; give a run directory in which training has "
-            "finished or saved, or a model"
-        )
-    settings = json.loads((run / "model_spec.json").read_text())
-    spec = ModelSpec(**{**settings, "device": device, "dtype": dtype, "lora_r": None})
-    return load_policy(spec, adapter=run)
-
-
-def save_spec(spec: ModelSpec, folder: Path) -> None:
-    """What `load_run` needs beside the adapter."""
-    fields = {name: getattr(spec, name) for name in spec.__dataclass_fields__}
-    (folder / "model_spec.json").write_text(json.dumps(fields, indent=2) + "\n")
-
-
 def bare(spec: ModelSpec) -> ModelSpec:
     """The same model without an adapter."""
     return replace(spec, lora_r=None, gradient_checkpointing=False)
@@ -244,7 +226,7 @@ def _keep_differentiable(model: nn.Module) -> None:
     with AVX512-BF16, and gradients through the repacked weight are silently wrong."""
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
 
 
 def _new_adapter(model: Any, spec: ModelSpec) -> Any:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from icpo_lite.errors import NumericsError
-from icpo_lite.kernels.logprob import token_logprobs
+from icpo_lite.kernels.logprob import Impl, token_logprobs
 from icpo_lite.types import Message
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ class LogprobOptions:
     """temperature: that of sampling. impl, chunk_rows: of the op (`kernels.logprob`)."""
 
     temperature: float = 1.0
-    impl: str = "auto"
-    chunk_rows: int | str = "auto"
+    impl: Impl = "auto"
+    chunk_rows: int | Literal["auto"] = "auto"
     entropy_grad: bool = False
 
 

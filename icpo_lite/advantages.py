@@ -1,0 +1,59 @@
+"""From rewards to advantages: pure functions of the reward matrix [P, G]."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from icpo_lite.errors import NumericsError
+
+ScaleRewards = Literal["group", "batch", "none"]
+
+#: Added to the standard deviation, as in TRL; with rewards of 0 and 1 it changes an advantage by
+#: about 0.02 %.
+STD_EPSILON = 1e-4
+#: Rewards of a group that differ by no more than this count as equal. A reward is a float sum of
+#: components, and 0.1 + 0.2 against 0.3 is not a difference to learn from.
+EQUAL_REWARDS = 1e-6
+
+
+def zero_variance(rewards_PG: Tensor) -> Tensor:
+    """Which groups cannot teach anything, because all their rewards are equal.
+
+    rewards_PG [P, G] -> bool [P].
+    """
+    return rewards_PG.amax(dim=1) - rewards_PG.amin(dim=1) <= EQUAL_REWARDS
+
+
+def group_advantages(rewards_PG: Tensor, scale_rewards: ScaleRewards = "group") -> Tensor:
+    """A = (r - mean of its group) / (std + 1e-4), the group-relative advantage of GRPO.
+
+    rewards_PG [P, G], G >= 2 -> [P, G] in the same dtype.
+
+    scale_rewards: "group" divides by the group's std (GRPO, arXiv 2402.03300 eq. 3), "batch" by
+    the std over all P·G rewards (arXiv 2508.08221), "none" not at all (Dr. GRPO, 2503.20783).
+    The std is the unbiased one (divided by G - 1), as in TRL; the papers do not say which, and
+    with the biased one every advantage grows by sqrt(G / (G - 1)), 7 % at G = 8. A group of
+    equal rewards gets exactly 0, so that later stages can drop its rows.
+
+    Raises NumericsError on a reward that is not finite, naming its place; ValueError on G < 2.
+    """
+    if rewards_PG.dim() != 2 or rewards_PG.shape[1] < 2:
+        raise ValueError(f"expected rewards [P, G] with G >= 2, found {list(rewards_PG.shape)}")
+    if not torch.isfinite(rewards_PG).all():
+        prompt, sample = torch.nonzero(~torch.isfinite(rewards_PG))[0].tolist()
+        found = rewards_PG[prompt, sample].item()
+        raise NumericsError(
+            f"expected finite rewards, found {found} for sample {sample} of prompt {prompt} of "
+            "the step; mend the reward function that gave it"
+        )
+    centred = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+    if scale_rewards == "group":
+        centred = centred / (rewards_PG.std(dim=1, keepdim=True) + STD_EPSILON)
+    elif scale_rewards == "batch":
+        centred = centred / (rewards_PG.std() + STD_EPSILON)
+    elif scale_rewards != "none":
+        raise ValueError(f"expected scale_rewards group, batch or none, found {scale_rewards!r}")
+    return centred.masked_fill(zero_variance(rewards_PG).unsqueeze(1), 0.0)

@@ -1,0 +1,37 @@
+"""`icpo-lite train`: train a recipe, or resume an interrupted run."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command(context_settings={"ignore_unknown_options": False})
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--resume-anyway",
+    is_flag=True,
+    help="Resume although a key that decides what is learned has changed.",
+)
+@click.option("--no-user-code", is_flag=True, help="Refuse a recipe that names reward_funcs.")
+def train(recipe: str, overrides: tuple[str, ...], resume_anyway: bool, no_user_code: bool) -> None:
+    """Train RECIPE: a file, or a shipped recipe such as tiny.
+
+    KEY=VALUE changes keys of the recipe: max_steps=20 reward.targeted=0.8. The same command
+    resumes an interrupted run; a run that is done only shows its result.
+    """
+    from icpo_lite.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    if no_user_code and loaded.reward_funcs:
+        raise click.UsageError(
+            f"{loaded.where('reward_funcs')}: --no-user-code refuses reward_funcs; take the key out"
+        )
+    from icpo_lite import run
+    from icpo_lite.display import Display
+
+    display = Display(total=loaded.max_steps, every=loaded.logging_steps)
+    try:
+        run.train(loaded, display, resume_anyway=resume_anyway)
+    finally:
+        display.close()

@@ -1,0 +1,156 @@
+"""What a person sees of a run: live on a terminal, plain lines everywhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from icpo_lite import types
+
+#: Metric, its short name, its format: what one line of progress says.
+FIGURES: tuple[tuple[str, str, str], ...] = (
+    ("reward", "reward", "{:.2f}"),
+    ("accuracy", "right", "{:.0%}"),
+    ("clarification_rate", "asks", "{:.0%}"),
+    ("over_asking_rate", "over-asks", "{:.0%}"),
+    ("entropy", "entropy", "{:.2f}"),
+    ("tokens_per_second", "tok/s", "{:.0f}"),
+    ("memory_gb", "GB", "{:.1f}"),
+)
+
+
+def on_terminal() -> bool:
+    """Whether somebody watches: a terminal that is not a CI's."""
+    return sys.stdout.isatty() and not os.environ.get("CI")
+
+
+class Display:
+    """Header, progress, examples and tables of one run.
+
+    live: redraw a progress line in place; else print a line every `every` steps.
+    file: where to print, standard output if None.
+    """
+
+    def __init__(
+        self,
+        *,
+        total: int,
+        every: int = 1,
+        live: bool | None = None,
+        file: IO[str] | None = None,
+    ) -> None:
+        self.live = on_terminal() if live is None else live
+        self.console = Console(highlight=False, soft_wrap=not self.live, file=file)
+        self._total, self._every = total, every
+        self._region: Live | None = None
+        self._started: tuple[float, int] | None = None
+
+    def header(self, facts: Mapping[str, str | Sequence[str]]) -> None:
+        """Name and value of each fact; a fact with several values takes a line for each."""
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            values = [value] if isinstance(value, str) else list(value)
+            for i, line in enumerate(values):
+                label = name if i == 0 else ""
+                self.console.print(Text.assemble((f"{label:<{width}}  ", "dim"), line))
+
+    def message(self, text: str) -> None:
+        self.console.print(Text(text))
+
+    def step(self, report: types.StepReport) -> None:
+        """One step's figures."""
+        if self._started is None:
+            self._started = (time.monotonic() - report.metrics["step_seconds"], report.step - 1)
+        left = self._time_left(report.step)
+        figures = [
+            f"{short} {form.format(report.metrics[name])}"
+            for name, short, form in FIGURES
+            if name in report.metrics
+        ]
+        if self.live:
+            self._draw(report.step, figures, left)
+        elif report.step % self._every == 0 or report.step == self._total:
+            line = "  ".join([f"step {report.step}/{self._total}", *figures, f"left {left}"])
+            self.console.print(Text(line))
+
+    def example(self, group: types.Group) -> None:
+        """One sampled prompt with its best and its worst response."""
+        advantages = group.advantages or ()
+        order = sorted(range(len(advantages)), key=lambda i: advantages[i])
+        body: list[Text] = []
+        for message in group.prompt.messages:
+            body.append(Text.assemble((f"{message.role}: ", "bold"), message.content))
+        if group.prompt.removed:
+            removed = " ".join(s.text for s in group.prompt.removed)
+            body.append(Text.assemble(("removed: ", "bold"), (removed, "dim")))
+        for i in dict.fromkeys((order[-1], order[0])):
+            reply = group.trajectories[i].reply
+            assert reply.verdict is not None
+            assert reply.reward is not None
+            body.append(Text.assemble(("assistant: ", "bold"), reply.content or "(nothing)"))
+            right = {True: ", right", False: ", wrong", None: ""}[reply.verdict.correct]
+            body.append(
+                Text(
+                    f"  {reply.verdict.response_type}{right}  reward {reply.reward.total:.2f}  "
+                    f"advantage {advantages[i]:+.2f}",
+                    style="dim",
+                )
+            )
+        if self.live:
+            title = f"{group.prompt.intent} prompt, 2 of {len(advantages)} responses"
+            self.console.print(Panel(Group(*body), title=title, title_align="left"))
+        else:
+            for line in body:
+                self.console.print(Text("  | ").append_text(line))
+
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """A table whose first column names the rows."""
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for i, name in enumerate(header):
+            table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+    def close(self) -> None:
+        """Leave the last progress line standing and print below it."""
+        if self._region is not None:
+            self._region.stop()
+            self._region = None
+
+    def _time_left(self, step: int) -> str:
+        assert self._started is not None
+        begun, before = self._started
+        seconds = (time.monotonic() - begun) / max(step - before, 1) * (self._total - step)
+        return clock(seconds)
+
+    def _draw(self, step: int, figures: Sequence[str], left: str) -> None:
+        bar = Table.grid(padding=(0, 1))
+        bar.add_row(
+            f"step {step}/{self._total}",
+            ProgressBar(total=self._total, completed=step, width=40),
+            f"{left} left",
+        )
+        region: Any = Group(bar, Text("  ".join(figures), overflow="ellipsis", no_wrap=True))
+        if self._region is None:
+            self._region = Live(region, console=self.console, refresh_per_second=8)
+            self._region.start()
+        else:
+            self._region.update(region)
+
+
+def clock(seconds: float) -> str:
+    """1:05 or 2:03:04."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

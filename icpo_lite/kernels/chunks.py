@@ -1,0 +1,58 @@
+"""How many rows of logits are alive at once."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+
+GIB = 1 << 30
+
+#: A chunk takes at most this share of the free memory.
+SHARE_OF_FREE = 0.25
+
+#: Chunks are whole numbers of this many rows, so that matmul tiles are full.
+GRAIN = 64
+
+
+def auto_chunk_rows(rows: int, row_bytes: int, device: torch.device) -> int:
+    """Rows of a chunk for `rows` rows in all, `row_bytes` each, from the device's free memory.
+
+    Larger chunks read lm_head less often; nothing is gained above the preferred number. The last
+    chunk must not be a sliver, so the rows are dealt out evenly.
+    """
+    free, preferred = _memory(device)
+    affordable = max(1, int(free * SHARE_OF_FREE) // max(1, row_bytes))
+    most = min(preferred, affordable)
+    if most > GRAIN:
+        most -= most % GRAIN
+    chunks = max(1, math.ceil(rows / most))
+    even = math.ceil(rows / chunks)
+    return max(1, min(most, math.ceil(even / GRAIN) * GRAIN, rows))
+
+
+def _memory(device: torch.device) -> tuple[int, int]:
+    """(free bytes, preferred rows): 512 from 20 GiB up and 256 below on a GPU, 1024 on a CPU."""
+    if device.type == "cuda":
+        free, limit = _cuda_memory(device)
+        return free, 512 if limit >= 20 * GIB else 256
+    return _host_free(), 1024
+
+
+def _cuda_memory(device: torch.device) -> tuple[int, int]:
+    """(free bytes, all bytes) under the fraction of the device this process may use."""
+    free, total = torch.cuda.mem_get_info(device)
+    limit = int(total * torch.cuda.get_per_process_memory_fraction(device))
+    reserved = torch.cuda.memory_reserved(device)
+    cached = reserved - torch.cuda.memory_allocated(device)
+    return max(0, min(free, limit - reserved)) + cached, limit
+
+
+def _host_free() -> int:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:  # not Linux: nothing is known, and a chunk on a CPU is small
+        return 4 * GIB
+    fields = dict(line.split(":", 1) for line in lines)
+    return int(fields["MemAvailable"].split()[0]) * 1024

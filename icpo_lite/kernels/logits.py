@@ -1,0 +1,103 @@
+"""What stands between lm_head and the softmax, and the two matmuls around the row operation."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from icpo_lite.errors import UsageError
+
+#: Bytes of a slab of lm_head that is widened at a time where no matmul takes 16 bit to fp32.
+SLAB_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class LogitTransform:
+    """From raw logits l (lm_head's output) to what the softmax sees.
+
+    z = softcap · tanh(scale · l / softcap) / temperature, or scale · l / temperature without a
+    softcap. Gemma caps; Cohere and Granite scale; the temperature is the sampler's.
+    """
+
+    temperature: float = 1.0
+    softcap: float | None = None
+    scale: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("temperature", "softcap", "scale"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise UsageError(f"{name} must be a finite number above 0, found {value!r}")
+
+    @property
+    def slope(self) -> float:
+        """dz/dl without the softcap's own derivative, 1 − tanh²."""
+        return (self.scale or 1.0) / self.temperature
+
+    def apply(self, logits: torch.Tensor) -> torch.Tensor:
+        """z in plain torch, differentiable; the shape is kept."""
+        z = logits * (self.scale or 1.0)
+        if self.softcap is not None:
+            z = torch.tanh(z / self.softcap) * self.softcap
+        return z / self.temperature
+
+
+def logit_options(config: Any) -> dict[str, float | None]:
+    """`scale` and `softcap` for `token_logprobs`, read from a transformers config.
+
+    Gemma 2 and later: `final_logit_softcapping`; RecurrentGemma: `logits_soft_cap`; xLSTM:
+    `output_logit_soft_cap`. Cohere multiplies by `logit_scale`, Falcon-H1 by
+    `lm_head_multiplier`; Granite divides by `logits_scaling`.
+    """
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+
+    def value(*names: str) -> float | None:
+        found = (getattr(text, name, None) for name in names)
+        return next((float(number) for number in found if number is not None), None)
+
+    divisor = value("logits_scaling")
+    scale = value("logit_scale", "lm_head_multiplier")
+    return {
+        "scale": 1.0 / divisor if divisor is not None else scale,
+        "softcap": value("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap"),
+    }
+
+
+def logits_dtype(dtype: torch.dtype) -> torch.dtype:
+    """Logits and sums are fp32; float64 stays float64 so that gradients can be checked."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def project(hidden: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> None:
+    """out [C, V] = hidden [C, D] @ weight [V, D]ᵀ, never rounded to 16 bit on the way."""
+    if weight.dtype == out.dtype:
+        torch.mm(hidden, weight.t(), out=out)
+    elif weight.is_cuda:
+        torch.mm(hidden, weight.t(), out_dtype=out.dtype, out=out)
+    else:
+        wide = hidden.to(out.dtype)
+        for slab in _slabs(weight, out.dtype):
+            torch.mm(wide, weight[slab].to(out.dtype).t(), out=out[:, slab])
+
+
+def pull_back(dz: torch.Tensor, weight: torch.Tensor, shrink: float, out: torch.Tensor) -> None:
+    """out [C, D] = shrink · dz [C, V] @ weight [V, D], summed in fp32 and rounded once."""
+    if dz.dtype == weight.dtype == out.dtype and weight.dtype in (torch.float32, torch.float64):
+        torch.mm(dz, weight, out=out)
+        if shrink != 1.0:
+            out.mul_(shrink)
+    elif weight.is_cuda:
+        out.copy_(torch.mm(dz, weight, out_dtype=torch.float32).mul_(shrink))
+    else:
+        total = dz.new_zeros(out.shape)
+        for slab in _slabs(weight, dz.dtype):
+            total.addmm_(dz[:, slab], weight[slab].to(dz.dtype))
+        out.copy_(total.mul_(shrink))
+
+
+def _slabs(weight: torch.Tensor, dtype: torch.dtype) -> list[slice]:
+    rows = max(1, SLAB_BYTES // max(1, weight.shape[1] * dtype.itemsize))
+    return [slice(start, start + rows) for start in range(0, weight.shape[0], rows)]

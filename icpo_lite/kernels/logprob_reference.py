@@ -1,0 +1,25 @@
+"""The contract: what every other implementation of `token_logprobs` must compute."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from icpo_lite.kernels.logits import LogitTransform, logits_dtype
+
+#: exp(FLOOR) is 0 in every dtype, so that 0 · log 0 can be formed as 0 · FLOOR and is 0.
+FLOOR = -1e4
+
+
+def reference_logprobs(
+    hidden: torch.Tensor,  # [N, D]
+    weight: torch.Tensor,  # [V, D]
+    targets: torch.Tensor,  # [N]
+    bias: torch.Tensor | None,  # [V]
+    transform: LogitTransform,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """log p(target) and the entropy −Σ p log p in nats, both [N]; autograd gives the gradients."""
+    z = transform.apply(F.linear(hidden, weight, bias).to(logits_dtype(hidden.dtype)))
+    logp = z.log_softmax(-1)
+    entropy = -(logp.exp() * logp.clamp_min(FLOOR)).sum(-1)
+    return logp.gather(-1, targets[:, None]).squeeze(-1), entropy

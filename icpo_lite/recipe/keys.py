@@ -1,0 +1,430 @@
+"""The keys of a recipe, what each means, and which values contradict each other."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, Self, TypeVar, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from icpo_lite.endpoint import EndpointOptions
+from icpo_lite.errors import RecipeError
+from icpo_lite.recipe.messages import field_names, first_error, place_of, unknown_key
+from icpo_lite.types import TaskName
+
+Options = TypeVar("Options")
+DEFAULT_REWARD = "guarded"
+
+
+def _refuse(key: str, message: str) -> NoReturn:
+    """Reject a combination of values, on the account of `key`."""
+    raise PydanticCustomError("combination", "{message}", {"message": message, "key": key})
+
+
+def _scale_rewards(value: Any) -> Any:
+    """TRL also takes a truth value: true is `group`, false is `none`."""
+    return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
+
+
+def _module_names(value: Any) -> Any:
+    """`q_proj,v_proj` as on a command line; LLaMA-Factory's `all`."""
+    if value == "all":
+        return "all-linear"
+    if isinstance(value, str) and value != "all-linear":
+        return [name.strip() for name in value.split(",")]
+    return value
+
+
+def _or_none(value: Any) -> Any:
+    """`null` and TRL's empty list mean the word `none`."""
+    return "none" if value is None or value == [] else value
+
+
+def _named_block(value: Any) -> Any:
+    """`paper` is short for `{name: paper}`; options without a name are those of `guarded`."""
+    if isinstance(value, str):
+        return {"name": value}
+    return {"name": DEFAULT_REWARD, **value} if isinstance(value, dict) else value
+
+
+def _comparisons(value: Any) -> Any:
+    """`[rlvr]` is short for `{rlvr: null}`."""
+    return dict.fromkeys(value) if isinstance(value, list | tuple) else value
+
+
+def _one_as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | int | float) else value
+
+
+class _Keys(BaseModel):
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes `true` for 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = get_args(annotation) or (annotation,)
+        if isinstance(value, bool) and {int, float} & set(kinds) and bool not in kinds:
+            raise ValueError(f"expected a number, found {str(value).lower()}")
+        return value
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_one_as_list)]
+_Setting = Literal["full", "concat", "sharded"]
+
+
+class Evaluation(_Keys):
+    """The recipe's `evaluation` block: the table at the end of a run."""
+
+    enabled: bool = Field(True, description="whether `train` ends with the comparison table")
+    settings: Annotated[tuple[_Setting, ...], BeforeValidator(_one_as_list)] = Field(
+        ("full", "concat", "sharded"), min_length=1, description="any of full, concat, sharded"
+    )
+    problems: int = Field(100, ge=1, description="problems of the split that are judged")
+    runs: int = Field(4, ge=1, description="conversations a problem and setting; 8 or more for A90")
+    split: str = Field("test", description="split of the data set that is judged")
+    temperature: float = Field(1.0, ge=0, description="sampling temperature; 0 is greedy")
+    max_turns: int | None = Field(
+        None, ge=1, description="most assistant turns of a conversation; null is one for each shard"
+    )
+
+
+class Recipe(_Keys):
+    """All that a run is made of. Made by `load_recipe`; every field has its own description."""
+
+    # Model
+    model_name_or_path: str = Field(
+        min_length=1,
+        description="a folder, a hub name, or builtin:tiny, the model inside the package",
+    )
+    backend: Literal["auto", "transformers", "unsloth"] = Field(
+        "auto", description="auto takes unsloth on an NVIDIA GPU where it is installed"
+    )
+    load_in_4bit: bool = Field(True, description="hold the frozen weights as NF4 (QLoRA)")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto, float32, bfloat16 or float16; auto asks the device"
+    )
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N"
+    )
+    attn_implementation: str | None = Field(
+        None, description="sdpa, eager or flash_attention_2; null leaves it to transformers"
+    )
+    trust_remote_code: bool = Field(
+        False, description="run Python code that comes with the model; read it first"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in backward: less memory, about a third slower"
+    )
+
+    # LoRA
+    lora_r: int = Field(16, ge=1, description="rank of the LoRA matrices")
+    lora_alpha: int | float = Field(32, gt=0, description="LoRA scale: its output counts alpha / r")
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="dropout on LoRA's input; 0 keeps the ratio of log-probs exact"
+    )
+    lora_target_modules: Annotated[
+        Literal["all-linear"] | tuple[str, ...], BeforeValidator(_module_names)
+    ] = Field("all-linear", description="all-linear, or a list such as [q_proj, v_proj]")
+
+    # Data
+    dataset_name: str = Field(
+        min_length=1,
+        description="builtin:world, a .jsonl or .parquet file, or a hub data set",
+    )
+    dataset_config: str | None = Field(None, description="configuration of a hub data set")
+    dataset_train_split: str = Field("train", min_length=1, description="split that is trained on")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="names of columns, where they differ: {question: problem, answer: solution}",
+    )
+    task: TaskName = Field("math", description="what is graded: math, actions, code or database")
+    system_prompt: str | None = Field(
+        None, description="system turn of every prompt; null sends none"
+    )
+    share_underspecified: float = Field(
+        0.5, ge=0, le=1, description="share of prompts that lack a needed condition"
+    )
+    augment: dict[str, Any] = Field(
+        default_factory=dict, description="options of how underspecified prompts are made"
+    )
+
+    # Reward
+    reward: Annotated[dict[str, Any], BeforeValidator(_named_block)] = Field(
+        {"name": DEFAULT_REWARD},
+        description="guarded, paper or accuracy; or a block {name: guarded, targeted: 1.0}",
+    )
+    reward_funcs: _Names = Field(
+        (), description="own rewards, added to it: [my_rewards.py:brevity]"
+    )
+    reward_weights: Annotated[tuple[float, ...], BeforeValidator(_one_as_list)] = Field(
+        (), description="a weight for each of reward_funcs; empty is 1 for each"
+    )
+    judge: Literal["rules", "self", "endpoint"] = Field(
+        "rules", description="who names a response's type: rules, self or endpoint"
+    )
+    endpoint: EndpointOptions | None = Field(
+        None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"
+    )
+    allow_code_execution: bool = Field(
+        False, description="run generated code in a sandbox to grade it"
+    )
+
+    # Sampling
+    prompts_per_step: int = Field(16, ge=1, description="prompts of one optimisation batch")
+    num_generations: int = Field(8, ge=2, description="responses sampled for each prompt")
+    max_prompt_length: int = Field(
+        512, ge=1, description="tokens of the longest prompt; longer ones are an error"
+    )
+    max_completion_length: int = Field(
+        1024, ge=1, description="tokens of the longest response; longer ones are cut off"
+    )
+    temperature: float = Field(1.0, gt=0, description="sampling temperature in training")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling; 1 is off")
+    top_k: int = Field(0, ge=0, description="sample from the k likeliest tokens; 0 is off")
+
+    # Objective
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo"] = Field(
+        "dapo", description="grpo, bnpo, dr_grpo, dapo or cispo: how token losses are averaged"
+    )
+    importance_sampling_level: Literal["token", "sequence"] = Field(
+        "token", description="token, or sequence (GSPO)"
+    )
+    epsilon: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 - epsilon")
+    epsilon_high: float | None = Field(
+        0.28,
+        gt=0,
+        description="… and at 1 + epsilon_high; null is epsilon; under cispo the ratio's cap",
+    )
+    delta: float | None = Field(
+        None, gt=1, description="upper bound of the ratio for negative advantages; null is off"
+    )
+    beta: float = Field(0.0, ge=0, description="weight of the KL divergence from the base model")
+    scale_rewards: Annotated[Literal["group", "batch", "none"], BeforeValidator(_scale_rewards)] = (
+        Field("group", description="what divides an advantage: group's std, batch's std, or none")
+    )
+    mask_truncated_completions: bool = Field(
+        False, description="leave cut-off responses out of the loss"
+    )
+    drop_zero_variance: bool = Field(
+        True, description="leave out groups whose rewards are all equal: they teach nothing"
+    )
+
+    # Optimisation
+    learning_rate: float = Field(
+        1e-5, gt=0, description="peak learning rate; LoRA takes about 10 times full fine-tuning's"
+    )
+    lr_scheduler_type: Literal["linear", "constant", "cosine"] = Field(
+        "linear", description="linear, constant or cosine"
+    )
+    min_lr_ratio: float = Field(
+        0.0, ge=0, le=1, description="where the schedule ends, as a share of learning_rate"
+    )
+    warmup_steps: int | float = Field(
+        0, ge=0, description="steps of linear warm-up; a value below 1 is a share of max_steps"
+    )
+    per_device_train_batch_size: int | None = Field(
+        None,
+        ge=1,
+        description="completions a forward pass: a memory knob that never changes the result "
+        "(but bnpo's, by its definition); null is the whole mini-batch",
+    )
+    gradient_accumulation_steps: int | None = Field(
+        None, ge=1, description="derived from the batch sizes; a value that disagrees is refused"
+    )
+    num_mini_batches: int = Field(
+        1, ge=1, description="optimiser steps that one batch of responses is split into"
+    )
+    num_iterations: int = Field(1, ge=1, description="passes over one batch of responses")
+    weight_decay: float = Field(0.0, ge=0, description="decoupled weight decay")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's first decay rate")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's second decay rate")
+    adam_epsilon: float = Field(1e-8, gt=0, description="AdamW's epsilon")
+    max_grad_norm: float = Field(1.0, gt=0, description="the gradient is clipped to this norm")
+    optim: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field(
+        "adamw_torch", description="adamw_torch, or bitsandbytes' adamw_8bit, paged_adamw_8bit"
+    )
+    max_steps: int = Field(200, ge=1, description="steps of the whole run")
+    seed: int = Field(0, ge=0, description="seed of data order, initial LoRA and sampling")
+
+    # Output
+    output_dir: str = Field(
+        "runs/icpo", min_length=1, description="the run directory; by default runs/<recipe's name>"
+    )
+    save_steps: int = Field(50, ge=1, description="steps between checkpoints")
+    save_total_limit: int | None = Field(
+        2, ge=1, description="checkpoints that are kept; null is all"
+    )
+    resume_from_checkpoint: bool | str | None = Field(
+        None,
+        description="null resumes where a run was interrupted; true insists on it, false refuses "
+        "to; or a checkpoint's folder",
+    )
+    logging_steps: int = Field(1, ge=1, description="steps between lines of progress")
+    log_completions_steps: int = Field(
+        10, ge=0, description="steps between printed examples; 0 is never"
+    )
+    report_to: Annotated[
+        Literal["none", "tensorboard", "wandb", "trackio"], BeforeValidator(_or_none)
+    ] = Field("none", description="none, tensorboard, wandb or trackio, beside metrics.jsonl")
+    hub_model_id: str | None = Field(
+        None, description="hub repository that the adapter is pushed to; null pushes nothing"
+    )
+
+    # Judging
+    compare: Annotated[dict[str, str | None], BeforeValidator(_comparisons)] = Field(
+        default_factory=dict,
+        description="runs trained beside this one: {rlvr: other.yaml}; [rlvr] makes the twin "
+        "without underspecified prompts",
+    )
+    evaluation: Evaluation = Field(
+        default_factory=Evaluation, description="the table at the end of the run"
+    )
+
+    _places: dict[str, str] = PrivateAttr(default_factory=dict)
+    _path: Path = PrivateAttr(default=Path("recipe"))
+    _overrides: tuple[str, ...] = PrivateAttr(default=())
+
+    def __eq__(self, other: object) -> bool:
+        """Equal keys; where they were written does not matter."""
+        return isinstance(other, Recipe) and self.model_dump() == other.model_dump()
+
+    @property
+    def path(self) -> Path:
+        """The file that was read."""
+        return self._path
+
+    @property
+    def folder(self) -> Path:
+        """The recipe's folder: user files are found from here and may not leave it."""
+        return self._path.parent
+
+    def where(self, key: str) -> str:
+        """`file:line` of a key (`reward.targeted`), of its block, or the file where it is unset."""
+        return place_of(self._places, key, self._path)
+
+    def bind(self, key: str, options: type[Options], *, skip: Sequence[str] = ()) -> Options:
+        """The block `key` as an options model or dataclass, checked; RecipeError with its line.
+
+        skip: entries of the block that are not options, such as `name`.
+        """
+        block = {k: v for k, v in getattr(self, key).items() if k not in skip}
+        names = field_names(options)
+        for name in block:
+            if name not in names:
+                raise RecipeError(unknown_key(f"{key}.{name}", names, self.where(f"{key}.{name}")))
+        try:
+            return TypeAdapter(options).validate_python(block)
+        except ValidationError as error:
+            raise RecipeError(first_error(error, self.where, prefix=key)) from None
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> Self:
+        self._check_batch()
+        self._check_objective()
+        self._check_schedule()
+        self._check_reward()
+        if self.backend == "unsloth" and self.device == "cpu":
+            _refuse("backend", "unsloth needs an NVIDIA GPU; set backend: auto, or device: auto")
+        return self
+
+    def _check_batch(self) -> None:
+        if self.prompts_per_step % self.num_mini_batches:
+            _refuse(
+                "num_mini_batches",
+                f"prompts_per_step {self.prompts_per_step} is not a multiple of num_mini_batches "
+                f"{self.num_mini_batches}; a mini-batch holds whole groups",
+            )
+        rows = self.prompts_per_step * self.num_generations // self.num_mini_batches
+        passes = -(-rows // (self.per_device_train_batch_size or rows))
+        if self.gradient_accumulation_steps not in (None, passes):
+            size = (
+                f"per_device_train_batch_size {self.per_device_train_batch_size}"
+                if self.per_device_train_batch_size
+                else f"per_device_train_batch_size null, the whole mini-batch of {rows}"
+            )
+            _refuse(
+                "gradient_accumulation_steps",
+                f"{self.prompts_per_step} prompts x {self.num_generations} generations / "
+                f"{self.num_mini_batches} mini-batches = {rows} completions, with {size}, makes "
+                f"{passes} accumulation steps, found {self.gradient_accumulation_steps}; "
+                "leave the key out, it is derived",
+            )
+        self.__dict__["gradient_accumulation_steps"] = passes
+
+    def _check_objective(self) -> None:
+        high = self.epsilon_high
+        if self.loss_type == "cispo" and (high is None or high <= 1):
+            _refuse(
+                "epsilon_high" if "epsilon_high" in self.model_fields_set else "loss_type",
+                f"cispo caps the ratio itself at epsilon_high, which must be above 1, found "
+                f"{high}; set epsilon_high: 5.0",
+            )
+        if self.loss_type == "cispo" and self.importance_sampling_level == "sequence":
+            _refuse("importance_sampling_level", "cispo is defined for tokens; set it to token")
+        upper = 1 + (self.epsilon if high is None else high)
+        if self.delta is not None and self.delta <= upper:
+            _refuse(
+                "delta",
+                f"expected delta above 1 + epsilon_high = {upper:g}, found {self.delta:g}; "
+                "a smaller one would never let the clip act",
+            )
+
+    def _check_schedule(self) -> None:
+        if self.warmup_steps >= 1 and self.warmup_steps != int(self.warmup_steps):
+            _refuse(
+                "warmup_steps",
+                f"expected a whole number of steps or a share below 1, found {self.warmup_steps:g}",
+            )
+        if self.warmup_steps >= 1 and self.warmup_steps > self.max_steps:
+            _refuse(
+                "warmup_steps",
+                f"warmup_steps {self.warmup_steps:g} is above max_steps {self.max_steps}, so that "
+                "learning_rate is never reached; a share such as warmup_steps: 0.05 always fits",
+            )
+
+    def _check_reward(self) -> None:
+        name = self.reward.get("name")
+        if not isinstance(name, str) or not name:
+            _refuse("reward", "expected a reward's name, such as reward: {name: guarded}")
+        if self.reward_weights and len(self.reward_weights) != len(self.reward_funcs):
+            _refuse(
+                "reward_weights",
+                f"expected a weight for each of the {len(self.reward_funcs)} reward_funcs, found "
+                f"{len(self.reward_weights)}",
+            )
+        for function in self.reward_funcs:
+            if not re.fullmatch(r"[^:]+\.py:[A-Za-z_]\w*", function):
+                _refuse("reward_funcs", f"expected file.py:function, found {function!r}")
+        if self.judge == "endpoint" and self.endpoint is None:
+            _refuse("judge", "judge: endpoint needs the block endpoint: {base_url: …, model: …}")
+        if self.task == "code" and not self.allow_code_execution:
+            _refuse("task", "grading code runs it; set allow_code_execution: true to agree")
+
+    @property
+    def warmup(self) -> int:
+        """Steps of warm-up, `warmup_steps` as a whole number."""
+        if self.warmup_steps >= 1:
+            return int(self.warmup_steps)
+        return round(self.warmup_steps * self.max_steps)

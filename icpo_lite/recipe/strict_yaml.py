@@ -1,0 +1,128 @@
+"""YAML as a recipe needs it: numbers such as 1e-5, no duplicate keys, and the line of each key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from icpo_lite.errors import RecipeError
+
+#: `1e-5`, which YAML 1.1 and so PyYAML read as a string for want of a point.
+_EXPONENT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
+
+
+class _Loader(yaml.SafeLoader):
+    pass
+
+
+class _Dumper(yaml.SafeDumper):
+    """Shares the loader's reading of numbers, so that the text "1e-5" is dumped in quotes."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+_Dumper.add_representer(tuple, _Dumper.represent_list)
+
+
+def read_yaml(text: str, name: str) -> tuple[Any, dict[str, str]]:
+    """A document's value, and the place (`name:line`) of each key by dotted name.
+
+    Raises RecipeError with the line where the text is not YAML, a key is written twice or is not
+    a word, or a value refers to itself.
+    """
+    node = _composed(text, name)
+    if node is None:
+        return None, {}
+    _refuse_odd_keys(node, name, set(), frozenset())
+    places: dict[str, str] = {}
+    if isinstance(node, yaml.MappingNode):
+        _remember_places(node, name, "", places)
+    return _constructed(node, text, name), places
+
+
+def dump_yaml(values: Mapping[str, Any], *, blocks: bool = True) -> str:
+    """YAML as `read_yaml` reads it; without `blocks`, innermost lists stand in brackets."""
+    return yaml.dump(
+        dict(values),
+        Dumper=_Dumper,
+        sort_keys=False,
+        allow_unicode=True,
+        default_flow_style=False if blocks else None,
+        width=10_000,
+    )
+
+
+def _composed(text: str, name: str) -> yaml.Node | None:
+    loader = _Loader(text)
+    try:
+        return loader.get_single_node()
+    except yaml.YAMLError as error:
+        raise RecipeError(_yaml_problem(error, name)) from None
+    except RecursionError:
+        raise RecipeError(f"{name}: expected a recipe, found brackets nested too deep") from None
+    finally:
+        loader.dispose()
+
+
+def _constructed(node: yaml.Node, text: str, name: str) -> Any:
+    loader = _Loader(text)
+    try:
+        return loader.construct_document(node)
+    except (yaml.YAMLError, ValueError) as error:
+        raise RecipeError(_yaml_problem(error, name)) from None
+    finally:
+        loader.dispose()
+
+
+def _refuse_odd_keys(node: yaml.Node, name: str, done: set[int], above: frozenset[int]) -> None:
+    """Every key must be a word, written once (PyYAML lets the last one win), outside itself."""
+    if id(node) in above:
+        raise RecipeError(f"{name}:{_line(node)}: expected a value, found a reference to itself")
+    if id(node) in done:
+        return
+    if isinstance(node, yaml.MappingNode):
+        _refuse_duplicates(node, name)
+        children = [value for _, value in node.value]
+    else:
+        children = node.value if isinstance(node, yaml.SequenceNode) else []
+    for child in children:
+        _refuse_odd_keys(child, name, done, above | {id(node)})
+    done.add(id(node))
+
+
+def _refuse_duplicates(node: yaml.MappingNode, name: str) -> None:
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith((":str", ":merge")):
+            raise RecipeError(f"{name}:{_line(key)}: expected a word as key, found {key.value!r}")
+        if key.value in lines:
+            raise RecipeError(
+                f"{name}:{_line(key)}: {key.value} is written twice, first on line "
+                f"{lines[key.value]}; keep one"
+            )
+        lines[key.value] = _line(key)
+
+
+def _remember_places(
+    node: yaml.MappingNode, name: str, prefix: str, places: dict[str, str], depth: int = 3
+) -> None:
+    for key, value in node.value:
+        dotted = f"{prefix}{key.value}"
+        places[dotted] = f"{name}:{_line(key)}"
+        if isinstance(value, yaml.MappingNode) and depth > 1:
+            _remember_places(value, name, f"{dotted}.", places, depth - 1)
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _yaml_problem(error: Exception, name: str) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f"{name}: expected YAML, found {' '.join(str(error).split())}"
+    mark = error.problem_mark or error.context_mark
+    place = f"{name}:{mark.line + 1}" if mark else name
+    return f"{place}: expected YAML, found a problem: {error.problem or error.context}"

@@ -1,0 +1,263 @@
+"""What a reply asks the user for, and whether that is what the prompt lacks.
+
+A question is compared with every fact of the problem, removed or given, by its keys: the people
+and things it names, the relation it asks about (have, buy, lose, cost …) and its other content
+words. Keys that all facts share say little and weigh little. A question is *targeted* when the
+fact that it resembles most is a removed one; it *repeats* when that fact is there to read; and
+when it resembles the problem's own question most, it only hands the task back.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+from icpo_lite import text as words_of
+from icpo_lite.rewards.cues import strip_markup
+from icpo_lite.types import Prompt, Shard
+
+
+def _bag(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+#: Verbs and nouns that name the same relation between somebody and a quantity.
+_RELATIONS = {
+    "own": "have has had having own owns possess start starts started begin begins holds keep",
+    "buy": "buy buys bought buying purchase purchases purchased shop shopping pick acquire order",
+    "lose": "lose loses lost losing drop drops dropped misplace misplaced",
+    "gift": "give gives gave given giving gift gifts get gets got receive receives received "
+    "present donate donated donates",
+    "sell": "sell sells sold selling sale sales",
+    "cost": "cost costs price prices priced pay pays paid charge charges spend spends spent "
+    "worth fee expense expensive dollar dollars cents",
+    "earn": "earn earns earned earning salary wage wages income revenue profit",
+    "weigh": "weigh weighs weighed weight heavy pound pounds kilogram kilograms ounce ounces",
+    "capacity": "capacity carry carries fit fits hold holds contain contains",
+    "eat": "eat eats ate eaten eating snack snacks consume consumes consumed",
+    "find": "find finds found",
+    "age": "age ages old older younger",
+    "far": "far distance mile miles kilometer kilometers length long",
+    "fast": "speed fast mph rate",
+    "time": "hour hours minute minutes duration",
+}
+_GROUP = {word: f"~{name}" for name, group in _RELATIONS.items() for word in group.split()}
+#: Words that a request is made of and that say nothing about the problem.
+_FLUFF = _bag(
+    "many much number numbers amount amounts total know need needed needs provide tell give "
+    "information info detail details specific exact please share specify clarify calculate "
+    "determine figure answer question help let could would can clarification value values "
+    "additional required following more make sure also still actual current currently mean "
+    "means first order able problem missing find compute solve work"
+)
+_WORD = re.compile(r"[A-Za-z][A-Za-z']*")
+_PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^)]*\)", re.IGNORECASE)
+_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(.*)$")
+_COURTESY = re.compile(
+    r"make sense|anything else|other questions?|further (?:questions?|help|assistance)"
+    r"|is that (?:right|correct)|would you like|shall (?:i|we)|do you (?:want|understand)"
+    r"|any questions|ready\?|^(?:right|ok|okay|correct|yes|no)\W*\?$",
+    re.IGNORECASE,
+)
+_REQUEST = re.compile(
+    r"\b(?:please|kindly)\s+(?:\w+\s+)?(?:provide|share|tell|specify|clarify|give|supply|state"
+    r"|confirm|let me know)\b"
+    r"|\b(?:could|can|would) you (?:please |also |kindly )*(?:provide|share|tell|specify|clarify"
+    r"|give|supply|state|confirm|let me know)\b"
+    r"|\btell me (?:the|how|what|which|who|when|where|whether|about)\b"
+    r"|\blet me know (?:the|how|what|which|who|when|where|whether)\b"
+    r"|\b(?:i|we)(?:'ll|'d| would| will)?(?: still| also| just| only)* (?:need|require|must know)\b"
+    r"(?! to (?:calculate|find|determine|add|subtract|multiply|divide|use|follow|compute))"
+    r"|\b(?:if|once) you (?:can |could )?(?:provide|share|tell|give|specify|let me know)\b",
+    re.IGNORECASE,
+)
+_LEADS_LIST = re.compile(r":\s*$")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+|\n+")
+
+
+@lru_cache(maxsize=16384)
+def asked(reply: str) -> tuple[str, ...]:
+    """The things a reply asks the user for, one text each, in order.
+
+    Sentences with a question mark, requests without one ("please tell me the price"), and the
+    items of a list that a request leads in. Courtesies ("does this make sense?") are none.
+    """
+    if "?" not in reply and not _REQUEST.search(reply):
+        return ()
+    units: list[str] = []
+    listing = -1
+    for line in strip_markup(reply).split("\n"):
+        item = _ITEM.match(line)
+        if item is not None and listing >= 0:
+            if listing and units:
+                units.pop()
+            listing = 0
+            units.append(item[1].strip())
+            continue
+        if line.strip():
+            listing = -1
+        for sentence in _SENTENCE.split(_PARENTHESIS.sub(" ", line)):
+            if _asks(sentence):
+                units.append(sentence.strip())
+                listing = 1 if _LEADS_LIST.search(sentence.rstrip(" *")) else -1
+    return _distinct([unit for unit in units if _WORD.search(unit)])
+
+
+def _distinct(units: list[str]) -> tuple[str, ...]:
+    """Without questions that say no more than a later one ("I need the price. What is it?")."""
+    kept: list[str] = []
+    for unit in reversed(units):
+        about = keys(unit)
+        if not any(about <= keys(other) for other in kept):
+            kept = [other for other in kept if not keys(other) <= about]
+            kept.append(unit)
+    return tuple(reversed(kept))
+
+
+def _asks(sentence: str) -> bool:
+    if "?" in sentence:
+        return not _COURTESY.search(sentence)
+    return bool(_REQUEST.search(sentence)) and not _COURTESY.search(sentence)
+
+
+@lru_cache(maxsize=32768)
+def keys(text: str) -> frozenset[str]:
+    """What a question or a fact is about: names, "~relation" tags, stems of content words."""
+    found = set()
+    for match in _WORD.finditer(text):
+        word = match[0].lower().removesuffix("'s")
+        if tag := _GROUP.get(word):
+            found.add(tag)
+        elif word not in _FLUFF and (kept := words_of.content_words(word)):
+            found |= kept
+    return frozenset(found)
+
+
+@lru_cache(maxsize=32768)
+def names(text: str) -> frozenset[str]:
+    return frozenset(words_of.stem(span.text) for span in words_of.entities(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What of a problem a question can be about, each piece with its keys.
+
+    weight: of a key, the less the more pieces hold it.
+    """
+
+    removed: tuple[frozenset[str], ...]
+    given: tuple[frozenset[str], ...]
+    goal: frozenset[str]
+    weight: dict[str, float]
+    people: frozenset[str]
+
+
+@lru_cache(maxsize=4096)
+def _frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_text: str) -> Frame:
+    gone = {s.shard_id for s in removed}
+    if shards:
+        facts = [s.text for s in shards if not s.is_question and s.shard_id not in gone]
+        goal = " ".join(s.text for s in shards if s.is_question)
+    else:
+        parts = [s.text for s in words_of.sentences(prompt_text)]
+        facts = [p for p in parts if not words_of.questions(p)]
+        goal = " ".join(p for p in parts if words_of.questions(p))
+    pieces = [keys(s.text) for s in removed], [keys(f) for f in facts], keys(goal)
+    counts = Counter(k for piece in (*pieces[0], *pieces[1], pieces[2]) for k in piece)
+    everything = " ".join([*(s.text for s in removed), *facts, goal])
+    return Frame(
+        removed=tuple(pieces[0]),
+        given=tuple(pieces[1]),
+        goal=pieces[2],
+        weight={k: 1 / n for k, n in counts.items()},
+        people=names(everything),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Aim:
+    """Where a reply's questions point. hits, repeats, echoes: how many of `count` do so."""
+
+    count: int
+    hits: int
+    repeats: int
+    echoes: int
+
+
+def aim(prompt: Prompt, reply: str) -> Aim:
+    """How many of a reply's questions ask for a removed fact, a given fact, the task itself."""
+    return _aim(prompt.removed, prompt.shards, prompt.text, asked(reply))
+
+
+@lru_cache(maxsize=16384)
+def _aim(
+    removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_text: str, units: tuple[str, ...]
+) -> Aim:
+    frame = _frame(removed, shards, prompt_text)
+    points = Counter(_points_at(unit, frame) for unit in units)
+    return Aim(len(units), points["removed"], points["given"], points["goal"])
+
+
+#: A question must share this much of what it and a fact are about (see `_likeness`).
+_LIKE = 0.25
+_VERY_LIKE = 0.5
+
+
+def _points_at(unit: str, frame: Frame) -> str:
+    about = keys(unit)
+    known = frozenset(k for k in about if k in frame.weight)
+    strangers = {n for n in names(unit) if n not in frame.weight and n not in frame.people}
+    if not known or strangers or 2 * len(known) < len(about):
+        return "elsewhere"
+    removed = _closest(known, frame.removed, frame)
+    given = _closest(known, frame.given, frame)
+    goal = _likeness(known, frame.goal, frame, unasked=1.0)
+    if removed >= _LIKE and removed > given and removed > goal:
+        return "removed"
+    if given >= _VERY_LIKE and given > removed and given > goal:
+        return "given"
+    return "goal" if goal >= _LIKE else "elsewhere"
+
+
+def _closest(about: frozenset[str], pieces: Iterable[frozenset[str]], frame: Frame) -> float:
+    return max((_likeness(about, piece, frame) for piece in pieces), default=0.0)
+
+
+def _likeness(
+    about: frozenset[str], piece: frozenset[str], frame: Frame, unasked: float = 0.5
+) -> float:
+    """Weighted overlap in [0, 1]; 0 for two relations or two people with nothing in common.
+
+    unasked: what a key counts that only the piece holds. A fact has circumstances ("on the way")
+    that a question may leave out; the task itself is handed back only when most of it is named.
+    """
+    shared = about & piece
+    if not shared:
+        return 0.0
+    for apart in (_relations, frame.people.intersection):
+        mine, theirs = apart(about), apart(piece)
+        if mine and theirs and not mine & theirs:
+            return 0.0
+    weight = frame.weight
+    common = sum(weight[k] for k in shared)
+    beside = sum(weight[k] for k in about - piece)
+    return common / (common + beside + unasked * sum(weight[k] for k in piece - about))
+
+
+def _relations(about: frozenset[str]) -> frozenset[str]:
+    return frozenset(k for k in about if k[0] == "~")
+
+
+def asked_for(reply: str, open_shards: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
+    """Which open shard a reply's questions ask for first, by index; None for none of them.
+
+    open_shards: those not said yet. shards: all of the problem, among which the closest counts.
+    """
+    for unit in asked(reply):
+        for i, shard in enumerate(open_shards):
+            if _aim((shard,), tuple(shards), "", (unit,)).hits:
+                return i
+    return None

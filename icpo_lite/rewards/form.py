@@ -1,0 +1,109 @@
+"""Faults of form that let a reply earn more than it says: found in the text alone."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import lru_cache
+
+from icpo_lite.rewards.asking import asked
+from icpo_lite.types import ResponseType
+
+_LABEL = re.compile(
+    r"^\W*(?:" + "|".join(t.value.replace("_", "[ _]") for t in ResponseType)
+    + r"|hedge|refuse|response[ _]type)\b\W*(?:[:\n-]|$)",
+    re.IGNORECASE | re.MULTILINE,
+)  # fmt: skip
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffd]"
+)
+_MARKUP = re.compile(r"```|<\|[^|]*\|>|</?[a-z][^>\n]{0,40}>|\[/?INST\]", re.IGNORECASE)
+_LETTER = re.compile(r"[^\W\d_]")
+_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
+_WORD = re.compile(r"[^\W\d_]+")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+def _bag(words: str) -> frozenset[str]:
+    return frozenset(words.split())
+
+
+_ENGLISH = _bag(
+    "the of and to is are was how many much what which does do did has have had in for with that "
+    "this it on at by be from each per you your please not so then answer need know"
+)
+#: Function words of other languages in Latin script that are no English words.
+_FOREIGN = _bag(
+    "el los las una unos que cuántos cuántas cuantos cuantas tiene por para con qué cuál cuánto "
+    "les du est une combien avec pour dans quel quelle quels sont elle vous "
+    "der das und ein eine einen wie viele viel hat haben mit für nicht sie wir von "
+    "gli che quanti quante quanto sono di della uma quantos quantas tem são com não você "
+    "hoeveel heeft het een zijn ile jest"
+)
+
+
+@lru_cache(maxsize=32768)
+def faults(reply: str, prompt_text: str) -> tuple[str, ...]:
+    """Names of the faults of a reply: label, control, markup, language, echo, repetition."""
+    checks = {
+        "label": bool(_LABEL.search(reply)),
+        "control": bool(_CONTROL.search(reply)),
+        "markup": bool(_MARKUP.search(reply)) and not _MARKUP.search(prompt_text),
+        "language": foreign(reply) and not foreign(prompt_text),
+        "echo": echoes(reply, prompt_text),
+        "repetition": repeats_itself(reply),
+    }
+    return tuple(name for name, found in checks.items() if found)
+
+
+@lru_cache(maxsize=32768)
+def foreign(text: str) -> bool:
+    """Whether a text is written in another script than Latin, or in another language's words."""
+    letters = len(_LETTER.findall(text))
+    if not letters:
+        return False
+    if 2 * len(_LATIN.findall(text)) < letters:
+        return True
+    words = [w.lower() for w in _WORD.findall(text)]
+    strange = sum(w in _FOREIGN for w in words)
+    english = sum(w in _ENGLISH for w in words)
+    return strange > english and (strange >= 2 or not english)
+
+
+def echoes(reply: str, prompt_text: str) -> bool:
+    """Whether a reply hands the prompt back: its own words, and most of a question in it.
+
+    80 % of the reply's word triples stand in the prompt, and 80 % of the triples of one of the
+    prompt's sentences that ask stand in the reply.
+    """
+    said = _triples(reply)
+    if not said or 10 * len(said & _triples(prompt_text)) < 8 * len(said):
+        return False
+    asks = (_triples(s) for s in _SENTENCE.split(prompt_text) if "?" in s)
+    return any(t and 10 * len(t & said) >= 8 * len(t) for t in asks)
+
+
+@lru_cache(maxsize=8192)
+def _triples(text: str) -> frozenset[tuple[str, ...]]:
+    words = [w.lower() for w in _WORD.findall(text)]
+    return frozenset(zip(words, words[1:], words[2:], strict=False))
+
+
+def repeats_itself(reply: str) -> bool:
+    """Whether one sentence of three words or more stands there three times."""
+    counts = Counter(s.strip() for s in _SENTENCE.split(reply) if s.count(" ") >= 2)
+    return any(n >= 3 for n in counts.values())
+
+
+_DOUBT = re.compile(
+    r"\b(?:i'm|i am) (?:not (?:sure|certain)|unsure|guessing)\b|\bi (?:don't|do not) know\b"
+    r"|\bi (?:can't|cannot|can not) (?:answer|say|tell|determine|solve|be sure)\b"
+    r"|\bnot enough information\b|\binsufficient information\b",
+    re.IGNORECASE,
+)
+
+
+@lru_cache(maxsize=32768)
+def both_ways(reply: str) -> bool:
+    """Whether an answer comes with a question to the user or with an outright doubt."""
+    return bool(asked(reply)) or bool(_DOUBT.search(reply.replace("’", "'")))

@@ -1,0 +1,179 @@
+"""Reward = f(intent, response type, correctness): the table that a recipe chooses from.
+
+`paper` is ICPO as printed (arXiv 2601.15330, equations 2-5). `guarded`, ours and the default,
+pays for asking the right thing rather than for not answering. `accuracy` is plain RLVR: the
+answer alone counts, on every prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from icpo_lite.rewards.form import both_ways, faults
+from icpo_lite.types import (
+    NON_ANSWERS,
+    QUESTIONS,
+    Intent,
+    Prompt,
+    ResponseType,
+    Reward,
+    Turn,
+    Verdict,
+)
+
+
+class RewardOptions(BaseModel):
+    """A reward without weights."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class GuardedOptions(RewardOptions):
+    """The weights of `guarded`. Rewards lie in about [-0.5, 1], so that 1 is always the best."""
+
+    correct: float = Field(
+        1.0, description="a right answer to a complete prompt: the thing that is wanted there"
+    )
+    targeted: float = Field(
+        1.0,
+        description="one question about a removed condition: as good on q* as an answer on q",
+    )
+    targeted_interrogation: float = Field(
+        0.6,
+        description="several questions, at least half about removed conditions: useful, but a "
+        "user answers one thing at a time, and asking for everything always hits something",
+    )
+    untargeted: float = Field(
+        0.3,
+        description="a question that misses the removed condition: better than inventing it, and "
+        "a step towards the right question while the policy learns",
+    )
+    discussion: float = Field(
+        0.2, description="talk that does not invent the missing fact, and does not ask for it"
+    )
+    hedging: float = Field(
+        0.15, description="answers under named assumptions: honest, but it guesses"
+    )
+    refusal: float = Field(
+        0.05,
+        description="little, since refusing everything must never pay; not 0, so that a group of "
+        "refusals and inventions still points away from inventing",
+    )
+    over_asking: float = Field(
+        -0.05,
+        description="a question on a complete prompt: small, or the policy stops asking at all "
+        "(RLAAR's sweep: pressure against solving is lost quickly)",
+    )
+    repeats_given: float = Field(
+        -0.15,
+        description="asking again for what the prompt states, on any prompt: more than "
+        "over_asking, since nothing excuses it",
+    )
+    both_ways: float = Field(
+        -0.2,
+        description="an answer with a question behind it or a doubt before it: it must not be a "
+        "way to be paid for both",
+    )
+    form: float = Field(
+        -0.5,
+        description="control characters, chat markup, the name of a type, another language, or "
+        "the prompt again: each opens a way to please the judge and not the reader",
+    )
+    long_question: int = Field(
+        100,
+        description="words from which a question is no longer short (LiC: under 100); it is then "
+        "paid as discussion",
+    )
+    max_tokens: int = Field(
+        0,
+        ge=0,
+        description="tokens from which length costs, linearly, to `length` at twice as many; "
+        "0 leaves length alone",
+    )
+    length: float = Field(
+        -0.2, description="the most that length can cost; small beside being right"
+    )
+
+
+def _paper(prompt: Prompt, verdict: Verdict, turn: Turn, options: RewardOptions) -> Reward:
+    """1 for a right answer on q; 1 for a type in T on q*; else 0."""
+    if prompt.intent is Intent.COMPLETE:
+        return _sum(correct=float(bool(verdict.correct)))
+    return _sum(non_answer=float(verdict.response_type in NON_ANSWERS))
+
+
+def _accuracy(prompt: Prompt, verdict: Verdict, turn: Turn, options: RewardOptions) -> Reward:
+    """1 for a right answer, on every prompt; 0 for everything else."""
+    return _sum(correct=float(bool(verdict.correct)))
+
+
+def _guarded(prompt: Prompt, verdict: Verdict, turn: Turn, options: GuardedOptions) -> Reward:
+    """The type's worth for this prompt's kind, less what its form, aim and length cost."""
+    worth = _on_complete if prompt.intent is Intent.COMPLETE else _on_underspecified
+    parts = worth(verdict, turn, options)
+    if verdict.repeats_given:
+        parts["repeats_given"] = options.repeats_given
+    if faults(turn.content, prompt.text):
+        parts["form"] = options.form
+    if length := _length_cost(len(turn.token_ids), options):
+        parts["length"] = length
+    return _sum(**parts)
+
+
+def _on_complete(verdict: Verdict, turn: Turn, options: GuardedOptions) -> dict[str, float]:
+    parts = {"correct": options.correct * bool(verdict.correct)}
+    if verdict.response_type in QUESTIONS:
+        parts["over_asking"] = options.over_asking
+    elif verdict.response_type is ResponseType.ANSWER_ATTEMPT and both_ways(turn.content):
+        parts["both_ways"] = options.both_ways
+    return parts
+
+
+def _on_underspecified(verdict: Verdict, turn: Turn, options: GuardedOptions) -> dict[str, float]:
+    kind = verdict.response_type
+    if kind in QUESTIONS and len(turn.content.split()) < options.long_question:
+        if not verdict.targeted:
+            return {"untargeted": options.untargeted}
+        if kind is ResponseType.CLARIFICATION:
+            return {"targeted": options.targeted}
+        return {"targeted_interrogation": options.targeted_interrogation}
+    return {
+        ResponseType.HEDGING: {"hedging": options.hedging},
+        ResponseType.REFUSAL: {"refusal": options.refusal},
+        ResponseType.ANSWER_ATTEMPT: {"invented": 0.0},
+        ResponseType.MISSING: {"missing": 0.0},
+    }.get(kind, {"discussion": options.discussion})
+
+
+def _length_cost(tokens: int, options: GuardedOptions) -> float:
+    if not options.max_tokens or tokens <= options.max_tokens:
+        return 0.0
+    return options.length * min(tokens / options.max_tokens - 1, 1.0)
+
+
+def _sum(**parts: float) -> Reward:
+    return Reward(sum(parts.values()), parts)
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSpec:
+    """A reward: its options model and a pure function of prompt, verdict, turn and options."""
+
+    options: type[RewardOptions]
+    function: Callable[[Prompt, Verdict, Turn, Any], Reward]
+
+    def bind(self, block: Mapping[str, Any] | None = None) -> Callable[..., Reward]:
+        """The function with its options read from a recipe's block: f(prompt, verdict, turn)."""
+        options = self.options.model_validate(block or {})
+        return lambda prompt, verdict, turn: self.function(prompt, verdict, turn, options)
+
+
+REWARDS: dict[str, RewardSpec] = {
+    "paper": RewardSpec(RewardOptions, _paper),
+    "guarded": RewardSpec(GuardedOptions, _guarded),
+    "accuracy": RewardSpec(RewardOptions, _accuracy),
+}

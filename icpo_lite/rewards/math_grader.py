@@ -1,0 +1,245 @@
+"""Math: which number a reply commits to, and whether it is the gold one.
+
+Values are exact (`Fraction`), so 18 = 18.0 = $18.00 = 36/2. The last committed answer counts: a
+reply that boxes 5 and then boxes 7 has answered 7.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+
+from icpo_lite import text as words_of
+from icpo_lite.errors import GraderError
+from icpo_lite.rewards.cues import strip_markup
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A number as it was written: its exact value, whether in percent, digits after the point."""
+
+    amount: Fraction
+    percent: bool = False
+    decimals: int = 0
+
+
+_FRAC = re.compile(r"\\[dt]?frac\s*\{\s*(-?[\d.,]+)\s*\}\s*\{\s*([\d.,]+)\s*\}")
+_FRAC_BARE = re.compile(r"\\[dt]?frac\s*(\d)\s*(\d)")
+_GROUPED = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?"
+_NUMBER = re.compile(
+    r"(?P<sign>(?<![\w)\]}.]\s)(?<![\w)\]}.%])[-−]\s?)?(?:[$€£¥]\s?)?(?P<minus>-)?"
+    rf"(?:(?P<whole>\d+)[ ]+(?P<mixed>\d+/\d+)(?![\d/])"
+    rf"|(?P<ratio>\d+(?:\.\d+)?\s?/\s?\d+(?:\.\d+)?)(?![\d/])"
+    rf"|(?P<digits>{_GROUPED}|\d+(?:\.\d+)?|\.\d+)(?P<power>e[+-]?\d+\b)?)"
+    r"(?P<scale>\s?(?:thousand|million|billion)\b)?(?P<percent>\s?\\?%|\s+percent\b)?",
+    re.IGNORECASE,
+)
+_SCALE = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
+
+
+def values(text: str) -> list[tuple[Value, int, int]]:
+    """Every number of a text with its span, in order; number words only where no digit stands."""
+    found = [(value, m.start(), m.end()) for m in _NUMBER.finditer(text) if (value := _value(m))]
+    if found or not any(c.isalpha() for c in text):
+        return found
+    return [
+        (
+            Value(m.value * 100 if m.kind == "percent" else m.value, m.kind == "percent"),
+            m.start,
+            m.end,
+        )
+        for m in words_of.numbers(text)
+        if m.kind != "ordinal"
+    ]
+
+
+def _value(match: re.Match[str]) -> Value | None:
+    decimals = 0
+    try:
+        if mixed := match["mixed"]:
+            amount = int(match["whole"]) + Fraction(mixed)
+        elif ratio := match["ratio"]:
+            top, bottom = ratio.split("/")
+            amount = Fraction(top.strip()) / Fraction(bottom.strip())
+        else:
+            digits = match["digits"].replace(",", "")
+            decimals = len(digits.partition(".")[2])
+            amount = Fraction(digits + _small_power(match["power"] or ""))
+    except ZeroDivisionError:
+        return None
+    if scale := match["scale"]:
+        amount *= _SCALE[scale.strip().lower()]
+    if match["sign"] or match["minus"]:
+        amount = -amount
+    return Value(amount, bool(match["percent"]), decimals)
+
+
+def _small_power(power: str) -> str:
+    """An exponent, or nothing when it is absurd: "1e999999999" must not fill the memory."""
+    return power if len(power) <= 4 else ""
+
+
+def tidy(text: str) -> str:
+    """Markup that hides a number made plain: fractions, grouping, money, percent."""
+    text = strip_markup(text)
+    if "\\" in text:
+        text = _FRAC_BARE.sub(r"\1/\2", _FRAC.sub(r"\1/\2", text))
+        text = text.replace("\\%", "%").replace("\\,", "").replace("\\approx", "=")
+    return text
+
+
+# ------------------------------------------------------------------------------------ extraction
+
+_BOXED = re.compile(r"\\boxed\s*\{")
+_HASHES = re.compile(r"####\s*([^\n]+)")
+_ANSWER = re.compile(
+    r"\banswer\s*(?:\([^)\n]*\)\s*)?(?:is\b|would be\b|will be\b|[:=])"
+    r"\s*:?\s*([^\n]+(?:\n+\s*[^\n]*\d[^\n]*)?|\n+\s*[^\n]+)",
+    re.IGNORECASE,
+)
+_BOLD = re.compile(r"(?<!\w)\*\*(?=\S)([^*\n]*[^\s*])\*\*")
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
+_CONCLUDES = re.compile(
+    r"\b(?:therefore|thus|hence|so|in total|in conclusion|conclusion|altogether|final|answer"
+    r"|remains|result|overall|in summary|total)\b",
+    re.IGNORECASE,
+)
+_AFTER_VERB = re.compile(
+    r"(?:=|≈|\b(?:is|are|was|were|be|equals?|to|takes?|needs?|has|have|had|of|makes?|made|earns?"
+    r"|gets?|costs?|exactly|approximately|about|only|spent|eaten|worth)\b[:\s*]*)\s*[$€£]?\s*$",
+    re.IGNORECASE,
+)
+_REQUEST = re.compile(
+    r"\?|\b(?:please|if you|let me know|feel free|would you|for example|e\.g\.|note)\b", re.I
+)
+
+
+@lru_cache(maxsize=16384)
+def extract(reply: str) -> str | None:
+    """The answer that a reply commits to, as written; None where no number stands.
+
+    In this order, the last of each: `\\boxed{}`, `#### `, "answer is …" or "Answer: …", a
+    concluding sentence ("Therefore …", "… in total …"), and else the last number of the text.
+    """
+    if boxed := _last_boxed(reply):
+        return boxed
+    if hashes := _HASHES.findall(reply):
+        found = values(tidy(hashes[-1]))
+        if found:
+            return _cut(tidy(hashes[-1]), found[-1])
+    stated = [m for m in _ANSWER.finditer(reply) if values(tidy(m[1]))]
+    if stated:
+        return _of_statement(stated[-1][1])
+    return _of_conclusion(reply)
+
+
+def _last_boxed(reply: str) -> str | None:
+    for match in reversed(list(_BOXED.finditer(reply))):
+        content = _balanced(reply, match.end())
+        text = tidy(content)
+        if found := values(text):
+            return _cut(text, found[-1])
+    return None
+
+
+def _balanced(text: str, start: int) -> str:
+    """From just behind an opening brace to its closing one, or to the end."""
+    depth = 1
+    for at in range(start, len(text)):
+        depth += (text[at] == "{") - (text[at] == "}")
+        if depth == 0:
+            return text[start:at]
+    return text[start:]
+
+
+def _of_statement(stated: str) -> str | None:
+    """Of "**3 trucks** for all 80 stones": what is bold, else behind the verb, else the first."""
+    for sentence in _SENTENCE.split(stated):
+        if values(tidy(sentence)):
+            return _of_sentence(sentence)
+    return None
+
+
+def _of_conclusion(reply: str) -> str | None:
+    sentences = [s for s in _SENTENCE.split(reply) if s.strip()]
+    with_numbers = [s for s in sentences if any(c.isdigit() for c in s) and values(tidy(s))]
+    if not with_numbers:
+        found = values(reply)
+        return _cut(reply, found[-1]) if found else None
+    plain = [s for s in with_numbers if not _REQUEST.search(s)] or with_numbers
+    concluding = [s for s in plain[-4:] if _CONCLUDES.search(s)]
+    return _of_sentence((concluding or plain)[-1])
+
+
+def _of_sentence(sentence: str) -> str | None:
+    if bold := [b for b in _BOLD.findall(sentence) if values(tidy(b))]:
+        return _of_phrase(tidy(bold[-1]))
+    return _of_phrase(tidy(sentence))
+
+
+def _of_phrase(text: str) -> str | None:
+    found = values(text)
+    if not found:
+        return None
+    if "=" in text[found[0][1] :] or "≈" in text:
+        return _cut(text, found[-1])
+    for number in found:
+        if _AFTER_VERB.search(text[: number[1]]):
+            return _cut(text, number)
+    return _cut(text, found[0])
+
+
+def _cut(text: str, number: tuple[Value, int, int]) -> str:
+    return text[number[1] : number[2]].strip()
+
+
+# --------------------------------------------------------------------------------------- grading
+
+
+@lru_cache(maxsize=8192)
+def gold_value(answer: str) -> Value:
+    """The number after the last `####`, or the last number; GraderError where there is none."""
+    text = tidy(answer.rpartition("####")[2])
+    found = values(text)
+    if not found:
+        raise GraderError(
+            f"expected a number in the gold answer of a math row, found {answer!r}; "
+            "change the row, or the recipe's answer column"
+        )
+    return found[-1][0]
+
+
+def same_value(given: Value, gold: Value) -> bool:
+    """Equal, or equal once one of them is read as a percentage, or rounded as it was written.
+
+    Rounding counts only for two or more decimals of a gold value that has no finite decimal form
+    (1/3 against 0.33); 33.3 is not 33.
+    """
+    pairs = [(given.amount, gold.amount)]
+    if given.percent != gold.percent:
+        ratio = gold.amount if gold.percent else gold.amount * 100
+        pairs.append((given.amount if given.percent else given.amount * 100, ratio))
+    for a, b in pairs:
+        if a == b:
+            return True
+        endless = _endless(b)
+        if endless and given.decimals >= 2 and abs(a - b) <= Fraction(1, 2 * 10**given.decimals):
+            return True
+    return False
+
+
+def _endless(value: Fraction) -> bool:
+    bottom = value.denominator
+    for prime in (2, 5):
+        while bottom % prime == 0:
+            bottom //= prime
+    return bottom != 1
+
+
+@lru_cache(maxsize=65536)
+def equal(extracted: str, gold: str) -> bool:
+    """Whether the last number of an extracted answer is the gold number."""
+    found = values(tidy(extracted))
+    return bool(found) and same_value(found[-1][0], gold_value(gold))

@@ -1,0 +1,446 @@
+"""From a recipe to a finished run directory: prepare, train, judge, compare.
+
+The same call starts a run, resumes an interrupted one, and says so when it is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from icpo_lite.binding import (
+    bind_judge,
+    bind_reward,
+    evaluation_problems,
+    model_spec,
+    sampling_options,
+    train_settings,
+    training_prompts,
+)
+from icpo_lite.checkpoint import (
+    latest_checkpoint,
+    load_checkpoint,
+    pack_optimizer,
+    rng_state,
+    save_checkpoint,
+    set_rng_state,
+    step_of,
+    unpack_optimizer,
+)
+from icpo_lite.data.pool import PromptPool
+from icpo_lite.display import Display
+from icpo_lite.errors import IcpoError, NumericsError, RunDirectoryError
+from icpo_lite.judging import JudgingOptions, judge_policy, show_comparison
+from icpo_lite.policy.load import Policy, load_policy
+from icpo_lite.recipe import compared_recipes
+from icpo_lite.rollout import encode_prompts
+from icpo_lite.runlog import RunDirectory
+from icpo_lite.trainer import Trainer
+from icpo_lite.types import Group, Problem, Trajectory
+
+if TYPE_CHECKING:
+    from icpo_lite.recipe import Recipe
+    from icpo_lite.rewards.judge import Judge
+
+#: Keys that may differ on a resume: they say how long, how often and where to, not what is learned.
+FREE_TO_CHANGE = frozenset(
+    {
+        *("max_steps", "save_steps", "save_total_limit", "logging_steps", "log_completions_steps"),
+        *("output_dir", "resume_from_checkpoint", "report_to", "hub_model_id", "compare"),
+        *("device", "dtype", "backend", "per_device_train_batch_size", "gradient_checkpointing"),
+        *("attn_implementation", "evaluation", "endpoint"),
+    }
+)
+
+
+class Interrupted(IcpoError):
+    """The run was asked to stop and has saved its work."""
+
+    exit_code = 130
+
+
+def train(
+    recipe: Recipe,
+    display: Display,
+    *,
+    resume_anyway: bool = False,
+    threads: int | None = None,
+) -> Path:
+    """Train, save, judge and compare as the recipe says; returns the run directory.
+
+    threads: of torch on a CPU; None shares the cores among this run and those compared with it.
+
+    Raises Interrupted once the work is saved after SIGINT or SIGTERM, and any other IcpoError
+    with the last whole checkpoint named.
+    """
+    folder = Path(recipe.output_dir)
+    with contextlib.ExitStack() as stack:
+        # An existing directory is locked before the model is loaded, so that a second process
+        # cannot take the first one's memory; a new one is made when nothing can be wrong any more.
+        run = stack.enter_context(RunDirectory(folder)) if folder.is_dir() else None
+        if run is not None and _nothing_left(run, recipe):
+            display.message(f"This run is done: {folder}. Its result:")
+            _show_result(recipe, display)
+            return folder
+        if run is not None:
+            _check_changes(run, recipe, display, resume_anyway)
+        rivals = compared_recipes(recipe)
+        if not torch.cuda.is_available():
+            torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // (1 + len(rivals))))
+        session = _prepare(recipe, display)
+        if run is None:
+            run = stack.enter_context(RunDirectory(folder))
+        run.write_recipe(_resolved(recipe))
+        run.write_run_info(seed=recipe.seed, command=sys.argv)
+        children = _start_rivals(rivals, display) if _on_cpu(session) else {}
+        with stop_signals() as stop:
+            try:
+                _train_steps(session, run, display, stop)
+            except BaseException:
+                _stop_rivals(children)
+                raise
+        if recipe.evaluation.enabled:
+            _judge_self_and_base(session, folder, display)
+        on_cpu = _on_cpu(session)
+        del session
+        if not on_cpu:
+            torch.cuda.empty_cache()
+            for name, rival in rivals.items():
+                children |= _start_rivals({name: rival}, display)
+                children[name].join()
+        _await_rivals(children, rivals, display)
+        run.mark_finished(steps=recipe.max_steps)
+        _show_result(recipe, display)
+    return folder
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What is loaded for one run."""
+
+    recipe: Recipe
+    policy: Policy
+    trainer: Trainer
+    judge: Judge
+    problems: Sequence[Problem]
+
+
+def _on_cpu(session: _Session) -> bool:
+    return session.policy.device.torch_device.type == "cpu"
+
+
+def _prepare(recipe: Recipe, display: Display) -> _Session:
+    """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
+    prompts, corpus = training_prompts(recipe)
+    reward = bind_reward(recipe)
+    problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
+    policy = load_policy(model_spec(recipe))
+    prompt_ids = encode_prompts(policy, prompts, recipe.max_prompt_length)
+    judge = bind_judge(recipe, policy)
+    settings = train_settings(recipe)
+    pool = PromptPool(prompts, seed=recipe.seed)
+    trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings)
+    display.header(_facts(recipe, policy, corpus))
+    return _Session(recipe, policy, trainer, judge, problems)
+
+
+def _facts(recipe: Recipe, policy: Policy, corpus: str) -> dict[str, str | list[str]]:
+    trainable, total = policy.parameter_counts()
+    weights = "4-bit NF4, double quantisation" if recipe.load_in_4bit else "not quantised"
+    rivals = ", ".join(recipe.compare) or "base"
+    return {
+        "recipe": f"{recipe.path.name} -> {recipe.output_dir}",
+        "model": f"{recipe.model_name_or_path}, {weights}",
+        "device": f"{policy.device.name}, {str(policy.device.dtype).removeprefix('torch.')}",
+        "trained": f"LoRA r {recipe.lora_r}, {trainable:,} of {total:,} weights",
+        "prompts": corpus,
+        "objective": f"{recipe.loss_type}, reward {recipe.reward['name']}, "
+        f"{recipe.share_underspecified:.0%} underspecified",
+        "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses",
+        "compared": f"with base and {rivals}" if recipe.compare else "with base",
+        "note": list(policy.notes),
+    }
+
+
+def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: StopRequest) -> None:
+    """Resume or begin, run the steps that are left, log and save them."""
+    recipe, trainer = session.recipe, session.trainer
+    resumed = _restore(session, run.path)
+    for line in run.cut_after(resumed):
+        display.message(line)
+    if resumed:
+        display.message(f"Resumed after step {resumed} of {recipe.max_steps}.")
+    try:
+        for report in trainer.steps():
+            run.append_metrics({"step": report.step, **report.metrics})
+            run.write_completions(report.step, _completion_rows(report.groups))
+            display.step(report)
+            every = recipe.log_completions_steps
+            if every and report.step % every == 0:
+                display.example(_most_telling(report.groups))
+            last = report.step == recipe.max_steps
+            if stop.requested or last or report.step % recipe.save_steps == 0:
+                _save(session, run.path, report.step)
+            if stop.requested and not last:
+                display.close()
+                raise Interrupted(
+                    f"interrupted after step {report.step} of {recipe.max_steps}, saved in "
+                    f"{run.path}; the same command goes on from there"
+                )
+    except NumericsError as error:
+        display.close()
+        found = latest_checkpoint(run.path).path
+        last_good = f"the last good checkpoint is {found}" if found else "no checkpoint yet"
+        raise NumericsError(f"step {trainer.done_steps + 1}: {error}; {last_good}") from error
+    display.close()
+    session.policy.save_adapter(run.path)
+
+
+def _restore(session: _Session, folder: Path) -> int:
+    """Load the checkpoint that the recipe asks for; returns its step, 0 for a fresh start."""
+    wish = session.recipe.resume_from_checkpoint
+    if wish is False:
+        return 0
+    latest = latest_checkpoint(folder)
+    path = Path(wish) if isinstance(wish, str) else latest.path
+    if path is None:
+        if wish is True:
+            raise RunDirectoryError(
+                f"resume_from_checkpoint: true, but {folder} holds no whole checkpoint; "
+                "leave the key out to begin anew"
+            )
+        return 0
+    checkpoint = load_checkpoint(path)
+    _load_lora(session.policy, checkpoint.tensors["adapter"])
+    unpack_optimizer(
+        session.trainer.optimizer, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"]
+    )
+    session.trainer.restore(checkpoint.state["trainer"])
+    set_rng_state(checkpoint.state["rng"])
+    return step_of(path)
+
+
+def _save(session: _Session, folder: Path, step: int) -> Path:
+    optimizer_tensors, optimizer_state = pack_optimizer(session.trainer.optimizer)
+    return save_checkpoint(
+        folder,
+        step,
+        tensors={"adapter": _lora(session.policy), "optimizer": optimizer_tensors},
+        state={
+            "trainer": session.trainer.state(),
+            "optimizer": optimizer_state,
+            "rng": rng_state(),
+        },
+        extra_writer=session.policy.save_adapter,
+        keep=session.recipe.save_total_limit or sys.maxsize,
+    )
+
+
+def _lora(policy: Policy) -> dict[str, torch.Tensor]:
+    return {n: p for n, p in policy.model.named_parameters() if p.requires_grad}
+
+
+def _load_lora(policy: Policy, tensors: Mapping[str, torch.Tensor]) -> None:
+    own = _lora(policy)
+    if own.keys() != tensors.keys():
+        odd = sorted(own.keys() ^ tensors.keys())[0]
+        raise RunDirectoryError(
+            f"the checkpoint's adapter does not fit this model: {odd} is on one side only; "
+            "use the recipe that it was trained with"
+        )
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(tensors[name])
+
+
+def _completion_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+    for group in groups:
+        advantages = group.advantages or (None,) * len(group.trajectories)
+        for trajectory, advantage in zip(group.trajectories, advantages, strict=True):
+            yield {**_completion_row(trajectory), "advantage": advantage}
+
+
+def _completion_row(trajectory: Trajectory) -> dict[str, Any]:
+    prompt, reply = trajectory.prompt, trajectory.reply
+    assert reply.verdict is not None
+    assert reply.reward is not None
+    return {
+        "prompt_id": prompt.prompt_id,
+        "intent": str(prompt.intent),
+        "prompt": [{"role": m.role, "content": m.content} for m in prompt.messages],
+        "removed": [s.text for s in prompt.removed],
+        "completion": reply.content,
+        "tokens": len(reply.token_ids),
+        "stop_reason": reply.stop_reason,
+        "response_type": str(reply.verdict.response_type),
+        "correct": reply.verdict.correct,
+        "reward": reply.reward.total,
+        "rewards": dict(reply.reward.components),
+    }
+
+
+def _most_telling(groups: Sequence[Group]) -> Group:
+    """The group whose rewards differ most; of equals the first."""
+    return max(groups, key=lambda g: max(g.rewards) - min(g.rewards))
+
+
+# ------------------------------------------------------------------------------ judging, rivals
+
+
+def _judge_self_and_base(session: _Session, folder: Path, display: Display) -> None:
+    """Judge this run, then the base, on the same problems with the same noise."""
+    recipe = session.recipe
+    options = JudgingOptions(
+        settings=recipe.evaluation.settings,
+        runs=recipe.evaluation.runs,
+        sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
+        max_turns=recipe.evaluation.max_turns,
+        system=recipe.system_prompt,
+        gpu_rows=recipe.prompts_per_step * recipe.num_generations,
+    )
+    for name, place, off in (("run", folder / "eval", False), ("base", folder / "eval-base", True)):
+        if (place / "eval.json").is_file():
+            continue
+        with session.policy.adapter_off() if off else contextlib.nullcontext():
+            judge_policy(name, session.policy, session.judge, session.problems, options, place)
+        display.message(f"Judged {'the base' if off else 'this run'}: {place / 'eval.json'}")
+
+
+def _start_rivals(
+    rivals: Mapping[str, Recipe], display: Display
+) -> dict[str, multiprocessing.process.BaseProcess]:
+    """Train the runs to compare with, each in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    started: dict[str, multiprocessing.process.BaseProcess] = {}
+    for name, recipe in rivals.items():
+        log = Path(f"{recipe.output_dir}.log")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        process = context.Process(
+            target=_train_rival, args=(recipe, log, torch.get_num_threads()), name=name
+        )
+        process.start()
+        started[name] = process
+        display.message(f"{name} is trained beside this run: {recipe.output_dir}, log {log}")
+    return started
+
+
+def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
+    """The body of a rival's process; everything it prints goes to `log`."""
+    with log.open("a", encoding="utf-8") as out:
+        display = Display(total=recipe.max_steps, every=recipe.logging_steps, live=False, file=out)
+        try:
+            train(recipe, display, threads=threads)
+        except IcpoError as error:
+            display.message(f"Error: {error}")
+            raise SystemExit(error.exit_code) from None
+
+
+def _await_rivals(
+    children: Mapping[str, multiprocessing.process.BaseProcess],
+    rivals: Mapping[str, Recipe],
+    display: Display,
+) -> None:
+    for name, process in children.items():
+        if process.is_alive():
+            display.message(f"Waiting for {name} …")
+        process.join()
+        if process.exitcode:
+            raise RunDirectoryError(
+                f"the run {name} that this one is compared with ended with exit code "
+                f"{process.exitcode}; see {rivals[name].output_dir}.log, then run this again"
+            )
+
+
+def _stop_rivals(children: Mapping[str, multiprocessing.process.BaseProcess]) -> None:
+    for process in children.values():
+        if process.is_alive() and process.pid:
+            os.kill(process.pid, signal.SIGTERM)
+    for process in children.values():
+        process.join()
+
+
+def _show_result(recipe: Recipe, display: Display) -> None:
+    """The comparison table from what the runs' directories hold, and where things lie."""
+    folder = Path(recipe.output_dir)
+    places = {"base": folder / "eval-base"}
+    places |= {n: Path(r.output_dir) / "eval" for n, r in compared_recipes(recipe).items()}
+    own = "icpo" if recipe.share_underspecified else "run"
+    places[own] = folder / "eval"
+    found = {n: p / "eval.json" for n, p in places.items() if (p / "eval.json").is_file()}
+    summaries = {name: json.loads(path.read_text()) for name, path in found.items()}
+    if own in summaries:
+        options = recipe.evaluation
+        display.message(
+            f"\n{len(next(iter(summaries[own]['settings'].values()))['scores'])} problems of the "
+            f"{options.split} split x {options.runs} runs, temperature {options.temperature:g}; "
+            "points with 95 % intervals over problems"
+        )
+        show_comparison(summaries, own, display)
+    display.message(f"\nAdapter, metrics, completions and conversations: {folder}")
+
+
+# ---------------------------------------------------------------------------- resuming, signals
+
+
+def _resolved(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"gradient_accumulation_steps"})
+
+
+def _nothing_left(run: RunDirectory, recipe: Recipe) -> bool:
+    done = run.finished
+    return done is not None and int(done.get("steps", 0)) >= recipe.max_steps
+
+
+def _check_changes(
+    run: RunDirectory, recipe: Recipe, display: Display, resume_anyway: bool
+) -> None:
+    """Show what differs from the recipe that this directory was trained with.
+
+    Raises RunDirectoryError when a key that decides what is learned has changed.
+    """
+    if latest_checkpoint(run.path).path is None:
+        return
+    changes = run.recipe_changes(_resolved(recipe))
+    for key, (before, now) in changes.items():
+        display.message(f"changed since this run began: {key}: {before} -> {now}")
+    breaking = [key for key in changes if key.partition(".")[0] not in FREE_TO_CHANGE]
+    if breaking and not resume_anyway:
+        raise RunDirectoryError(
+            f"{run.path} was trained with another {', '.join(breaking)}; set output_dir to a new "
+            "directory, undo the change, or pass --resume-anyway"
+        )
+
+
+class StopRequest:
+    """Whether somebody asked the run to stop."""
+
+    requested = False
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[StopRequest]:
+    """SIGINT and SIGTERM end the step first; a second one ends the program at once."""
+    stop = StopRequest()
+
+    def ask(signum: int, frame: FrameType | None) -> None:
+        if stop.requested:
+            raise KeyboardInterrupt
+        stop.requested = True
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,501 @@
+"""The run directory: one owner, rows that survive a kill, files that are whole or absent.
+
+    run.json           versions, commit, machine, seed, command; one entry for every resume
+    recipe.yaml        the resolved recipe
+    metrics.jsonl      a row a step
+    completions/       step-000040.jsonl, sampled replies
+    checkpoint-N/      written by `icpo_lite.checkpoint`
+    finished           what the run ended with; absent while it may be resumed
+    lock               held by the process that trains here
+
+Every file but metrics.jsonl is written aside, synced and renamed; metrics.jsonl grows by whole
+lines. All failures of the disk become a `RunDirectoryError` of one line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import Enum
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import Any
+
+import yaml
+
+from icpo_lite.errors import RunDirectoryError
+
+#: Ends the name of a file or folder that is not whole yet; whatever bears it may be deleted.
+ASIDE = ".aside"
+#: Distributions whose versions decide what a run does.
+RECORDED_VERSIONS = (
+    *("icpo-lite", "torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate"),
+    *("tokenizers", "numpy", "triton", "unsloth"),
+)
+_HINTS = {
+    errno.ENOSPC: "free some space or set output_dir to another disk",
+    errno.EDQUOT: "free some of your quota or set output_dir to another disk",
+    errno.EROFS: "set output_dir to a place that can be written",
+    errno.EACCES: "set output_dir to a place that you may write",
+    errno.EPERM: "set output_dir to a place that you may write",
+    errno.ENOENT: "the directory has vanished; mount it again or set output_dir",
+    errno.EIO: "the disk fails; set output_dir to another one",
+}
+_SECRET_KEY = re.compile(
+    r"^(?:\w*[_.])?(?:api_?key|password|secret|(?:hub|hf|access|auth|bearer)_?token)$|^token$", re.I
+)
+_SECRET_VALUE = re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-)[\w-]{8,}|(?<=://)[^/@\s]+(?=@)")
+
+
+@contextlib.contextmanager
+def disk_errors(doing: str, path: Path) -> Iterator[None]:
+    """Turns an OSError into a RunDirectoryError, "cannot <doing> <path>: why; what to do"."""
+    try:
+        yield
+    except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
+        hint = _HINTS.get(error.errno or 0, "check the disk or set output_dir to another place")
+        raise RunDirectoryError(f"cannot {doing} {path}: {why}; {hint}") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Makes the names inside a folder survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+def write_synced(path: Path, data: bytes) -> None:
+    """Writes a new file and waits until it is on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        _write_all(descriptor, data)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replaces a file by its new contents; after a kill or a full disk it is the old or the new."""
+    aside = path.with_name(f".{path.name}{ASIDE}")
+    with disk_errors("write", path):
+        try:
+            write_synced(aside, data)
+            aside.replace(path)
+            sync_directory(path.parent)
+        except OSError:
+            with contextlib.suppress(OSError):
+                aside.unlink()
+            raise
+
+
+def redact(value: Any) -> Any:
+    """The same structure without secrets: values of telling keys, and what looks like a token.
+
+    Strings of the form `key=value` (command-line overrides) are seen through.
+    """
+    if isinstance(value, Mapping):
+        return {
+            k: "***" if v and _SECRET_KEY.match(str(k)) else redact(v) for k, v in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [redact(item) for item in value]
+    if isinstance(value, str):
+        key, equals, rest = value.partition("=")
+        if equals and rest and _SECRET_KEY.match(key.lstrip("-").replace("-", "_")):
+            return f"{key}=***"
+        return _SECRET_VALUE.sub("***", value)
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Only dict, list, str, int, float, bool and None, for JSON and YAML.
+
+    Takes what holds one number (tensor, numpy scalar) as that number.
+    """
+    if isinstance(value, Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, bool):
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = sorted(value, key=str) if isinstance(value, (set, frozenset)) else value
+        return [plain(item) for item in items]
+    if hasattr(value, "item"):
+        return plain(value.item())
+    raise TypeError(f"expected a value that JSON can hold, found {type(value).__name__}")
+
+
+def _json_row(row: Mapping[str, Any]) -> bytes:
+    """One line of strict JSON; NaN and infinity, which JSON lacks, become null."""
+    return (json.dumps(_finite(plain(row)), ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _json_file(value: Any) -> bytes:
+    return (json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n").encode()
+
+
+class RunDirectory:
+    """A run directory, created if it is not there, and owned until `close`.
+
+    Raises RunDirectoryError when another process owns it (its pid is named) or when it cannot be
+    written. `notes` says in plain words what had to be mended or could not be had.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path).resolve()
+        self.notes: list[str] = []
+        with disk_errors("create the run directory", self.path):
+            (self.path / "completions").mkdir(parents=True, exist_ok=True)
+        self._lock = self._take_lock()
+        try:
+            with disk_errors("clean up", self.path):
+                remove_asides(self.path)
+                remove_asides(self.path / "completions")
+        except RunDirectoryError:
+            self.close()
+            raise
+
+    def __enter__(self) -> RunDirectory:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives the directory up. The lock file stays: deleting it would race with a new owner."""
+        if self._lock in _LOCKS:  # not so in a forked child, whose copy is closed already
+            _LOCKS.remove(self._lock)
+            os.close(self._lock)
+        self._lock = -1
+
+    def _take_lock(self) -> int:
+        with disk_errors("lock", self.path):
+            lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pid = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+                os.close(lock)
+                raise RunDirectoryError(
+                    f"expected {self.path} to be free, found process {pid} training there; wait "
+                    "for it, stop it, or set output_dir to another directory"
+                ) from None
+            except OSError as error:
+                if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                    os.close(lock)
+                    raise
+                self.notes.append(
+                    f"the file system of {self.path} has no locks: nothing keeps a second process "
+                    "out of this run directory"
+                )
+            _LOCKS.add(lock)
+            try:
+                os.ftruncate(lock, 0)
+                os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+            except OSError:
+                _LOCKS.discard(lock)
+                os.close(lock)
+                raise
+        return lock
+
+    # -- run.json, recipe.yaml, finished ---------------------------------------------------------
+
+    def write_run_info(
+        self, *, seed: int, command: Sequence[str], step: int = 0, **facts: Any
+    ) -> None:
+        """Records this start in run.json; starts before it are kept under `earlier`.
+
+        command: as typed (sys.argv), secrets taken out. step: where it begins, 0 or the resumed
+        checkpoint's. facts: what else the caller knows (model, device, dtype).
+        """
+        earlier = self.run_info()
+        history = [*earlier.pop("earlier", []), earlier] if earlier else []
+        info = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "from_step": step,
+            "seed": seed,
+            "command": redact(list(command)),
+            "commit": git_commit(),
+            "versions": versions(),
+            "machine": machine(),
+            **redact(facts),
+            "earlier": history,
+        }
+        write_atomically(self.path / "run.json", _json_file(info))
+
+    def run_info(self) -> dict[str, Any]:
+        """run.json, {} where there is none or none that can be read."""
+        try:
+            info = json.loads((self.path / "run.json").read_bytes())
+        except FileNotFoundError:
+            return {}
+        except ValueError:
+            self.notes.append("run.json was damaged and is begun anew")
+            return {}
+        return info if isinstance(info, dict) else {}
+
+    def write_recipe(self, resolved: Mapping[str, Any]) -> None:
+        """Writes recipe.yaml, the recipe with all its defaults, secrets taken out."""
+        write_atomically(self.path / "recipe.yaml", _recipe_text(resolved).encode())
+
+    def recipe_changes(self, resolved: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+        """What differs from the directory's recipe.yaml: dotted key -> (there, now).
+
+        A key that one side lacks has `None` there. {} where the directory has no recipe yet.
+        """
+        file = self.path / "recipe.yaml"
+        try:
+            text = file.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        try:
+            before = dict(_flat(yaml.safe_load(text)))
+        except (yaml.YAMLError, AttributeError) as error:
+            raise RunDirectoryError(
+                f"expected the recipe of this run in {file}, found no readable YAML; restore the "
+                "file, or delete it to resume with the recipe as it is now"
+            ) from error
+        after = dict(_flat(yaml.safe_load(_recipe_text(resolved))))
+        keys = [*before, *(key for key in after if key not in before)]
+        return {
+            key: (before.get(key), after.get(key))
+            for key in keys
+            if before.get(key) != after.get(key) or (key in before) != (key in after)
+        }
+
+    def mark_finished(self, **summary: Any) -> None:
+        """Says that the run is done, so that the same command starts nothing."""
+        write_atomically(self.path / "finished", _json_file(summary))
+
+    def clear_finished(self) -> None:
+        """Opens a finished run again (more steps were asked for)."""
+        with disk_errors("reopen the finished run in", self.path):
+            (self.path / "finished").unlink(missing_ok=True)
+            sync_directory(self.path)
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """The summary given to `mark_finished`, None where the run is not done."""
+        try:
+            return dict(json.loads((self.path / "finished").read_bytes()))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            return {}
+
+    # -- metrics.jsonl, completions --------------------------------------------------------------
+
+    def append_metrics(self, row: Mapping[str, Any]) -> None:
+        """Adds a row, which must hold an integer `step`; returns when it is on the disk.
+
+        A row that does not fit on the disk leaves the file as it was.
+        """
+        if type(row.get("step")) is not int:
+            raise ValueError(f"expected an integer `step` in a row, found {row.get('step')!r}")
+        file = self.path / "metrics.jsonl"
+        with disk_errors("write", file):
+            descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                size = os.fstat(descriptor).st_size
+                try:
+                    _write_all(descriptor, _json_row(row))
+                    os.fsync(descriptor)
+                except OSError:
+                    with contextlib.suppress(OSError):
+                        os.ftruncate(descriptor, size)
+                    raise
+                if size == 0:
+                    sync_directory(self.path)
+            finally:
+                os.close(descriptor)
+
+    def cut_after(self, step: int) -> list[str]:
+        """Takes back what was logged after `step`, the one that the run resumes from.
+
+        Rows of metrics.jsonl with a later step and files of completions/ go; so do lines that are
+        not whole. Returns a sentence for each kind of change, [] where nothing had to be done.
+        """
+        notes = self._cut_metrics(step) + self._cut_completions(step)
+        self.notes += notes
+        return notes
+
+    def _cut_metrics(self, step: int) -> list[str]:
+        file = self.path / "metrics.jsonl"
+        if not file.exists():
+            return []
+        with disk_errors("read", file):
+            data = file.read_bytes()
+        kept, later, damaged = [], 0, []
+        for number, line in enumerate(data.splitlines(keepends=True), start=1):
+            row = _row(line)
+            if row is None:
+                damaged.append(number)
+            elif row["step"] > step:
+                later += 1
+            else:
+                kept.append(line)
+        notes = []
+        if damaged:
+            lines = ", ".join(map(str, damaged))
+            notes.append(f"metrics.jsonl: took out line {lines}, which was cut short or damaged")
+        if later:
+            notes.append(f"metrics.jsonl: took back {later} rows after step {step}")
+        if notes:
+            write_atomically(file, b"".join(kept))
+        return notes
+
+    def _cut_completions(self, step: int) -> list[str]:
+        later = [
+            file
+            for file in (self.path / "completions").glob("step-*.jsonl")
+            if file.stem.removeprefix("step-").isdecimal()
+            and int(file.stem.removeprefix("step-")) > step
+        ]
+        with disk_errors("clean up", self.path / "completions"):
+            for file in later:
+                file.unlink()
+        return [f"completions: took back {len(later)} files after step {step}"] if later else []
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows of metrics.jsonl, without a line that is not whole."""
+        return read_metrics(self.path)
+
+    def write_completions(self, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
+        """Writes the sampled replies of a step, one JSON line each; returns the file."""
+        folder = self.path / "completions"
+        with disk_errors("create", folder):
+            folder.mkdir(exist_ok=True)
+        file = folder / f"step-{int(step):06d}.jsonl"
+        write_atomically(file, b"".join(_json_row(row) for row in rows))
+        return file
+
+
+def read_metrics(run_directory: Path) -> list[dict[str, Any]]:
+    """The rows of a run's metrics.jsonl without owning it, for reports; whole lines only."""
+    file = run_directory / "metrics.jsonl"
+    with disk_errors("read", file):
+        lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    return [row for row in map(_row, lines) if row is not None]
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """A line of metrics.jsonl, None unless it is whole: ended, JSON, with a step."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and type(row.get("step")) is int else None
+
+
+def remove_asides(folder: Path) -> None:
+    """Deletes what a killed process left half-written. Only the folder's owner may."""
+    for path in folder.glob(f".*{ASIDE}"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _recipe_text(resolved: Mapping[str, Any]) -> str:
+    text: str = yaml.safe_dump(redact(plain(resolved)), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items():
+        if isinstance(item, Mapping) and item:
+            yield from _flat(item, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", item
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a run, without importing them."""
+    found = {"python": platform.python_version()}
+    for name in RECORDED_VERSIONS:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """What kind of machine this is; nothing that tells whose (no host or user name)."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "architecture": platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)),
+    }
+
+
+def git_commit() -> str | None:
+    """The commit of this package when it runs from a checkout, "+changes" when files differ."""
+    package = Path(__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(package), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return done.stdout.strip()
+
+    try:
+        # An installed package may lie inside somebody else's repository: is this file tracked?
+        git("ls-files", "--error-unmatch", Path(__file__).name)
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+#: Lock descriptors of this process. A forked worker would inherit them and keep the directory
+#: locked after its parent was killed, so it closes its copies (the parent's lock stays).
+_LOCKS: set[int] = set()
+
+
+def _close_inherited_locks() -> None:
+    for lock in _LOCKS:
+        os.close(lock)
+    _LOCKS.clear()
+
+
+os.register_at_fork(after_in_child=_close_inherited_locks)

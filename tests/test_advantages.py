@@ -1,0 +1,65 @@
+"""Advantages against numbers computed by hand."""
+
+import pytest
+import torch
+
+from icpo_lite.advantages import group_advantages, zero_variance
+from icpo_lite.errors import NumericsError
+
+#: Row 0: mean 1/2, deviations ±1/2, unbiased variance 4·(1/4)/3 = 1/3, std 0.57735.
+#: Row 1: mean 1/4, deviations 3/4, -1/4 (three times), variance (9 + 3)/16/3 = 1/4, std 0.5.
+#: Row 2: all equal.
+REWARDS = torch.tensor([[1, 0, 1, 0], [1, 0, 0, 0], [1, 1, 1, 1]], dtype=torch.float64)
+
+
+def test_group_scale() -> None:
+    expected = torch.tensor(
+        [
+            [0.5 / 0.5774502691896258, -0.5 / 0.5774502691896258] * 2,
+            [0.75 / 0.5001] + [-0.25 / 0.5001] * 3,
+            [0.0] * 4,
+        ],
+        dtype=torch.float64,
+    )
+    torch.testing.assert_close(group_advantages(REWARDS), expected, rtol=0, atol=1e-12)
+
+
+def test_batch_scale() -> None:
+    """All 12: sum 7, mean 7/12, squares 7 - 49/12 = 35/12, over 11: 35/132, std 0.514929."""
+    std = (35 / 132) ** 0.5 + 1e-4
+    expected = torch.tensor(
+        [[0.5 / std, -0.5 / std] * 2, [0.75 / std] + [-0.25 / std] * 3, [0.0] * 4],
+        dtype=torch.float64,
+    )
+    torch.testing.assert_close(group_advantages(REWARDS, "batch"), expected, rtol=0, atol=1e-12)
+
+
+def test_no_scale() -> None:
+    expected = [[0.5, -0.5, 0.5, -0.5], [0.75, -0.25, -0.25, -0.25], [0.0] * 4]
+    assert group_advantages(REWARDS, "none").tolist() == expected
+
+
+def test_zero_variance_ignores_float_noise() -> None:
+    rewards = torch.tensor([[0.1 + 0.2, 0.3], [0.3, 0.3001], [1.0, 1.0]])
+    assert zero_variance(rewards).tolist() == [True, False, True]
+    noise = torch.tensor([[0.1 + 0.2, 0.3]], dtype=torch.float64)
+    assert noise[0, 0] != noise[0, 1]
+    assert group_advantages(noise).tolist() == [[0.0, 0.0]]
+
+
+def test_one_reward_that_is_not_finite_is_named() -> None:
+    rewards = REWARDS.clone()
+    rewards[1, 2] = float("nan")
+    with pytest.raises(NumericsError, match="nan for sample 2 of prompt 1"):
+        group_advantages(rewards)
+
+
+@pytest.mark.parametrize("shape", [(4,), (4, 1)])
+def test_a_group_needs_two(shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="G >= 2"):
+        group_advantages(torch.ones(shape))
+
+
+def test_unknown_scale() -> None:
+    with pytest.raises(ValueError, match="group, batch or none"):
+        group_advantages(REWARDS, "std")  # type: ignore[arg-type]

@@ -1,0 +1,165 @@
+"""The rooms and their ranks: a module imports only from a lower rank or inside its own room."""
+
+import ast
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import icpo_lite
+
+PACKAGE = Path(icpo_lite.__file__).parent
+
+#: Rank → rooms. A room is a folder or a module; rooms of one rank never import each other.
+RANKS = {
+    0: ["errors", "types"],
+    1: ["kernels", "text", "device", "endpoint"],
+    2: ["recipe", "runlog", "memory"],
+    3: [
+        *["data", "policy", "rewards", "user", "advantages"],
+        *["batch", "loss", "schedules", "checkpoint"],
+    ],
+    4: ["conversation"],
+    5: ["rollout", "evaluation"],
+    6: ["trainer", "selfcheck", "diagnostics"],
+    7: ["binding", "report", "export", "doctor", "bench", "pretrain_tiny"],
+    8: ["cli"],
+    9: ["__main__"],
+}
+RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms}
+HEAVY = ["torch", "triton", "transformers", "unsloth", "peft", "bitsandbytes", "accelerate"]
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(file: Path) -> str:
+    return file.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(tree: ast.AST, package: str) -> Iterator[str]:
+    """Dotted names of all modules that are imported, at any depth; `package` resolves dots."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".")
+            above = parts[: len(parts) + 1 - node.level] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def rooms_imported(file: Path) -> set[str]:
+    package = ".".join(["icpo_lite", *file.relative_to(PACKAGE).parent.parts])
+    names = imported(ast.parse(file.read_text(encoding="utf-8")), package)
+    rooms = {name.split(".")[1] for name in names if name.startswith("icpo_lite.")}
+    return {
+        room for room in rooms if (PACKAGE / room).is_dir() or (PACKAGE / f"{room}.py").exists()
+    }
+
+
+def test_imports_are_understood() -> None:
+    """The walk itself: forms of import, functions and TYPE_CHECKING included."""
+    code = (
+        "import icpo_lite.a\nfrom icpo_lite import b\nfrom icpo_lite.c import x\n"
+        "from . import d\nfrom ..e import y\nif TYPE_CHECKING:\n    import icpo_lite.f as z\n"
+        "def g():\n    from icpo_lite.h.i import j\n"
+    )
+    found = set(imported(ast.parse(code), "icpo_lite.room"))
+    wanted = {"a", "b", "c", "room.d", "e", "f", "h.i"}
+    assert {f"icpo_lite.{name}" for name in wanted} <= found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_come_from_lower_ranks(file: Path) -> None:
+    if file == PACKAGE / "__init__.py":
+        assert not rooms_imported(file), "the root package imports nothing"
+        return
+    room = room_of(file)
+    assert room in RANK, f"{file.name} has no rank; give it one in this table and in its design"
+    for other in rooms_imported(file) - {room}:
+        assert RANK[other] < RANK[room], (
+            f"{file.relative_to(PACKAGE)} (rank {RANK[room]}) imports {other} (rank {RANK[other]})"
+        )
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_one_module_alone_imports_the_adapters_of_a_model(file: Path) -> None:
+    """unsloth must come before transformers and peft; only one place can see to that."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    roots = {name.split(".")[0] for name in imported(tree, "icpo_lite")}
+    assert not roots & {"trl", "unsloth_cli", "studio"}
+    reserved = {"unsloth", "peft", "bitsandbytes"}
+    if file == PACKAGE / "policy" / "load.py":
+        top = {n for statement in tree.body for n in imports_at_import_time(statement)}
+        assert not {name.split(".")[0] for name in top} & reserved
+    else:
+        assert not roots & reserved
+
+
+def imports_at_import_time(statement: ast.stmt) -> Iterator[str]:
+    """Imports that run when the module is imported: not those in functions or TYPE_CHECKING."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        yield from imported(ast.Module([statement], []), "icpo_lite")
+    elif isinstance(statement, ast.If) and "TYPE_CHECKING" in ast.dump(statement.test):
+        return
+    elif not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        for child in ast.iter_child_nodes(statement):
+            if isinstance(child, ast.stmt):
+                yield from imports_at_import_time(child)
+
+
+def heavy_after(code: str, folder: Path) -> list[str]:
+    """Heavy libraries in `sys.modules` after `code` has run in a fresh interpreter."""
+    script = (
+        f"{code}\nimport json, sys\nprint(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(folder), "PYTHONPATH": str(PACKAGE.parent)},
+    )
+    assert result.returncode == 0, result.stderr
+    heavy: list[str] = json.loads(result.stdout.splitlines()[-1])
+    return heavy
+
+
+PROBLEMS = [
+    {
+        "question": "A box holds 6 rows of 8 eggs. Ann buys 3 boxes. How many eggs has Ann bought?",
+        "answer": "A box holds 6*8=<<6*8=48>>48 eggs.\nAnn has 3*48=<<3*48=144>>144.\n#### 144",
+    }
+]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "from icpo_lite.cli import run; assert run(['--help']) == 0",
+        "from icpo_lite.cli import run; assert run(['train', '--help']) == 0",
+        "from icpo_lite.cli import run; assert run(['init', 'r.yaml']) == 0",
+        "from icpo_lite.cli import run; assert run(['augment', 'q.jsonl', '-o', 'o.jsonl']) == 0",
+        "import icpo_lite.recipe, icpo_lite.endpoint, icpo_lite.types, icpo_lite.errors",
+    ],
+    ids=["--help", "train --help", "init", "augment", "light modules"],
+)
+def test_light_commands_leave_heavy_libraries_alone(code: str, tmp_path: Path) -> None:
+    rows = "".join(json.dumps(problem) + "\n" for problem in PROBLEMS)
+    (tmp_path / "q.jsonl").write_text(rows, encoding="utf-8")
+    assert heavy_after(code, tmp_path) == []
+
+
+def test_help_is_light_on_pydantic_and_yaml_too(tmp_path: Path) -> None:
+    code = (
+        "from icpo_lite.cli import run; run(['--help']); import sys\n"
+        "assert not {'pydantic', 'yaml', 'httpx', 'rich', 'numpy'} & set(sys.modules)"
+    )
+    assert heavy_after(code, tmp_path) == []
+
+
+def test_heavy_libraries_would_be_seen(tmp_path: Path) -> None:
+    assert heavy_after("import sys, types; sys.modules['triton'] = types", tmp_path) == ["triton"]
