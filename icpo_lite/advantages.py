@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ def group_advantages(rewards_PG: Tensor, scale_rewards: ScaleRewards = "group") 
 
     rewards_PG [P, G], G >= 2 -> [P, G] in the same dtype.
 
-    scale_rewards: "group" divides by the group's std (GRPO, arXiv 2402.03300 eq. 3), "batch" by
+    scale_rewards: "group" divides by the group's std (GRPO, arXiv 2402.03300), "batch" by
     the std over all P·G rewards (arXiv 2508.08221), "none" not at all (Dr. GRPO, 2503.20783).
     The std is the unbiased one (divided by G - 1), as in TRL; the papers do not say which, and
     with the biased one every advantage grows by sqrt(G / (G - 1)), 7 % at G = 8. A group of
@@ -57,3 +57,54 @@ def group_advantages(rewards_PG: Tensor, scale_rewards: ScaleRewards = "group") 
     elif scale_rewards != "none":
         raise ValueError(f"expected scale_rewards group, batch or none, found {scale_rewards!r}")
     return centred.masked_fill(zero_variance(rewards_PG).unsqueeze(1), 0.0)
+
+
+class Selection(NamedTuple):
+    """kept: groups to train on, in order. missing_*: how many of each kind to sample anew."""
+
+    kept: list[int]
+    missing_underspecified: int
+    missing_complete: int
+
+
+def select_groups(
+    rewards_PG: Tensor, underspecified_P: Tensor, wanted_underspecified: int, wanted_complete: int
+) -> Selection:
+    """Dynamic sampling: groups with something to teach, at most as many as wanted of each kind.
+
+    DAPO (arXiv 2503.14476) keeps groups with 0 < #right < G. A question back is neither right
+    nor wrong, so here the spread of the reward decides, which for rewards of 0 and 1 is the same.
+    Counting each kind apart keeps the share of `q*` where the recipe wants it; dropping groups
+    without doing so lets it drift, since all-ask and all-answer groups do not come equally often.
+
+    rewards_PG [P, G] of all groups sampled for this step, refills at the end; underspecified_P
+    bool [P].
+    """
+    teaches = (~zero_variance(rewards_PG)).tolist()
+    left = {True: wanted_underspecified, False: wanted_complete}
+    kept = []
+    for index, underspecified in enumerate(underspecified_P.tolist()):
+        if teaches[index] and left[underspecified]:
+            left[underspecified] -= 1
+            kept.append(index)
+    return Selection(kept, left[True], left[False])
+
+
+def soft_overlong_penalty(lengths: Tensor, max_length: int, cache: int) -> Tensor:
+    """DAPO's penalty on length, added to the reward (arXiv 2503.14476 eq. 13).
+
+    lengths, of any shape, in tokens -> 0 up to max_length - cache, then falling linearly to -1
+    at max_length and beyond. cache > 0.
+    """
+    over = lengths - (max_length - cache)
+    return -(over / cache).clamp(0.0, 1.0)
+
+
+def hpt_gate(correct_PG: Tensor, gate: float) -> Tensor:
+    """Which prompts learn from their demonstration instead of from their group (arXiv 2509.04419).
+
+    correct_PG [P, G], 1 or True where the reply is right -> bool [P]: True where the share of
+    right replies is at most `gate`. A True prompt trains on its demonstration alone (SFT), a
+    False one on its group alone; the other side's rows must leave the step, not only its mask.
+    """
+    return correct_PG.to(torch.float32).mean(dim=1) <= gate

@@ -9,11 +9,18 @@ micro-batch's sum by it. Adding up the micro-batches' losses (and so their gradi
 the step's loss exactly, however the step was split — but for `bnpo`, whose definition is a mean
 over each micro-batch's own tokens.
 
+    per_token = surrogate(terms)            LOSSES[loss_type]; a row that is a demonstration:
+                                            DEMONSTRATIONS[config.demonstration_loss]
+    per_token = weights · per_token         sampling_correction, high_entropy_tokens, ...
+    per_token = per_token + beta · k3
+    loss      = reduce(per_token) / normalizer.loss - entropy_coef · Σ entropy / normalizer.tokens
+
 A new objective is one function `surrogate(terms, config)` and one entry in `LOSSES`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -23,18 +30,28 @@ from torch import Tensor
 
 from icpo_lite.errors import RecipeError
 
-LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo"]
+LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"]
 RatioLevel = Literal["token", "sequence"]
+DemonstrationLoss = Literal["rl_plus", "sft"]
+CorrectionMode = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
 
 
 @dataclass(frozen=True, slots=True)
 class LossConfig:
-    """What the recipe says about the loss, in TRL's names.
+    """What the recipe says about the loss, in TRL's names where TRL has one.
 
     epsilon, epsilon_high: the ratio is clipped to [1 - epsilon, 1 + epsilon_high]; None means
         `epsilon` on both sides. With `cispo`, epsilon_high is the cap of the ratio itself.
     delta: the second, outer bound of the ratio (dual clip); None for none.
-    beta: weight of the KL term. max_completion_length: read by `dr_grpo` alone.
+    beta: weight of the KL term. use_bias_correction_kl: multiply it by the ratio; TRL 1.16 has it
+        on unless told otherwise, GRPO's paper and earlier releases have it off.
+    max_completion_length: read by `dr_grpo` alone.
+    entropy_coef: weight of the mean token entropy, subtracted from the loss.
+    clip_cov, kl_cov: share of the step's tokens that Clip-Cov or KL-Cov selects; None for off.
+        clip_cov_low, clip_cov_high: only covariances between them are taken. kl_cov_coef: weight
+        of the penalty on the selected tokens.
+    demonstration_loss, demonstration_exponent: how rows that were not sampled are trained on.
+    sapo_*, vespo_*: read by those loss types alone.
     """
 
     loss_type: LossType = "grpo"
@@ -43,32 +60,64 @@ class LossConfig:
     epsilon_high: float | None = None
     delta: float | None = None
     beta: float = 0.0
+    use_bias_correction_kl: bool = False
     max_completion_length: int | None = None
+    entropy_coef: float = 0.0
+    clip_cov: float | None = None
+    clip_cov_low: float = 1.0
+    clip_cov_high: float = 5.0
+    kl_cov: float | None = None
+    kl_cov_coef: float = 1.0
+    demonstration_loss: DemonstrationLoss = "rl_plus"
+    demonstration_exponent: float = 0.5
+    sapo_temperature_pos: float = 1.0
+    sapo_temperature_neg: float = 1.05
+    vespo_k_pos: float = 2.0
+    vespo_lambda_pos: float = 3.0
+    vespo_k_neg: float = 3.0
+    vespo_lambda_neg: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.loss_type not in LOSSES:
-            known = ", ".join(LOSSES)
-            raise RecipeError(f"loss_type: expected one of {known}; found {self.loss_type!r}")
-        if self.importance_sampling_level not in ("token", "sequence"):
-            found = self.importance_sampling_level
-            raise RecipeError(f"importance_sampling_level: expected token or sequence, not {found}")
+        for key, known in (
+            ("loss_type", tuple(LOSSES)),
+            ("importance_sampling_level", ("token", "sequence")),
+            ("demonstration_loss", tuple(DEMONSTRATIONS)),
+        ):
+            if getattr(self, key) not in known:
+                found = getattr(self, key)
+                raise RecipeError(f"{key}: expected one of {', '.join(known)}; found {found!r}")
         if self.loss_type == "cispo" and (self.epsilon_high is None or self.epsilon_high <= 1):
             raise RecipeError(
                 "epsilon_high: with loss_type cispo it caps the ratio itself and must be above 1 "
-                f"(ScaleRL uses 4 to 8); found {self.epsilon_high}"
+                f"(5 is usual); found {self.epsilon_high}"
             )
         if self.loss_type == "dr_grpo" and not self.max_completion_length:
-            raise RecipeError("max_completion_length: loss_type dr_grpo divides by it; found none")
+            raise RecipeError(
+                "max_completion_length: loss_type dr_grpo divides by it; found none; set it"
+            )
         if self.delta is not None and self.delta <= 1 + self.high:
             raise RecipeError(
                 f"delta: expected more than 1 + epsilon_high = {1 + self.high:g}, since it bounds "
                 f"the ratio outside the clip range; found {self.delta:g}"
+            )
+        if self.clip_cov is not None and self.kl_cov is not None:
+            raise RecipeError("kl_cov: expected at most one of clip_cov and kl_cov; found both")
+        if self.selects_tokens and LOSSES[self.loss_type].surrogate is not clipped_ratio:
+            key = "clip_cov" if self.clip_cov is not None else "kl_cov"
+            raise RecipeError(
+                f"{key}: expected a loss_type with a clipped ratio (grpo, dapo, bnpo, dr_grpo, "
+                f"luspo); found {self.loss_type}"
             )
 
     @property
     def high(self) -> float:
         """The upper clip distance, `epsilon` where none of its own was given."""
         return self.epsilon if self.epsilon_high is None else self.epsilon_high
+
+    @property
+    def selects_tokens(self) -> bool:
+        """Whether `policy_loss` needs the `selected` tokens of `select_tokens`."""
+        return self.clip_cov is not None or self.kl_cov is not None
 
 
 class Mean(NamedTuple):
@@ -90,28 +139,34 @@ def mean_metrics(parts: Iterable[Mapping[str, Mean]]) -> dict[str, float]:
     sums: dict[str, Mean] = {}
     for part in parts:
         for name, mean in part.items():
-            before = sums.get(
-                name, Mean(torch.zeros_like(mean.total), torch.zeros_like(mean.weight))
+            before = sums.get(name)
+            sums[name] = (
+                Mean(before.total + mean.total, before.weight + mean.weight) if before else mean
             )
-            sums[name] = Mean(before.total + mean.total, before.weight + mean.weight)
     return {name: float(mean.total) / max(float(mean.weight), 1.0) for name, mean in sums.items()}
+
+
+# -- surrogates: the loss of one token -----------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
     """What a surrogate is made of; padding is already neutral (log-probs and log-ratio 0).
 
-    logps [B, T] with gradient; advantages [B, 1] or [B, T]; mask [B, T];
-    ratio: pi / pi_old, [B, T] at token level, [B, 1] at sequence level.
+    logps, old_logps [B, T], the former with gradient; advantages [B, 1] or [B, T]; mask [B, T];
+    ratio: pi / pi_old, [B, T] at token level, [B, 1] at sequence level;
+    selected [B, T] bool: the tokens that Clip-Cov or KL-Cov chose, None where neither is on.
     """
 
     logps: Tensor
+    old_logps: Tensor
     ratio: Tensor
     advantages: Tensor
     mask: Tensor
+    selected: Tensor | None = None
 
 
-#: A loss for each token, [B, T] or [B, 1], and flags of the same shape to be averaged.
+#: A loss for each token, [B, T] or [B, 1], and values of such a shape to be averaged.
 Surrogate = Callable[[Terms, LossConfig], tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -127,24 +182,86 @@ def clipped_ratio(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, T
     loss = -torch.min(bounded * advantages, clipped * advantages)
     low = (ratio < 1 - config.epsilon) & (advantages < 0)
     high = (ratio > 1 + config.high) & (advantages > 0)
-    flags = {
+    values = {
         "clip_ratio/low_mean": low,
         "clip_ratio/high_mean": high,
         "clip_ratio/region_mean": low | high,
     }
-    return loss, flags
+    if config.clip_cov is not None:
+        detached = _selected(terms) & ~(low | high)
+        loss = loss.expand_as(detached).masked_fill(detached, 0.0)
+        values["clip_ratio/clip_cov"] = detached
+    return loss, values
+
+
+def kl_cov(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """-r A, and + kl_cov_coef |logp - logp_old| on the selected tokens (arXiv 2505.22617).
+
+    Nothing is clipped: the penalty on the few tokens that would cost most entropy replaces it.
+    """
+    selected = _selected(terms)
+    distance = (terms.logps - terms.old_logps).abs()
+    loss = -terms.ratio * terms.advantages + config.kl_cov_coef * distance * selected
+    return loss, {"kl_cov_ratio": selected}
 
 
 def capped_ratio(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
-    """-sg(min(r, epsilon_high)) A logp: CISPO (arXiv 2506.13585 eq. 4, ScaleRL 2510.13786).
+    """-sg(min(r, epsilon_high)) A logp: CISPO (arXiv 2506.13585; 2510.13786 for the cap).
 
-    No token loses its gradient. The paper writes the cap as 1 + epsilon_high; TRL, and so this,
-    takes epsilon_high as the cap. The paper's lower bound is left out there as well ("we did not
-    impose a lower bound").
+    No token loses its gradient. The first paper writes the cap as 1 + epsilon_high; TRL, and so
+    this, takes epsilon_high as the cap itself. The paper's lower bound is unused there, too.
     """
     capped = terms.ratio.clamp(max=config.high).detach()
     over = (terms.ratio > config.high) & (terms.advantages > 0)
     return -capped * terms.advantages * terms.logps, {"cispo_clip_ratio": over}
+
+
+def soft_gate(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """-sigmoid(t (r - 1)) (4 / t) A, t by the sign of A: SAPO (arXiv 2511.20347).
+
+    At r = 1 value and gradient are those of 2/t and r: a smooth gate in place of a clip.
+    """
+    t = _choose(
+        terms, terms.advantages > 0, config.sapo_temperature_pos, config.sapo_temperature_neg
+    )
+    return -torch.sigmoid(t * (terms.ratio - 1)) * 4 / t * terms.advantages, {}
+
+
+def gamma_weighted(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """-sg(phi(w)) A logp, phi(w) = w^k exp(l (1 - w)), w the row's whole ratio: VESPO (2602.10693).
+
+    w is the product of the token ratios, not their mean; k and l go by the sign of A. The
+    bounds on the log-ratios, 20 and log 1e-8, are TRL's: they keep exp from overflowing.
+    """
+    with torch.no_grad():
+        log_ratio = (terms.logps - terms.old_logps).clamp(-20.0, 20.0)
+        log_w = log_ratio.sum(-1, keepdim=True).clamp(math.log(1e-8), 20.0)
+        gained = terms.advantages >= 0
+        k = _choose(terms, gained, config.vespo_k_pos, config.vespo_k_neg)
+        decay = _choose(terms, gained, config.vespo_lambda_pos, config.vespo_lambda_neg)
+        phi = (decay + k * log_w - decay * log_w.exp()).exp()
+    return -phi * terms.advantages * terms.logps, {"vespo/phi_seq_mean": phi}
+
+
+def rl_plus(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """A demonstration's token in RL-PLUS (arXiv 2508.00222): -r A (1 - sg pi)^0.5, not clipped.
+
+    r = 2 pi / (pi_old + (pi_old + 1) / 2): a mixture stands for the unknown policy that wrote
+    the demonstration, so r stays bounded where pi_old is near 0. The last factor turns to what
+    the policy would hardly have said itself.
+    """
+    pi, old = terms.logps.exp(), terms.old_logps.exp()
+    ratio = 2 * pi / (old + 0.5 * (old + 1))
+    rare = (1 - pi.detach()).clamp(min=0.0) ** config.demonstration_exponent
+    return -ratio * terms.advantages * rare, {}
+
+
+def sft(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+    """-logp, whatever the advantage: the SFT side of HPT (arXiv 2509.04419)."""
+    return -terms.logps, {}
+
+
+# -- from tokens to a step -----------------------------------------------------------------------
 
 
 def token_sum(values: Tensor, mask: Tensor) -> Tensor:
@@ -163,20 +280,11 @@ def token_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 class StepCounts(NamedTuple):
-    """What a normaliser may be made of: sizes of one whole optimisation step."""
+    """What a divisor may be made of: sizes of one whole optimisation step."""
 
     rows: int
     tokens: int
     micro_batches: int
-
-
-@dataclass(frozen=True, slots=True)
-class Objective:
-    """How a loss_type is put together: loss a token, sum over a micro-batch, divisor of a step."""
-
-    surrogate: Surrogate
-    reduce: Callable[[Tensor, Tensor], Tensor]
-    divisor: Callable[[StepCounts, LossConfig], float]
 
 
 def _rows(counts: StepCounts, config: LossConfig) -> float:
@@ -196,6 +304,15 @@ def _full_length(counts: StepCounts, config: LossConfig) -> float:
     return counts.rows * config.max_completion_length
 
 
+@dataclass(frozen=True, slots=True)
+class Objective:
+    """How a loss_type is put together: loss a token, sum over a micro-batch, divisor of a step."""
+
+    surrogate: Surrogate
+    reduce: Callable[[Tensor, Tensor], Tensor]
+    divisor: Callable[[StepCounts, LossConfig], float]
+
+
 LOSSES: dict[str, Objective] = {
     # GRPO, arXiv 2402.03300: mean over each response's tokens, then over responses.
     "grpo": Objective(clipped_ratio, sequence_mean_sum, _rows),
@@ -207,7 +324,16 @@ LOSSES: dict[str, Objective] = {
     "dapo": Objective(clipped_ratio, token_sum, _tokens),
     # CISPO, arXiv 2506.13585.
     "cispo": Objective(capped_ratio, token_sum, _tokens),
+    # SAPO, arXiv 2511.20347.
+    "sapo": Objective(soft_gate, sequence_mean_sum, _rows),
+    # LUSPO, arXiv 2602.05261: a row weighs its length; meant for the sequence-level ratio.
+    "luspo": Objective(clipped_ratio, token_sum, _rows),
+    # VESPO, arXiv 2602.10693.
+    "vespo": Objective(gamma_weighted, token_sum, _tokens),
 }
+
+#: Rows that were not sampled from the policy but stand in the corpus.
+DEMONSTRATIONS: dict[str, Surrogate] = {"rl_plus": rl_plus, "sft": sft}
 
 
 class Normalizer(NamedTuple):
@@ -221,7 +347,9 @@ def loss_normalizer(config: LossConfig, masks: Sequence[Tensor]) -> Normalizer:
     """The divisors of a step, from the loss masks [b, T] of all its micro-batches.
 
     The micro-batches may differ in b and T. Rows whose mask is all False (truncated, and
-    `mask_truncated_completions`) still count as rows, as in TRL.
+    `mask_truncated_completions`) still count as rows, as in TRL. To TRL's dapo and cispo "the
+    step" is 1/k of a generation batch that serves k steps; the papers' and this one's is the
+    optimisation step itself. With one step a generation batch they are the same.
     """
     counts = StepCounts(
         rows=sum(mask.shape[0] for mask in masks),
@@ -234,7 +362,8 @@ def loss_normalizer(config: LossConfig, masks: Sequence[Tensor]) -> Normalizer:
 def k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """exp(d) - d - 1 with d = logp_ref - logp: KL(pi || pi_ref) a token, never negative.
 
-    Unbiased in value for samples of pi (Schulman's k3, used by GRPO, arXiv 2402.03300 eq. 4).
+    Schulman's k3, arXiv 2402.03300 eq. 4: unbiased in value for samples of pi. Its gradient is
+    not that of the KL, which `use_bias_correction_kl` mends by the ratio (arXiv 2512.02556).
     """
     d = ref_logps - logps
     return d.exp() - d - 1
@@ -249,6 +378,10 @@ def policy_loss(
     *,
     normalizer: Normalizer,
     ref_logps: Tensor | None = None,
+    entropy: Tensor | None = None,
+    weights: Tensor | None = None,
+    selected: Tensor | None = None,
+    demonstrations: Tensor | None = None,
 ) -> LossOutput:
     """One micro-batch's share of the step's loss.
 
@@ -256,33 +389,188 @@ def policy_loss(
     old_logps [B, T]: under the policy that sampled them; None on the first update of a batch,
         where they are `logps` without gradient.
     advantages [B], or [B, T] where they differ by token. mask [B, T] bool.
-    ref_logps [B, T]: under the reference policy; needed when beta is not 0.
     normalizer: of the step that this micro-batch belongs to.
+    ref_logps [B, T]: under the reference policy; needed when beta is not 0.
+    entropy [B, T]: of the policy at each token; logged, and with its gradient in the loss when
+        entropy_coef is not 0.
+    weights [B, T] or [B, 1]: factors of the policy term, not of KL and entropy.
+    selected [B, T] bool: this micro-batch's part of `select_tokens`; with clip_cov or kl_cov.
+    demonstrations [B] bool: rows from the corpus; they have no clip and no KL term (which would
+        need samples of the policy).
     """
-    objective = LOSSES[config.loss_type]
+    _check_needs(config, ref_logps, entropy, selected)
     logps = logps.masked_fill(~mask, 0.0)
     old_logps = logps.detach() if old_logps is None else old_logps.masked_fill(~mask, 0.0)
-    advantages = advantages if advantages.dim() == 2 else advantages.unsqueeze(1)
-    log_ratio = logps - old_logps
-    if config.importance_sampling_level == "sequence":
+    if advantages.dim() == 1:
+        advantages = advantages.unsqueeze(1)
+    else:
+        advantages = advantages.masked_fill(~mask, 0.0)
+    ratio = _ratio(logps - old_logps, mask, config.importance_sampling_level)
+    terms = Terms(logps, old_logps, ratio, advantages, mask, selected)
+
+    objective = LOSSES[config.loss_type]
+    surrogate = kl_cov if config.kl_cov is not None else objective.surrogate
+    per_token, values = surrogate(terms, config)
+    sampled = mask
+    if demonstrations is not None:
+        rows = demonstrations.unsqueeze(1)
+        shown, _ = DEMONSTRATIONS[config.demonstration_loss](terms, config)
+        per_token = torch.where(rows, shown, per_token)
+        sampled = mask & ~rows
+    if weights is not None:
+        outside = ~mask if weights.shape == mask.shape else ~mask.any(-1, keepdim=True)
+        per_token = per_token * weights.masked_fill(outside, 1.0)
+    if config.beta and ref_logps is not None:
+        kl = k3(logps, ref_logps.masked_fill(~mask, 0.0))
+        kl = kl * ratio if config.use_bias_correction_kl else kl
+        per_token = per_token + config.beta * kl.masked_fill(~sampled, 0.0)
+        values["kl"] = kl
+    loss = objective.reduce(per_token.expand_as(mask), mask) / normalizer.loss
+    if entropy is not None:
+        values["entropy"] = entropy
+        if config.entropy_coef:
+            # TRL takes the mean of each micro-batch's mean; this one does not depend on the split.
+            loss = loss - config.entropy_coef * token_sum(entropy, sampled) / normalizer.tokens
+    return LossOutput(loss, {name: _mean(value, sampled) for name, value in values.items()})
+
+
+def _check_needs(
+    config: LossConfig, ref_logps: Tensor | None, entropy: Tensor | None, selected: Tensor | None
+) -> None:
+    """Raises rather than leave a term of the loss out in silence."""
+    if config.beta and ref_logps is None:
+        raise ValueError("expected ref_logps, since beta is not 0; found None")
+    if config.selects_tokens and selected is None:
+        raise ValueError("expected selected tokens, since clip_cov or kl_cov is set; found None")
+    if config.entropy_coef and (entropy is None or not entropy.requires_grad):
+        raise ValueError("expected entropy with its gradient, since entropy_coef is not 0")
+
+
+def _ratio(log_ratio: Tensor, mask: Tensor, level: RatioLevel) -> Tensor:
+    """pi / pi_old: [B, T], or [B, 1] at sequence level."""
+    if level == "sequence":
         # GSPO, arXiv 2507.18071 eq. 7: the geometric mean of the row's token ratios.
         log_ratio = log_ratio.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
-    terms = Terms(logps, log_ratio.exp(), advantages, mask)
-    per_token, flags = objective.surrogate(terms, config)
-    metrics = {name: _mean(flag, mask) for name, flag in flags.items()}
-    if config.beta:
-        if ref_logps is None:
-            raise ValueError("expected ref_logps, since beta is not 0; found None")
-        kl = k3(logps, ref_logps.masked_fill(~mask, 0.0))
-        per_token = per_token + config.beta * kl
-        metrics["kl"] = _mean(kl, mask)
-    loss = objective.reduce(per_token.expand_as(mask), mask) / normalizer.loss
-    return LossOutput(loss, metrics)
+    return log_ratio.exp()
 
 
 def _mean(values: Tensor, mask: Tensor) -> Mean:
-    """Sum and count over active tokens; over rows where there is one value a row, as in TRL."""
-    values = values.detach().to(torch.float32)
-    if values.shape != mask.shape:
-        return Mean(values.sum(), torch.tensor(float(values.shape[0]), device=values.device))
-    return Mean(values.masked_fill(~mask, 0.0).sum(), mask.sum().to(torch.float32))
+    """Sum and number over active tokens; over rows that have any, where values are [B, 1]."""
+    mask = mask if values.shape == mask.shape else mask.any(-1, keepdim=True)
+    kept = values.detach().to(torch.float32).masked_fill(~mask, 0.0)
+    return Mean(kept.sum(), mask.sum().to(torch.float32))
+
+
+def _choose(terms: Terms, where: Tensor, then: float, otherwise: float) -> Tensor:
+    """torch.where for two numbers, in the dtype of the log-probs instead of float32."""
+    return torch.where(where, terms.logps.new_tensor(then), terms.logps.new_tensor(otherwise))
+
+
+def _selected(terms: Terms) -> Tensor:
+    assert terms.selected is not None  # _check_needs
+    return terms.selected & terms.mask
+
+
+# -- which tokens, and how much each counts ------------------------------------------------------
+
+
+def covariance(logps: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
+    """(A_t - mean A) (logp_t - mean logp) over the tokens under the mask (arXiv 2505.22617).
+
+    logps [B, T], advantages [B] or [B, T], mask [B, T] -> [B, T], 0 outside the mask. A token of
+    high covariance is likely and rewarded: training on it costs entropy.
+    """
+    advantages = (advantages.unsqueeze(1) if advantages.dim() == 1 else advantages).expand_as(mask)
+    centred = [
+        (values - token_mean(values, mask)).masked_fill(~mask, 0.0)
+        for values in (advantages, logps)
+    ]
+    return centred[0] * centred[1]
+
+
+def select_tokens(
+    config: LossConfig,
+    logps: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    generator: torch.Generator,
+) -> Tensor | None:
+    """The tokens that Clip-Cov or KL-Cov acts on, None where neither is on.
+
+    All arguments span the whole step, so that a step does not depend on its split; `logps` [B, T]
+    are therefore those of the policy that sampled (the papers' code takes the current policy's,
+    micro-batch by micro-batch; on the first update of a batch they are the same).
+    KL-Cov takes the top `kl_cov` of all tokens by covariance. Clip-Cov draws `clip_cov` of them
+    at random among those between clip_cov_low and clip_cov_high, with a CPU `generator`. Each
+    takes at least one, if there is one to take. Returns bool [B, T].
+    """
+    share = config.clip_cov if config.kl_cov is None else config.kl_cov
+    if share is None:
+        return None
+    selected = torch.zeros_like(mask)
+    if not mask.any():
+        return selected
+    values = covariance(logps.detach(), advantages, mask)
+    count = max(1, int(share * int(mask.sum())))
+    if config.kl_cov is not None:
+        chosen = values.masked_fill(~mask, -math.inf).flatten().topk(count).indices
+    else:
+        inside = mask & (values > config.clip_cov_low) & (values < config.clip_cov_high)
+        among = inside.flatten().nonzero().squeeze(1)
+        order = torch.randperm(len(among), generator=generator)[:count]
+        chosen = among[order.to(among.device)]
+    selected.view(-1)[chosen] = True
+    return selected
+
+
+def high_entropy_tokens(entropy: Tensor, mask: Tensor, share: float) -> Tensor:
+    """The `share` of tokens where the policy is least sure, as weights (arXiv 2506.01939).
+
+    entropy, mask [B, T], of as much of the step as the threshold shall be drawn from ->
+    1 where the entropy reaches its (1 - share) quantile, else 0.
+    """
+    if not mask.any():
+        return torch.zeros_like(entropy)
+    threshold = torch.quantile(entropy.detach()[mask], 1 - share)
+    return ((entropy >= threshold) & mask).to(entropy.dtype)
+
+
+def sampling_correction(
+    old_logps: Tensor,
+    sampled_logps: Tensor,
+    mask: Tensor,
+    mode: CorrectionMode = "sequence_mask",
+    *,
+    low: float | None = None,
+    high: float | None = 3.0,
+) -> Tensor:
+    """Weights pi_old / pi_sampler, where another program than the trainer did the sampling.
+
+    Two programs never agree to the last bit on the same weights, and the difference makes the
+    gradient biased: truncated (TIS) and masked (MIS) importance sampling, in TRL's modes.
+    truncate clamps a ratio to [low, high]; mask sets it to 0 outside. token: [B, T]; sequence:
+    the product over the row, [B, 1]. A NaN of the sampler counts as ratio 1. No gradient.
+    """
+    level, _, action = mode.partition("_")
+    log_ratio = (old_logps - sampled_logps).detach().masked_fill(~mask, 0.0).nan_to_num(nan=0.0)
+    ratio = (log_ratio.sum(-1, keepdim=True) if level == "sequence" else log_ratio).exp()
+    if action == "truncate":
+        return ratio.clamp(min=low, max=high)
+    if action == "mask":
+        outside = ratio < (-math.inf if low is None else low)
+        outside |= ratio > (math.inf if high is None else high)
+        return ratio.masked_fill(outside, 0.0)
+    raise ValueError(f"expected a mode such as token_truncate or sequence_mask, found {mode!r}")
+
+
+def off_policy_rows(
+    logps: Tensor, sampled_logps: Tensor, advantages: Tensor, mask: Tensor, threshold: float
+) -> Tensor:
+    """Weights [B, 1]: 0 for a row with A < 0 that the policy has left behind, else 1.
+
+    Left behind: mean over tokens of log pi_sampler - log pi above `threshold`
+    (DeepSeek-V3.2, arXiv 2512.02556). advantages [B].
+    """
+    distance = (sampled_logps - logps).detach().masked_fill(~mask, 0.0).nan_to_num(nan=0.0)
+    mean = distance.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+    return ((advantages.unsqueeze(1) >= 0) | (mean <= threshold)).to(logps.dtype)

@@ -16,6 +16,10 @@ from icpo_lite.cli import COMMANDS, LazyGroup, _require_linux, cli, run
 from icpo_lite.recipe import Recipe, load_recipe
 
 
+class Interrupted(errors.IcpoError):
+    exit_code = 130
+
+
 def command(name: str) -> click.Command:
     found = cli.get_command(click.Context(cli), name)
     assert found is not None
@@ -44,7 +48,6 @@ def boom(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_and_option_has_help(name: str) -> None:
     found = command(name)
-    assert found.name == name
     assert found.help, f"{name} lacks help"
     for parameter in found.params:
         if isinstance(parameter, click.Option):
@@ -53,8 +56,9 @@ def test_every_command_and_option_has_help(name: str) -> None:
             assert parameter.make_metavar(click.Context(found)).strip("[].") in found.help, (
                 f"the help of {name} does not say what {parameter.name} is"
             )
-    result = CliRunner().invoke(cli, [name, "--help"])
+    result = CliRunner().invoke(cli, [name, "--help"], prog_name="icpo-lite")
     assert result.exit_code == 0
+    assert f"icpo-lite {name} " in result.output
 
 
 def test_help_lists_every_command_and_loads_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +128,11 @@ def test_unknown_option_names_the_nearest(
             "Error: expected to be allowed to use the file at /root/x, found permission denied\n",
         ),
         (OSError(errno.EIO, "Input/output error"), 1, "Error: Input/output error\n"),
+        (
+            Interrupted("saved checkpoint-7; run it again"),
+            130,
+            "saved checkpoint-7; run it again\n",
+        ),
         (KeyboardInterrupt(), 130, "\nInterrupted.\n"),
         (SystemExit(3), 3, ""),
     ],

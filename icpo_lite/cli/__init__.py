@@ -13,7 +13,8 @@ import errno
 import importlib
 import os
 import sys
-from typing import Any
+import warnings
+from typing import IO, Any
 
 import click
 
@@ -36,6 +37,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("icpo_lite.cli.bench:bench", "Measure the log-prob path on this machine."),
 }
 
+#: Libraries whose Python warnings (deprecations among themselves, mostly) a user cannot act on.
+NOISY = ("transformers", "peft", "bitsandbytes", "accelerate", "huggingface_hub", "torch")
+INTERRUPTED = 130
 _ENVIRONMENT = {
     # There is no telemetry here; upstream pings are switched off.
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -65,6 +69,13 @@ class CommandError(click.ClickException):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(" ".join(message.split()))
         self.exit_code = exit_code  # type: ignore[misc]
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        """An interruption that was asked for is no error and is not called one."""
+        if self.exit_code == INTERRUPTED:
+            click.echo(self.message, file=file, err=True)
+        else:
+            super().show(file)
 
 
 class LazyGroup(click.Group):
@@ -145,11 +156,13 @@ def cli() -> None:
 
 def run(args: list[str]) -> int:
     """Run one command line and return its exit code."""
+    for library in NOISY:
+        warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
     try:
         result = cli.main(args, prog_name="icpo-lite", standalone_mode=False)
     except click.exceptions.Abort:  # Click's name for Ctrl-C
         click.echo("Interrupted.", err=True)
-        return 130
+        return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -15,7 +15,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from icpo_lite.errors import DataError
 from icpo_lite.types import Certificate, Intent, Message, Problem, Prompt, Shard
@@ -304,7 +304,8 @@ def world_problems(split: str, count: int, seed: int = 0) -> Iterator[Problem]:
         raise DataError(
             f"expected a split of the built-in world ({', '.join(SPLITS)}), got {split!r}"
         )
-    templates = templates_of(split)  # type: ignore[arg-type]
+    chosen = cast("Split", split)
+    templates = templates_of(chosen)
     for index in range(count):
         rng = random.Random(f"world/{split}/{seed}/{index}")
         drawn = draw_problem(templates[index % len(templates)], chosen, rng)

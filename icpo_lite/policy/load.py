@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
@@ -171,6 +172,8 @@ def load_policy(spec: ModelSpec, *, adapter: Path | None = None) -> Policy:
     import torch
     from transformers import AutoModelForCausalLM
 
+    # At import it advises to install a package for 4-bit kernels that a CPU does without.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     device = choose_device(spec.device, spec.dtype)
     notes = list(device.reasons)
     tokenizer = load_tokenizer(spec.model_name_or_path, trust_remote_code=spec.trust_remote_code)
@@ -240,7 +243,8 @@ def _new_adapter(model: Any, spec: ModelSpec) -> Any:
         target_modules=targets if isinstance(targets, str) else list(targets),
         task_type="CAUSAL_LM",
     )
-    config.base_model_name_or_path = spec.model_name_or_path
+    # What adapter_config.json names as the base; peft takes it from the model.
+    config.base_model_name_or_path = model.name_or_path = spec.model_name_or_path
     try:
         return get_peft_model(model, config)
     except ValueError as error:

@@ -21,10 +21,16 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Shares the loader's reading of numbers, so that the text "1e-5" is dumped in quotes."""
 
+    def represent_text(self, text: str) -> yaml.ScalarNode:
+        # PyYAML folds these line ends into spaces unless they are escaped.
+        style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style)
+
 
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 _Dumper.add_representer(tuple, _Dumper.represent_list)
+_Dumper.add_representer(str, _Dumper.represent_text)
 
 
 def read_yaml(text: str, name: str) -> tuple[Any, dict[str, str]]:

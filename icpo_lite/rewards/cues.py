@@ -96,15 +96,31 @@ CUES: dict[str, tuple[str, ...]] = {
         "sum of", "solution", "calculation", "calculations", "both", "all",
     ),
     "partial": (
-        "first day", "first month", "so far", "in the first", "per month", "each day", "only",
-        "one month", "of these", "however we", "still don't", "we now know", "we know",
-        "additional", "the other", "yet",
+        "so far", "only", "of these", "still don't", "we now know", "we know", "additional",
+        "the other", "yet", "first",
     ),
     "courtesy": (
         "does this make sense", "does that make sense", "anything else", "other questions",
         "further questions", "further assistance", "need further", "if you have any",
         "feel free", "let me know if", "would you like",
     ),
+    # words that only the company of others makes telling
+    "you": ("you", "your"),
+    "i": ("i", "i'm", "i'll", "i'd", "i've", "me", "my"),
+    "wonder": ("how", "what", "which", "whether", "know"),
+    "provide": ("provide", "provided", "share", "give", "supply", "specify", "clarify"),
+    "find out": ("determine", "figure out", "find out", "find"),
+    "will": ("will", "will be", "there are", "that is", "takes"),
+    "if": ("if", "when", "once"),
+    "details": ("information", "details", "data", "numbers", "figures", "values"),
+    "such as": ("such as", "like", "etc", "e g", "any", "some", "other"),
+    "thanks": ("thank", "thanks", "great", "got it", "okay", "yes"),
+    "invent": (
+        "let's say", "let's assume", "let's suppose", "let's consider", "suppose", "imagine",
+        "hypothetical", "for example", "for instance", "for illustration", "example",
+    ),
+    "sum": ("total", "sum", "combined", "overall"),
+    "needed": ("needed", "required", "exactly", "approximately"),
 }  # fmt: skip
 
 _THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
@@ -112,6 +128,7 @@ _TEXT_MACRO = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}
 _LATEX_NOISE = re.compile(r"\\[\[\]()!,;:]|\\quad|\\left|\\right|\{,\}")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_DIGIT = re.compile(r"\d")
 _BOXED = re.compile(r"\\boxed\s*\{\s*([^{}]*)")
 _VALUE_AT_END = re.compile(r"=\s*(?:\\?\$\s*)?-?\d[\d,./]*[^=\n?]{0,40}$", re.MULTILINE)
 _VARIABLE_AT_END = re.compile(r"[=+×*/-]\s*(?:\d+)?[a-z](?:_\w+)?\s*(?:[).,]|$)", re.MULTILINE)
@@ -182,29 +199,61 @@ def found(phrases: tuple[str, ...], flat: str) -> list[str]:
     return [phrase for phrase in phrases if f" {phrase} " in flat]
 
 
-_PADDED = {name: tuple(f" {p} " for p in phrases) for name, phrases in CUES.items()}
+#: Of each cue the phrases as (first word, phrase between blanks).
+_PHRASES = {
+    name: tuple((p.partition(" ")[0], f" {p} ") for p in phrases) for name, phrases in CUES.items()
+}
+
+
+#: Pieces of a sentence that asks or offers; plain substring search is five times a pattern's speed.
+ASKS = (
+    "?", "please", "if you ", "let me know", "feel free", "once you", "could you", "i need",
+    "we need", "need to know", "i can calculate", "i'll",
+)  # fmt: skip
+_SUPPOSES = re.compile(
+    r"\bif\b|\bassum|\bsuppos|\bwould\b|hypothetical|example|\bwithout\b|unknown|cannot|can't"
+)
+_CONCLUDES = re.compile(r"\b(?:therefore|thus|so|hence|total|final|answer|result|will|still|=)\b")
+_IF_NUMBER = re.compile(r"\bif\b[^.?!\n]{0,60}\d")
+
+
+def _conclusion(reading: Reading) -> tuple[str, float]:
+    """The last sentence that tells a number and asks nothing, and how far from the end it is."""
+    count = len(reading.sentences)
+    for back, sentence in enumerate(reversed(reading.sentences)):
+        if _DIGIT.search(sentence) and not any(p in sentence for p in ASKS):
+            return sentence, back / count
+    return "", 1.0
 
 
 def features(reading: Reading) -> dict[str, float]:
     """Numbers in [0, 1] that the scorecards weigh; names are cue, or cue@place, or a fact."""
     out: dict[str, float] = {}
-    for name, phrases in _PADDED.items():
-        hits = [p for p in phrases if p in reading.flat]
+    flat, head, tail = reading.flat, reading.head, reading.tail
+    words = frozenset(flat.split())
+    for name, phrases in _PHRASES.items():
+        hits = [p for first, p in phrases if first in words and p in flat]
         out[name] = min(len(hits), 4) / 4
-        out[f"{name}@head"] = float(any(p in reading.head for p in hits))
-        out[f"{name}@tail"] = float(any(p in reading.tail for p in hits))
+        out[f"{name}@head"] = float(any(p in head for p in hits))
+        out[f"{name}@tail"] = float(any(p in tail for p in hits))
     text, last = reading.text, reading.sentences[-1] if reading.sentences else ""
-    tail = " ".join(reading.sentences[-3:])
+    end = " ".join(reading.sentences[-3:])
     boxed = _BOXED.findall(text)
     out["question"] = min(text.count("?"), 4) / 4
-    out["question@tail"] = float("?" in tail)
+    out["question@tail"] = float("?" in end)
     out["boxed number"] = float(any(_NUMBER.search(b) for b in boxed))
     out["boxed words"] = float(any(not _NUMBER.search(b) for b in boxed))
     out["number@last"] = float(bool(_NUMBER.search(last)))
-    out["number@tail"] = float(bool(_NUMBER.search(tail)))
-    out["stated@tail"] = float(bool(_STATED.search(tail)))
+    out["number@tail"] = float(bool(_NUMBER.search(end)))
+    out["stated@tail"] = float(bool(_STATED.search(end)))
     out["value"] = min(len(_VALUE_AT_END.findall(text)), 4) / 4
     out["variable"] = min(len(_VARIABLE_AT_END.findall(text)), 4) / 4
+    conclusion, back = _conclusion(reading)
+    supposed = bool(_SUPPOSES.search(conclusion))
+    out["words after the conclusion"] = back
+    out["conclusion is supposed"] = float(supposed)
+    out["plain conclusion"] = float(not supposed and bool(_CONCLUDES.search(conclusion)))
+    out["numbers supposed"] = min(len(_IF_NUMBER.findall(text)), 3) / 3 if "if" in words else 0.0
     out["items"] = min(len(_ITEM.findall(text)), 6) / 6
     out["digits"] = min(len(_NUMBER.findall(text)) / max(reading.words, 1), 0.25) * 4
     out["under 60 words"] = float(reading.words < 60)

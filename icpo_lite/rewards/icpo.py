@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from icpo_lite.rewards.form import both_ways, faults
+from icpo_lite.rewards.response_type import answers_anyway
 from icpo_lite.types import (
     NON_ANSWERS,
     QUESTIONS,
@@ -114,7 +115,7 @@ def _accuracy(prompt: Prompt, verdict: Verdict, turn: Turn, options: RewardOptio
 def _guarded(prompt: Prompt, verdict: Verdict, turn: Turn, options: GuardedOptions) -> Reward:
     """The type's worth for this prompt's kind, less what its form, aim and length cost."""
     worth = _on_complete if prompt.intent is Intent.COMPLETE else _on_underspecified
-    parts = worth(verdict, turn, options)
+    parts = worth(prompt, verdict, turn, options)
     if verdict.repeats_given:
         parts["repeats_given"] = options.repeats_given
     if faults(turn.content, prompt.text):
@@ -124,7 +125,9 @@ def _guarded(prompt: Prompt, verdict: Verdict, turn: Turn, options: GuardedOptio
     return _sum(**parts)
 
 
-def _on_complete(verdict: Verdict, turn: Turn, options: GuardedOptions) -> dict[str, float]:
+def _on_complete(
+    prompt: Prompt, verdict: Verdict, turn: Turn, options: GuardedOptions
+) -> dict[str, float]:
     parts = {"correct": options.correct * bool(verdict.correct)}
     if verdict.response_type in QUESTIONS:
         parts["over_asking"] = options.over_asking
@@ -133,20 +136,34 @@ def _on_complete(verdict: Verdict, turn: Turn, options: GuardedOptions) -> dict[
     return parts
 
 
-def _on_underspecified(verdict: Verdict, turn: Turn, options: GuardedOptions) -> dict[str, float]:
+def _on_underspecified(
+    prompt: Prompt, verdict: Verdict, turn: Turn, options: GuardedOptions
+) -> dict[str, float]:
+    name, worth = _worth_of_not_answering(verdict, turn, options)
+    if worth > options.hedging and answers_anyway(turn.content, prompt.task):
+        name, worth = "hedging", options.hedging
+    return {name: worth}
+
+
+def _worth_of_not_answering(
+    verdict: Verdict, turn: Turn, options: GuardedOptions
+) -> tuple[str, float]:
     kind = verdict.response_type
     if kind in QUESTIONS and len(turn.content.split()) < options.long_question:
         if not verdict.targeted:
-            return {"untargeted": options.untargeted}
+            return "untargeted", options.untargeted
         if kind is ResponseType.CLARIFICATION:
-            return {"targeted": options.targeted}
-        return {"targeted_interrogation": options.targeted_interrogation}
-    return {
-        ResponseType.HEDGING: {"hedging": options.hedging},
-        ResponseType.REFUSAL: {"refusal": options.refusal},
-        ResponseType.ANSWER_ATTEMPT: {"invented": 0.0},
-        ResponseType.MISSING: {"missing": 0.0},
-    }.get(kind, {"discussion": options.discussion})
+            return "targeted", options.targeted
+        return "targeted_interrogation", options.targeted_interrogation
+    if kind is ResponseType.ANSWER_ATTEMPT:
+        return "invented", 0.0
+    if kind is ResponseType.MISSING:
+        return "missing", 0.0
+    if kind is ResponseType.HEDGING:
+        return "hedging", options.hedging
+    if kind is ResponseType.REFUSAL:
+        return "refusal", options.refusal
+    return "discussion", options.discussion
 
 
 def _length_cost(tokens: int, options: GuardedOptions) -> float:

@@ -12,16 +12,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from icpo_lite.rewards import cues
+from icpo_lite.rewards import cues, scorecard
 from icpo_lite.rewards.asking import asked
 from icpo_lite.rewards.cues import CUES, Reading
-from icpo_lite.rewards.scorecard import ANSWERS, KINDS
 from icpo_lite.types import ResponseType, Shard, StopReason, TaskName
 
 #: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
 SHORT = 40
 #: This many different answers in one reply are a hedge, however they are worded.
 MANY_ANSWERS = 3
+
+
+#: This many question marks in a long reply are no single question, whatever else it says.
+MANY_QUESTIONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +109,7 @@ _STATES = re.compile(
     rf"|\\boxed\s*\{{[^}}]*\d|####\s*\S*\d|=\s*[$€£]?\s*{_VALUE})",
     re.IGNORECASE,
 )
+_ANSWER_WORDS = re.compile(rf"\banswer\b\W*(?:is\b)?\W*{_VALUE}|\\boxed\s*\{{[^}}]*\d|####\s*\S*\d")
 _CANDIDATE = re.compile(
     rf"(?:\banswer\b\D{{0,20}}?|\bor\s+|,\s*|\bmaybe\s+)({_VALUE})", re.IGNORECASE
 )
@@ -126,7 +130,7 @@ def _math_said(response: str) -> Classification:
     reading = cues.read(response)
     if not reading.flat.strip():
         return Classification(ResponseType.MISSING, "nothing is said outside of hidden thought")
-    return _short_math(response, reading) if reading.words <= SHORT else _long(response, reading)
+    return _short_math(response, reading) if reading.words <= SHORT else _long(reading)
 
 
 def _short_math(response: str, reading: Reading) -> Classification:
@@ -161,16 +165,36 @@ def _short_told(reading: Reading, told: str) -> Classification:
     return Classification(ResponseType.DISCUSSION, "neither an answer nor a question")
 
 
-def _long(response: str, reading: Reading) -> Classification:
+def _long(reading: Reading) -> Classification:
     features = cues.features(reading)
-    score = ANSWERS.score(features)
-    if score > 0:
-        why = ANSWERS.strongest(features, sign=1)
-        return Classification(
-            ResponseType.ANSWER_ATTEMPT, f"{why} (score {score:+.1f})", committed=True
-        )
-    kind = max(KINDS, key=lambda k: KINDS[k].score(features))
-    return Classification(kind, f"{KINDS[kind].strongest(features, sign=1)} (score {score:+.1f})")
+    score = scorecard.score(ResponseType.ANSWER_ATTEMPT, features)
+    answers = score > 0
+    kind = ResponseType.ANSWER_ATTEMPT if answers else scorecard.best_kind(features)
+    if kind is ResponseType.CLARIFICATION and reading.text.count("?") >= MANY_QUESTIONS:
+        return Classification(ResponseType.INTERROGATION, "many question marks")
+    evidence = f"{scorecard.strongest(kind, features)} (answer score {score:+.1f})"
+    return Classification(kind, evidence, committed=answers)
+
+
+#: An answer score from which prose without its questions is an answer for certain; true answers
+#: lie above it four times in five, partial work before an honest question seldom does.
+_SURE = 1.0
+
+
+@lru_cache(maxsize=16384)
+def answers_anyway(response: str, task: TaskName = "math") -> bool:
+    """Whether a reply that asks still answers once its questions and requests are taken out.
+
+    The type of a long reply is a weighing of cues, and a question at its end weighs against an
+    answer. A reward must not fall for that.
+    """
+    told = "\n".join(s for s in cues.read(response).sentences if not any(p in s for p in cues.ASKS))
+    if task != "math" or not told:
+        return bool(told) and _BY_TASK[task](told).committed
+    reading = cues.read(told)
+    if reading.words <= SHORT:
+        return bool(_ANSWER_WORDS.search(told))
+    return scorecard.score(ResponseType.ANSWER_ATTEMPT, cues.features(reading)) > _SURE
 
 
 # --------------------------------------------------------------------- actions, code and database
@@ -179,6 +203,10 @@ _CALL = re.compile(r"\b[A-Za-z_]\w*(?:\.\w+)*\(\s*(?:\)|[A-Za-z_]\w*\s*=|['\"\d\
 _JSON_CALL = re.compile(
     r"['\"](?:name|func_name|function|function_name)['\"]\s*:\s*['\"][\w.]+['\"]", re.IGNORECASE
 )
+_ARGUMENTS = re.compile(r"\W*[\[{]\s*\{?\s*['\"](?!error|message)\w+['\"]\s*:", re.IGNORECASE)
+_COMPLAINT = re.compile(r"missing|error|insufficient|required|not_found|unsupported", re.IGNORECASE)
+#: A call with this many words is the call alone.
+_BARE_CALL = 12
 _OPEN_ARGUMENT = re.compile(r"=\s*(?:\?|''|\"\"|<[^>]*>|\.\.\.)\s*[,)]")
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"^\s*(?:def|class|import|from|return)\s+\w", re.MULTILINE)
@@ -188,16 +216,28 @@ _SQL = re.compile(r"\b(?:select|with)\b[\s\S]{1,2000}?\bfrom\b|\bselect\s+[\w(*]
 def _actions(response: str) -> Classification:
     if nothing := _nothing(response):
         return nothing
-    call = _CALL.search(response) or _JSON_CALL.search(response)
-    if call:
-        reading = cues.read(response)
-        asks = asked(response) if reading.words > 12 else ()
-        if _OPEN_ARGUMENT.search(response) and (asks or reading.words > 12):
-            return Classification(ResponseType.CLARIFICATION, "a call with an argument left open")
-        return Classification(
-            ResponseType.ANSWER_ATTEMPT, call[0], committed=True, closed=")" in response
-        )
-    return _prose(response)
+    call = _CALL.search(response) or _JSON_CALL.search(response) or _ARGUMENTS.match(response)
+    if call is None:
+        return _prose(response)
+    if _COMPLAINT.search(call[0]):
+        return Classification(ResponseType.REFUSAL, call[0])
+    reading = cues.read(response)
+    if reading.words > _BARE_CALL and _OPEN_ARGUMENT.search(response):
+        return Classification(ResponseType.CLARIFICATION, "a call with an argument left open")
+    if reading.words > SHORT and (doubt := _only_shown(reading)):
+        return Classification(_talk(response), doubt)
+    closed = ")" in response[call.start() :]
+    return Classification(ResponseType.ANSWER_ATTEMPT, call[0], committed=True, closed=closed)
+
+
+def _only_shown(reading: Reading) -> str:
+    """Why a call in prose is an illustration and not an act, or nothing."""
+    supposed = cues.found(CUES["suppose"], reading.flat)
+    if len(supposed) >= 2:
+        return supposed[0]
+    gives_up = cues.found((*CUES["lack"], *CUES["apology"], "none of"), reading.head)
+    asks = cues.found(CUES["request"], reading.flat)
+    return (gives_up + asks + [""])[0]
 
 
 def _code(response: str) -> Classification:
@@ -224,15 +264,18 @@ def _database(response: str) -> Classification:
 
 def _prose(response: str) -> Classification:
     """A reply without the thing its task wants: it asks, gives up, or talks."""
-    reading = cues.read(response)
     questions = asked(response)
-    if len(questions) > 1:
-        return Classification(ResponseType.INTERROGATION, questions[0])
+    return Classification(_talk(response), questions[0] if questions else "nothing done or asked")
+
+
+def _talk(response: str) -> ResponseType:
+    questions = len(asked(response))
+    if questions > 1:
+        return ResponseType.INTERROGATION
     if questions:
-        return Classification(ResponseType.CLARIFICATION, questions[0])
-    if reading.words <= 2 * SHORT:
-        return Classification(ResponseType.REFUSAL, "nothing done and nothing asked")
-    return Classification(ResponseType.DISCUSSION, "talk without a result")
+        return ResponseType.CLARIFICATION
+    long = cues.read(response).words > SHORT
+    return ResponseType.DISCUSSION if long else ResponseType.REFUSAL
 
 
 _BY_TASK = {"math": _math, "actions": _actions, "code": _code, "database": _database}
