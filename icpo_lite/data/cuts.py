@@ -126,7 +126,7 @@ _KNOWN = frozenset(
     for w in bag(
         "time eye leg wheel hand side arm ear finger toe parent grandparent half quarter "
         "twin state letter card sock shoe face corner end way part third fourth fifth point "
-        "percent other more thing item times less fewer"
+        "percent other more thing item times less fewer kind type sort color flavor stripe"
     )
 )
 _PERSON = frozenset(
@@ -140,7 +140,7 @@ _PERSON = frozenset(
 _ADVERB = re.compile(
     r"\b(?<!no )(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least"
     r"|at most|up to"
-    r"|more than|less than|a total of|the total of|a set of|as many as|an average of) $",
+    r"|a total of|the total of|a set of|as many as|an average of) $",
     re.IGNORECASE,
 )
 _PREVIOUS = re.compile(r"([A-Za-z’'%]+|[,;:.?!($&-]) ?$")
@@ -190,7 +190,7 @@ _THAN = re.compile(
 )
 
 
-_NO_COMPARISON = bag("a an by each per of - at in to")
+_NO_COMPARISON = bag("a an by each per of than at in to") | frozenset(("", ".", ",", "-"))
 
 
 def _comparison(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
@@ -206,7 +206,7 @@ def _comparison(text: str, mention: NumberMention, clause_start: int) -> Cut | N
     start = mention.start
     if adverb := _ADVERB.search(text, 0, start):
         start = adverb.start()
-    elif (before := _previous(text, start)) in _NO_COMPARISON or before in ("", ".", ",") or start == clause_start:
+    elif start == clause_start or _previous(text, start) in _NO_COMPARISON:
         return None
     cut_end = end + len(match["unit"] or "") + 1
     return Cut("comparison", (Edit(start, cut_end),), match["rest"].strip())
@@ -309,7 +309,15 @@ def _price(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
         re.IGNORECASE,
     ):
         return None
-    return Cut("price", (Edit(before.start(), after.end()),), head.strip().split(" ")[-1])
+    bought = head.strip().rsplit(" ", 1)[-1]
+    if bought.lower() in _NOT_GOODS:
+        return None
+    return Cut("price", (Edit(before.start(), after.end()),), bought)
+
+
+_NOT_GOODS = bag(
+    "of total is are was were be been originally currently now initially each and or to"
+)
 
 
 _SPEED_BEFORE = re.compile(
@@ -424,18 +432,23 @@ def _share(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     before = _previous(text, start)
     if re.match(r" of (?:that|the|this) (?:total )?(?:number|amount)\b", text[mention.end :]):
         return None
-    if before in _PARTS or before in (
-        "the",
-        "other",
-        "another",
-        "remaining",
-        "by",
-        "is",
-        "was",
-        "than",
-        "-",
-        "and",
-        "times",
+    if (
+        before == "of"
+        or before in _PARTS
+        or before
+        in (
+            "the",
+            "other",
+            "another",
+            "remaining",
+            "by",
+            "is",
+            "was",
+            "than",
+            "-",
+            "and",
+            "times",
+        )
     ):
         return None
     opens = start == clause_start or before in ("", ".", "?", "!")
