@@ -28,6 +28,7 @@ from icpo_lite.data.sharding import (
     shard_by_model,
     shard_by_rules,
 )
+from icpo_lite.data.worlds import world_prompts
 from icpo_lite.endpoint import EndpointOptions
 from icpo_lite.errors import DataError
 from icpo_lite.text import numbers
@@ -48,6 +49,7 @@ __all__ = [
     "Summary",
     "augment",
     "read_prompts",
+    "world_augmentation",
     "write_prompts",
 ]
 
@@ -183,7 +185,7 @@ def augment(
 
     generator: the model that shards (`self`, `endpoint`) and solves (`verify`). grade: whether a
     reply is right; by default the last number of the reply against a numeric answer. Raises
-    DataError when options ask for what was not handed in, and when two problems share an id.
+    DataError when options ask for what was not handed in.
     """
     options = options or AugmentOptions()
     summary = summary or Summary()
@@ -194,6 +196,39 @@ def augment(
         raise DataError("expected reward spreads for removal: spread, found none; use random")
     run = _Run(options, seed, generator, grade or last_number_is_right, spread or {}, summary)
     return Augmentation(run.prompts(problems), summary)
+
+
+def world_augmentation(
+    problems: Sequence[Problem],
+    options: AugmentOptions | None = None,
+    *,
+    seed: int = 0,
+    summary: Summary | None = None,
+) -> Augmentation:
+    """Prompts of the built-in world, whose certificates hold by construction, counted alike."""
+    options = options or AugmentOptions()
+    summary = summary or Summary()
+    made = world_prompts(
+        problems,
+        seed=seed,
+        max_removed=options.max_removed,
+        mid_conversation=options.mid_conversation,
+    )
+    return Augmentation(_counted(made, summary), summary)
+
+
+def _counted(prompts: Iterable[Prompt], summary: Summary) -> Iterator[Prompt]:
+    for prompt in prompts:
+        if prompt.intent is Intent.COMPLETE:
+            summary.problems += 1
+            summary.sharded += 1
+            summary.complete += 1
+        else:
+            summary.certified += 1
+            summary.underspecified += 1
+            summary.levels[prompt.certificate.level] += 1
+        summary.mid_conversation += len(prompt.messages) > 1
+        yield prompt
 
 
 def last_number_is_right(problem: Problem, reply: str) -> bool:
@@ -211,16 +246,8 @@ class _Run:
     summary: Summary
 
     def prompts(self, problems: Iterable[Problem]) -> Iterator[Prompt]:
-        seen: set[str] = set()
         stream = iter(problems)
         while batch := list(islice(stream, BATCH)):
-            for problem in batch:
-                if problem.problem_id in seen:
-                    raise DataError(
-                        f"{problem.source}: expected each id once, found {problem.problem_id!r} "
-                        "again; give the rows different ids or leave the column out"
-                    )
-                seen.add(problem.problem_id)
             drafts = [self._draw(draft) for draft in self._shard(batch)]
             if self.options.verify:
                 drafts = self._verified(drafts)

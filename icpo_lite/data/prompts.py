@@ -163,6 +163,20 @@ def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
         )
 
 
+def holds_prompts(path: str | os.PathLike[str]) -> bool:
+    """Whether a file's first line is a prompt and not a problem still to be augmented."""
+    place = Path(path)
+    if not place.is_file():
+        return False
+    with place.open("rb") as file:
+        first = file.readline(1_000_000)
+    try:
+        row = json.loads(first)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and {"prompt_id", "intent", "messages"} <= row.keys()
+
+
 def _read_row(line: bytes, where: str) -> Prompt:
     try:
         row = _Row.model_validate_json(line)

@@ -354,8 +354,8 @@ _ASK_FOR_SHARDS = """\
 Split the problem below into shards, so that it can be told turn by turn.
 Answer with one JSON object and nothing else: {"question": "...", "facts": ["...", "..."]}
 - "question" is what is asked, as one short sentence without the facts.
-- Each fact holds one piece of information with its number, as one sentence that can be read in any \
-order: use names instead of he, she or they. Keep the problem's own words and numbers.
+- Each fact holds one piece of information with its number, as one sentence that can be read in \
+any order: use names instead of he, she or they. Keep the problem's own words and numbers.
 - Leave nothing out and add nothing. Do not solve the problem. Give at least two facts.
 
 Problem:
