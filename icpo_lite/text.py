@@ -96,7 +96,7 @@ _NUMBER = re.compile(
       (?P<vulgar>(?:(?P<whole>\d+)[ ]?)?[{"".join(_VULGAR)}])
     | (?P<money>[$£€]\s?)?(?<![\w/])(?:
           (?P<mixed>\d+(?:[ -]|[ ]and[ ])\d+/\d+(?![\d/]))
-        | (?P<frac>\d+\s?/\s?\d+(?![\d/]))
+        | (?P<frac>\d+\s?/\s?\d+(?![\d/])(?:rd|th|nd|ths|rds)?)
         | (?P<digits>{_DIGITS})(?P<digit_tail>
               (?:st|nd|rd|th)\b|\s?%|\s?percent\b|[ ]?(?:hundred|thousand|million|billion)\b|k\b
             )?
@@ -349,7 +349,7 @@ def _read(match: re.Match[str], text: str) -> NumberMention | None:
             return None
         value = int(whole) + Fraction(part)
     elif g["frac"]:
-        top, bottom = g["frac"].split("/")
+        top, bottom = g["frac"].rstrip("rdthns").split("/")
         if int(bottom) == 0:
             return None
         value, kind = Fraction(int(top), int(bottom)), "fraction"

@@ -208,9 +208,10 @@ def implied(mention: NumberMention, left: str, names: Sequence[str]) -> str:
     words = _CONVERSIONS.get(mention.value)
     if words and re.search(rf"\b(?:{words})(?:\b|(?<=[%$]))", left, re.IGNORECASE):
         return f"{mention.surface!r} is a usual conversion"
+    named = len(set(names))
+    if named >= 2 and mention.value <= min(named + 1, 10):
+        return f"{named} names may stand for {mention.surface!r}"
     if mention.kind == "cardinal" and 2 <= mention.value <= 6:
-        if abs(len(set(names)) - mention.value) <= 1 and len(set(names)) >= 2:
-            return f"{len(set(names))} names may stand for {mention.surface!r}"
         if re.search(
             r"\b(?:the other|one of|another|the last|final|former"
             r"|latter)\b",

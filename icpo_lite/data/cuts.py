@@ -251,7 +251,8 @@ def _modifier(text: str, mention: NumberMention, clause_start: int) -> Cut | Non
 
 
 _OF_STUFF = re.compile(
-    rf" (?:{_POURED}) of (?P<stuff>(?!the |them|it |this |these |those |his |her )[a-z]+)"
+    rf" (?:{_POURED}) of (?P<stuff>(?!the |them|it |this |these |those |his |her )"
+    r"(?!coffee|tea\b)[a-z]+)"  # "orders coffee" means one cup
 )
 
 
@@ -273,7 +274,7 @@ def _measure(text: str, mention: NumberMention, clause_start: int) -> Cut | None
 
 
 _PRICE_BEFORE = re.compile(
-    r"(?:,? (?:which|that) (?:each )?(?:costs?|sells? for|is worth|are worth|is priced at|are"
+    r"(?:,?\s+(?:which|that) (?:each )?(?:costs?|sells? for|is worth|are worth|is priced at|are"
     r" priced at|are|was|were"
     r"|cost (?:him|her|them))|,? (?:costing|priced at|worth|valued at)(?: (?:him|her|them))?"
     r"| (?:for|at)(?: (?:a|the) (?:price|cost|rate) of)?)(?: only| just| about)? $"
@@ -316,7 +317,7 @@ def _price(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
 
 
 _NOT_GOODS = bag(
-    "of total is are was were be been originally currently now initially each and or to"
+    "sell sells of total is are was were be been originally currently now initially each and or to"
 )
 
 
@@ -464,7 +465,7 @@ _HAS_MONEY = re.compile(
     r"|out|over))? $"
 )
 _AFTER_MONEY = re.compile(
-    r" (?:a|an|per|each|every|more|less|worth|bills?|coins?|for each|for every|apiece|or|to \$"
+    r" (?:a|an|per|each|every|dollars?|more|less|worth|bills?|coins?|for each|for every|apiece|or|to \$"
     r"|in (?:quarters|dimes))\b|[-/–]| ?\d"
 )
 _BEFORE_MEASURE = bag(
@@ -510,15 +511,15 @@ _NOT_ADJECTIVES = bag("times more less fewer is was are percent minutes hours da
 def vague_cut(text: str, mention: NumberMention) -> Cut:
     """A vague word in the number's place. Keeps shards apart; too plain to make a `q*` with."""
     start, end, after = mention.start, mention.end, text[mention.end : mention.end + 12]
+    before = _previous(text, start)
     if mention.kind == "money":
-        word = "some amount"
+        word = "amount" if before in _TAKES_NOUN else "some amount"
         if re.match(r" (?:bill|note|coin)s?\b", text[mention.unit_end :]):
             word = "small"
-        elif _previous(text, start) in ("the", "this", "that", "his", "her", "their", "its", "a"):
-            word = "amount"
         return Cut("amount", (Edit(start, mention.unit_end, word),))
     if mention.kind == "percent":
-        return Cut("amount", (Edit(start, end, "some percent"),))
+        word = "percentage" if before in _TAKES_NOUN else "some percent"
+        return Cut("amount", (Edit(start, end, word),))
     if mention.kind == "fraction":
         word = "partly" if after.startswith(" full") else "part"
         if re.match(r" as (?:many|much|long|old|far|tall)", after):
@@ -527,7 +528,16 @@ def vague_cut(text: str, mention: NumberMention) -> Cut:
     if mention.kind == "multiple":
         word = "increased" if text[start:end].lower().endswith("ed") else "several times"
         return Cut("amount", (Edit(start, end, word),))
-    return Cut("amount", (Edit(start, end, "several"),))
+    word = "several"
+    if before in ("each", "every", "another"):
+        word = "few"
+    elif before in ("a", "an") and after.startswith("-"):
+        word = "multi"
+    return Cut("amount", (Edit(start, end, word),))
+
+
+#: Words after which "some amount" would be one word too many.
+_TAKES_NOUN = bag("the this that his her their its a an another each every")
 
 
 def _may_open(text: str, after_noun: int, clause_start: int) -> bool:

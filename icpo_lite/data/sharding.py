@@ -189,9 +189,11 @@ def _next_word(text: str, at: int) -> int:
 #: Openings that point back, so that the clause cannot stand in another place.
 _POINTS_BACK = re.compile(
     r"(?:(?:and |but |so |also,? |however,? |in addition,? )*)"
-    r"(?:this|that|those|these|the (?:rest|remaining|other|others|remainder|next|second|third"
+    r"(?:this|that|those|these|the (?:first|rest|remaining|other|others|remainder|next|second"
+    r"|third"
     r"|last|same|former|latter)"
-    r"|of (?:those|these|them|which|the)|another|others?|both|then|after that|afterwards|later"
+    r"|of (?:those|these|this|them|which|the)|another|others?|both|then|after that|afterwards"
+    r"|later"
     r"|next|each of|half|one of"
     r"|some of|all of|none of|\S+ of (?:them|those|these|which)|it|its|they|their|one|neither"
     r"|such|instead)\b",
@@ -218,7 +220,7 @@ def _blocks(text: str, parts: Sequence[Part]) -> Iterator[tuple[Part, ...]]:
             if block:
                 yield tuple(block)
             block = [part]
-        names += [e.text for e in entities(words)]
+        names += _people(words)
     if block:
         yield tuple(block)
 
@@ -259,8 +261,13 @@ def _shards_of(
 
 
 def is_label(mention: NumberMention) -> bool:
-    """ "the first day", "one of them", "per 1 hour": may stand in several shards."""
-    return mention.kind == "ordinal" or (mention.value == 1 and mention.kind == "cardinal")
+    """ "the first day", "one of them", "a pair of shoes": may stand in several shards."""
+    words = mention.surface.lower().split()
+    return (
+        mention.kind == "ordinal"
+        or (mention.value == 1 and mention.kind == "cardinal")
+        or words[-1] in ("pair", "couple", "pairs")
+    )
 
 
 def _inside(cut: Cut, part: Part) -> bool:
@@ -282,7 +289,7 @@ def _standalone(text: str, block: Sequence[Part], cuts: Sequence[Cut]) -> str:
             if _inside(c, part)
         ]
         out.append(_sentence_of(apply(text[part.start : part.end], inner)))
-    first = _name_for_pronoun(out[0], [e.text for e in entities(text[: block[0].start])])
+    first = _name_for_pronoun(out[0], _people(text[: block[0].start]))
     return " ".join([first, *out[1:]])
 
 
@@ -300,9 +307,18 @@ def _sentence_of(clause: str, *, ask: bool = False) -> str:
     return clause[:1].upper() + clause[1:]
 
 
+_PLACE = re.compile(r"\b(?:at|in|near|through|to|from|of|on) (?:the )?$")
+
+
+def _people(text: str) -> list[str]:
+    """The names of a text that a pronoun may stand for: "the gardener at Park Lane" has none."""
+    found = entities(text)
+    return [e.text for e in found if not _PLACE.search(text, max(0, e.start - 14), e.start)]
+
+
 def _name_for_pronoun(shard: str, names: Sequence[str]) -> str:
     """ "He buys 4 shirts." → "Tom buys 4 shirts.", where Tom is the only one named before."""
-    if len(set(names)) != 1 or entities(shard):
+    if len(set(names)) != 1:
         return shard
     name = names[0]
     match = re.match(r"(?:(He|She)|(His|Her))\b(?!\s+(?:and|or)\b)", shard)
@@ -423,13 +439,30 @@ def check_shards(text: str, shards: Sequence[Shard]) -> None:
         raise RejectedError("empty shard")
     _check_numbers(text, shards)
     for shard in shards:
-        if not shard.is_question and len(numbers(shard.text)) > MAX_NUMBERS_IN_A_SHARD:
+        if shard.is_question:
+            continue
+        if len(numbers(shard.text)) > MAX_NUMBERS_IN_A_SHARD:
             raise RejectedError("several facts in a shard", repr(shard.text))
+        if _NOT_FIRST.match(shard.text):
+            raise RejectedError("a shard points back", repr(shard.text))
+        if _UNREADABLE.search(shard.text):
+            raise RejectedError("unreadable shard", repr(shard.text))
     lost = content_words(text) - content_words(" ".join(s.text for s in shards)) - _DROPPABLE
     if len(lost) > 2 and len(lost) > 0.15 * len(content_words(text)):
         raise RejectedError("words lost", " ".join(sorted(lost)))
 
 
+#: Openings of a shard that has no meaning before some other shard.
+_NOT_FIRST = re.compile(
+    r"(?:this|those|these|the (?:rest|remaining|others|remainder|latter|former)|of (?:those|these|them)"
+    r"|then|after that|afterwards|they|he|she)\b",
+    re.IGNORECASE,
+)
+_UNREADABLE = re.compile(
+    r"\bseveral(?:s|th|rd|nd|%)|\b(?:another|a|an|the|each) some\b|\bseveral of several"
+    r"|\b(?:each|every|another|a|an) several\b"
+    r"|\bage of several|\b(?:some|several) (?:some|several)\b|[^\s(]several|several/|/several"
+)
 _DROPPABLE = content_words(
     "then finally additionally however moreover addition suppose assuming considering"
 )

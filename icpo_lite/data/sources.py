@@ -296,9 +296,7 @@ def _is_split(file: str, split: str, config: str | None) -> bool:
     """ "main/train-00000-of-00001.parquet" is split train of configuration main."""
     parts = re.split(r"[/.]", file)
     in_split = any(re.match(rf"{re.escape(split)}(?:-\d|$)", part) for part in parts)
-    return in_split and (
-        config is None or config in parts or config not in file and "/" not in file
-    )
+    return in_split and (config is None or config in parts)
 
 
 def _not_on_hub(name: str, error: Exception) -> DataError:
