@@ -243,3 +243,57 @@ def equal(extracted: str, gold: str) -> bool:
     """Whether the last number of an extracted answer is the gold number."""
     found = values(tidy(extracted))
     return bool(found) and same_value(found[-1][0], gold_value(gold))
+
+
+_VARIABLE = re.compile(r"^\s*\$?\s*[a-zA-Z]\s*=")
+_SYMBOL = re.compile(r"\\|\^|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])|[(\[{;]")
+
+
+@lru_cache(maxsize=8192)
+def is_plain(gold: str) -> bool:
+    """Whether a gold answer is one number with at most a unit; "(3, 4)" and "2\\pi" are not."""
+    text = _VARIABLE.sub("", tidy(gold.rpartition("####")[2]).strip(" $."))
+    return len(values(text)) == 1 and not _SYMBOL.search(text)
+
+
+_DRESSING = re.compile(r"\s|\\left|\\right|\\!|\\,|\\;|\$|\\displaystyle|\.$")
+
+
+def symbolic_answer(reply: str) -> str | None:
+    """What a reply boxes, or says behind "answer is", whole; None where it does neither."""
+    if matches := list(_BOXED.finditer(reply)):
+        return _balanced(reply, matches[-1].end()).strip() or None
+    stated = _ANSWER.findall(reply)
+    return stated[-1].strip(" *$.\n") or None if stated else None
+
+
+def same_symbols(given: str, gold: str) -> bool:
+    """Equal as written, blanks and LaTeX dressing apart: what can be said without math-verify."""
+
+    def bare(text: str) -> str:
+        text = _TEXT.sub(r"\1", text.rpartition("####")[2]).replace("\\dfrac", "\\frac")
+        return _DRESSING.sub("", _DRESSING.sub("", text).replace("\\tfrac", "\\frac"))
+
+    return bare(given) == bare(gold)
+
+
+_TEXT = re.compile(r"\\(?:text|mathrm|boxed)\s*\{([^{}]*)\}")
+
+# ------------------------------------------------------------------- Lost in Conversation's rule
+
+_LIC_NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
+
+
+def lic_equal(extracted: str, gold: str) -> bool:
+    """Lost in Conversation's comparison of strings, kept with its faults for comparable figures.
+
+    The last thing that looks like a number, without commas; where it ends in ".00", the characters
+    "." and "0" are stripped from its end, so that "$100.00" becomes "$1" and is wrong.
+    """
+    found = _LIC_NUMBER.findall(extracted)
+    if not found:
+        return False
+    given = found[-1].replace(",", "").rstrip(".")
+    if given.endswith(".00"):
+        given = given.rstrip(".0")
+    return given.lstrip("$") == gold.rpartition("####")[2].strip().replace(",", "")
