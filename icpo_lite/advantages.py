@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -57,6 +57,37 @@ def group_advantages(rewards_PG: Tensor, scale_rewards: ScaleRewards = "group") 
     elif scale_rewards != "none":
         raise ValueError(f"expected scale_rewards group, batch or none, found {scale_rewards!r}")
     return centred.masked_fill(zero_variance(rewards_PG).unsqueeze(1), 0.0)
+
+
+class Selection(NamedTuple):
+    """kept: groups to train on, in order. missing_*: how many of each kind to sample anew."""
+
+    kept: list[int]
+    missing_underspecified: int
+    missing_complete: int
+
+
+def select_groups(
+    rewards_PG: Tensor, underspecified_P: Tensor, wanted_underspecified: int, wanted_complete: int
+) -> Selection:
+    """Dynamic sampling: groups with something to teach, at most as many as wanted of each kind.
+
+    DAPO (arXiv 2503.14476) keeps groups with 0 < #right < G. A question back is neither right
+    nor wrong, so here the spread of the reward decides, which for rewards of 0 and 1 is the same.
+    Counting each kind apart keeps the share of `q*` where the recipe wants it; dropping groups
+    without doing so lets it drift, since all-ask and all-answer groups do not come equally often.
+
+    rewards_PG [P, G] of all groups sampled for this step, refills at the end; underspecified_P
+    bool [P].
+    """
+    teaches = (~zero_variance(rewards_PG)).tolist()
+    left = {True: wanted_underspecified, False: wanted_complete}
+    kept = []
+    for index, underspecified in enumerate(underspecified_P.tolist()):
+        if teaches[index] and left[underspecified]:
+            left[underspecified] -= 1
+            kept.append(index)
+    return Selection(kept, left[True], left[False])
 
 
 def soft_overlong_penalty(lengths: Tensor, max_length: int, cache: int) -> Tensor:

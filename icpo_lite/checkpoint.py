@@ -32,9 +32,18 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from icpo_lite.errors import RunDirectoryError
-from icpo_lite.runlog import ASIDE, disk_errors, remove_asides, sync_directory, write_synced
+from icpo_lite.runlog import (
+    ASIDE,
+    disk_errors,
+    remove_asides,
+    sync_directory,
+    write_atomically,
+    write_synced,
+)
 
 MANIFEST = "manifest.json"
+#: Files of a run directory that a mirror holds beside checkpoints.
+MIRRORED = frozenset({"run.json", "recipe.yaml", "metrics.jsonl", "finished"})
 STATE = "state.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
 #: A checkpoint that is being replaced by one of the same step; it still counts until that is there.
@@ -136,7 +145,8 @@ def _install(aside: Path, final: Path) -> None:
 def _prune(run_dir: Path, newest: int, keep: int, protect: Collection[int]) -> None:
     """Deletes all but the newest `keep` whole checkpoints. What cannot be deleted stays."""
     older = [path for path in _candidates(run_dir) if step_of(path) < newest]
-    whole = [path for path in older if _why_broken(path) is None]
+    # Sizes alone: with many checkpoints kept, hashing them all at every save would cost minutes.
+    whole = [path for path in older if _why_broken(path, hashes=False) is None]
     kept = set(whole[: max(keep, 1) - 1])
     kept.update(path for path in whole if step_of(path) in protect)
     for path in _candidates(run_dir):
@@ -188,6 +198,68 @@ def discard_later(run_dir: Path, step: int) -> list[Path]:
     return later
 
 
+def mirror_run(
+    run_dir: Path, mirror: Path, *, keep: int = 1, protect: Collection[int] = ()
+) -> Path | None:
+    """Copies the newest whole checkpoint and the run's own files to a second directory.
+
+    For machines that vanish (mirror: a mounted Drive). The copy is whole or absent, like what it
+    is made from; `keep` and `protect` as in `save_checkpoint`. Returns the checkpoint there, None
+    where the run has none yet. Raises RunDirectoryError, which need not stop the training.
+    """
+    newest = latest_checkpoint(run_dir).path
+    with disk_errors("copy the run to", mirror):
+        mirror.mkdir(parents=True, exist_ok=True)
+        remove_asides(mirror)
+        for file in run_dir.iterdir():
+            if file.name in MIRRORED:
+                write_atomically(mirror / file.name, file.read_bytes())
+    if newest is None:
+        return None
+    step = step_of(newest)
+    final = mirror / f"checkpoint-{step}"
+    if not final.exists() or _why_broken(final, hashes=False):
+        _copy(newest, final)
+    _prune(mirror, step, keep, protect)
+    return final
+
+
+def restore_run(mirror: Path, run_dir: Path) -> Path | None:
+    """Brings a run back from its mirror when the mirror has gone further than `run_dir`.
+
+    Returns the checkpoint that was copied, None where there was nothing newer to copy.
+    """
+    newest, here = latest_checkpoint(mirror).path, latest_checkpoint(run_dir).path
+    if newest is None or (here is not None and step_of(here) >= step_of(newest)):
+        return None
+    with disk_errors("copy the run to", run_dir):
+        run_dir.mkdir(parents=True, exist_ok=True)
+        for file in mirror.iterdir():
+            if file.name in MIRRORED:
+                write_atomically(run_dir / file.name, file.read_bytes())
+    final = run_dir / f"checkpoint-{step_of(newest)}"
+    _copy(newest, final)
+    return final
+
+
+def _copy(source: Path, final: Path) -> None:
+    aside = final.with_name(f".{final.name}{ASIDE}")
+    with disk_errors("save", final):
+        try:
+            for file in _files(source):
+                target = aside / file.relative_to(source)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(file, target)
+            _sync_tree(aside)
+            sync_directory(aside)
+            why = _why_broken(aside)
+            if why is not None:
+                raise RunDirectoryError(f"cannot save {final}: after copying, {why}")
+            _install(aside, final)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
 def _candidates(run_dir: Path) -> list[Path]:
     """All checkpoint folders, newest first; one being replaced comes after its successor."""
     if not run_dir.is_dir():
@@ -200,7 +272,7 @@ def _candidates(run_dir: Path) -> list[Path]:
     return sorted(found, key=lambda path: (-step_of(path), path.name.startswith(".")))
 
 
-def _why_broken(path: Path) -> str | None:
+def _why_broken(path: Path, *, hashes: bool = True) -> str | None:
     """What keeps a checkpoint from being used, None when it is whole."""
     try:
         manifest = json.loads((path / MANIFEST).read_bytes())
@@ -210,7 +282,7 @@ def _why_broken(path: Path) -> str | None:
             size = file.stat().st_size
             if size != expected["size"]:
                 return f"{name} has {size} bytes instead of {expected['size']}"
-            if _fingerprint(file) != expected:
+            if hashes and _fingerprint(file) != expected:
                 return f"{name} is not what was written (SHA-256 differs)"
         needed = {STATE, *(f"{stem}.safetensors" for stem in manifest["tensors"])}
     except FileNotFoundError as error:

@@ -221,9 +221,9 @@ def soft_gate(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tenso
 
     At r = 1 value and gradient are those of 2/t and r: a smooth gate in place of a clip.
     """
-    t = torch.where(
-        terms.advantages > 0, config.sapo_temperature_pos, config.sapo_temperature_neg
-    ).to(terms.ratio.dtype)
+    t = _choose(
+        terms, terms.advantages > 0, config.sapo_temperature_pos, config.sapo_temperature_neg
+    )
     return -torch.sigmoid(t * (terms.ratio - 1)) * 4 / t * terms.advantages, {}
 
 
@@ -237,9 +237,8 @@ def gamma_weighted(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, 
         log_ratio = (terms.logps - terms.old_logps).clamp(-20.0, 20.0)
         log_w = log_ratio.sum(-1, keepdim=True).clamp(math.log(1e-8), 20.0)
         gained = terms.advantages >= 0
-        k = torch.where(gained, config.vespo_k_pos, config.vespo_k_neg).to(log_w.dtype)
-        decay = torch.where(gained, config.vespo_lambda_pos, config.vespo_lambda_neg)
-        decay = decay.to(log_w.dtype)
+        k = _choose(terms, gained, config.vespo_k_pos, config.vespo_k_neg)
+        decay = _choose(terms, gained, config.vespo_lambda_pos, config.vespo_lambda_neg)
         phi = (decay + k * log_w - decay * log_w.exp()).exp()
     return -phi * terms.advantages * terms.logps, {"vespo/phi_seq_mean": phi}
 
@@ -460,6 +459,11 @@ def _mean(values: Tensor, mask: Tensor) -> Mean:
     mask = mask if values.shape == mask.shape else mask.any(-1, keepdim=True)
     kept = values.detach().to(torch.float32).masked_fill(~mask, 0.0)
     return Mean(kept.sum(), mask.sum().to(torch.float32))
+
+
+def _choose(terms: Terms, where: Tensor, then: float, otherwise: float) -> Tensor:
+    """torch.where for two numbers, in the dtype of the log-probs instead of float32."""
+    return torch.where(where, terms.logps.new_tensor(then), terms.logps.new_tensor(otherwise))
 
 
 def _selected(terms: Terms) -> Tensor:

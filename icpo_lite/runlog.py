@@ -70,10 +70,13 @@ def disk_errors(doing: str, path: Path) -> Iterator[None]:
 
 
 def sync_directory(path: Path) -> None:
-    """Makes the names inside a folder survive a power cut."""
+    """Makes the names inside a folder survive a power cut, where its file system can do that."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a mounted Drive, some networks
+            raise
     finally:
         os.close(descriptor)
 

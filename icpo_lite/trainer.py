@@ -31,7 +31,7 @@ from icpo_lite.rollout import (
     reward_groups,
     sample_groups,
 )
-from icpo_lite.schedules import lr_factor
+from icpo_lite.schedules import Kind, lr_factor
 from icpo_lite.types import NON_ANSWERS, QUESTIONS, Group, Intent, StepReport, Trajectory
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class TrainSettings:
     sampling: SamplingOptions
     loss: LossConfig
     learning_rate: float
-    lr_scheduler_type: str = "linear"
+    lr_scheduler_type: Kind = "linear"
     min_lr_ratio: float = 0.0
     warmup_steps: int = 0
     weight_decay: float = 0.0

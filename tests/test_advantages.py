@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from icpo_lite.advantages import group_advantages, zero_variance
+from icpo_lite.advantages import (
+    group_advantages,
+    hpt_gate,
+    select_groups,
+    soft_overlong_penalty,
+    zero_variance,
+)
 from icpo_lite.errors import NumericsError
 
 #: Row 0: mean 1/2, deviations ±1/2, unbiased variance 4·(1/4)/3 = 1/3, std 0.57735.
@@ -63,3 +69,26 @@ def test_a_group_needs_two(shape: tuple[int, ...]) -> None:
 def test_unknown_scale() -> None:
     with pytest.raises(ValueError, match="group, batch or none"):
         group_advantages(REWARDS, "std")  # type: ignore[arg-type]
+
+
+def test_soft_overlong_penalty() -> None:
+    """max 100, cache 20: free up to 80, then a twentieth a token, -1 from 100 on."""
+    lengths = torch.tensor([[0, 80, 81], [90, 100, 130]])
+    expected = torch.tensor([[0.0, 0.0, -0.05], [-0.5, -1.0, -1.0]])
+    torch.testing.assert_close(soft_overlong_penalty(lengths, 100, 20), expected)
+
+
+def test_hpt_gate() -> None:
+    """Right: none, a quarter, a half; at most a quarter goes to the demonstration."""
+    correct = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0], [1, 1, 0, 0]])
+    assert hpt_gate(correct, 0.25).tolist() == [True, True, False]
+    assert hpt_gate(correct.bool(), 0.0).tolist() == [True, False, False]
+
+
+def test_select_groups() -> None:
+    """Groups 1 and 4 teach nothing; of the three varied `q*` two are wanted."""
+    rewards = torch.tensor([[0, 1], [1, 1], [0.2, 1], [1, 0], [0, 0], [0, 1]])
+    underspecified = torch.tensor([True, True, False, True, False, True])
+    assert select_groups(rewards, underspecified, 2, 2) == ([0, 2, 3], 0, 1)
+    assert select_groups(rewards, underspecified, 4, 1) == ([0, 2, 3, 5], 1, 0)
+    assert select_groups(rewards, underspecified, 0, 0) == ([], 0, 0)

@@ -88,17 +88,17 @@ def test_imports_come_from_lower_ranks(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
-def test_one_module_alone_imports_the_adapters_of_a_model(file: Path) -> None:
+def test_one_room_alone_imports_the_adapters_of_a_model(file: Path) -> None:
     """unsloth must come before transformers and peft; only one place can see to that."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     roots = {name.split(".")[0] for name in imported(tree, "icpo_lite")}
     assert not roots & {"trl", "unsloth_cli", "studio"}
-    reserved = {"unsloth", "peft", "bitsandbytes"}
-    if file == PACKAGE / "policy" / "load.py":
-        top = {n for statement in tree.body for n in imports_at_import_time(statement)}
-        assert not {name.split(".")[0] for name in top} & reserved
-    else:
-        assert not roots & reserved
+    if file != PACKAGE / "policy" / "load.py":
+        assert not roots & {"unsloth", "peft"}
+    if room_of(file) != "policy":
+        assert "bitsandbytes" not in roots
+    at_once = {name for line in tree.body for name in imports_at_import_time(line)}
+    assert not {name.split(".")[0] for name in at_once} & {"unsloth", "peft", "bitsandbytes"}
 
 
 def imports_at_import_time(statement: ast.stmt) -> Iterator[str]:

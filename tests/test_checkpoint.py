@@ -20,7 +20,9 @@ from icpo_lite.checkpoint import (
     discard_later,
     latest_checkpoint,
     load_checkpoint,
+    mirror_run,
     pack_optimizer,
+    restore_run,
     rng_state,
     save_checkpoint,
     set_rng_state,
@@ -117,6 +119,50 @@ def test_the_same_step_can_be_saved_again(tmp_path: Path) -> None:
     save(tmp_path, 5, state={"again": True})
     assert load_checkpoint(tmp_path / "checkpoint-5").state == {"again": True}
     assert names(tmp_path) == ["checkpoint-5"]
+
+
+def test_a_mirror_brings_a_vanished_run_back(tmp_path: Path) -> None:
+    run, mirror, again = (tmp_path / name for name in ("run", "drive/mirror", "again"))
+    run.mkdir()
+    assert mirror_run(run, mirror) is None
+    for step in (1, 2, 3):
+        save(run, step, keep=3)
+        (run / "metrics.jsonl").write_text('{"step": 1}\n' * step)
+        assert mirror_run(run, mirror, keep=2) == mirror / f"checkpoint-{step}"
+    assert names(mirror) == ["checkpoint-2", "checkpoint-3", "metrics.jsonl"]
+    is_whole(mirror, {3})
+
+    assert restore_run(mirror, again) == again / "checkpoint-3"
+    is_whole(again, {3})
+    assert (again / "metrics.jsonl").read_text() == '{"step": 1}\n' * 3
+    save(again, 4)
+    assert restore_run(mirror, again) is None  # further than its mirror
+    is_whole(again, {4})
+
+
+def test_a_mirror_that_fails_keeps_its_older_copy(tmp_path: Path) -> None:
+    def full() -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    failed = 0
+    for number in range(1, 16):
+        run, mirror = tmp_path / f"run-{number}", tmp_path / f"mirror-{number}"
+        run.mkdir()
+        save(run, 1)
+        mirror_run(run, mirror)
+        save(run, 2)
+        said = ""
+        with at_call(number, full):
+            try:
+                mirror_run(run, mirror)
+            except RunDirectoryError as error:
+                said = str(error)
+        # What did not fail (an mkdir of what is there, a deletion) has copied.
+        failed += "No space left" in said
+        is_whole(mirror, {1, 2} if said else {2})
+        mirror_run(run, mirror)
+        assert names(mirror) == ["checkpoint-2"]
+    assert failed >= 6
 
 
 DAMAGE: list[tuple[str, Callable[[Path], object], str]] = [

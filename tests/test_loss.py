@@ -19,7 +19,19 @@ import torch
 from torch import Tensor
 
 from icpo_lite.errors import RecipeError
-from icpo_lite.loss import LOSSES, LossConfig, k3, loss_normalizer, mean_metrics, policy_loss
+from icpo_lite.loss import (
+    LOSSES,
+    LossConfig,
+    covariance,
+    high_entropy_tokens,
+    k3,
+    loss_normalizer,
+    mean_metrics,
+    off_policy_rows,
+    policy_loss,
+    sampling_correction,
+    select_tokens,
+)
 
 F64 = torch.float64
 NAN = float("nan")
@@ -156,6 +168,211 @@ def test_advantages_by_token() -> None:
     assert run(LossConfig("dapo"), advantages=advantages) == run(LossConfig("dapo"))
 
 
+def test_k3_corrected_by_the_ratio() -> None:
+    """Ratio 1.5 at the one token whose KL is not 0, so its KL counts 1.5 times."""
+    ref = PI.clone()
+    ref[0, 0] = 0.15
+    config = LossConfig("dapo", beta=0.5, use_bias_correction_kl=True)
+    close(run(config, ref_logps=ref.log())[0], (1.9 + 0.75 * (math.log(2) - 0.5)) / 5)
+
+
+def test_sapo() -> None:
+    """On the first update r = 1: gate (4/t)/2, gradient -A; t = 1 and 1.05."""
+    loss, gradient, _ = run(LossConfig("sapo"), old_logps=None)
+    close(loss, (-2 + 4 / 1.05) / 2)
+    close(gradient, [[-1 / 6] * 3, [2 / 4, 2 / 4, 0.0]])
+
+
+def test_sapo_off_policy() -> None:
+    """r = 1.5 and A = 1: the gate is 4 sigmoid(0.5); one row of one token."""
+    config = LossConfig("sapo")
+    mask = torch.tensor([[True, False, False], [False, False, False]])
+    logps = PI.log()
+    normalizer = loss_normalizer(config, [mask[:1]])
+    out = policy_loss(
+        logps[:1], OLD.log()[:1], ADVANTAGES[:1], mask[:1], config, normalizer=normalizer
+    )
+    close(out.loss.item(), -4 / (1 + math.exp(-0.5)))
+
+
+def test_luspo() -> None:
+    """A row weighs its length: (-3 s0 + 2·2 s1) / 2 rows."""
+    s0, s1 = 0.75 ** (1 / 3), 0.75**0.5
+    config = LossConfig("luspo", importance_sampling_level="sequence")
+    close(run(config)[0], (-3 * s0 + 4 * s1) / 2)
+
+
+def test_vespo() -> None:
+    """Both rows have w = 0.75. phi: w^2 exp(3(1 - w)) for A > 0, w^3 exp(2(1 - w)) for A < 0."""
+    loss, gradient, _ = run(LossConfig("vespo"))
+    gained, lost = 0.75**2 * math.exp(0.75), 0.75**3 * math.exp(0.5)
+    row_0 = -gained * math.log(0.3 * 0.2 * 0.5)
+    row_1 = 2 * lost * math.log(0.6 * 0.25)
+    close(loss, (row_0 + row_1) / 5)
+    close(gradient, [[-gained / 5] * 3, [2 * lost / 5, 2 * lost / 5, 0.0]])
+
+
+# The covariances of the hand case, on the old log-probs. Mean advantage (3 - 4)/5 = -0.2; mean
+# log-prob ln(.2·.4·.5·.4·.5)/5 = ln(.2^3)/5 = 0.6 ln .2. So cov = 1.2 (logp - 0.6 ln .2) in row
+# 0 and -1.8 (logp - 0.6 ln .2) in row 1: -0.773, 0.059, 0.327 and -0.089, -0.491.
+COVARIANCE = [
+    [1.2 * (math.log(p) - 0.6 * math.log(0.2)) for p in (0.2, 0.4, 0.5)],
+    [*(-1.8 * (math.log(p) - 0.6 * math.log(0.2)) for p in (0.4, 0.5)), 0.0],
+]
+
+
+def chosen(config: LossConfig, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    selected = select_tokens(config, OLD.log(), ADVANTAGES, MASK, generator)
+    assert selected is not None
+    return selected
+
+
+def test_covariance() -> None:
+    close(covariance(OLD.log(), ADVANTAGES, MASK).tolist(), COVARIANCE)
+
+
+def test_kl_cov() -> None:
+    """40 % of 5 tokens: .327 and .059. Nothing is clipped; |ln pi/old| is 0 and ln 2 there."""
+    config = LossConfig("dapo", kl_cov=0.4)
+    selected = chosen(config)
+    assert selected.tolist() == [[False, True, True], [False, False, False]]
+    loss, gradient, metrics = run(config, selected=selected)
+    close(loss, (-1.5 - 0.5 - 1 + 3 + 1 + math.log(2)) / 5)
+    close(gradient, [[-0.3, (-0.5 - 1) / 5, -0.2], [0.6, 0.2, 0.0]])
+    assert metrics["kl_cov_ratio"] == pytest.approx(0.4)
+
+
+def test_clip_cov() -> None:
+    """Only .059 lies between .01 and .1: its -0.5 and its gradient go."""
+    config = LossConfig("dapo", clip_cov=2e-4, clip_cov_low=0.01, clip_cov_high=0.1)
+    selected = chosen(config)
+    assert selected.tolist() == [[False, True, False], [False, False, False]]
+    loss, gradient, metrics = run(config, selected=selected)
+    close(loss, (1.9 + 0.5) / 5)
+    close(gradient, [[0.0, 0.0, -0.2], [0.6, 0.0, 0.0]])
+    assert metrics["clip_ratio/clip_cov"] == pytest.approx(0.2)
+
+
+def test_clip_cov_leaves_clipped_tokens_to_the_clip() -> None:
+    """-0.773 alone is below -0.6, but its token is clipped already: loss as without."""
+    config = LossConfig("dapo", clip_cov=2e-4, clip_cov_low=-1, clip_cov_high=-0.6)
+    selected = chosen(config)
+    assert selected[0, 0]
+    close(run(config, selected=selected)[0], 0.38)
+
+
+def test_clip_cov_draws_from_those_in_range() -> None:
+    """All but one lie in range and one is drawn: over seeds each of them comes up."""
+    config = LossConfig("dapo", clip_cov=2e-4, clip_cov_low=-0.6, clip_cov_high=0.5)
+    drawn = torch.stack([chosen(config, seed) for seed in range(60)])
+    assert (drawn.sum((1, 2)) == 1).all()
+    assert drawn.any(0).tolist() == [[False, True, True], [True, True, False]]
+    assert torch.equal(chosen(config, 3), chosen(config, 3))
+
+
+def test_no_token_to_select() -> None:
+    config = LossConfig("dapo", clip_cov=2e-4, clip_cov_low=7, clip_cov_high=8)
+    assert not chosen(config).any()
+    nothing = torch.zeros_like(MASK)
+    generator = torch.Generator()
+    for options in ({"clip_cov": 0.1}, {"kl_cov": 0.1}):
+        found = select_tokens(LossConfig(**options), OLD.log(), ADVANTAGES, nothing, generator)  # type: ignore[arg-type]
+        assert found is not None
+        assert not found.any()
+    assert select_tokens(LossConfig(), OLD.log(), ADVANTAGES, MASK, generator) is None
+
+
+def test_rl_plus() -> None:
+    """Row 0 is a demonstration. r = 2 pi/(old + (old + 1)/2): .6/.8, .4/1.1, 1/1.25."""
+    loss, gradient, metrics = run(LossConfig("dapo"), demonstrations=torch.tensor([True, False]))
+    tokens = [0.6 / 0.8 * 0.7**0.5, 0.4 / 1.1 * 0.8**0.5, 0.8 * 0.5**0.5]
+    close(loss, (-sum(tokens) + 4.6) / 5)
+    close(gradient, [[-t / 5 for t in tokens], [0.6, 0.0, 0.0]])
+    # Clip metrics speak of sampled tokens: one of two.
+    assert metrics["clip_ratio/region_mean"] == pytest.approx(0.5)
+
+
+def test_sft_on_a_demonstration() -> None:
+    """HPT: -ln(.3·.2·.5) whatever the advantage; no KL on tokens that were not sampled."""
+    ref = torch.full_like(PI, 0.01)
+    config = LossConfig("dapo", demonstration_loss="sft", beta=0.5)
+    both = torch.tensor([True, True])
+    loss, gradient, metrics = run(config, demonstrations=both, ref_logps=ref.log())
+    close(loss, -math.log(0.3 * 0.2 * 0.5 * 0.6 * 0.25) / 5)
+    close(gradient, [[-0.2] * 3, [-0.2, -0.2, 0.0]])
+    assert metrics["kl"] == 0
+
+
+def test_entropy_bonus() -> None:
+    """dapo's 0.38 less 0.1·(1 + 2 + 3 + 4 + 5)/5; the gradient for entropy is -0.1/5."""
+    entropy = torch.tensor([[1, 2, 3], [4, 5, NAN]], dtype=F64).requires_grad_()
+    config = LossConfig("dapo", entropy_coef=0.1)
+    normalizer = loss_normalizer(config, [MASK])
+    out = policy_loss(
+        *(PI.log(), OLD.log(), ADVANTAGES, MASK, config), normalizer=normalizer, entropy=entropy
+    )
+    close(out.loss.item(), 0.38 - 0.3)
+    close(torch.autograd.grad(out.loss, entropy)[0].tolist(), [[-0.02] * 3, [-0.02, -0.02, 0.0]])
+    assert mean_metrics([out.metrics])["entropy"] == pytest.approx(3.0)
+
+
+def test_an_entropy_bonus_without_gradient_is_refused() -> None:
+    for entropy in (None, torch.ones_like(PI)):
+        with pytest.raises(ValueError, match="entropy with its gradient"):
+            run(LossConfig(entropy_coef=0.1), entropy=entropy)
+
+
+def test_weights_scale_the_policy_term_alone() -> None:
+    """Row 0 counts nothing; KL (ref = pi/2 at one token of row 0) still does."""
+    ref = PI.clone()
+    ref[0, 0] = 0.15
+    for weights in (torch.tensor([[0.0], [1.0]]), torch.tensor([[0.0] * 3, [1.0, 1.0, NAN]])):
+        config = LossConfig("dapo", beta=0.5)
+        loss, gradient, _ = run(config, ref_logps=ref.log(), weights=weights)
+        close(loss, (4.6 + 0.5 * (math.log(2) - 0.5)) / 5)
+        assert math.isfinite(gradient[1][2])
+
+
+OLD_2 = torch.tensor([[0.4, 0.2, 0.5], [0.3, 0.6, NAN]], dtype=F64).log()
+#: Ratios old / sampled: 2, 0.5, 1 (product 1) and 3, 1 (the sampler gave NaN).
+SAMPLED_2 = torch.tensor([[0.2, 0.4, 0.5], [0.1, NAN, 0.5]], dtype=F64).log()
+
+
+@pytest.mark.parametrize(
+    ("mode", "bounds", "expected"),
+    [
+        ("token_truncate", {"high": 1.5}, [[1.5, 0.5, 1.0], [1.5, 1.0, 1.0]]),
+        ("token_truncate", {"low": 0.8, "high": None}, [[2.0, 0.8, 1.0], [3.0, 1.0, 1.0]]),
+        ("token_mask", {"low": 0.8, "high": 2.5}, [[2.0, 0.0, 1.0], [0.0, 1.0, 1.0]]),
+        ("sequence_truncate", {"high": 2.5}, [[1.0], [2.5]]),
+        ("sequence_mask", {"high": 2.5}, [[1.0], [0.0]]),
+    ],
+)
+def test_sampling_correction(mode: Any, bounds: dict[str, Any], expected: list[Any]) -> None:
+    close(sampling_correction(OLD_2, SAMPLED_2, MASK, mode, **bounds).tolist(), expected)
+
+
+def test_sampling_correction_of_an_unknown_kind() -> None:
+    with pytest.raises(ValueError, match="token_truncate or sequence_mask"):
+        sampling_correction(OLD_2, SAMPLED_2, MASK, "token_drop")  # type: ignore[arg-type]
+
+
+def test_high_entropy_tokens() -> None:
+    """Of 1..5 the upper 40 %: the 0.6 quantile is 3.4. The 9 lies outside the mask."""
+    entropy = torch.tensor([[5.0, 1.0, 4.0], [2.0, 3.0, 9.0]])
+    found = high_entropy_tokens(entropy, MASK, 0.4)
+    assert found.tolist() == [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    assert not high_entropy_tokens(entropy, torch.zeros_like(MASK), 0.4).any()
+
+
+def test_off_policy_rows() -> None:
+    """log sampler - log pi: row 0 (A > 0) always stays; row 1 is off by ln 2 on average."""
+    sampled = torch.stack([PI[0] * 100, PI[1] * 2]).log()
+    close(off_policy_rows(PI.log(), sampled, ADVANTAGES, MASK, 0.69).tolist(), [[1.0], [0.0]])
+    close(off_policy_rows(PI.log(), sampled, ADVANTAGES, MASK, 0.70).tolist(), [[1.0], [1.0]])
+
+
 def step_of(seed: int) -> tuple[Tensor, ...]:
     """A random step: 6 rows, 7 tokens, ragged; the last row has no token with loss."""
     random = torch.Generator().manual_seed(seed)
@@ -211,6 +428,41 @@ def test_a_step_does_not_depend_on_its_split(loss_type: str, level: str) -> None
         assert metrics == pytest.approx(whole[2], abs=1e-6)
 
 
+@pytest.mark.parametrize("control", [{"clip_cov": 0.2, "clip_cov_low": -9.0}, {"kl_cov": 0.2}])
+def test_nor_does_it_with_everything_switched_on(control: dict[str, Any]) -> None:
+    config = LossConfig("dapo", beta=0.1, entropy_coef=0.05, **control)
+    logps, old, ref, mask, advantages = step_of(1)
+    selected = select_tokens(config, old, advantages, mask, torch.Generator().manual_seed(0))
+    assert selected is not None
+    assert selected.sum() == 4
+    shown = torch.tensor([True, False, False, True, False, False])
+    weights = sampling_correction(old, ref, mask, "token_truncate", high=1.1)
+
+    def step(sizes: list[int]) -> tuple[Tensor, ...]:
+        leaf, entropy = logps.clone().requires_grad_(), (-logps).clone().requires_grad_()
+        parts = torch.arange(6).split(sizes)
+        normalizer = loss_normalizer(config, [mask[r] for r in parts])
+        losses = [
+            policy_loss(
+                *(leaf[r], old[r], advantages[r], mask[r], config),
+                normalizer=normalizer,
+                ref_logps=ref[r],
+                entropy=entropy[r],
+                weights=weights[r],
+                selected=selected[r],
+                demonstrations=shown[r],
+            ).loss
+            for r in parts
+        ]
+        loss = torch.stack(losses).sum()
+        return loss.detach(), *torch.autograd.grad(loss, (leaf, entropy))
+
+    whole = step([6])
+    for sizes in ([1, 2, 3], [4, 2], [1] * 6):
+        for found, expected in zip(step(sizes), whole, strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
+
+
 def test_bnpo_depends_on_the_split() -> None:
     config = LossConfig(**settings("bnpo"))
     assert abs(in_micro_batches(config, [6])[0] - in_micro_batches(config, [1, 2, 3])[0]) > 1e-2
@@ -246,6 +498,9 @@ def test_a_step_without_tokens_is_zero() -> None:
         ({"loss_type": "cispo", "epsilon_high": 0.28}, "epsilon_high"),
         ({"loss_type": "dr_grpo"}, "max_completion_length"),
         ({"epsilon_high": 0.28, "delta": 1.25}, "delta"),
+        ({"clip_cov": 0.1, "kl_cov": 0.1}, "kl_cov"),
+        ({"loss_type": "sapo", "clip_cov": 0.1}, "clip_cov"),
+        ({"demonstration_loss": "dpo"}, "demonstration_loss"),
     ],
 )
 def test_a_wrong_setting_names_its_key(options: dict[str, Any], key: str) -> None:

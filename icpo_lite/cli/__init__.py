@@ -13,6 +13,7 @@ import errno
 import importlib
 import os
 import sys
+import warnings
 from typing import IO, Any
 
 import click
@@ -36,6 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("icpo_lite.cli.bench:bench", "Measure the log-prob path on this machine."),
 }
 
+#: Libraries whose Python warnings (deprecations among themselves, mostly) a user cannot act on.
+NOISY = ("transformers", "peft", "bitsandbytes", "accelerate", "huggingface_hub", "torch")
 INTERRUPTED = 130
 _ENVIRONMENT = {
     # There is no telemetry here; upstream pings are switched off.
@@ -153,6 +156,8 @@ def cli() -> None:
 
 def run(args: list[str]) -> int:
     """Run one command line and return its exit code."""
+    for library in NOISY:
+        warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
     try:
         result = cli.main(args, prog_name="icpo-lite", standalone_mode=False)
     except click.exceptions.Abort:  # Click's name for Ctrl-C

@@ -78,24 +78,34 @@ def project(hidden: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> No
     elif weight.is_cuda:
         torch.mm(hidden, weight.t(), out_dtype=out.dtype, out=out)
     else:
-        wide = hidden.to(out.dtype)
-        for slab in _slabs(weight, out.dtype):
-            torch.mm(wide, weight[slab].to(out.dtype).t(), out=out[:, slab])
+        project_in_slabs(hidden, weight, out)
+
+
+def project_in_slabs(hidden: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> None:
+    """The same with lm_head widened to out's dtype a slab at a time: exact products anywhere."""
+    wide = hidden.to(out.dtype)
+    for slab in _slabs(weight, out.dtype):
+        torch.mm(wide, weight[slab].to(out.dtype).t(), out=out[:, slab])
 
 
 def pull_back(dz: torch.Tensor, weight: torch.Tensor, shrink: float, out: torch.Tensor) -> None:
     """out [C, D] = shrink · dz [C, V] @ weight [V, D], summed in fp32 and rounded once."""
-    if dz.dtype == weight.dtype == out.dtype and weight.dtype in (torch.float32, torch.float64):
+    if weight.dtype == logits_dtype(weight.dtype):
         torch.mm(dz, weight, out=out)
         if shrink != 1.0:
             out.mul_(shrink)
     elif weight.is_cuda:
         out.copy_(torch.mm(dz, weight, out_dtype=torch.float32).mul_(shrink))
     else:
-        total = dz.new_zeros(out.shape)
-        for slab in _slabs(weight, dz.dtype):
-            total.addmm_(dz[:, slab], weight[slab].to(dz.dtype))
-        out.copy_(total.mul_(shrink))
+        out.copy_(pull_back_in_slabs(dz, weight).mul_(shrink))
+
+
+def pull_back_in_slabs(dz: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """dz [C, V] @ weight [V, D] in dz's dtype, lm_head widened a slab at a time."""
+    total = dz.new_zeros(len(dz), weight.shape[1])
+    for slab in _slabs(weight, dz.dtype):
+        total.addmm_(dz[:, slab], weight[slab].to(dz.dtype))
+    return total
 
 
 def _slabs(weight: torch.Tensor, dtype: torch.dtype) -> list[slice]:

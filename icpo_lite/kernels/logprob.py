@@ -12,6 +12,8 @@ costs two matmul passes (2·N·D·V operations each) and one chunk of logits; wi
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -29,6 +31,8 @@ RowOp = Callable[[torch.Tensor, RowTask], RowResult]
 
 #: The largest |dz| in an fp16 buffer (65504 is fp16's end; the rest is room for rounding).
 FP16_BOOST = 2.0**14
+#: Turing, the oldest GPU that the kernel has been compiled for.
+OLDEST_CAPABILITY = (7, 5)
 #: Rows scaled at a time in backward: bounds the fp32 products where torch materialises them.
 BACKWARD_ROWS = 4096
 
@@ -105,13 +109,40 @@ def choose_impl(
         return requested, "asked for"
     if requested not in ("auto", "triton"):
         raise UsageError(f"impl must be one of auto, triton, torch, reference, found {requested!r}")
-    obstacle = "the triton path is not built yet"
-    if requested == "triton":
+    obstacle = _triton_obstacle(device, dtype)
+    if obstacle is None:
+        if requested == "triton":
+            return "triton", "asked for"
+        if device.type == "cuda":
+            return "triton", f"triton is installed and {torch.cuda.get_device_name(device)} runs it"
+        obstacle = "triton's interpreter is for tests"
+    elif requested == "triton":
         raise DeviceError(f"impl='triton' cannot run: {obstacle}; use impl='auto' or 'torch'")
     return "torch", obstacle
 
 
+def _triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
+    """Why the triton path cannot run here; None when it can."""
+    if importlib.util.find_spec("triton") is None:
+        return "triton is not installed"
+    if dtype == torch.float64:
+        return "the triton kernel sums in fp32, the inputs are float64"
+    if os.environ.get("TRITON_INTERPRET") == "1":
+        return None
+    if device.type != "cuda" or torch.version.hip is not None:
+        return f"triton needs an NVIDIA GPU, the device is {device.type}"
+    capability = torch.cuda.get_device_capability(device)
+    if capability < OLDEST_CAPABILITY:
+        found, needed = (".".join(map(str, pair)) for pair in (capability, OLDEST_CAPABILITY))
+        return f"triton needs compute capability {needed}, this GPU has {found}"
+    return None
+
+
 def _row_operation(impl: Impl) -> RowOp:
+    if impl == "triton":
+        from icpo_lite.kernels.logprob_triton import triton_rows
+
+        return triton_rows
     return torch_rows
 
 

@@ -19,7 +19,15 @@ def reference_logprobs(
     transform: LogitTransform,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """log p(target) and the entropy −Σ p log p in nats, both [N]; autograd gives the gradients."""
-    z = transform.apply(F.linear(hidden, weight, bias).to(logits_dtype(hidden.dtype)))
+    logits = F.linear(hidden, weight, bias).to(logits_dtype(hidden.dtype))
+    return of_logits(transform.apply(logits), targets)
+
+
+def of_logits(
+    z: torch.Tensor,  # [N, V]
+    targets: torch.Tensor,  # [N]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """log p(target) and entropy under softmax(z)."""
     logp = z.log_softmax(-1)
     entropy = -(logp.exp() * logp.clamp_min(FLOOR)).sum(-1)
     return logp.gather(-1, targets[:, None]).squeeze(-1), entropy

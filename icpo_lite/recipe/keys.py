@@ -99,7 +99,9 @@ class Evaluation(_Keys):
 
     enabled: bool = Field(True, description="whether `train` ends with the comparison table")
     settings: Annotated[tuple[_Setting, ...], BeforeValidator(_one_as_list)] = Field(
-        ("full", "concat", "sharded"), min_length=1, description="any of full, concat, sharded"
+        ("full", "concat", "sharded", "clean_history", "underspecified"),
+        min_length=1,
+        description="any of full, concat, sharded, clean_history, underspecified",
     )
     problems: int = Field(100, ge=1, description="problems of the split that are judged")
     runs: int = Field(4, ge=1, description="conversations a problem and setting; 8 or more for A90")

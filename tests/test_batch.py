@@ -1,0 +1,67 @@
+"""Masks come from what was sampled: end of turn inside, padding outside, also when pad = eos."""
+
+import pytest
+import torch
+
+from icpo_lite.batch import collate
+from icpo_lite.types import Group, Intent, Prompt, Trajectory, Turn
+
+EOS = PAD = 9
+
+
+def trajectory(prompt_ids, *turns):
+    prompt = Prompt("p", "p", "math", Intent.COMPLETE, (), "1")
+    return Trajectory(prompt, tuple(prompt_ids), tuple(turns))
+
+
+def said(ids, reason="eos", role="assistant"):
+    logprobs = tuple(-0.5 * (i + 1) for i in range(len(ids))) if role == "assistant" else ()
+    return Turn(role, "", tuple(ids), logprobs, reason if role == "assistant" else None)
+
+
+def group(*trajectories):
+    return Group(
+        trajectories[0].prompt, trajectories, tuple(float(i) for i in range(len(trajectories)))
+    )
+
+
+def test_masks_by_hand():
+    batch = collate(
+        [group(trajectory([1, 2], said([3, EOS])), trajectory([1], said([4, 5, 6], "length")))], PAD
+    )
+    assert batch.input_ids.tolist() == [[1, 2, 3, 9], [1, 4, 5, 6]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 1]]
+    # Column t speaks of token t + 1: row 0 was sampled at tokens 2 and 3, row 1 at 1, 2 and 3.
+    assert batch.loss_mask.tolist() == [[False, True, True], [True, True, True]]
+    assert batch.sampled_logps[0].tolist() == [0.0, -0.5, -1.0]
+    assert batch.truncated.tolist() == [False, True]
+    assert batch.advantages.tolist() == [0.0, 1.0]
+
+
+def test_padding_is_outside_although_it_is_the_end_token():
+    batch = collate([group(trajectory([1], said([EOS])), trajectory([1], said([3, 4, EOS])))], PAD)
+    assert batch.input_ids[0].tolist() == [1, 9, 9, 9]
+    assert batch.attention_mask[0].tolist() == [1, 1, 0, 0]
+    assert batch.loss_mask[0].tolist() == [True, False, False]
+
+
+def test_user_turns_of_a_conversation_carry_no_loss():
+    t = trajectory([1], said([2, EOS]), said([7, 8], role="user"), said([3, EOS]))
+    batch = collate([group(t)], PAD)
+    assert batch.input_ids[0].tolist() == [1, 2, 9, 7, 8, 3, 9]
+    assert batch.loss_mask[0].tolist() == [True, True, False, False, True, True]
+
+
+def test_micro_batches_are_longest_first_cut_and_complete():
+    rows = [trajectory([1], said([2] * n)) for n in (1, 5, 3)]
+    batch = collate([group(*rows)], PAD)
+    pieces = list(batch.micro_batches(2))
+    assert [p.tolist() for p, _ in pieces] == [[1, 2], [0]]
+    assert [b.input_ids.shape[1] for _, b in pieces] == [6, 2]
+    assert torch.equal(pieces[1][1].input_ids, batch.input_ids[0:1, :2])
+
+
+def test_groups_need_advantages():
+    t = trajectory([1], said([2]))
+    with pytest.raises(ValueError, match="no advantages"):
+        collate([Group(t.prompt, (t,))], PAD)

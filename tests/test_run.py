@@ -1,0 +1,186 @@
+"""A run from recipe to result: it learns, it resumes bit for bit, it says when it is done."""
+
+import json
+import signal
+import threading
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from icpo_lite import run as run_module
+from icpo_lite.checkpoint import latest_checkpoint
+from icpo_lite.display import Display
+from icpo_lite.errors import DataError, NumericsError, RunDirectoryError
+from icpo_lite.recipe import load_recipe
+from icpo_lite.runlog import read_metrics
+from icpo_lite.trainer import Trainer
+
+SMALL = (
+    *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
+    *("device=cpu", "logging_steps=1", "log_completions_steps=2", "max_completion_length=24"),
+)
+
+
+def recipe(folder, *overrides):
+    return load_recipe("tiny", [f"output_dir={folder}", *SMALL, *overrides])
+
+
+def quiet(tmp_path):
+    return Display(total=1, live=False, file=(tmp_path / "printed.txt").open("a"))
+
+
+def adapter(folder):
+    return load_file(folder / "adapter_model.safetensors")
+
+
+def assert_equal_adapters(one, other):
+    a, b = adapter(one), adapter(other)
+    assert a.keys() == b.keys()
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def test_interrupted_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    run_module.train(recipe(whole, "max_steps=4", "save_steps=2"), quiet(tmp_path))
+
+    with pytest.raises(run_module.Interrupted, match="interrupted after step") as stopped:
+        _train_with_signal_in_step(2, recipe(cut, "max_steps=4", "save_steps=3"), tmp_path)
+    assert stopped.value.exit_code == 130
+    assert latest_checkpoint(cut).path.name == "checkpoint-2"
+    run_module.train(recipe(cut, "max_steps=4", "save_steps=3"), quiet(tmp_path))
+
+    assert_equal_adapters(whole, cut)
+    for file in (whole, cut):
+        assert [row["step"] for row in read_metrics(file)] == [1, 2, 3, 4]
+    same = ("loss", "reward", "entropy", "grad_norm", "learning_rate")
+    for a, b in zip(read_metrics(whole), read_metrics(cut), strict=True):
+        assert {k: a.get(k) for k in same} == {k: b.get(k) for k in same}
+
+
+def _train_with_signal_in_step(step, chosen, tmp_path):
+    """SIGINT reaches the process while the given step is being computed."""
+    before = Trainer.step
+
+    def signalling(self):
+        if self.done_steps == step - 1:
+            signal.raise_signal(signal.SIGINT)
+        return before(self)
+
+    assert threading.current_thread() is threading.main_thread()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", signalling)
+        run_module.train(chosen, quiet(tmp_path))
+
+
+def test_run_directory_holds_what_is_promised(tmp_path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from icpo_lite.policy.load import model_path
+
+    folder = tmp_path / "run"
+    run_module.train(recipe(folder, "max_steps=2", "save_steps=1"), quiet(tmp_path))
+    names = {p.name for p in folder.iterdir()}
+    assert names >= {
+        *("adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "recipe.yaml"),
+        *("metrics.jsonl", "completions", "run.json", "checkpoint-2"),
+    }
+    info = json.loads((folder / "run.json").read_text())
+    assert info["seed"] == 0
+    assert "torch" in json.dumps(info["versions"])
+    assert load_recipe(folder / "recipe.yaml") == recipe(folder, "max_steps=2", "save_steps=1")
+    rows = [json.loads(x) for x in (folder / "completions/step-000002.jsonl").open()]
+    assert len(rows) == 16
+    assert {"completion", "response_type", "reward", "advantage"} <= rows[0].keys()
+    base = AutoModelForCausalLM.from_pretrained(model_path("builtin:tiny"))
+    loaded = PeftModel.from_pretrained(base, folder)
+    weights = [p for n, p in loaded.named_parameters() if "lora_B" in n]
+    assert any(w.abs().max() > 0 for w in weights)
+
+
+def test_finished_run_only_shows_its_result(tmp_path):
+    folder = tmp_path / "run"
+    run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
+    before = (folder / "adapter_model.safetensors").stat().st_mtime_ns
+    run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
+    assert (folder / "adapter_model.safetensors").stat().st_mtime_ns == before
+    assert "This run is done" in (tmp_path / "printed.txt").read_text()
+
+
+def test_a_recipe_that_learns_something_else_is_not_resumed(tmp_path):
+    folder = tmp_path / "run"
+    run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
+    with pytest.raises(RunDirectoryError, match="learning_rate"):
+        run_module.train(recipe(folder, "max_steps=2", "learning_rate=1e-4"), quiet(tmp_path))
+    run_module.train(recipe(folder, "max_steps=2"), quiet(tmp_path))
+    assert [row["step"] for row in read_metrics(folder)] == [1, 2]
+
+
+def test_micro_batches_never_change_the_result(tmp_path):
+    """Per-device batches of 3 split groups of 4; the update is the same up to rounding."""
+    one, many = tmp_path / "one", tmp_path / "many"
+    run_module.train(recipe(one, "max_steps=2"), quiet(tmp_path))
+    run_module.train(recipe(many, "max_steps=2", "per_device_train_batch_size=3"), quiet(tmp_path))
+    for a, b in zip(read_metrics(one), read_metrics(many), strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-6)
+        assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-3)
+
+
+def test_several_updates_with_kl_run(tmp_path):
+    folder = tmp_path / "run"
+    chosen = recipe(
+        folder,
+        "max_steps=2",
+        "num_iterations=2",
+        "num_mini_batches=2",
+        "beta=0.05",
+        "loss_type=grpo",
+    )
+    run_module.train(chosen, quiet(tmp_path))
+    rows = read_metrics(folder)
+    assert rows[0]["updates"] == 4
+    # The first update starts at the reference; later ones have left it.
+    assert 0 < rows[0]["kl"] < rows[1]["kl"]
+    assert any(row["clip_ratio/region_mean"] >= 0 for row in rows)
+
+
+def test_not_a_number_names_the_last_good_checkpoint(tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    run_module.train(recipe(folder, "max_steps=2", "save_steps=1"), quiet(tmp_path))
+    broken = Trainer._optimizer_step
+
+    def nan_in_the_weights(self, *args):
+        with torch.no_grad():
+            self.policy.trainable()[0].fill_(float("nan"))
+        return broken(self, *args)
+
+    monkeypatch.setattr(Trainer, "_optimizer_step", nan_in_the_weights)
+    with pytest.raises(NumericsError, match=r"step 3: .*checkpoint-2"):
+        run_module.train(recipe(folder, "max_steps=3", "save_steps=1"), quiet(tmp_path))
+
+
+def test_long_prompts_are_named_before_anything_is_written(tmp_path):
+    folder = tmp_path / "run"
+    with pytest.raises(DataError, match=r"max_prompt_length: 20 .* raise max_prompt_length to \d+"):
+        run_module.train(recipe(folder, "max_prompt_length=20"), quiet(tmp_path))
+    assert not folder.exists()
+
+
+def test_short_run_learns_to_ask(tmp_path):
+    """Twenty steps at the shipped learning rate: asking on q* rises from about 15 %."""
+    folder = tmp_path / "run"
+    chosen = load_recipe(
+        "tiny",
+        [
+            *(f"output_dir={folder}", "compare={}", "max_steps=20", "prompts_per_step=12"),
+            *("device=cpu", "evaluation.enabled=false", "log_completions_steps=0"),
+        ],
+    )
+    run_module.train(chosen, quiet(tmp_path))
+    asks = [row["clarification_rate"] for row in read_metrics(folder)]
+    right = [row["accuracy"] for row in read_metrics(folder)]
+    assert sum(asks[:3]) / 3 < 0.35
+    assert sum(asks[-4:]) / 4 > 0.6
+    assert sum(right[-4:]) / 4 > 0.7
