@@ -64,6 +64,7 @@ def question(prompt: Prompt, reply: str, how: str) -> tuple[Message, ...]:
 class SelfTyper:
     """Types by the log-prob that a model gives to each letter of the menu, in one batch.
 
+    scorer: the frozen base model, adapter off.
     """
 
     def __init__(self, scorer: Scorer) -> None:

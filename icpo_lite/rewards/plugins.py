@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from icpo_lite.errors import GraderError, RecipeError
-from icpo_lite.types import Prompt, Turn
+from icpo_lite.types import Prompt, Reward, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,3 +149,25 @@ def _module(path: Path) -> ModuleType:
             f"{path.name}:{line}: cannot be loaded: {type(error).__name__}: {error}"
         ) from error
     return module
+
+
+def with_user_rewards(
+    rewards: Sequence[Reward],
+    functions: Sequence[UserReward],
+    weights: Sequence[float],
+    prompts: Sequence[Prompt],
+    turns: Sequence[Turn],
+) -> list[Reward]:
+    """Rewards with each function's weighted value added as a component of its name.
+
+    weights: one a function; empty means 1 each. None adds nothing.
+    """
+    added: list[dict[str, float]] = [{} for _ in rewards]
+    for function, weight in zip(functions, weights or [1.0] * len(functions), strict=True):
+        for parts, value in zip(added, function(prompts, turns), strict=True):
+            if value is not None:
+                parts[function.name] = weight * value
+    return [
+        Reward(r.total + sum(parts.values()), {**r.components, **parts})
+        for r, parts in zip(rewards, added, strict=True)
+    ]
