@@ -232,7 +232,8 @@ def _likeness(
     """Weighted overlap in [0, 1]; 0 for two relations or two people with nothing in common.
 
     unasked: what a key counts that only the piece holds. A fact has circumstances ("on the way")
-    that a question may leave out; the task itself is handed back only when most of it is named.
+    that a question may leave out, but not its relation; the task itself is handed back only when
+    most of it is named.
     """
     shared = about & piece
     if not shared:
@@ -244,7 +245,8 @@ def _likeness(
     weight = frame.weight
     common = sum(weight[k] for k in shared)
     beside = sum(weight[k] for k in about - piece)
-    return common / (common + beside + unasked * sum(weight[k] for k in piece - about))
+    silent = sum(weight[k] * (1.0 if k[0] == "~" else unasked) for k in piece - about)
+    return common / (common + beside + silent)
 
 
 def _relations(about: frozenset[str]) -> frozenset[str]:
