@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -96,9 +96,7 @@ def train(
         if run is not None:
             _check_changes(run, recipe, display, resume_anyway)
         rivals = compared_recipes(recipe)
-        if not torch.cuda.is_available():
-            torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // (1 + len(rivals))))
-        session = _prepare(recipe, display)
+        session = _prepare(recipe, display, threads or (os.cpu_count() or 1) // (1 + len(rivals)))
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
@@ -140,12 +138,12 @@ def _on_cpu(session: _Session) -> bool:
     return session.policy.device.torch_device.type == "cpu"
 
 
-def _prepare(recipe: Recipe, display: Display) -> _Session:
+def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
     prompts, corpus = training_prompts(recipe)
     reward = bind_reward(recipe)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
-    policy = load_policy(model_spec(recipe))
+    policy = load_policy(replace(model_spec(recipe), threads=max(threads, 1)))
     prompt_ids = encode_prompts(policy, prompts, recipe.max_prompt_length)
     judge = bind_judge(recipe, policy)
     settings = train_settings(recipe)

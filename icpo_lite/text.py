@@ -21,7 +21,8 @@ def _list(text: str) -> list[str]:
     return text.split()
 
 
-def _bag(text: str) -> frozenset[str]:
+def bag(text: str) -> frozenset[str]:
+    """The words of a string as a set; for word lists in code."""
     return frozenset(text.split())
 
 
@@ -95,7 +96,7 @@ _NUMBER = re.compile(
       (?P<vulgar>(?:(?P<whole>\d+)[ ]?)?[{"".join(_VULGAR)}])
     | (?P<money>[$£€]\s?)?(?<![\w/])(?:
           (?P<mixed>\d+(?:[ -]|[ ]and[ ])\d+/\d+(?![\d/]))
-        | (?P<frac>\d+\s?/\s?\d+(?![\d/]))
+        | (?P<frac>\d+\s?/\s?\d+(?![\d/])(?:rd|th|nd|ths|rds)?)
         | (?P<digits>{_DIGITS})(?P<digit_tail>
               (?:st|nd|rd|th)\b|\s?%|\s?percent\b|[ ]?(?:hundred|thousand|million|billion)\b|k\b
             )?
@@ -129,7 +130,7 @@ _MONEY_AFTER = re.compile(
 _WORD = re.compile(r"[A-Za-z][A-Za-z'’]*")
 
 #: Words that end a noun phrase after a number.
-_PHRASE_END = _bag(
+_PHRASE_END = bag(
     "of in on at to for from by with without as than that which who whom whose and or "
     "but if when while is are was were be been being has have had do does did can could "
     "will would should may might he she it they we you i his her its their our your my "
@@ -137,7 +138,7 @@ _PHRASE_END = _bag(
     "because so then more less fewer times how what into left apart ago away daily "
     "weekly monthly long wide high tall deep"
 )
-_STOP = _bag(
+_STOP = bag(
     "a an the of in on at to for from by with as than that which who whom whose and or "
     "but if then when while is are was were be been being am do does did can could will "
     "would should may might must shall he she it they we you i him them us me his her "
@@ -348,7 +349,7 @@ def _read(match: re.Match[str], text: str) -> NumberMention | None:
             return None
         value = int(whole) + Fraction(part)
     elif g["frac"]:
-        top, bottom = g["frac"].split("/")
+        top, bottom = g["frac"].rstrip("rdthns").split("/")
         if int(bottom) == 0:
             return None
         value, kind = Fraction(int(top), int(bottom)), "fraction"
@@ -472,8 +473,8 @@ _NEXT_WORD = re.compile(r"[ -]([A-Za-z][A-Za-z’']*)")
 _MORE = re.compile(r" (?:more|fewer|less|other|additional)(?= (?!than\b)[a-z])", re.IGNORECASE)
 
 
-_PLURALS = _bag("children people men women feet geese mice teeth sheep fish deer dice oxen")
-_NOT_PLURAL = _bag(
+_PLURALS = bag("children people men women feet geese mice teeth sheep fish deer dice oxen")
+_NOT_PLURAL = bag(
     "this his its yes less gas bus glass class dress grass boss always previous various "
     "serious christmas across plus mathematics physics news delicious famous extra chess "
     "moss address business mattress was is has does as us thus perhaps besides towards "
@@ -540,7 +541,7 @@ def _add_span(found: list[Span], text: str, start: int, end: int) -> None:
 _CAPITAL = re.compile(
     r"\b(?:(?:Mrs?|Ms|Dr|Prof|St)\. )?[A-Z][a-z’']+(?: (?:Jr|Sr)\.|(?: [A-Z][a-z’']+)+)?"
 )
-_NOT_NAMES = _bag(
+_NOT_NAMES = bag(
     "A An The He She It They We You I His Her Its Their Our Your My This These Those "
     "That There If When While After Before During Since Then Next Finally First Second "
     "Third How What Where Who Which Why In On At To For From By With Of And Or But So As "
@@ -717,7 +718,7 @@ def _asked_noun(rest: str) -> tuple[str, int]:
     return noun, used or at
 
 
-_DEGREE = _bag("more less fewer total of the")
+_DEGREE = bag("more less fewer total of the")
 
 
 def _subject_verb(rest: str) -> tuple[str, str]:
@@ -748,14 +749,14 @@ def _ends_subject(last: str, word: str) -> bool:
     return low in _MAIN_VERBS or low.endswith(("s", "ed"))
 
 
-_PRONOUNS = _bag("he she it they we you i everyone everybody")
-_MAIN_VERBS = _bag(
+_PRONOUNS = bag("he she it they we you i everyone everybody")
+_MAIN_VERBS = bag(
     "have need get make earn spend pay buy sell cost weigh take read eat use give walk "
     "run drive drink save owe receive work grow bake collect score sleep charge produce "
     "lose win"
 )
-_PREPOSITIONS = _bag("in on at to for from by with after before during if when than")
-_NOT_HEADS = _bag("the a an his her its their our your my each every all both and or of")
+_PREPOSITIONS = bag("in on at to for from by with after before during if when than")
+_NOT_HEADS = bag("the a an his her its their our your my each every all both and or of")
 
 
 def _what(rest: str) -> tuple[str, str, str]:

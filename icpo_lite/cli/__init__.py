@@ -38,7 +38,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 #: Libraries whose Python warnings (deprecations among themselves, mostly) a user cannot act on.
-NOISY = ("transformers", "peft", "bitsandbytes", "accelerate", "huggingface_hub", "torch")
+NOISY = ("transformers", "peft", "bitsandbytes", "accelerate", "huggingface_hub")
 INTERRUPTED = 130
 _ENVIRONMENT = {
     # There is no telemetry here; upstream pings are switched off.

@@ -1,0 +1,298 @@
+"""`icpo-lite augment`: problems → shards → certified full and underspecified prompts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from icpo_lite.data.augment import AugmentOptions, Summary
+    from icpo_lite.data.journal import ReplyJournal
+    from icpo_lite.types import Prompt
+
+LEVELS = ("marks", "numbers", "solver", "none")
+WORLD_SIZE = 1000
+
+
+@click.command()
+@click.argument("source")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="File to write: one prompt a line (JSON Lines).",
+)
+@click.option(
+    "--share",
+    type=click.FloatRange(0, 0.5, min_open=True),
+    help="Largest share of underspecified prompts; without it every certified one is kept.",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["rules", "self", "endpoint"]),
+    default="rules",
+    show_default=True,
+    help="Who splits problems into shards: rules offline, --model, or the server at --base-url.",
+)
+@click.option(
+    "--verify",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="K",
+    help="Sample the model K times on each pair; drop what it solves without the removed fact.",
+)
+@click.option("--preview", type=click.IntRange(min=0), default=0, help="Show this many pairs.")
+@click.option("--seed", default=0, show_default=True, help="Seed of what is removed.")
+@click.option(
+    "--max-removed",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="An underspecified prompt lacks one to this many facts.",
+)
+@click.option(
+    "--removal",
+    type=click.Choice(["random", "first", "most_needed"]),
+    default="random",
+    show_default=True,
+    help="Which certified fact is removed.",
+)
+@click.option(
+    "--accept",
+    "accept_levels",
+    type=click.Choice(LEVELS),
+    multiple=True,
+    default=LEVELS[:3],
+    show_default=True,
+    help="Certificate levels that are good enough; may be given several times.",
+)
+@click.option(
+    "--reword/--no-reword",
+    default=True,
+    show_default=True,
+    help="Put 'some' or 'several' where a number cannot simply be deleted.",
+)
+@click.option(
+    "--mid-conversation",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    show_default=True,
+    help="Share of prompts in which some facts were already given turn by turn.",
+)
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="OURS=THEIRS",
+    help="Name of a column in SOURCE, as in --column question=problem.",
+)
+@click.option(
+    "--task",
+    type=click.Choice(["math", "actions", "code", "database"]),
+    help="What the rows are; without it the columns tell.",
+)
+@click.option("--split", default="train", show_default=True, help="Split of a hub data set.")
+@click.option("--config", help="Configuration of a hub data set, such as main.")
+@click.option("--limit", type=click.IntRange(min=1), help="Read at most this many problems.")
+@click.option(
+    "--on-bad-row",
+    type=click.Choice(["error", "skip"]),
+    default="error",
+    show_default=True,
+    help="End at a row that cannot be read, or count it and go on.",
+)
+@click.option("--model", help="Model for --method self and --verify: run, folder or hub name.")
+@click.option("--base-url", help="OpenAI-compatible server for --method endpoint.")
+@click.option("--endpoint-model", help="The model's name on that server.")
+@click.option("--api-key-env", help="Environment variable that holds the server's API key.")
+def augment(source: str, output: Path, preview: int, seed: int, **given: Any) -> None:
+    """Turn the problems of SOURCE into complete and certified underspecified prompts.
+
+    SOURCE is a JSON Lines, CSV or Parquet file, a hub data set such as openai/gsm8k, or
+    builtin:world.
+    """
+    from collections import Counter
+
+    from icpo_lite.data.augment import Summary, write_prompts
+
+    summary = Summary(bad_rows=Counter())
+    options = _options(given)
+    journal = _journal(options, given, output)
+    prompts = _prompts(source, options, given, seed, summary, journal)
+    with _progress(summary) as watch:
+        written = write_prompts(output, watch(prompts))
+    if journal is not None:
+        journal.close()
+    _show_summary(summary, written, output)
+    if preview:
+        _show_pairs(output, preview)
+
+
+def _options(given: dict[str, Any]) -> AugmentOptions:
+    from pydantic import ValidationError
+
+    from icpo_lite.data.augment import AugmentOptions
+    from icpo_lite.endpoint import EndpointOptions
+
+    own = {name: given[name] for name in AugmentOptions.model_fields if name in given}
+    if given["method"] == "endpoint":
+        if not given["base_url"] or not given["endpoint_model"]:
+            raise click.UsageError("--method endpoint needs --base-url and --endpoint-model")
+        try:
+            own["endpoint"] = EndpointOptions(
+                base_url=given["base_url"],
+                model=given["endpoint_model"],
+                api_key_env=given["api_key_env"],
+            )
+        except ValidationError as error:
+            raise click.UsageError(f"--base-url: {error.errors()[0]['msg']}") from None
+    elif (given["method"] == "self" or given["verify"]) and not given["model"]:
+        raise click.UsageError("--method self and --verify need --model")
+    return AugmentOptions(**own)
+
+
+def _journal(options: AugmentOptions, given: dict[str, Any], output: Path) -> ReplyJournal | None:
+    """The model that shards or solves, if any, with its replies kept beside the output."""
+    if options.method == "rules" and not options.verify:
+        return None
+    from icpo_lite.data.journal import ReplyJournal
+
+    partial = output.with_name(f".{output.name}.replies")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    if options.endpoint is not None:
+        from icpo_lite.endpoint import Endpoint
+
+        return ReplyJournal(Endpoint(options.endpoint), partial, name=options.endpoint.model)
+    from icpo_lite.binding import load_model
+    from icpo_lite.policy.sampling import PolicyGenerator
+
+    policy, _ = load_model(given["model"])
+    return ReplyJournal(PolicyGenerator(policy), partial, name=given["model"])
+
+
+def _prompts(
+    source: str,
+    options: AugmentOptions,
+    given: dict[str, Any],
+    seed: int,
+    summary: Summary,
+    generator: ReplyJournal | None,
+) -> Iterable[Prompt]:
+    from icpo_lite.data import augment as augmenting
+    from icpo_lite.data.sources import read_problems
+
+    if source == "builtin:world":
+        from icpo_lite.data.worlds import world_problems
+
+        count = given["limit"] or WORLD_SIZE
+        problems = list(world_problems(given["split"], count, seed=seed))
+        return augmenting.world_augmentation(problems, options, seed=seed, summary=summary)
+    found = read_problems(
+        source,
+        columns=_columns(given["columns"]),
+        task=given["task"],
+        split=given["split"],
+        config=given["config"],
+        limit=given["limit"],
+        on_bad_row=given["on_bad_row"],
+        bad_rows=summary.bad_rows,
+    )
+    return augmenting.augment(found, options, seed=seed, generator=generator, summary=summary)
+
+
+def _columns(pairs: tuple[str, ...]) -> dict[str, str]:
+    columns = dict(pair.partition("=")[::2] for pair in pairs)
+    if not all(columns.values()):
+        raise click.UsageError("--column: expected OURS=THEIRS, as in question=problem")
+    return columns
+
+
+# ---------------------------------------------------------------------------------- what is shown
+
+
+class _progress:
+    """A line of progress on a terminal; nothing elsewhere."""
+
+    def __init__(self, summary: Summary) -> None:
+        self._summary = summary
+        self._bar: Any = None
+
+    def __enter__(self) -> Any:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._bar.__enter__()
+        return self._watch
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.__exit__(*error)
+
+    def _watch(self, prompts: Iterable[Prompt]) -> Iterator[Prompt]:
+        task = self._bar.add_task("reading", total=None) if self._bar else None
+        for number, prompt in enumerate(prompts, start=1):
+            yield prompt
+            if task is not None and number % 100 == 0:
+                done, found = self._summary.problems, self._summary.certified
+                self._bar.update(task, description=f"{done} problems, {found} certified")
+
+
+def _show_summary(summary: Summary, written: int, output: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(justify="right")
+    table.add_column()
+    total = max(summary.problems, 1)
+    table.add_row(str(summary.problems), "problems read")
+    for reason, count in summary.bad_rows.most_common():
+        table.add_row(str(count), f"rows skipped: no {reason}")
+    table.add_row(str(summary.sharded), "split into shards")
+    share = f"{100 * summary.certified / total:.1f} %"
+    table.add_row(str(summary.certified), f"with a certified underspecified prompt ({share})")
+    table.add_row(str(summary.complete), "complete prompts written")
+    table.add_row(str(summary.underspecified), "underspecified prompts written")
+    for level, count in summary.levels.most_common():
+        table.add_row(str(count), f"  certified by {level}")
+    if summary.mid_conversation:
+        table.add_row(str(summary.mid_conversation), "prompts start mid-conversation")
+    for reason, count in summary.dropped.most_common():
+        table.add_row(str(count), f"dropped: {reason}")
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(table)
+    click.echo(f"{written} prompts in {output}")
+    if not summary.underspecified:
+        click.echo("No underspecified prompt was certified: asking cannot be trained on this file.")
+
+
+def _show_pairs(output: Path, count: int) -> None:
+    from icpo_lite.data.augment import read_prompts
+
+    whole = ""
+    for prompt in read_prompts(output):
+        if not prompt.removed:
+            whole = prompt.text
+            continue
+        click.echo(f"\n{prompt.problem_id}\n  q   {whole}\n  q*  {prompt.text}")
+        for shard in prompt.removed:
+            click.echo(f"  removed: {shard.text}")
+        click.echo(f"  {prompt.certificate.level}: {prompt.certificate.out_of_reach}")
+        click.echo(f"  gap: {prompt.certificate.incomplete}")
+        count -= 1
+        if not count:
+            return

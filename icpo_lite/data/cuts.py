@@ -1,0 +1,572 @@
+"""Deletions that take one number out of a text and leave it readable.
+
+A `Cut` is a set of edits on the original text. It is made only where the words around the number
+show that the rest still reads as English and still shows the gap: "his 3 friends" → "his
+friends", "a 120-page book" → "a book", "is 5 years older than Ann" → "is older than Ann", "buys a
+hat for $10" → "buys a hat". Where no pattern fits there is no cut; the caller then has the clause.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from icpo_lite.text import NumberMention, bag, is_plural, stem
+
+CutKind = Literal[
+    "count",
+    "measure",
+    "modifier",
+    "comparison",
+    "price",
+    "speed",
+    "percent",
+    "share",
+    "amount",
+    "clause",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace `text[start:end]`."""
+
+    start: int
+    end: int
+    replacement: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """One way to take a fact out. slot: the words left behind that show that it is missing."""
+
+    kind: CutKind
+    edits: tuple[Edit, ...]
+    slot: str = ""
+
+
+def apply(text: str, cuts: Iterable[Cut]) -> str:
+    """The text without the cut stretches, with spaces, capitals and a/an set right around them.
+
+    Raises ValueError when cuts overlap.
+    """
+    edits = sorted((e for cut in cuts for e in cut.edits), key=lambda e: (e.start, e.end))
+    out = ""
+    at = 0
+    for edit in edits:
+        if edit.start < at:
+            raise ValueError("cuts overlap")
+        out = _join(out, text[at : edit.start])
+        out = _join(out, edit.replacement, cut=True)
+        at = edit.end
+        while at < len(text) and text[at] == " " and (not out or out[-1] in " \n("):
+            at += 1
+        if at < len(text) and text[at] in ".,;:?!)" and out.endswith(" "):
+            out = out.rstrip(" ")
+        out, at = _mend_start(out, text, at)
+    return (out + text[at:]).strip()
+
+
+def _join(left: str, right: str, *, cut: bool = False) -> str:
+    if cut and right and left.endswith(" ") and right.startswith(" "):
+        return left + right[1:]
+    return left + right
+
+
+_ARTICLE = re.compile(r"\b(an?) $", re.IGNORECASE)
+
+
+def _mend_start(out: str, text: str, at: int) -> tuple[str, int]:
+    """Capital letter after a cut that opened a sentence; "a" or "an" before the new next word."""
+    if at >= len(text):
+        return out, at
+    following = text[at]
+    if following.islower() and (not out.strip() or re.search(r"[.?!][\"'”’)]*\s+$", out)):
+        return out + following.upper(), at + 1
+    if article := _ARTICLE.search(out):
+        word = article[1][0] + ("n" if _sounds_like_vowel(text[at : at + 12]) else "")
+        return out[: article.start()] + word + " ", at
+    return out, at
+
+
+def _sounds_like_vowel(rest: str) -> bool:
+    low = rest.lower()
+    return low.startswith(_VOWEL_SOUNDS)
+
+
+_VOWEL_SOUNDS = ("a", "e", "i", "o", "um", "un", "up", "hour", "hono", "8", "11-", "18")
+
+# ------------------------------------------------------------------------------- cuts of a number
+
+_TIME = frozenset(
+    stem(w)
+    for w in bag(
+        "second minute hour day week month year decade weekday weekend night morning "
+        "afternoon evening season semester"
+    )
+)
+_MEASURE = frozenset(
+    stem(w)
+    for w in bag(
+        "kg kilogram gram pound lb lbs ounce oz ton liter litre milliliter gallon quart pint "
+        "cup teaspoon tablespoon mile kilometer km meter metre centimeter cm foot feet inch "
+        "yard acre square cubic degree calorie percent dollar cent mg ml"
+    )
+)
+_POURED = (
+    "kg|kilograms?|kilos?|grams?|pounds?|lbs?|ounces?|oz|tons?|tonnes?|liters?|litres?|milliliters?"
+    "|ml|gallons?|quarts?|pints?|cups?|teaspoons?|tablespoons?|square feet|acres?|feet|yards|meters"
+    "|inches"
+)
+#: Nouns whose number everybody knows, or that are no things one could ask the number of.
+_KNOWN = frozenset(
+    stem(w)
+    for w in bag(
+        "time eye leg wheel hand side arm ear finger toe parent grandparent half quarter "
+        "twin state letter card sock shoe face corner end way part third fourth fifth point "
+        "percent other more thing item times less fewer kind type sort color flavor stripe"
+    )
+)
+_PERSON = frozenset(
+    stem(w)
+    for w in bag(
+        "friend child kid brother sister sibling person people man woman boy girl adult son "
+        "daughter cousin member player student teammate roommate neighbor coworker colleague "
+        "grandchild nephew niece guest worker employee classmate dog cat"
+    )
+)
+_ADVERB = re.compile(
+    r"\b(?<!no )(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least"
+    r"|at most|up to"
+    r"|a total of|the total of|a set of|as many as|an average of) $",
+    re.IGNORECASE,
+)
+_PREVIOUS = re.compile(r"([A-Za-z’'%]+|[,;:.?!($&-]) ?$")
+_BLOCKED_BEFORE = bag(
+    "each every per another one of first last next than by to between from or other "
+    "additional an a every within after before about into number chapter grade room page "
+    "level no than times over under remaining half all which what"
+) | frozenset("-$&:(")
+_BLOCKED_AFTER = re.compile(
+    r" (?:each|apiece|a|an|per|every|daily|weekly|monthly|yearly|annually|hourly|ago|old|times"
+    r"|to \d|or"
+    r" \w+ (?:each|apiece|per)|at a time)\b| ?[-–/x*×] ?\d|\s*[:(]| (?:named|namely|called)\b"
+    r"| (?:less|more|fewer|left)\b|, (?:one|two|three|\d|first|namely|named|including|[A-Z]\w+"
+    r" and [A-Z])"
+)
+
+
+def number_cut(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """The smallest fluent cut of one number, or None.
+
+    clause_start: where the mention's clause begins; a number that opens its clause is its subject
+        and needs more care.
+    """
+    for make in (
+        _comparison,
+        _modifier,
+        _percent,
+        _measure,
+        _price,
+        _speed,
+        _count,
+        _share,
+        _amount,
+    ):
+        cut = make(text, mention, clause_start)
+        if cut is not None:
+            return cut
+    return None
+
+
+_THAN = re.compile(
+    r"(?P<unit>[ -](?:times|years?|months?|days?|hours?|minutes?|seconds?|inches|inch|feet"
+    r"|foot|miles?"
+    r"|pounds?|points?|dollars?|cents?|kg|cm|meters?|kilometers?|ounces?|percent|degrees?"
+    r"|weeks?))?"
+    r"(?P<rest> (?:more|fewer|less|[a-z]+(?:er|ier))\b(?: [a-z’'-]+){0,4}? than\b)",
+)
+
+
+_NO_COMPARISON = bag("a an by each per of than at in to") | frozenset(("", ".", ",", "-"))
+
+
+def _comparison(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """ "5 more apples than", "$45 more than", "3 years older than": the measure goes."""
+    end = mention.unit_end if mention.kind == "money" else mention.end
+    match = _THAN.match(text, end)
+    if match is None or mention.kind in ("ordinal", "multiple"):
+        return None
+    if re.match(r" (?:one|two|three|half|twice|a|\d|\$)", text[match.end() :]):
+        return None
+    if "times" in (match["unit"] or "") and match["rest"].strip().startswith(("fewer", "less")):
+        return None
+    start = mention.start
+    if adverb := _ADVERB.search(text, 0, start):
+        start = adverb.start()
+    elif start == clause_start or _previous(text, start) in _NO_COMPARISON:
+        return None
+    cut_end = end + len(match["unit"] or "") + 1
+    return Cut("comparison", (Edit(start, cut_end),), match["rest"].strip())
+
+
+_HYPHEN = re.compile(
+    r"-(?:pages?|inch(?:es)?|foot|feet|mile|pounds?|lb|ounces?|oz|gallons?|liters?|litres?|kg"
+    r"|kilograms?"
+    r"|grams?|pieces?|slices?|stor(?:y|ies)|acre|hours?|minutes?|seconds?|days?|weeks?|months?"
+    r"|years?"
+    r"|question|seat|person|carat|ml|cup|meters?|kilometers?|km|yard|point|step|count|pack"
+    r"|dollar|cent"
+    r"|lap|chapter|word|square|room|bedroom|passenger|part|episode|degree|ton)"
+    r"(?:[- ](?:old|long|tall|wide|high|deep|thick))? (?P<noun>[a-z]+)"
+)
+
+
+def _modifier(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """ "a 120-page book" → "a book"."""
+    match = _HYPHEN.match(text, mention.end)
+    if match is None or mention.kind not in ("cardinal", "money"):
+        return None
+    if match["noun"] in (
+        "and",
+        "or",
+        "in",
+        "per",
+        "at",
+        "each",
+        "to",
+        "for",
+        "of",
+        "as",
+        "is",
+        "was",
+    ):
+        return None
+    before = _previous(text, mention.start)
+    if before in ("-", "$", "&", "to", "or", "and", "between"):
+        return None
+    return Cut("modifier", (Edit(mention.start, match.start("noun")),), match["noun"])
+
+
+_OF_STUFF = re.compile(
+    rf" (?:{_POURED}) of (?P<stuff>(?!the |them|it |this |these |those |his |her )"
+    r"(?!coffee|tea\b)[a-z]+)"  # "orders coffee" means one cup
+)
+
+
+def _measure(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """ "6500 kg of potatoes" → "potatoes"."""
+    match = _OF_STUFF.match(text, mention.end)
+    if match is None or mention.kind != "cardinal":
+        return None
+    start = mention.start
+    if adverb := _ADVERB.search(text, 0, start):
+        start = adverb.start()
+    elif _previous(text, start) in _BLOCKED_BEFORE - {"to", "into", "from", "by"}:
+        return None
+    stuff_end = _phrase_end(text, match.start("stuff"))
+    verb = re.match(r" (?:are|were|have)\b", text[stuff_end:])  # "40 pounds of food were"
+    if verb or _BLOCKED_AFTER.match(text, stuff_end) or start == clause_start:
+        return None
+    return Cut("measure", (Edit(start, match.start("stuff")),), match["stuff"])
+
+
+_PRICE_BEFORE = re.compile(
+    r"(?:,?\s+(?:which|that) (?:each )?(?:costs?|sells? for|is worth|are worth|is priced at|are"
+    r" priced at|are|was|were"
+    r"|cost (?:him|her|them))|,? (?:costing|priced at|worth|valued at)(?: (?:him|her|them))?"
+    r"| (?:for|at)(?: (?:a|the) (?:price|cost|rate) of)?)(?: only| just| about)? $"
+)
+_PRICE_AFTER = re.compile(
+    r"(?: (?:each|apiece|a piece|per [a-z]+(?: of [a-z]+)?|an? (?:piece|pound|kilogram|kg"
+    r"|dozen|bag|box|bottle|pack|ticket"
+    r"|bunch|pair|ounce|gallon|can|jar|loaf|slice|carton|case|yard|foot|liter|cup|unit|head"
+    r"|day|night|hour|week|month)))?"
+    r"(?=[.,;?!]|$| and\b| but\b| while\b| which\b)"
+)
+
+
+def _price(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """ "buys a hat for $10" → "buys a hat", unless a later price would then cover the hat too."""
+    if mention.kind != "money":
+        return None
+    before = _PRICE_BEFORE.search(text, max(0, mention.start - 40), mention.start)
+    end = mention.unit_end
+    after = _PRICE_AFTER.match(text, end)
+    if before is None or after is None:
+        return None
+    stop = re.compile(r"[.?!](?:\s|$)").search(text, end)
+    rest = text[after.end() : stop.start() if stop else len(text)]
+    if re.search(r"[$£€]|\bdollars?\b|\bcents?\b", rest):
+        return None
+    head = text[clause_start : before.start()]
+    if not re.search(
+        r"\b(?:buy|buys|bought|purchas\w+|order\w*|get|gets|got|sold|sells?|selling|rent\w*"
+        r"|pays?|paid|pick\w*)\b"
+        r"|\b(?:costs?|costing|worth|priced)\b",
+        head + before[0],
+        re.IGNORECASE,
+    ):
+        return None
+    bought = head.strip().rsplit(" ", 1)[-1]
+    if bought.lower() in _NOT_GOODS:
+        return None
+    return Cut("price", (Edit(before.start(), after.end()),), bought)
+
+
+_NOT_GOODS = bag(
+    "sell sells of total is are was were be been originally currently now initially each and or to"
+)
+
+
+_SPEED_BEFORE = re.compile(
+    r" at (?:a |an )?(?:constant |average |steady )?(?:(?:speed|rate|pace) of )?$"
+)
+_SPEED_AFTER = re.compile(
+    r" ?(?:mph|miles? per hour|miles? an hour|km/h|kilometers? per hour|miles?/hour)\b"
+)
+
+
+def _speed(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """ "drives at 60 mph for 3 hours" → "drives for 3 hours"."""
+    before = _SPEED_BEFORE.search(text, max(0, mention.start - 40), mention.start)
+    after = _SPEED_AFTER.match(text, mention.end)
+    if before is None or after is None or before.start() <= clause_start:
+        return None
+    return Cut("speed", (Edit(before.start(), after.end()),), "speed")
+
+
+def _count(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """ "his 3 friends" → "his friends", "buys 4 shirts" → "buys shirts"."""
+    if mention.kind != "cardinal" or mention.value < 2 or mention.value.denominator != 1:
+        return None
+    noun = text[mention.end : mention.unit_end].strip().rsplit(" ", 1)[-1]
+    bills = re.match(r" \$\d+ bills\b", text[mention.end :])
+    if bills is None:
+        if not noun or not is_plural(noun) or text[mention.end : mention.end + 1] != " ":
+            return None
+        if mention.unit in _TIME | _MEASURE | _KNOWN:
+            return None
+        if any(w.lower() in _NOT_ADJECTIVES for w in text[mention.end : mention.unit_end].split()):
+            return None
+    end = mention.unit_end if bills is None else mention.end + bills.end()
+    if _BLOCKED_AFTER.match(text, end) or re.match(r" (?:times|percent)\b", text[end:]):
+        return None
+    if re.match(
+        r" of (?:the|them|his|her|their|these|those|which|whom|it|its|my|our)\b", text[end:]
+    ):
+        return None
+    start, replacement = mention.start, ""
+    before = _previous(text, start)
+    if adverb := _ADVERB.search(text, 0, start):
+        start = adverb.start()
+        before = _previous(text, start)
+        if before in ("a", "an", "one", "of", "is", "was") or start == clause_start:
+            return None
+    elif before == "another":
+        start, replacement = text.rindex("nother", 0, start) - 1, "more "
+    elif before == "additional" and text[:start].endswith("an additional "):
+        start, replacement = start - len("an additional "), "additional "
+    elif before == "of":
+        if not re.search(
+            r"\b(?:a|the) (?:class|group|team|family|collection|pack|box|bag|set|herd|flock"
+            r"|crew|crowd|staff|litter) of $",
+            text[:start],
+        ):
+            return None
+    elif before in _BLOCKED_BEFORE:
+        return None
+    opens = start == clause_start or before in ("", ".", "?", "!")
+    if opens:
+        if not _may_open(text, end, clause_start):
+            return None
+    elif not replacement and before in ("and", ","):
+        replacement = "some "  # "4 puppies and dogs" would read as four of each
+    return Cut("count", (Edit(start, mention.end + 1, replacement),), noun or "bills")
+
+
+_RATE_NOUN = (
+    r"(?P<noun>discount|tax|tip|raise|increase|decrease|reduction|interest|commission|off|fee"
+    r"|bonus|pay"
+    r"|sales tax|profit|surcharge|markup|(?:faster|slower|cheaper|bigger|larger|smaller|longer"
+    r"|shorter|taller"
+    r"|heavier|lighter|higher|lower|more expensive)\b(?! than))"
+)
+_PERCENT_AFTER = re.compile(rf" (?:[a-z]+ )??{_RATE_NOUN}\b")
+
+
+def _percent(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """ "a 20% discount" → "a discount", "pays 10% interest" → "pays interest"."""
+    if mention.kind != "percent":
+        return None
+    match = _PERCENT_AFTER.match(text, mention.end)
+    if match is None or match["noun"] in ("off", "pay"):
+        return None
+    start = mention.start
+    if adverb := _ADVERB.search(text, 0, start):
+        start = adverb.start()
+    if (
+        _previous(text, start) in ("by", "of", "another", "-", "at", "extra", "")
+        or start == clause_start
+    ):
+        return None
+    return Cut("percent", (Edit(start, mention.end + 1),), match["noun"])
+
+
+_PARTS = bag("top bottom first second left right upper lower last front back")
+_OF_WHOLE = re.compile(
+    r" of (?:the |his |her |their |its |them\b|it\b|those |these |this |that |my |[A-Z][a-z]+'s )"
+)
+
+
+def _share(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """ "3/4 of the money" → "some of the money"."""
+    if mention.kind not in ("percent", "fraction") or not 0 < mention.value < 1:
+        return None
+    if _OF_WHOLE.match(text, mention.end) is None:
+        return None
+    start = mention.start
+    if adverb := _ADVERB.search(text, 0, start):
+        start = adverb.start()
+    before = _previous(text, start)
+    if re.match(r" of (?:that|the|this) (?:total )?(?:number|amount)\b", text[mention.end :]):
+        return None
+    if (
+        before == "of"
+        or before in _PARTS
+        or before
+        in (
+            "the",
+            "other",
+            "another",
+            "remaining",
+            "by",
+            "is",
+            "was",
+            "than",
+            "-",
+            "and",
+            "times",
+        )
+    ):
+        return None
+    opens = start == clause_start or before in ("", ".", "?", "!")
+    return Cut("share", (Edit(start, mention.end, "Some" if opens else "some"),), "some of")
+
+
+_HAS_MONEY = re.compile(
+    r"\b(?:has|have|had|with|spends?|spent|saves?|saved|gave|gives?|paid|pays?|receives?"
+    r"|received|earned|earns"
+    r"|won|wins|lost|loses|borrow(?:s|ed)|invest(?:s|ed)?|donat(?:es|ed)|collect(?:s|ed)|owes?"
+    r"|owed|got|gets|made"
+    r"|makes|raised|found|lent|deposit(?:s|ed)|withdr[ae]w)(?: (?:him|her|them|[A-Z][a-z]+|up"
+    r"|out|over))? $"
+)
+_AFTER_MONEY = re.compile(
+    r" (?:a|an|per|each|every|dollars?|more|less|worth|bills?|coins?|for each|for every|apiece|or|to \$"
+    r"|in (?:quarters|dimes))\b|[-/–]| ?\d"
+)
+_BEFORE_MEASURE = bag(
+    "each every per another one of first last next than by to between from or other "
+    "additional an a and the past total extra at no number chapter room level page above "
+    "below nearest"
+) | frozenset("-$&:(")
+_AFTER_MEASURE = re.compile(
+    r" (?:daily|weekly|and \d|by|old|per|ago|long|tall|wide|high|deep|square|cubic|apiece|away"
+    r"|each|more|less|or|to \d|later|times"
+    r"|younger|older|after|before|from|a|an)\b|[-/–]| ?\d|\s*[:(]"
+)
+
+
+def _amount(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
+    """ "had $50" → "had some money", "drives 24 miles" → "drives several miles"."""
+    if mention.start == clause_start:
+        return None
+    if mention.kind == "money":
+        if mention.value < 2 or _AFTER_MONEY.match(text, mention.unit_end):
+            return None
+        if not _HAS_MONEY.search(text, max(0, mention.start - 40), mention.start):
+            return None
+        return Cut("amount", (Edit(mention.start, mention.unit_end, "some money"),), "some money")
+    if mention.kind != "cardinal" or mention.value < 3:
+        return None
+    if mention.unit not in _TIME | _MEASURE or text[mention.end : mention.end + 1] != " ":
+        return None
+    noun = text[mention.end : mention.unit_end].strip()
+    if " " in noun or not is_plural(noun) or _AFTER_MEASURE.match(text, mention.unit_end):
+        return None
+    start = mention.start
+    if adverb := _ADVERB.search(text, 0, start):
+        start = adverb.start()
+    if _previous(text, start) in _BEFORE_MEASURE | {"", ",", "."}:
+        return None
+    return Cut("amount", (Edit(start, mention.end, "several"),), f"several {noun}")
+
+
+_NOT_ADJECTIVES = bag("times more less fewer is was are percent minutes hours days")
+
+
+def vague_cut(text: str, mention: NumberMention) -> Cut:
+    """A vague word in the number's place. Keeps shards apart; too plain to make a `q*` with."""
+    start, end, after = mention.start, mention.end, text[mention.end : mention.end + 12]
+    before = _previous(text, start)
+    if mention.kind == "money":
+        word = "amount" if before in _TAKES_NOUN else "some amount"
+        if re.match(r" (?:bill|note|coin)s?\b", text[mention.unit_end :]):
+            word = "small"
+        return Cut("amount", (Edit(start, mention.unit_end, word),))
+    if mention.kind == "percent":
+        word = "percentage" if before in _TAKES_NOUN else "some percent"
+        return Cut("amount", (Edit(start, end, word),))
+    if mention.kind == "fraction":
+        word = "partly" if after.startswith(" full") else "part"
+        if re.match(r" as (?:many|much|long|old|far|tall)", after):
+            word = "not quite"
+        return Cut("amount", (Edit(start, end, word),))
+    if mention.kind == "multiple":
+        word = "increased" if text[start:end].lower().endswith("ed") else "several times"
+        return Cut("amount", (Edit(start, end, word),))
+    word = "several"
+    if before in ("each", "every", "another"):
+        word = "few"
+    elif before in ("a", "an") and after.startswith("-"):
+        word = "multi"
+    return Cut("amount", (Edit(start, end, word),))
+
+
+#: Words after which "some amount" would be one word too many.
+_TAKES_NOUN = bag("the this that his her their its a an another each every")
+
+
+def _may_open(text: str, after_noun: int, clause_start: int) -> bool:
+    """ "40 kids are running a race." may lose its number at the very start of a problem only."""
+    if clause_start > 0:
+        return False
+    return bool(
+        re.match(
+            r" (?:(?:are|were) [a-z]+ing|went|go|decided|want|play\w*|shar\w+|live)\b",
+            text[after_noun:],
+        )
+    )
+
+
+def _previous(text: str, at: int) -> str:
+    match = _PREVIOUS.search(text, max(0, at - 30), at)
+    return match[1].lower() if match else ""
+
+
+def _phrase_end(text: str, at: int) -> int:
+    match = re.compile(r"[A-Za-z-]+").match(text, at)
+    return match.end() if match else at
+
+
+def counts_people(mention: NumberMention) -> bool:
+    """Whether the number counts beings that a text may also name one by one."""
+    return mention.unit in _PERSON
+
+
+def is_common_knowledge(mention: NumberMention) -> bool:
+    """Legs of a spider, wheels of a car, cards of a deck: a reader may know the number."""
+    return mention.unit in _KNOWN

@@ -1,0 +1,55 @@
+"""A model's replies, kept on disk while a run lasts, so that an interrupted run goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from icpo_lite.types import Generator, Message
+
+
+class ReplyJournal:
+    """A `Generator` that writes each call's replies to a file and answers the same call from it.
+
+    name: which model replies; calls to another model are never answered from the file. A half
+    line, as an interrupted run leaves it, is left out.
+    """
+
+    def __init__(self, generator: Generator, path: Path, *, name: str) -> None:
+        self._generator = generator
+        self._path = path
+        self._name = name
+        self._replies: dict[str, list[list[str]]] = {}
+        if path.is_file():
+            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+                if line.endswith("}\n"):
+                    entry = json.loads(line)
+                    self._replies[entry["call"]] = entry["replies"]
+
+    def generate(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        n: int = 1,
+        max_new_tokens: int = 256,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> list[list[str]]:
+        """The replies of an equal earlier call, else the model's."""
+        said = [[(m.role, m.content) for m in chat] for chat in chats]
+        key = json.dumps([self._name, said, n, max_new_tokens, temperature, seed])
+        call = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+        if call not in self._replies:
+            self._replies[call] = self._generator.generate(
+                chats, n=n, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
+            )
+            with self._path.open("a", encoding="utf-8") as file:
+                entry = {"call": call, "replies": self._replies[call]}
+                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        return self._replies[call]
+
+    def close(self) -> None:
+        """Forget the file; for a run that has come to its end."""
+        self._path.unlink(missing_ok=True)
