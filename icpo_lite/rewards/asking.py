@@ -26,7 +26,8 @@ def _bag(words: str) -> frozenset[str]:
 
 #: Verbs and nouns that name the same relation between somebody and a quantity.
 _RELATIONS = {
-    "own": "have has had having own owns possess start starts started begin begins holds keep",
+    "own": "have has had having own owns possess start starts started begin begins holds keep "
+    "initial initially",
     "buy": "buy buys bought buying purchase purchases purchased shop shopping pick acquire order",
     "lose": "lose loses lost losing drop drops dropped misplace misplaced",
     "gift": "give gives gave given giving gift gifts get gets got receive receives received "
@@ -70,9 +71,20 @@ _REQUEST = re.compile(
     r"|\btell me (?:the|how|what|which|who|when|where|whether|about)\b"
     r"|\blet me know (?:the|how|what|which|who|when|where|whether)\b"
     r"|\b(?:i|we)(?:'ll|'d| would| will)?(?: still| also| just| only)* (?:need|require|must know)\b"
-    r"(?! to (?:calculate|find|determine|add|subtract|multiply|divide|use|follow|compute))"
-    r"|\b(?:if|once) you (?:can |could )?(?:provide|share|tell|give|specify|let me know)\b",
+    r"(?! to (?:calculate|find|determine|add|subtract|multiply|divide|use|follow|compute))",
     re.IGNORECASE,
+)
+_OFFER = re.compile(
+    r"\b(?:if|once) you (?:can |could )?(?:provide|share|tell|give|specify|let me know)\b",
+    re.IGNORECASE,
+)
+_TO_DO = re.compile(
+    r"^\W*(?:now,? |so,? |but )?(?:in order )?to \w+[^,?]{0,120},\s*", re.IGNORECASE
+)
+_SO_THAT = re.compile(
+    r"[,;]?\s*\b(?:so (?:that )?(?:we|i)\b|and (?:then )?(?:i'll|i will|i can|we can)\b"
+    r"|(?:in order )?to (?:calculate|find|determine|compute|finish|solve|answer|proceed)\b).*",
+    re.IGNORECASE | re.DOTALL,
 )
 _LEADS_LIST = re.compile(r":\s*$")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+|\n+")
@@ -83,13 +95,16 @@ def asked(reply: str) -> tuple[str, ...]:
     """The things a reply asks the user for, one text each, in order.
 
     Sentences with a question mark, requests without one ("please tell me the price"), and the
-    items of a list that a request leads in. Courtesies ("does this make sense?") are none.
+    items of a list that a request leads in; what a request is for ("… so that I can add them") is
+    cut off. Courtesies ("does this make sense?") are none; offers ("once you tell me the price, I
+    can …") count where nothing else asks.
     """
     if "?" not in reply and not _REQUEST.search(reply):
         return ()
     units: list[str] = []
+    offers: list[str] = []
     listing = -1
-    for line in strip_markup(reply).split("\n"):
+    for line in _PARENTHESIS.sub(" ", strip_markup(reply)).split("\n"):
         item = _ITEM.match(line)
         if item is not None and listing >= 0:
             if listing and units:
@@ -99,11 +114,28 @@ def asked(reply: str) -> tuple[str, ...]:
             continue
         if line.strip():
             listing = -1
-        for sentence in _SENTENCE.split(_PARENTHESIS.sub(" ", line)):
+        for sentence in _SENTENCE.split(line):
             if _asks(sentence):
-                units.append(sentence.strip())
+                units.append(_core(sentence))
                 listing = 1 if _LEADS_LIST.search(sentence.rstrip(" *")) else -1
-    return _distinct([unit for unit in units if _WORD.search(unit)])
+            elif match := _OFFER.search(sentence):
+                offers.append(_core(sentence[match.start() :]))
+    about = [unit for unit in units if keys(unit)] or units or offers
+    return _distinct([unit for unit in about if _WORD.search(unit)])
+
+
+def _asks(sentence: str) -> bool:
+    if "?" in sentence:
+        return not _COURTESY.search(sentence)
+    return bool(_REQUEST.search(sentence)) and not _COURTESY.search(sentence)
+
+
+def _core(sentence: str) -> str:
+    """A question without the clause that says what it is for, before it or behind it."""
+    request = _REQUEST.search(sentence)
+    core = sentence[request.start() :] if request else _TO_DO.sub("", sentence)
+    shorter = _SO_THAT.sub("", core)
+    return (shorter if keys(shorter) else core).strip()
 
 
 def _distinct(units: list[str]) -> tuple[str, ...]:
@@ -215,7 +247,8 @@ def _points_at(unit: str, frame: Frame) -> str:
     removed = _closest(known, frame.removed, frame)
     given = _closest(known, frame.given, frame)
     goal = _likeness(known, frame.goal, frame, unasked=1.0)
-    if removed >= _LIKE and removed > given and removed > goal:
+    beyond = any(known & piece - frame.goal for piece in frame.removed)
+    if removed >= _LIKE and removed > given and (removed > goal or beyond):
         return "removed"
     if given >= _VERY_LIKE and given > removed and given > goal:
         return "given"
