@@ -194,3 +194,20 @@ def test_judge_keeps_order_and_fills_a_verdict() -> None:
     assert (verdicts[1].extracted, verdicts[1].correct) == ("3", True)
     assert (verdicts[2].targeted, verdicts[2].repeats_given) == (True, False)
     assert (verdicts[3].targeted, verdicts[3].repeats_given) == (False, True)
+
+
+def test_a_fact_is_about_the_place_of_its_number() -> None:
+    """Corpora may word every fact as its whole sentence, the other numbers taken out."""
+    shards = (
+        Shard(0, "How much did Ann spend?", is_question=True),
+        Shard(1, "Ann bought 3 books for some amount each and some pens."),
+        Shard(2, "Ann bought some books for $7 each and some pens."),
+        Shard(3, "Ann bought some books for some amount each and 4 pens."),
+    )
+    text = "Ann bought 3 books for $7 each and some pens. How much did Ann spend?"
+    prompt = Prompt(
+        "p", "p", "math", Intent.UNDERSPECIFIED, (Message("user", text),), "1", shards, shards[3:]
+    )
+    assert aim(prompt, "How many pens did Ann buy?").hits == 1
+    assert aim(prompt, "How many books did Ann buy?").hits == 0
+    assert aim(prompt, "How much did each book cost?").hits == 0
