@@ -99,7 +99,7 @@ def asked(reply: str) -> tuple[str, ...]:
     cut off. Courtesies ("does this make sense?") are none; offers ("once you tell me the price, I
     can …") count where nothing else asks.
     """
-    if "?" not in reply and not _REQUEST.search(reply):
+    if not ("?" in reply or _REQUEST.search(reply) or _OFFER.search(reply)):
         return ()
     units: list[str] = []
     offers: list[str] = []
@@ -147,12 +147,6 @@ def _distinct(units: list[str]) -> tuple[str, ...]:
             kept = [other for other in kept if not keys(other) <= about]
             kept.append(unit)
     return tuple(reversed(kept))
-
-
-def _asks(sentence: str) -> bool:
-    if "?" in sentence:
-        return not _COURTESY.search(sentence)
-    return bool(_REQUEST.search(sentence)) and not _COURTESY.search(sentence)
 
 
 @lru_cache(maxsize=32768)
