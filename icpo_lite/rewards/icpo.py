@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from icpo_lite.rewards.form import both_ways, faults
+from icpo_lite.rewards.form import both_ways, faults, marked_up
 from icpo_lite.rewards.response_type import answers_anyway
 from icpo_lite.types import (
     NON_ANSWERS,
@@ -81,8 +81,13 @@ class GuardedOptions(RewardOptions):
     )
     form: float = Field(
         -0.5,
-        description="control characters, chat markup, the name of a type, another language, or "
-        "the prompt again: each opens a way to please the judge and not the reader",
+        description="control characters, a chat template's marks, the name of a type, another "
+        "language, the prompt again, one sentence over and over: each opens a way to please the "
+        "judge and not the reader",
+    )
+    markup: float = Field(
+        -0.2,
+        description="code fences or tags around prose: a blemish, not a trick, so it costs less",
     )
     long_question: int = Field(
         100,
@@ -120,6 +125,8 @@ def _guarded(prompt: Prompt, verdict: Verdict, turn: Turn, options: GuardedOptio
         parts["repeats_given"] = options.repeats_given
     if faults(turn.content, prompt.text):
         parts["form"] = options.form
+    if marked_up(turn.content, prompt.task):
+        parts["markup"] = options.markup
     if length := _length_cost(len(turn.token_ids), options):
         parts["length"] = length
     return _sum(**parts)
