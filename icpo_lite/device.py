@@ -119,4 +119,4 @@ def _name(device: torch.device) -> str:
     if device.type == "cuda":
         gib = torch.cuda.get_device_properties(device).total_memory / 2**30
         return f"{torch.cuda.get_device_name(device)} ({gib:.0f} GiB)"
-    return f"CPU ({torch.get_num_threads()} threads)"
+    return "CPU"

@@ -43,8 +43,8 @@ class LossConfig:
     epsilon, epsilon_high: the ratio is clipped to [1 - epsilon, 1 + epsilon_high]; None means
         `epsilon` on both sides. With `cispo`, epsilon_high is the cap of the ratio itself.
     delta: the second, outer bound of the ratio (dual clip); None for none.
-    beta: weight of the KL term. use_bias_correction_kl: multiply it by the ratio; TRL 1.16 has it
-        on unless told otherwise, GRPO's paper and earlier releases have it off.
+    beta: weight of the KL term. use_bias_correction_kl: multiply it by the ratio
+        (arXiv 2512.02556); on by default in TRL, absent from GRPO's paper and off by default here.
     max_completion_length: read by `dr_grpo` alone.
     entropy_coef: weight of the mean token entropy, subtracted from the loss.
     clip_cov, kl_cov: share of the step's tokens that Clip-Cov or KL-Cov selects; None for off.
@@ -95,6 +95,12 @@ class LossConfig:
             raise RecipeError(
                 "max_completion_length: loss_type dr_grpo divides by it; found none; set it"
             )
+        clips = LOSSES[self.loss_type].surrogate is clipped_ratio
+        if self.delta is not None and not clips:
+            raise RecipeError(
+                f"delta: expected a loss_type with a clipped ratio ({_CLIPPING}); found "
+                f"{self.loss_type}, which does not read it"
+            )
         if self.delta is not None and self.delta <= 1 + self.high:
             raise RecipeError(
                 f"delta: expected more than 1 + epsilon_high = {1 + self.high:g}, since it bounds "
@@ -102,11 +108,11 @@ class LossConfig:
             )
         if self.clip_cov is not None and self.kl_cov is not None:
             raise RecipeError("kl_cov: expected at most one of clip_cov and kl_cov; found both")
-        if self.selects_tokens and LOSSES[self.loss_type].surrogate is not clipped_ratio:
+        if self.selects_tokens and not clips:
             key = "clip_cov" if self.clip_cov is not None else "kl_cov"
             raise RecipeError(
-                f"{key}: expected a loss_type with a clipped ratio (grpo, dapo, bnpo, dr_grpo, "
-                f"luspo); found {self.loss_type}"
+                f"{key}: expected a loss_type with a clipped ratio ({_CLIPPING}); found "
+                f"{self.loss_type}"
             )
 
     @property
@@ -331,6 +337,8 @@ LOSSES: dict[str, Objective] = {
     # VESPO, arXiv 2602.10693.
     "vespo": Objective(gamma_weighted, token_sum, _tokens),
 }
+
+_CLIPPING = ", ".join(name for name, o in LOSSES.items() if o.surrogate is clipped_ratio)
 
 #: Rows that were not sampled from the policy but stand in the corpus.
 DEMONSTRATIONS: dict[str, Surrogate] = {"rl_plus": rl_plus, "sft": sft}

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ import torch
 from icpo_lite.binding import (
     bind_judge,
     bind_reward,
+    bind_user_rewards,
+    corpus_needs_model,
     evaluation_problems,
     model_spec,
     sampling_options,
@@ -43,9 +45,11 @@ from icpo_lite.display import Display
 from icpo_lite.errors import IcpoError, NumericsError, RunDirectoryError
 from icpo_lite.judging import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.policy.load import Policy, load_policy
+from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe import compared_recipes
 from icpo_lite.rollout import encode_prompts
 from icpo_lite.runlog import RunDirectory
+from icpo_lite.selfcheck import check_reward
 from icpo_lite.trainer import Trainer
 from icpo_lite.types import Group, Problem, Trajectory
 
@@ -96,9 +100,7 @@ def train(
         if run is not None:
             _check_changes(run, recipe, display, resume_anyway)
         rivals = compared_recipes(recipe)
-        if not torch.cuda.is_available():
-            torch.set_num_threads(threads or max(1, (os.cpu_count() or 1) // (1 + len(rivals))))
-        session = _prepare(recipe, display)
+        session = _prepare(recipe, display, threads or (os.cpu_count() or 1) // (1 + len(rivals)))
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
@@ -140,22 +142,29 @@ def _on_cpu(session: _Session) -> bool:
     return session.policy.device.torch_device.type == "cpu"
 
 
-def _prepare(recipe: Recipe, display: Display) -> _Session:
+def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
-    prompts, corpus = training_prompts(recipe)
-    reward = bind_reward(recipe)
+    spec = replace(model_spec(recipe), threads=max(threads, 1))
+    reward, change = bind_reward(recipe), bind_user_rewards(recipe)
+    policy = load_policy(spec) if corpus_needs_model(recipe) else None
+    prompts, corpus = training_prompts(recipe, policy)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
-    policy = load_policy(model_spec(recipe))
+    policy = policy or load_policy(spec)
     prompt_ids = encode_prompts(policy, prompts, recipe.max_prompt_length)
     judge = bind_judge(recipe, policy)
-    settings = train_settings(recipe)
+    report = check_reward(prompts, judge, reward)
+    report.require_ok()
+    impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
+    settings = train_settings(recipe, impl)
     pool = PromptPool(prompts, seed=recipe.seed)
-    trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings)
-    display.header(_facts(recipe, policy, corpus))
+    trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings, change)
+    display.header(_facts(recipe, policy, corpus, checked))
+    for warning in report.warnings:
+        display.message(f"warning: {warning}")
     return _Session(recipe, policy, trainer, judge, problems)
 
 
-def _facts(recipe: Recipe, policy: Policy, corpus: str) -> dict[str, str | list[str]]:
+def _facts(recipe: Recipe, policy: Policy, corpus: str, checked: str) -> dict[str, str | list[str]]:
     trainable, total = policy.parameter_counts()
     weights = "4-bit NF4, double quantisation" if recipe.load_in_4bit else "not quantised"
     rivals = ", ".join(recipe.compare) or "base"
@@ -167,7 +176,10 @@ def _facts(recipe: Recipe, policy: Policy, corpus: str) -> dict[str, str | list[
         "prompts": corpus,
         "objective": f"{recipe.loss_type}, reward {recipe.reward['name']}, "
         f"{recipe.share_underspecified:.0%} underspecified",
-        "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses",
+        "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses, "
+        f"{recipe.num_iterations * recipe.num_mini_batches} updates, "
+        f"{recipe.gradient_accumulation_steps} micro-batches each",
+        "log-probs": checked,
         "compared": f"with base and {rivals}" if recipe.compare else "with base",
         "note": list(policy.notes),
     }

@@ -34,13 +34,14 @@ from typing import Any
 
 import yaml
 
+from icpo_lite import __version__
 from icpo_lite.errors import RunDirectoryError
 
 #: Ends the name of a file or folder that is not whole yet; whatever bears it may be deleted.
 ASIDE = ".aside"
 #: Distributions whose versions decide what a run does.
 RECORDED_VERSIONS = (
-    *("icpo-lite", "torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate"),
+    *("torch", "transformers", "peft", "bitsandbytes", "safetensors", "accelerate"),
     *("tokenizers", "numpy", "triton", "unsloth"),
 )
 _HINTS = {
@@ -53,9 +54,14 @@ _HINTS = {
     errno.EIO: "the disk fails; set output_dir to another one",
 }
 _SECRET_KEY = re.compile(
-    r"^(?:\w*[_.])?(?:api_?key|password|secret|(?:hub|hf|access|auth|bearer)_?token)$|^token$", re.I
+    r"^(?:[\w.]*[_.])?(?:api_?key|password|secret|(?:hub|hf|access|auth|bearer)_?token)$|^token$",
+    re.I,
 )
-_SECRET_VALUE = re.compile(r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-)[\w-]{8,}|(?<=://)[^/@\s]+(?=@)")
+_SECRET_VALUE = re.compile(
+    r"\b(?:hf_|sk-|ghp_|github_pat_|glpat-)[\w-]{8,}"  # tokens that name their maker
+    r"|(?<=://)[^/@\s]+(?=@)"  # user:password@host
+    r"|(?:(?<=[?&]token=)|(?<=[?&]key=)|(?<=[?&]api_key=))[^&\s]+"
+)
 
 
 @contextlib.contextmanager
@@ -155,8 +161,10 @@ def plain(value: Any) -> Any:
 
 
 def _json_row(row: Mapping[str, Any]) -> bytes:
-    """One line of strict JSON; NaN and infinity, which JSON lacks, become null."""
-    return (json.dumps(_finite(plain(row)), ensure_ascii=False, allow_nan=False) + "\n").encode()
+    """One line of strict JSON. NaN and infinity, which JSON lacks, become null; half a surrogate
+    pair, which UTF-8 lacks and a corpus may hold, a question mark."""
+    text = json.dumps(_finite(plain(row)), ensure_ascii=False, allow_nan=False)
+    return f"{text}\n".encode(errors="replace")
 
 
 def _finite(value: Any) -> Any:
@@ -267,14 +275,12 @@ class RunDirectory:
 
     def run_info(self) -> dict[str, Any]:
         """run.json, {} where there is none or none that can be read."""
+        data = _read(self.path / "run.json")
         try:
-            info = json.loads((self.path / "run.json").read_bytes())
-        except FileNotFoundError:
-            return {}
-        except ValueError:
+            return dict(json.loads(data)) if data else {}
+        except (ValueError, TypeError):
             self.notes.append("run.json was damaged and is begun anew")
             return {}
-        return info if isinstance(info, dict) else {}
 
     def write_recipe(self, resolved: Mapping[str, Any]) -> None:
         """Writes recipe.yaml, the recipe with all its defaults, secrets taken out."""
@@ -286,12 +292,11 @@ class RunDirectory:
         A key that one side lacks has `None` there. {} where the directory has no recipe yet.
         """
         file = self.path / "recipe.yaml"
-        try:
-            text = file.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        data = _read(file)
+        if data is None:
             return {}
         try:
-            before = dict(_flat(yaml.safe_load(text)))
+            before = dict(_flat(yaml.safe_load(data)))
         except (yaml.YAMLError, AttributeError) as error:
             raise RunDirectoryError(
                 f"expected the recipe of this run in {file}, found no readable YAML; restore the "
@@ -318,11 +323,12 @@ class RunDirectory:
     @property
     def finished(self) -> dict[str, Any] | None:
         """The summary given to `mark_finished`, None where the run is not done."""
-        try:
-            return dict(json.loads((self.path / "finished").read_bytes()))
-        except FileNotFoundError:
+        data = _read(self.path / "finished")
+        if data is None:
             return None
-        except ValueError:
+        try:
+            return dict(json.loads(data))
+        except (ValueError, TypeError):
             return {}
 
     # -- metrics.jsonl, completions --------------------------------------------------------------
@@ -336,11 +342,13 @@ class RunDirectory:
             raise ValueError(f"expected an integer `step` in a row, found {row.get('step')!r}")
         file = self.path / "metrics.jsonl"
         with disk_errors("write", file):
-            descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 size = os.fstat(descriptor).st_size
+                # A line that a kill cut short must not swallow this one.
+                ended = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
                 try:
-                    _write_all(descriptor, _json_row(row))
+                    _write_all(descriptor, (b"" if ended else b"\n") + _json_row(row))
                     os.fsync(descriptor)
                 except OSError:
                     with contextlib.suppress(OSError):
@@ -363,12 +371,8 @@ class RunDirectory:
 
     def _cut_metrics(self, step: int) -> list[str]:
         file = self.path / "metrics.jsonl"
-        if not file.exists():
-            return []
-        with disk_errors("read", file):
-            data = file.read_bytes()
         kept, later, damaged = [], 0, []
-        for number, line in enumerate(data.splitlines(keepends=True), start=1):
+        for number, line in enumerate((_read(file) or b"").splitlines(keepends=True), start=1):
             row = _row(line)
             if row is None:
                 damaged.append(number)
@@ -414,10 +418,17 @@ class RunDirectory:
 
 def read_metrics(run_directory: Path) -> list[dict[str, Any]]:
     """The rows of a run's metrics.jsonl without owning it, for reports; whole lines only."""
-    file = run_directory / "metrics.jsonl"
-    with disk_errors("read", file):
-        lines = file.read_bytes().splitlines(keepends=True) if file.exists() else []
+    lines = (_read(run_directory / "metrics.jsonl") or b"").splitlines(keepends=True)
     return [row for row in map(_row, lines) if row is not None]
+
+
+def _read(file: Path) -> bytes | None:
+    """A file's contents, None where there is no file."""
+    with disk_errors("read", file):
+        try:
+            return file.read_bytes()
+        except FileNotFoundError:
+            return None
 
 
 def _row(line: bytes) -> dict[str, Any] | None:
@@ -455,7 +466,7 @@ def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide a run, without importing them."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "icpo-lite": __version__}
     for name in RECORDED_VERSIONS:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[name] = importlib.metadata.version(name)

@@ -119,7 +119,8 @@ class Adaptive:
     """Raised while the policy asks too little, lowered as soon as its solving suffers.
 
     After each step, on running means of what was measured (weight `smoothing` on the past):
-    lowered by `step_size` when accuracy is below `keep_accuracy` times its best, or over-asking
+    lowered by `step_size` when accuracy is below `keep_accuracy` times its best (counted once
+    the mean spans 1 / (1 - smoothing) steps: one lucky step is no standard), or over-asking
     above `max_over_asking`; otherwise raised by `step_size` when the clarification rate is below
     `target`, lowered when it is above `target` + `slack`; always within [low, high]. Solving goes
     first because too much pressure to ask destroys it (RLAAR's sweep, arXiv 2510.18731: at a
@@ -156,8 +157,10 @@ class Adaptive:
             if found is not None:
                 before = now.get(name, found)
                 now[name] = self.smoothing * before + (1 - self.smoothing) * found
-        if "accuracy" in now:
-            now["best_accuracy"] = max(now.get("best_accuracy", 0.0), now["accuracy"])
+        if measured.accuracy is not None:
+            now["steps"] = now.get("steps", 0.0) + 1
+            if now["steps"] * (1 - self.smoothing) > 1 - 1e-9:
+                now["best_accuracy"] = max(now.get("best_accuracy", 0.0), now["accuracy"])
         now["value"] = min(max(now["value"] + self._move(now), self.low), self.high)
         return now
 

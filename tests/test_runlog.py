@@ -128,9 +128,10 @@ def test_redact() -> None:
         "password": None,
         "note": "user_token_count=3",
     }
-    assert redact(["--hub-token=abc", "judge.api_key=abc"]) == [
+    assert redact(["--hub-token=abc", "reward.judge.api_key=abc", "u=http://h/v1?a=1&key=abc"]) == [
         "--hub-token=***",
-        "judge.api_key=***",
+        "reward.judge.api_key=***",
+        "u=http://h/v1?a=1&key=***",
     ]
 
 
@@ -221,12 +222,41 @@ def test_a_resume_cuts_later_rows_and_mends_the_last_line(tmp_path: Path) -> Non
         assert [row["step"] for row in run.metrics()] == [1, 2, 3]
 
 
+def test_a_row_after_half_a_line_stands_on_its_own(tmp_path: Path) -> None:
+    with RunDirectory(tmp_path) as run:
+        (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"step": 2, "rew')
+        run.append_metrics({"step": 2})
+        assert [row["step"] for row in run.metrics()] == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["run.json", "recipe.yaml", "finished", "metrics.jsonl"])
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with (
+        RunDirectory(tmp_path) as run,
+        pytest.raises(RunDirectoryError, match=f"cannot read .*{name}"),
+    ):
+        _ = run.run_info(), run.recipe_changes({}), run.finished, run.metrics()
+
+
+@pytest.mark.parametrize("text", ["", "[1", "3", "[1, 2]"])
+def test_damaged_json_is_begun_anew(tmp_path: Path, text: str) -> None:
+    (tmp_path / "run.json").write_text(text)
+    (tmp_path / "finished").write_text(text)
+    with RunDirectory(tmp_path) as run:
+        assert run.finished == {}
+        run.write_run_info(seed=1, command=["icpo-lite"])
+        assert run.run_info()["earlier"] == []
+
+
 def test_completions(tmp_path: Path) -> None:
     with RunDirectory(tmp_path) as run:
-        file = run.write_completions(40, [{"text": "wie viele?\n", "reward": 1.0}, {"text": "🙂"}])
+        file = run.write_completions(
+            40, [{"text": "wie viele?\n", "reward": 1.0}, {"text": "🙂"}, {"text": "a\ud83d"}]
+        )
     assert file.name == "step-000040.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
-    assert rows == [{"text": "wie viele?\n", "reward": 1.0}, {"text": "🙂"}]
+    assert rows == [{"text": "wie viele?\n", "reward": 1.0}, {"text": "🙂"}, {"text": "a?"}]
 
 
 # -- a disk that fails ---------------------------------------------------------------------------

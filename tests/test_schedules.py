@@ -78,11 +78,20 @@ def test_it_stays_within_the_slack_and_falls_above() -> None:
 
 def test_solving_goes_first() -> None:
     """Best 0.8, running mean (0.8 + 0.6)/2 = 0.7 < 0.95·0.8: down, though it asks too little."""
-    state = after(ADAPTIVE.start(), Measured(0.2, 0.8, 0.0), Measured(0.2, 0.6, 0.0))
+    good = Measured(0.2, 0.8, 0.0)
+    state = after(ADAPTIVE.start(), good, good, Measured(0.2, 0.6, 0.0))
     assert state["accuracy"] == pytest.approx(0.7)
-    assert state["value"] == pytest.approx(0.4)
+    assert state["value"] == pytest.approx(0.5 - 0.05)
     over_asking = after(ADAPTIVE.start(), Measured(0.2, 0.8, 0.2))
     assert over_asking["value"] == pytest.approx(0.35)
+
+
+def test_one_lucky_step_is_no_standard() -> None:
+    """Means 1.0, 0.8, 0.7, 0.65: the best that counts is 0.8, and 0.76 is the line."""
+    luck, usual = Measured(0.2, 1.0, 0.0), Measured(0.2, 0.6, 0.0)
+    state = after(ADAPTIVE.start(), luck, usual)
+    assert state["best_accuracy"] == pytest.approx(0.8)
+    assert state["value"] == 0.5
 
 
 def test_a_step_without_one_kind_of_prompt_changes_nothing_of_it() -> None:

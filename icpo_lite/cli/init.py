@@ -11,6 +11,7 @@ import click
 from icpo_lite.errors import RecipeError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
     from pydantic.fields import FieldInfo
 
 TINY_MODEL = "builtin:tiny"
@@ -63,6 +64,7 @@ def init(path: Path, model: str, dataset: str | None) -> None:
 def starting_recipe(model: str, dataset: str | None, path: Path) -> str:
     """YAML of a whole recipe for `model`, each key under a comment that says what it does."""
     from icpo_lite.recipe import Evaluation, Recipe, load_recipe
+    from icpo_lite.rewards.icpo import REWARDS
 
     base = load_recipe("tiny" if model == TINY_MODEL else "qwen1.5b")
     values = base.model_dump(exclude={"gradient_accumulation_steps"})
@@ -72,6 +74,10 @@ def starting_recipe(model: str, dataset: str | None, path: Path) -> str:
     if values["compare"]:
         values["compare"] = {"rlvr": None}  # the twin of this very recipe, as it is edited
 
+    weights = REWARDS[values["reward"]["name"]].options
+    values["reward"] = values["reward"] | weights(**_without_name(values["reward"])).model_dump()
+    blocks: dict[str, type[BaseModel]] = {"reward": weights, "evaluation": Evaluation}
+
     lines = [
         f"# A recipe for icpo-lite: icpo-lite train {path}",
         "# Every key is here with its meaning; delete what you leave as it is.",
@@ -80,14 +86,22 @@ def starting_recipe(model: str, dataset: str | None, path: Path) -> str:
         if key in HEADINGS:
             lines += ["", f"# {f' {HEADINGS[key]} ':-^{WIDTH - 2}}"]
         lines += ["", *_comment(Recipe.model_fields[key])]
-        if key == "evaluation":
-            lines.append("evaluation:")
-            for name, option in value.items():
-                lines += _comment(Evaluation.model_fields[name], indent="  ")
-                lines += _entry(name, option, indent="  ")
-        else:
-            lines += _entry(key, value)
+        lines += _block(key, value, blocks[key]) if key in blocks else _entry(key, value)
     return "\n".join(lines) + "\n"
+
+
+def _without_name(block: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in block.items() if key != "name"}
+
+
+def _block(key: str, values: dict[str, Any], options: type[BaseModel]) -> list[str]:
+    """A block of options, each on its own line under its meaning."""
+    lines = [f"{key}:"]
+    for name, value in values.items():
+        if name in options.model_fields:
+            lines += _comment(options.model_fields[name], indent="  ")
+        lines += _entry(name, value, indent="  ")
+    return lines
 
 
 def _comment(field: FieldInfo, indent: str = "") -> list[str]:

@@ -62,8 +62,8 @@ def check_against_reference(
     rows = slice(0, ROWS)
     hidden, targets = hidden[rows].detach(), targets[rows]
     weight = weight.detach()
-    truth, largest_z, largest_term = true_outputs(hidden, weight, targets, **options)
     plain = run_outputs(hidden, weight, targets, impl="reference", **options)
+    truth, largest_z, largest_term = true_outputs(hidden, weight, targets, **options)
     try:
         ours = run_outputs(hidden, weight, targets, impl=impl, **options)
     except IcpoError:

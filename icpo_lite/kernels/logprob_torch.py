@@ -16,7 +16,7 @@ from icpo_lite.kernels.logprob_reference import FLOOR
 #: What a block of rows may take: on a CPU the last level of cache, and few enough parallel regions
 #: (a busy machine pays for each); on a GPU few launches matter more. And at most this share of
 #: the chunk, so that scratch space stays small beside it.
-BLOCK_BYTES = {"cpu": 4 << 20, "cuda": 32 << 20}
+BLOCK_BYTES = {"cpu": 16 << 20, "cuda": 32 << 20}
 BLOCK_SHARE = 8
 
 #: Below this, 1 − p_y and H are rounding noise and no measure of how large a row of dz is.

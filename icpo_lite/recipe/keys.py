@@ -127,9 +127,7 @@ class Recipe(_Keys):
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto, float32, bfloat16 or float16; auto asks the device"
     )
-    device: str = Field(
-        "auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$", description="auto, cpu, cuda or cuda:N"
-    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     attn_implementation: str | None = Field(
         None, description="sdpa, eager or flash_attention_2; null leaves it to transformers"
     )
@@ -347,9 +345,14 @@ class Recipe(_Keys):
         self._check_objective()
         self._check_schedule()
         self._check_reward()
+        self._check_device()
+        return self
+
+    def _check_device(self) -> None:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            _refuse("device", f"expected auto, cpu, cuda or cuda:N, found {self.device!r}")
         if self.backend == "unsloth" and self.device == "cpu":
             _refuse("backend", "unsloth needs an NVIDIA GPU; set backend: auto, or device: auto")
-        return self
 
     def _check_batch(self) -> None:
         if self.prompts_per_step % self.num_mini_batches:
@@ -419,6 +422,12 @@ class Recipe(_Keys):
         for function in self.reward_funcs:
             if not re.fullmatch(r"[^:]+\.py:[A-Za-z_]\w*", function):
                 _refuse("reward_funcs", f"expected file.py:function, found {function!r}")
+            file = Path(function.partition(":")[0])
+            if file.is_absolute() or ".." in file.parts:
+                _refuse(
+                    "reward_funcs",
+                    f"expected a file in the recipe's folder, found {str(file)!r}; copy it there",
+                )
         if self.judge == "endpoint" and self.endpoint is None:
             _refuse("judge", "judge: endpoint needs the block endpoint: {base_url: …, model: …}")
         if self.task == "code" and not self.allow_code_execution:

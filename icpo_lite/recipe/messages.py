@@ -90,7 +90,7 @@ def _complaint(detail: ErrorDetails, key: str, blocks: Mapping[str, type[BaseMod
         return unknown_key(key, names, "").removeprefix(": ")
     if kind == "value_error":
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}"
-    message = detail["msg"].removeprefix("Input should be ")
+    message = re.sub(r"^\w+ should (be|have) ", "", detail["msg"])
     hint = ""
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", message)

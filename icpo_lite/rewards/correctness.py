@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from icpo_lite.errors import GraderError
-from icpo_lite.rewards import math_grader
+from icpo_lite.rewards import (
+    action_grader,
+    code_grader,
+    math_grader,
+    math_verify_pool,
+    sandbox,
+    sql_grader,
+)
 from icpo_lite.types import TaskName
 
 
@@ -21,6 +29,28 @@ class GradingOptions(BaseModel):
     """What a recipe may say about grading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    math_rule: Literal["numeric", "compat"] = Field(
+        "numeric",
+        description="compat compares strings as Lost in Conversation does, with its faults, for "
+        "figures that are to be comparable",
+    )
+    math_verify: bool = Field(
+        True,
+        description="let math-verify compare answers that are no plain numbers, where it is "
+        "installed; else they compare as written",
+    )
+    math_verify_seconds: float = Field(
+        5.0, gt=0, description="time for one such comparison; a later one ends as not equal"
+    )
+    allow_code_execution: bool = Field(
+        False, description="run generated code, in a sandbox; off, since it is code nobody has read"
+    )
+    code_seconds: float = Field(
+        6.0, gt=0, description="time for one test, as in Lost in Conversation"
+    )
+    code_memory_mb: int = Field(512, gt=0, description="memory for one test, in MiB")
+    query_seconds: float = Field(6.0, gt=0, description="time for one database query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +65,73 @@ Grader = Callable[[str, Any, Mapping[str, Any], GradingOptions], Grade]
 
 
 def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
-    extracted = math_grader.extract(reply)
     gold = str(answer)
+    if options.math_rule == "numeric" and not math_grader.is_plain(gold):
+        return _symbolic(reply, gold, options)
+    extracted = math_grader.extract(reply)
     if extracted is None:
-        math_grader.gold_value(gold)
+        math_grader.gold_value(gold)  # a gold answer without a number is the row's fault
         return Grade(False)
-    return Grade(math_grader.equal(extracted, gold), extracted)
+    same = math_grader.lic_equal if options.math_rule == "compat" else math_grader.equal
+    return Grade(same(extracted, gold), extracted)
 
 
-GRADERS: dict[str, Grader] = {"math": _math}
+def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
+    if not gold.strip():
+        raise GraderError("expected a gold answer, found an empty one; change the row")
+    extracted = math_grader.symbolic_answer(reply)
+    if extracted is None:
+        return Grade(False)
+    if math_grader.same_symbols(extracted, gold):
+        return Grade(True, extracted)
+    if options.math_verify and math_verify_pool.available():
+        verifier = _verifier(options.math_verify_seconds)
+        return Grade(bool(verifier.verify(extracted, gold.rpartition("####")[2])), extracted)
+    return Grade(False, extracted)
+
+
+@lru_cache(maxsize=2)
+def _verifier(seconds: float) -> math_verify_pool.Verifier:
+    return math_verify_pool.Verifier(seconds)
+
+
+def _actions(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
+    allowed = action_grader.read_allowed(answer)
+    calls = action_grader.parse_calls(reply)
+    if calls is None:
+        return Grade(False)
+    shown = ", ".join(f"{n}({', '.join(f'{k}={v!r}' for k, v in a.items())})" for n, a in calls)
+    return Grade(action_grader.correct(calls, allowed), f"[{shown}]")
+
+
+def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
+    if not options.allow_code_execution:
+        raise GraderError(
+            "grading code runs it, which is off; set allow_code_execution: true to agree"
+        )
+    code = code_grader.extract_code(reply)
+    if code is None:
+        return Grade(False)
+    limits = sandbox.Limits(seconds=options.code_seconds, memory_mb=options.code_memory_mb)
+    passed, _ = code_grader.correct(code, answer, columns, limits)
+    return Grade(passed, code)
+
+
+def _database(
+    reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions
+) -> Grade:
+    query = sql_grader.extract_query(reply)
+    if query is None:
+        return Grade(False)
+    return Grade(sql_grader.correct(query, str(answer), columns, options.query_seconds), query)
+
+
+GRADERS: dict[str, Grader] = {
+    "math": _math,
+    "actions": _actions,
+    "code": _code,
+    "database": _database,
+}
 
 
 def grade(
@@ -69,3 +157,7 @@ def grade(
         if not row or row in str(error):
             raise
         raise GraderError(f"{row}: {error}") from error
+    except Exception as error:
+        raise GraderError(
+            f"{row or task}: the {task} grader failed: {type(error).__name__}: {error}"
+        ) from error

@@ -2,55 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from icpo_lite.rewards.asking import aim
 from icpo_lite.rewards.correctness import GradingOptions, grade
-from icpo_lite.rewards.response_type import Classification, explain
+from icpo_lite.rewards.response_type import Classification, explain, is_cut_off, is_nothing
 from icpo_lite.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
 
 Item = tuple[Prompt, str, StopReason | None]
 
 
-class Judge:
-    """Judges replies; one instance serves a whole run."""
+class Typer(Protocol):
+    """Who names the types: `Rules`, `model_judge.SelfTyper`, `model_judge.EndpointTyper`."""
 
-    def __init__(self, grading: GradingOptions | None = None) -> None:
+    def types(self, items: Sequence[Item]) -> list[Classification]:
+        """One type an item, in order."""
+        ...
+
+
+class Rules:
+    """Types by `response_type.explain`."""
+
+    def types(self, items: Sequence[Item]) -> list[Classification]:
+        return [explain(reply, task=p.task, shards=p.shards) for p, reply, _ in items]
+
+
+class Judge:
+    """Judges replies; one instance serves a whole run.
+
+    grading: what the recipe says about grading. typer: who names the types, by default the rules.
+    """
+
+    def __init__(self, grading: GradingOptions | None = None, typer: Typer | None = None) -> None:
         self._grading = grading or GradingOptions()
+        self._typer = typer or Rules()
 
     def judge(self, prompt: Prompt, reply: str, stop_reason: StopReason | None = None) -> Verdict:
         """The verdict on one reply; see `judge_many`."""
         return self.judge_many([(prompt, reply, stop_reason)])[0]
 
     def judge_many(self, items: Iterable[Item]) -> list[Verdict]:
-        """One verdict a reply, in order.
+        """One verdict a reply, in order; the typer sees all replies in one batch.
 
-        An answer attempt is graded against `prompt.answer`. A reply that was cut off
-        (stop_reason "length") is MISSING unless it had committed to an answer by then.
+        An answer attempt is graded against `prompt.answer`. An empty reply is MISSING, and so is
+        one that was cut off (stop_reason "length") before it had committed to an answer.
+        Raises GraderError, with the row's name, when a gold answer or a grader is at fault.
         """
-        return [self._verdict(*item, self._type(*item)) for item in items]
+        items = list(items)
+        missing = [_missing(*item) for item in items]
+        left = [item for item, m in zip(items, missing, strict=True) if m is None]
+        types = iter(self._typer.types(left))
+        return [
+            Verdict(ResponseType.MISSING, why) if why else self._verdict(item, next(types))
+            for item, why in zip(items, missing, strict=True)
+        ]
 
-    def _type(self, prompt: Prompt, reply: str, stop_reason: StopReason | None) -> Classification:
-        return explain(reply, task=prompt.task, shards=prompt.shards, stop_reason=stop_reason)
-
-    def _verdict(
-        self,
-        prompt: Prompt,
-        reply: str,
-        stop_reason: StopReason | None,
-        found: Classification,
-    ) -> Verdict:
+    def _verdict(self, item: Item, found: Classification) -> Verdict:
+        prompt, reply, stop_reason = item
         kind = found.response_type
+        if stop_reason == "length" and kind is not ResponseType.ANSWER_ATTEMPT:
+            return Verdict(ResponseType.MISSING, "cut off before it was said")
         if kind is ResponseType.ANSWER_ATTEMPT:
-            row = prompt.source or prompt.prompt_id
-            graded = grade(
-                prompt.task, reply, prompt.answer, prompt.columns, self._grading, row=row
-            )
-            return Verdict(kind, found.evidence, graded.extracted, graded.correct)
+            return self._graded(prompt, reply, found.evidence)
         if kind not in NON_ANSWERS:
             return Verdict(kind, found.evidence)
         asking = aim(prompt, reply)
         targeted = None
         if prompt.removed and asking.count:
-            targeted = 2 * asking.hits >= asking.count and asking.hits > 0
+            targeted = asking.hits > 0 and 2 * asking.hits >= asking.count
         return Verdict(kind, found.evidence, targeted=targeted, repeats_given=asking.repeats > 0)
+
+    def _graded(self, prompt: Prompt, reply: str, evidence: str) -> Verdict:
+        row = prompt.source or prompt.prompt_id
+        graded = grade(prompt.task, reply, prompt.answer, prompt.columns, self._grading, row=row)
+        return Verdict(ResponseType.ANSWER_ATTEMPT, evidence, graded.extracted, graded.correct)
+
+
+def _missing(prompt: Prompt, reply: str, stop_reason: StopReason | None) -> str | None:
+    if is_nothing(reply):
+        return "nothing is said"
+    if stop_reason == "length" and is_cut_off(reply, prompt.task):
+        return "cut off before an answer or a whole question"
+    return None

@@ -83,7 +83,7 @@ def _small_power(power: str) -> str:
 
 def tidy(text: str) -> str:
     """Markup that hides a number made plain: fractions, grouping, money, percent."""
-    text = strip_markup(text)
+    text = strip_markup(text).replace("{,}", ",")
     if "\\" in text:
         text = _FRAC_BARE.sub(r"\1/\2", _FRAC.sub(r"\1/\2", text))
         text = text.replace("\\%", "%").replace("\\,", "").replace("\\approx", "=")
@@ -95,19 +95,18 @@ def tidy(text: str) -> str:
 _BOXED = re.compile(r"\\boxed\s*\{")
 _HASHES = re.compile(r"####\s*([^\n]+)")
 _ANSWER = re.compile(
-    r"\banswer\s*(?:\([^)\n]*\)\s*)?(?:is\b|would be\b|will be\b|[:=])"
-    r"\s*:?\s*([^\n]+(?:\n+\s*[^\n]*\d[^\n]*)?|\n+\s*[^\n]+)",
-    re.IGNORECASE,
+    r"\banswer[\s*_]*(?:\([^)\n]{0,40}\)\s*)?(?:is\b|would be\b|will be\b|[:=])", re.IGNORECASE
 )
+#: Characters behind "answer is" that may hold the answer, and of a reply that are looked at.
+_REACH, _LOOKED_AT = 300, 20_000
 _BOLD = re.compile(r"(?<!\w)\*\*(?=\S)([^*\n]*[^\s*])\*\*")
+_DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_CONCLUDES = re.compile(
-    r"\b(?:therefore|thus|hence|so|in total|in conclusion|conclusion|altogether|final|answer"
-    r"|remains|result|overall|in summary|total)\b",
-    re.IGNORECASE,
-)
+_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|conclusion|final|answer)\b", re.IGNORECASE)
+_TOTALS = re.compile(r"\b(?:in total|altogether|remains|result|overall|total)\b", re.IGNORECASE)
+_CHECKS = re.compile(r"\b(?:verif\w+|check\w*|matches)\b", re.IGNORECASE)
 _AFTER_VERB = re.compile(
-    r"(?:=|≈|\b(?:is|are|was|were|be|equals?|to|takes?|needs?|has|have|had|of|makes?|made|earns?"
+    r"(?:=|≈|\b(?:is|are|was|were|be|equals?|to|takes?|needs?|has|have|had|makes?|made|earns?"
     r"|gets?|costs?|exactly|approximately|about|only|spent|eaten|worth)\b[:\s*]*)\s*[$€£]?\s*$",
     re.IGNORECASE,
 )
@@ -123,16 +122,26 @@ def extract(reply: str) -> str | None:
     In this order, the last of each: `\\boxed{}`, `#### `, "answer is …" or "Answer: …", a
     concluding sentence ("Therefore …", "… in total …"), and else the last number of the text.
     """
+    reply = reply[-_LOOKED_AT:]
     if boxed := _last_boxed(reply):
         return boxed
     if hashes := _HASHES.findall(reply):
         found = values(tidy(hashes[-1]))
         if found:
             return _cut(tidy(hashes[-1]), found[-1])
-    stated = [m for m in _ANSWER.finditer(reply) if values(tidy(m[1]))]
-    if stated:
-        return _of_statement(stated[-1][1])
+    for stated in reversed(_statements(reply)):
+        if found_in := _of_statement(stated):
+            return found_in
     return _of_conclusion(reply)
+
+
+def _statements(reply: str) -> list[str]:
+    """What stands behind each "answer is", up to the next one."""
+    heads = list(_ANSWER.finditer(reply))
+    ends = [*(m.start() for m in heads[1:]), len(reply)]
+    return [
+        reply[m.end() : min(end, m.end() + _REACH)] for m, end in zip(heads, ends, strict=False)
+    ]
 
 
 def _last_boxed(reply: str) -> str | None:
@@ -169,13 +178,17 @@ def _of_conclusion(reply: str) -> str | None:
         found = values(reply)
         return _cut(reply, found[-1]) if found else None
     plain = [s for s in with_numbers if not _REQUEST.search(s)] or with_numbers
-    concluding = [s for s in plain[-4:] if _CONCLUDES.search(s)]
-    return _of_sentence((concluding or plain)[-1])
+    last = plain[-6:]
+    for concludes in (_CONCLUDES.search, _BOLD.search, _TOTALS.search):
+        found_in = [s for s in last if concludes(s) and not _CHECKS.search(s)]
+        if found_in and (value := _of_sentence(found_in[-1])):
+            return value
+    return _of_sentence(last[-1])
 
 
 def _of_sentence(sentence: str) -> str | None:
-    if bold := [b for b in _BOLD.findall(sentence) if values(tidy(b))]:
-        return _of_phrase(tidy(bold[-1]))
+    if bold := [b for b in _BOLD.findall(sentence) if _DIGIT.search(b) and values(tidy(b))]:
+        return _of_phrase(tidy(bold[0]))
     return _of_phrase(tidy(sentence))
 
 
@@ -186,7 +199,7 @@ def _of_phrase(text: str) -> str | None:
     if "=" in text[found[0][1] :] or "≈" in text:
         return _cut(text, found[-1])
     for number in found:
-        if _AFTER_VERB.search(text[: number[1]]):
+        if _AFTER_VERB.search(text[max(0, number[1] - 40) : number[1]]):
             return _cut(text, number)
     return _cut(text, found[0])
 
@@ -243,3 +256,57 @@ def equal(extracted: str, gold: str) -> bool:
     """Whether the last number of an extracted answer is the gold number."""
     found = values(tidy(extracted))
     return bool(found) and same_value(found[-1][0], gold_value(gold))
+
+
+_VARIABLE = re.compile(r"^\s*\$?\s*[a-zA-Z]\s*=")
+_SYMBOL = re.compile(r"\\|\^|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])|[(\[{;]")
+
+
+@lru_cache(maxsize=8192)
+def is_plain(gold: str) -> bool:
+    """Whether a gold answer is one number with at most a unit; "(3, 4)" and "2\\pi" are not."""
+    text = _VARIABLE.sub("", tidy(gold.rpartition("####")[2]).strip(" $."))
+    return len(values(text)) == 1 and not _SYMBOL.search(text)
+
+
+_DRESSING = re.compile(r"\s|\\left|\\right|\\!|\\,|\\;|\$|\\displaystyle|\.$")
+
+
+def symbolic_answer(reply: str) -> str | None:
+    """What a reply boxes, or says behind "answer is", whole; None where it does neither."""
+    if matches := list(_BOXED.finditer(reply)):
+        return _balanced(reply, matches[-1].end()).strip() or None
+    stated = _statements(reply)
+    return stated[-1].strip().split("\n")[0].strip(" *$.") or None if stated else None
+
+
+def same_symbols(given: str, gold: str) -> bool:
+    """Equal as written, blanks and LaTeX dressing apart: what can be said without math-verify."""
+
+    def bare(text: str) -> str:
+        text = _TEXT.sub(r"\1", text.rpartition("####")[2]).replace("\\dfrac", "\\frac")
+        return _DRESSING.sub("", _DRESSING.sub("", text).replace("\\tfrac", "\\frac"))
+
+    return bare(given) == bare(gold)
+
+
+_TEXT = re.compile(r"\\(?:text|mathrm|boxed)\s*\{([^{}]*)\}")
+
+# ------------------------------------------------------------------- Lost in Conversation's rule
+
+_LIC_NUMBER = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
+
+
+def lic_equal(extracted: str, gold: str) -> bool:
+    """Lost in Conversation's comparison of strings, kept with its faults for comparable figures.
+
+    The last thing that looks like a number, without commas; where it ends in ".00", the characters
+    "." and "0" are stripped from its end, so that "$100.00" becomes "$1" and is wrong.
+    """
+    found = _LIC_NUMBER.findall(extracted)
+    if not found:
+        return False
+    given = found[-1].replace(",", "").rstrip(".")
+    if given.endswith(".00"):
+        given = given.rstrip(".0")
+    return given.lstrip("$") == gold.rpartition("####")[2].strip().replace(",", "")

@@ -64,24 +64,33 @@ def explain(
     stop_reason: StopReason | None = None,
 ) -> Classification:
     """The type of an assistant turn by rules, with its evidence."""
-    found = _BY_TASK[task](response)
-    if stop_reason == "length" and not _complete_answer(response, found):
+    if stop_reason == "length" and is_cut_off(response, task):
         return Classification(ResponseType.MISSING, "cut off before an answer or a whole question")
+    found = _BY_TASK[task](response)
     if shards and found.committed and _repeats(response, tuple(shards)):
         return Classification(ResponseType.DISCUSSION, "repeats the prompt word for word")
     return found
 
 
 _STATED_WHOLE = re.compile(
-    r"\banswer\b\W*(?:is\b)?[^\n.?!]{0,40}\d|\\boxed\s*\{[^}]*\d[^}]*\}|####\s*\S*\d", re.I
+    r"\banswer\b\W*(?:is\b)?[^\n.?!]{0,40}\d|\\boxed\s*\{[^}]*\d[^}]*\}|####\s*\S*\d",
+    re.IGNORECASE,
 )
 
 
-def _complete_answer(response: str, found: Classification) -> bool:
-    """Whether a reply that was cut off had given its answer: a step towards it is none."""
-    if not found.committed or found.response_type is not ResponseType.ANSWER_ATTEMPT:
-        return False
-    return found.closed or bool(_STATED_WHOLE.search(response))
+def is_cut_off(response: str, task: TaskName) -> bool:
+    """Whether a reply that ended at the length limit had not yet given its answer.
+
+    A step towards an answer is none, and half a question is no question.
+    """
+    if task == "math":
+        return not _STATED_WHOLE.search(response)
+    return not _BY_TASK[task](response).closed
+
+
+def is_nothing(response: str) -> bool:
+    """Whether a reply holds no letter or digit, or only a word for nothing ("None")."""
+    return not _SAYS_SOMETHING.search(response) or bool(_NOTHING.fullmatch(response))
 
 
 def _repeats(response: str, shards: tuple[Shard, ...]) -> bool:
@@ -96,7 +105,7 @@ _NOTHING = re.compile(r"\W*(?:none|null|n/?a|\[\s*\]|\{\s*\})\W*", re.IGNORECASE
 
 
 def _nothing(response: str) -> Classification | None:
-    if not _SAYS_SOMETHING.search(response) or _NOTHING.fullmatch(response):
+    if is_nothing(response):
         return Classification(ResponseType.MISSING, "nothing is said")
     return None
 

@@ -1,0 +1,101 @@
+"""`icpo-lite classify`: response types of a file's replies, and how well given labels agree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from icpo_lite.rewards.judge import Typer
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--text", default="assistant", show_default=True, help="Column of the reply.")
+@click.option("--label", default=None, help="Column of a given type, to measure agreement with.")
+@click.option("--task", default="task", show_default=True, help="Column of the task, or a task.")
+@click.option("--user", default="user", show_default=True, help="Column of what the user said.")
+@click.option("--by", default=None, help="Column to report agreement by, such as source_model.")
+@click.option(
+    "--judge",
+    type=click.Choice(["rules", "self", "endpoint"]),
+    default="rules",
+    show_default=True,
+    help="Who names the types.",
+)
+@click.option("--model", default=None, help="For self: the model; for endpoint: its name there.")
+@click.option("--base-url", default=None, help="For endpoint: root of the server.")
+@click.option("--api-key-env", default=None, help="For endpoint: variable that holds the key.")
+@click.option("--device", default="auto", show_default=True, help="For self: auto, cpu, cuda.")
+@click.option("--worst", default=5, show_default=True, help="Disagreements to show.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=None,
+    help="Write the rows with predicted_type and evidence here.",
+)
+def classify(
+    file: Path,
+    text: str,
+    label: str | None,
+    task: str,
+    user: str,
+    by: str | None,
+    judge: str,
+    model: str | None,
+    base_url: str | None,
+    api_key_env: str | None,
+    device: str,
+    worst: int,
+    output: Path | None,
+) -> None:
+    """Name the response type of each row of FILE (JSON lines).
+
+    With --label, prints agreement for each task: answer attempt against the rest, all seven types,
+    macro-F1, the confusion matrix and disagreements.
+    """
+    from icpo_lite.rewards import agreement
+
+    typer = _typer(judge, model, base_url, api_key_env, device)
+    columns = agreement.Columns(text=text, task=task, user=user, label=label, by=by)
+    rows = agreement.read_rows(file, columns)
+    typed, seconds = agreement.type_rows(rows, typer)
+    click.echo(f"{len(rows)} replies, {len(rows) / max(seconds, 1e-9):,.0f} a second by {judge}")
+    if label:
+        for line in agreement.report(typed, worst=worst):
+            click.echo(line)
+    else:
+        for line in agreement.counts(typed):
+            click.echo(line)
+    if output:
+        agreement.write(typed, output)
+        click.echo(f"written: {output}")
+
+
+def _typer(
+    judge: str, model: str | None, base_url: str | None, api_key_env: str | None, device: str
+) -> Typer:
+    """The named judge; a model is loaded, or a server asked, only where one is named."""
+    if judge == "rules":
+        from icpo_lite.rewards.judge import Rules
+
+        return Rules()
+    from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper
+
+    if not model:
+        raise click.UsageError(f"--judge {judge} needs --model")
+    if judge == "self":
+        from icpo_lite.binding import load_model
+        from icpo_lite.policy.logprobs import PolicyScorer
+
+        return SelfTyper(PolicyScorer(load_model(model, device=device)[0]))
+    from icpo_lite.endpoint import Endpoint, EndpointOptions
+
+    if not base_url:
+        raise click.UsageError("--judge endpoint needs --base-url")
+    return EndpointTyper(
+        Endpoint(EndpointOptions(base_url=base_url, model=model, api_key_env=api_key_env))
+    )

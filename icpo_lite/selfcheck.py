@@ -1,0 +1,272 @@
+"""The reward tried on replies whose worth is known, before a run spends a day on it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from icpo_lite import text as words_of
+from icpo_lite.errors import UsageError
+from icpo_lite.types import Intent, Prompt, Reward, Turn, Verdict
+
+if TYPE_CHECKING:
+    from icpo_lite.rewards.judge import Judge
+
+RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
+
+#: The replies that are tried, in the order of the table.
+PROBES = ("gold", "wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty")
+_ASKS = ("targeted question", "untargeted question")
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One tried reply, how it was judged and what it earned."""
+
+    name: str
+    prompt: Prompt
+    text: str
+    verdict: Verdict
+    reward: float
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Mean reward of one kind of reply on complete and on underspecified prompts.
+
+    None where the sample holds no such prompt. types: how often each type was seen.
+    """
+
+    name: str
+    complete: float | None
+    underspecified: float | None
+    types: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """The table, and what speaks against starting (problems) or for a second look (warnings)."""
+
+    rows: tuple[Row, ...]
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def lines(self) -> list[str]:
+        """The table as text, one row a line."""
+        head = f"{'reply':<20}  {'complete q':>10}  {'underspec. q*':>13}  judged as"
+        return [head, *(_line(row) for row in self.rows)]
+
+    def require_ok(self) -> None:
+        """Raises UsageError with the first problem where there is one."""
+        if self.problems:
+            raise UsageError(f"the reward fails its self-test: {self.problems[0]}")
+
+
+def _line(row: Row) -> str:
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:+.2f}"
+
+    kinds = ", ".join(f"{k} {n}" for k, n in sorted(row.types.items(), key=lambda kv: -kv[1]))
+    return f"{row.name:<20}  {shown(row.complete):>10}  {shown(row.underspecified):>13}  {kinds}"
+
+
+def check_reward(
+    prompts: Sequence[Prompt], judge: Judge, reward: RewardRule, *, sample: int = 64
+) -> CheckReport:
+    """Try a reward on a sample of a corpus.
+
+    prompts: of the run; `sample` of them are taken, half of each kind where both occur.
+    reward: what training calls. Raises UsageError without prompts; GraderError from a grader.
+    """
+    if not prompts:
+        raise UsageError("expected prompts to try the reward on, found none; check the corpus")
+    replies = [(p, name, text) for p in _sample(prompts, sample) for name, text in _replies(p)]
+    verdicts = judge.judge_many([(p, text, "eos") for p, _, text in replies])
+    probes = [
+        Probe(name, p, text, v, reward(p, v, _turn(text, v)).total)
+        for (p, name, text), v in zip(replies, verdicts, strict=True)
+    ]
+    return CheckReport(
+        rows=tuple(_row(name, [p for p in probes if p.name == name]) for name in PROBES),
+        problems=tuple(_problems(probes)),
+        warnings=tuple(_warnings(probes)),
+    )
+
+
+def _sample(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
+    """Every n-th prompt of each kind, so that the whole corpus is touched."""
+    chosen: list[Prompt] = []
+    kinds = [[p for p in prompts if p.intent is intent] for intent in Intent]
+    wanted = max(1, count // max(1, sum(bool(kind) for kind in kinds)))
+    for kind in kinds:
+        chosen += kind[:: max(1, len(kind) // wanted)][:wanted]
+    return chosen
+
+
+def _turn(text: str, verdict: Verdict) -> Turn:
+    """Token ids stand in for length: about one a word, as no tokenizer is loaded here."""
+    return Turn("assistant", text, tuple(range(len(text.split()))), (), "eos", verdict)
+
+
+def _row(name: str, probes: Sequence[Probe]) -> Row:
+    types: dict[str, int] = {}
+    for probe in probes:
+        kind = probe.verdict.response_type.value
+        types[kind] = types.get(kind, 0) + 1
+    return Row(name, _mean(probes, Intent.COMPLETE), _mean(probes, Intent.UNDERSPECIFIED), types)
+
+
+def _mean(probes: Sequence[Probe], intent: Intent) -> float | None:
+    rewards = [p.reward for p in probes if p.prompt.intent is intent]
+    return sum(rewards) / len(rewards) if rewards else None
+
+
+# ------------------------------------------------------------------------------------- verdicts
+
+
+def _problems(probes: Sequence[Probe]) -> Iterator[str]:
+    complete = [p for p in probes if p.prompt.intent is Intent.COMPLETE]
+    gold = [p for p in complete if p.name == "gold"]
+    failing = [p for p in gold if not p.verdict.correct]
+    if failing:
+        first = failing[0]
+        yield (
+            f"expected every gold answer to be graded right, found {len(failing)} of {len(gold)} "
+            f"that are not, first {first.prompt.source or first.prompt.prompt_id}: "
+            f"{first.text[:80]!r} was judged {first.verdict.response_type.value}; "
+            "check the answer column and the task"
+        )
+    if len({round(p.reward, 9) for p in probes}) == 1:
+        yield (
+            f"expected a reward that tells replies apart, found {probes[0].reward:g} for all "
+            "of them; nothing would be learned"
+        )
+    yield from _complete_problems(complete)
+
+
+def _complete_problems(complete: Sequence[Probe]) -> Iterator[str]:
+    means = {
+        name: _mean([p for p in complete if p.name == name], Intent.COMPLETE) for name in PROBES
+    }
+    gold = means["gold"]
+    if gold is None:
+        return
+    for name in _ASKS:
+        if (asking := means[name]) is not None and asking >= gold:
+            yield (
+                f"expected the right answer to earn more than a question on complete prompts, "
+                f"found {gold:g} against {asking:g} ({name}); it would learn to ask always"
+            )
+    if (wrong := means["wrong"]) is not None and wrong >= gold:
+        yield f"expected right to earn more than wrong, found {gold:g} against {wrong:g}"
+
+
+def _warnings(probes: Sequence[Probe]) -> Iterator[str]:
+    lacking = [p for p in probes if p.prompt.intent is Intent.UNDERSPECIFIED]
+    means = {
+        name: _mean([p for p in lacking if p.name == name], Intent.UNDERSPECIFIED)
+        for name in PROBES
+    }
+    targeted, refusal = means["targeted question"], means["refusal"]
+    if targeted is None or refusal is None:
+        return
+    if refusal >= targeted:
+        yield (
+            f"on underspecified prompts a refusal earns {refusal:g}, as much as the right question "
+            f"({targeted:g}): refusing everything would do"
+        )
+    if (wrong := means["wrong"]) is not None and wrong >= targeted:
+        yield (
+            f"on underspecified prompts an invented answer earns {wrong:g}, as much as the right "
+            f"question ({targeted:g}): nothing speaks for asking"
+        )
+    untargeted = [
+        p for p in lacking if p.name == "targeted question" and p.verdict.targeted is False
+    ]
+    if 4 * len(untargeted) > len([p for p in lacking if p.name == "targeted question"]):
+        yield (
+            f"{len(untargeted)} questions made from removed facts were not seen as targeted, first "
+            f"{untargeted[0].text!r}; the judge may not fit this corpus"
+        )
+
+
+# --------------------------------------------------------------------------------------- replies
+
+
+def _replies(prompt: Prompt) -> Iterator[tuple[str, str]]:
+    """Name and text of each reply that is tried on a prompt."""
+    gold, wrong = _answers(prompt)
+    hedged = f"It could be this or that.\n{gold}\nOr, if something else was meant:\n{wrong}"
+    if prompt.task == "math":
+        hedged = (
+            f"It could be {_last_number(wrong)} or {_last_number(gold)}, depending on the rest."
+        )
+    yield "gold", gold
+    yield "wrong", wrong
+    yield "hedged", hedged
+    yield "targeted question", _question(prompt)
+    yield "untargeted question", "Could you tell me more about this task?"
+    yield "refusal", "I cannot answer this."
+    yield "empty", ""
+
+
+def _answers(prompt: Prompt) -> tuple[str, str]:
+    """A right and a wrong reply, in the task's form."""
+    answer = prompt.answer
+    if prompt.task == "math":
+        gold = str(answer).rpartition("####")[2].strip()
+        wrong = re.sub(r"\d+", lambda m: str(int(m[0]) + 1), gold)
+        wrong = wrong if wrong != gold else f"{gold} + 1"
+        shown = gold if words_of.numbers(gold) and "\\" not in gold else f"\\boxed{{{gold}}}"
+        return f"The answer is {shown}.", f"The answer is {wrong}."
+    if prompt.task == "actions":
+        return _calls(answer), "[no_such_function(x=1)]"
+    if prompt.task == "code":
+        reference = prompt.solution or str(prompt.columns.get("canonical_solution", ""))
+        return f"```python\n{_bare(reference)}\n```", "```python\nraise SystemExit(1)\n```"
+    return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row' WHERE 0\n```"
+
+
+def _bare(source: str) -> str:
+    match = re.search(r"```[^\n]*\n(.*?)```", source, re.DOTALL)
+    return match[1] if match else source
+
+
+def _calls(answer: object) -> str:
+    from icpo_lite.rewards.action_grader import read_allowed
+
+    shown = []
+    for name, choices in read_allowed(answer):
+        arguments = ", ".join(f"{k}={v[0]!r}" for k, v in choices.items() if v and v[0] != "")
+        shown.append(f"{name}({arguments})")
+    return f"[{', '.join(shown)}]"
+
+
+def _last_number(reply: str) -> str:
+    found = words_of.numbers(reply)
+    return found[-1].surface if found else json.dumps(reply)
+
+
+def _question(prompt: Prompt) -> str:
+    """A question about a fact: the first removed one, or one that is there when none is.
+
+    The built-in world knows its questions (column `asks`); elsewhere the fact itself is turned
+    into one by taking out its numbers.
+    """
+    facts = prompt.removed or tuple(s for s in prompt.shards if not s.is_question)
+    if not facts:
+        return "Could you tell me how many there are?"
+    asks = prompt.columns.get("asks")
+    if asks and 0 < facts[0].shard_id <= len(asks):
+        return str(asks[facts[0].shard_id - 1])
+    fact = facts[0].text
+    for number in reversed(words_of.numbers(fact)):
+        fact = f"{fact[: number.start]}how many{fact[number.end :]}"
+    return f"Could you tell me: {fact.strip().rstrip('.?!')}?"

@@ -1,0 +1,198 @@
+"""Types of replies: short ones by hand, long ones against labelled turns of eight models."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+
+from icpo_lite.rewards import agreement, asking, cues, scorecard
+from icpo_lite.rewards.response_type import answers_anyway, classify, explain
+from icpo_lite.types import ResponseType, Shard
+
+DEV = Path(__file__).parents[2] / "shared" / "data" / "lic_turn_types_dev.jsonl"
+
+SHORT: list[tuple[str, str]] = [
+    ("3 + 4 = 7. The answer is 7.", "answer_attempt"),
+    ("The answer is 7.", "answer_attempt"),
+    ("7", "answer_attempt"),
+    ("#### 7", "answer_attempt"),
+    ("\\boxed{7}", "answer_attempt"),
+    ("Ann has 7 apples left.", "answer_attempt"),
+    ("So she pays $1,066 in total.", "answer_attempt"),
+    ("How many apples does Ann have?", "clarification"),
+    ("Please tell me the price of one ticket.", "clarification"),
+    ("I need to know how many apples Ann lost. How many did she lose?", "clarification"),
+    ("How many apples does Ann have? How many does Ben have?", "interrogation"),
+    ("Please provide:\n- the price of a ticket\n- the number of guests", "interrogation"),
+    ("It could be 5 or 7.", "hedging"),
+    ("The answer is 5, 6, 7 or 8.", "hedging"),
+    ("I cannot answer this.", "refusal"),
+    ("Sorry, there is not enough information.", "refusal"),
+    ("Let us think about apples first.", "discussion"),
+    ("", "missing"),
+    ("?", "missing"),
+    (" \n ", "missing"),
+    ("None", "missing"),
+]
+
+
+@pytest.mark.parametrize(("reply", "kind"), SHORT)
+def test_short_math_replies(reply: str, kind: str) -> None:
+    assert classify(reply, task="math") == kind
+
+
+def test_a_hidden_thought_counts_for_nothing() -> None:
+    assert classify("<think>Maybe 7?</think>How many are there?") == "clarification"
+    assert classify("<think>The answer is 7.</think>") == "missing"
+
+
+def test_a_reply_that_only_repeats_the_shards_is_no_answer() -> None:
+    shards = (Shard(0, "How many are left?", True), Shard(1, "Ann has 3 apples."))
+    assert classify("Ann has 3 apples.", shards=shards) == "discussion"
+    assert classify("Ann has 3 apples.") == "answer_attempt"
+
+
+def test_evidence_is_the_words_that_decided() -> None:
+    assert explain("3 + 4 = 7. The answer is 7.").evidence == "answer is 7"
+    assert explain("How many are there?").evidence == "How many are there?"
+
+
+@pytest.mark.parametrize(
+    ("reply", "task", "kind"),
+    [
+        ("[get_news(topic='A', quantity=5)]", "actions", "answer_attempt"),
+        ("spotify.play(artist='A', duration=3)", "actions", "answer_attempt"),
+        ('[{"name": "get_news", "arguments": {"topic": "A"}}]', "actions", "answer_attempt"),
+        ("The required parameter 'city' is missing. Please provide the city.", "actions",
+         "clarification"),
+        ("I need more information about the city before I call it. For now the call would be "
+         "[check(instrument='P125', city='')] with the city left open.", "actions",
+         "clarification"),
+        ("None of the functions can be used.", "actions", "refusal"),
+        ("[func_required_param_missing('play', 'duration')]", "actions", "refusal"),
+        ("None", "actions", "missing"),
+        ("```python\ndef f(x):\n    return x\n```", "code", "answer_attempt"),
+        ("def f(x):\n    return x", "code", "answer_attempt"),
+        ("Should f sort in place?", "code", "clarification"),
+        ("```sql\nSELECT name FROM t\n```", "database", "answer_attempt"),
+        ("SELECT name FROM t;", "database", "answer_attempt"),
+        ("Which table holds the names? And which year is meant?", "database", "interrogation"),
+        ("You select the rows from the table that you want.", "database", "refusal"),
+    ],
+)  # fmt: skip
+def test_other_tasks(reply: str, task: str, kind: str) -> None:
+    assert classify(reply, task=task) == kind  # type: ignore[arg-type]
+
+
+def test_what_is_asked_for() -> None:
+    """Items of a list that a request leads in count; courtesies and repeated asks do not."""
+    reply = (
+        "I need the following details:\n1. The price of a ticket.\n2. The number of guests.\n\n"
+        "Does this make sense? Is there anything else?"
+    )
+    assert asking.asked(reply) == ("The price of a ticket.", "The number of guests.")
+    assert len(asking.asked("I need the price of a ticket. What is the price of a ticket?")) == 1
+    assert asking.asked("The answer is 7.") == ()
+
+
+def test_an_answer_under_a_question_is_seen() -> None:
+    reply = "The total is 40 × 3 = 120. The answer is 120. How many are in a box?"
+    assert answers_anyway(reply)
+    assert not answers_anyway("There are 3 boxes. How many are in a box?")
+
+
+def test_scorecard_adds_up() -> None:
+    """All features 0 leave the bias; one feature adds its own weight."""
+    zero = dict.fromkeys(scorecard.WEIGHTS, 0.0)
+    kind = ResponseType.ANSWER_ATTEMPT
+    assert scorecard.score(kind, zero) == scorecard.BIAS[0]
+    one = zero | {"conclude@tail": 1.0}
+    added = scorecard.WEIGHTS["conclude@tail"][0]
+    assert scorecard.score(kind, one) == pytest.approx(scorecard.BIAS[0] + added)
+    assert set(cues.features(cues.read("So the answer is 7."))) == set(scorecard.WEIGHTS)
+
+
+# ------------------------------------------------------------------------- labelled real turns
+
+needs_dev = pytest.mark.skipif(not DEV.is_file(), reason="labelled turns are not at hand")
+
+
+def _typed() -> tuple[list[agreement.Typed], float]:
+    from icpo_lite.rewards.judge import Rules
+
+    rows = agreement.read_rows(DEV, agreement.Columns(label="response_type", by="source_model"))
+    return agreement.type_rows(rows, Rules())
+
+
+@needs_dev
+def test_agreement_on_labelled_turns_and_speed() -> None:
+    for function in (cues.read, asking.asked):
+        function.cache_clear()
+    typed, seconds = _typed()
+    math = [t for t in typed if t.row.task == "math"]
+    actions = [t for t in typed if t.row.task == "actions"]
+    assert agreement.binary_agreement(math) >= 0.93
+    assert agreement.binary_agreement(actions) >= 0.93
+    assert agreement.macro_f1(math) >= 0.50
+    # processor time, with room for a slower machine than the one that measured 6,000 a second
+    assert len(typed) / seconds >= 1500
+
+
+@needs_dev
+def test_no_model_is_left_far_behind() -> None:
+    typed, _ = _typed()
+    for group in {t.row.group for t in typed}:
+        part = [t for t in typed if t.row.group == group and t.row.task == "math"]
+        assert agreement.binary_agreement(part) >= 0.85, group
+
+
+@needs_dev
+def test_cues_hold_for_models_they_were_not_weighed_on() -> None:
+    """Six models weigh the cues, two are scored, four times over: agreement within two points.
+
+    The weights of `scorecard` come from all eight; this fits them anew without the scored two.
+    """
+    import numpy as np
+
+    rows = [json.loads(line) for line in DEV.read_text().splitlines()]
+    rows = [r for r in rows if r["task"] == "math"]
+    features = [cues.features(cues.read(r["assistant"])) for r in rows]
+    x = np.array([[1.0, *f.values()] for f in features])
+    y = np.array([r["response_type"] == "answer_attempt" for r in rows], dtype=float)
+    models = sorted({r["source_model"] for r in rows})
+    source = np.array([models.index(r["source_model"]) for r in rows])
+    hits = 0
+    for first in range(4):
+        held_out = np.isin(source, [first, first + 4])
+        w = _logistic(x[~held_out], y[~held_out])
+        hits += int(((x[held_out] @ w > 0) == (y[held_out] > 0)).sum())
+    assert hits / len(rows) >= 0.905
+
+
+def _logistic(x, y, ridge: float = 1.0, steps: int = 12):  # type: ignore[no-untyped-def]
+    """Newton's method for logistic regression with a ridge."""
+    import numpy as np
+
+    w = np.zeros(x.shape[1])
+    for _ in range(steps):
+        p = 1 / (1 + np.exp(-np.clip(x @ w, -30, 30)))
+        gradient = x.T @ (y - p) - ridge * w
+        hessian = (x * (p * (1 - p))[:, None]).T @ x + ridge * np.eye(len(w))
+        w = w + np.linalg.solve(hessian, gradient)
+    return w
+
+
+def test_short_replies_are_typed_fast() -> None:
+    """20-word replies, each new to the caches, at 10,000 a second on the machine of the figures."""
+    replies = [
+        f"Ann has {i} apples and Ben has {i + 1}. {i} + {i + 1} = {2 * i + 1}. "
+        f"The answer is {2 * i + 1}."
+        for i in range(2000)
+    ]
+    start = time.process_time()
+    for reply in replies:
+        classify(reply)
+    assert len(replies) / (time.process_time() - start) >= 4000
