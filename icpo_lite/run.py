@@ -41,6 +41,7 @@ from icpo_lite.checkpoint import (
     unpack_optimizer,
 )
 from icpo_lite.data.pool import PromptPool
+from icpo_lite.diagnostics import diagnose, tokenizer_warning
 from icpo_lite.display import Display
 from icpo_lite.errors import IcpoError, NumericsError, RunDirectoryError
 from icpo_lite.judging import JudgingOptions, judge_policy, show_comparison
@@ -159,7 +160,8 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     pool = PromptPool(prompts, seed=recipe.seed)
     trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings, change)
     display.header(_facts(recipe, policy, corpus, checked))
-    for warning in report.warnings:
+    unknown = tokenizer_warning(prompt_ids, policy.tokenizer.unk_token_id)
+    for warning in filter(None, [*report.warnings, unknown]):
         display.message(f"warning: {warning}")
     return _Session(recipe, policy, trainer, judge, problems)
 
@@ -216,6 +218,8 @@ def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: S
         last_good = f"the last good checkpoint is {found}" if found else "no checkpoint yet"
         raise NumericsError(f"step {trainer.done_steps + 1}: {error}; {last_good}") from error
     display.close()
+    for line in diagnose(run.metrics()):
+        display.message(f"note: {line}")
     session.policy.save_adapter(run.path)
 
 
