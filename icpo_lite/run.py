@@ -25,6 +25,7 @@ from icpo_lite.binding import (
     bind_user_rewards,
     corpus_needs_model,
     evaluation_problems,
+    judges_on_training_rows,
     model_spec,
     sampling_options,
     train_settings,
@@ -161,7 +162,13 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings, change)
     display.header(_facts(recipe, policy, corpus, checked))
     unknown = tokenizer_warning(prompt_ids, policy.tokenizer.unk_token_id)
-    for warning in filter(None, [*report.warnings, unknown]):
+    seen = ""
+    if judges_on_training_rows(recipe):
+        seen = (
+            "the evaluation judges on problems that are trained on; set evaluation.dataset_name "
+            "to a file that is not"
+        )
+    for warning in filter(None, [*report.warnings, unknown, seen]):
         display.message(f"warning: {warning}")
     return _Session(recipe, policy, trainer, judge, problems)
 

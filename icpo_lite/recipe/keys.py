@@ -105,6 +105,9 @@ class Evaluation(_Keys):
     )
     problems: int = Field(100, ge=1, description="problems of the split that are judged")
     runs: int = Field(4, ge=1, description="conversations a problem and setting; 8 or more for A90")
+    dataset_name: str | None = Field(
+        None, description="file or hub data set that is judged; null is the recipe's own"
+    )
     split: str = Field("test", description="split of the data set that is judged")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0 is greedy")
     max_turns: int | None = Field(
