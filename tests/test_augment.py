@@ -66,50 +66,50 @@ def removals(problem: Problem) -> dict[str, str]:
 # --------------------------------------------------------------------------------------- equations
 
 
-def graph(text: str, solution: str, answer: str) -> Any:
+def found_needs(text: str, solution: str, answer: str) -> Any:
     found = solution_graph(solution, answer, numbers(text))
     assert found is not None
-    return found
+    return found.needs()
 
 
 def test_a_number_is_needed_when_the_answer_moves_with_it() -> None:
     # 4 boxes of 10 pens; half are sold; 3 red ones stay unmentioned in the solution.
-    found = graph(
+    found = found_needs(
         "Tom has 4 boxes of 10 pens, 3 of them red. He sells 1/2.",
         "4*10=<<4*10=40>>40\n40*1/2=<<40*1/2=20>>20\n#### 20",
         "20",
     )
-    assert [found.need(i) is not None for i in range(4)] == [True, True, False, False]
-    need = found.need(0)
+    assert sorted(found) == [0, 1]
+    need = found[0]
     assert (need.level, need.additive, need.equation) == ("marks", False, "4*10=40")
 
 
 def test_a_number_that_cancels_out_is_not_needed() -> None:
-    found = graph(
+    found = found_needs(
         "6 boxes with 9 pens each, 3 boxes are red.",
         "6*9=<<6*9=54>>54\n54/9=<<54/9=6>>6\n6-3=<<6-3=3>>3",
         "3",
     )
-    assert found.need(1) is None  # 9 cancels: (6·9)/9 − 3
-    assert found.need(2).additive
+    assert 1 not in found  # 9 cancels: (6·9)/9 − 3
+    assert found[2].additive
 
 
 def test_terms_and_factors_are_told_apart() -> None:
-    found = graph("Pay 7 and 2 for 5 days.", "7+2=<<7+2=9>>9\n9*5=<<9*5=45>>45", "45")
-    assert [found.need(i).additive for i in range(3)] == [False, False, False]
-    found = graph("Pay 7 and 2.", "7+2=<<7+2=9>>9", "9")
-    assert [found.need(i).additive for i in range(2)] == [True, True]
+    found = found_needs("Pay 7 and 2 for 5 days.", "7+2=<<7+2=9>>9\n9*5=<<9*5=45>>45", "45")
+    assert [found[i].additive for i in range(3)] == [False, False, False]
+    found = found_needs("Pay 7 and 2.", "7+2=<<7+2=9>>9", "9")
+    assert [found[i].additive for i in range(2)] == [True, True]
 
 
 def test_percentages_and_plain_equations_are_followed() -> None:
-    found = graph("20% of $50 is tax.", "The tax is 50 * 20% = 10 dollars.", "10")
-    assert [found.need(i).level for i in range(2)] == ["numbers", "numbers"]
+    found = found_needs("20% of $50 is tax.", "The tax is 50 * 20% = 10 dollars.", "10")
+    assert [found[i].level for i in range(2)] == ["numbers", "numbers"]
 
 
 def test_a_value_that_is_also_a_result_is_not_called_needed() -> None:
     # The 9 of "9-2" is the result of 4+5, so the problem's own 9 has no proof.
-    found = graph("4 and 5, then 9 more, less 2.", "4+5=<<4+5=9>>9\n9-2=<<9-2=7>>7", "7")
-    assert found.need(2) is None
+    found = found_needs("4 and 5, then 9 more, less 2.", "4+5=<<4+5=9>>9\n9-2=<<9-2=7>>7", "7")
+    assert 2 not in found
 
 
 def test_solutions_without_equations_give_nothing_to_follow() -> None:
