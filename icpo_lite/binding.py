@@ -49,7 +49,6 @@ def model_spec(recipe: Recipe) -> ModelSpec:
     targets = recipe.lora_target_modules
     return ModelSpec(
         model_name_or_path=recipe.model_name_or_path,
-        backend=recipe.backend,
         load_in_4bit=recipe.load_in_4bit,
         device=recipe.device,
         dtype=recipe.dtype,
@@ -227,7 +226,7 @@ def evaluation_problems(recipe: Recipe) -> list[Problem]:
     """The problems that `evaluation` judges on, shards set; the same for every run and seed."""
     options = recipe.evaluation
     return read_evaluation_problems(
-        options.dataset_name, recipe, split=options.split, count=options.problems, seed=0
+        options.dataset_name, recipe, split=options.split, count=recipe.evaluation.problems, seed=0
     )
 
 

@@ -63,8 +63,8 @@ if TYPE_CHECKING:
 FREE_TO_CHANGE = frozenset(
     {
         *("max_steps", "save_steps", "save_total_limit", "logging_steps", "log_completions_steps"),
-        *("output_dir", "resume_from_checkpoint", "report_to", "hub_model_id", "compare"),
-        *("device", "dtype", "backend", "per_device_train_batch_size", "gradient_checkpointing"),
+        *("output_dir", "resume_from_checkpoint", "compare"),
+        *("device", "dtype", "per_device_train_batch_size", "gradient_checkpointing"),
         *("attn_implementation", "evaluation", "endpoint"),
     }
 )
