@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from icpo_lite.cache import user_cache
 from icpo_lite.errors import RecipeError, UsageError
-from icpo_lite.types import Message, Problem, Prompt, Reward, Shard, Turn, Verdict
+from icpo_lite.types import (
+    Generator,
+    Intent,
+    Message,
+    Problem,
+    Prompt,
+    Reward,
+    Shard,
+    Turn,
+    Verdict,
+)
 
 if TYPE_CHECKING:
+    from icpo_lite.data.augment import AugmentOptions
+    from icpo_lite.kernels.logprob import Impl
     from icpo_lite.policy.load import ModelSpec, Policy
     from icpo_lite.policy.sampling import SamplingOptions
     from icpo_lite.recipe import Recipe
     from icpo_lite.rewards.judge import Judge
-    from icpo_lite.rollout import RewardRule
+    from icpo_lite.rollout import RewardChange, RewardRule
     from icpo_lite.trainer import TrainSettings
 
 WORLD = "builtin:world"
-#: Problems drawn from the built-in world for training; 80 steps of 16 prompts see each once.
+#: Problems drawn from the built-in world for training: more than the tiny recipe's steps take.
 WORLD_PROBLEMS = 2048
 
 
@@ -31,7 +49,6 @@ def model_spec(recipe: Recipe) -> ModelSpec:
     targets = recipe.lora_target_modules
     return ModelSpec(
         model_name_or_path=recipe.model_name_or_path,
-        backend=recipe.backend,
         load_in_4bit=recipe.load_in_4bit,
         device=recipe.device,
         dtype=recipe.dtype,
@@ -59,8 +76,8 @@ def sampling_options(recipe: Recipe, **changes: Any) -> SamplingOptions:
     return replace(training, **changes)
 
 
-def train_settings(recipe: Recipe) -> TrainSettings:
-    """What one step does."""
+def train_settings(recipe: Recipe, impl: Impl = "auto") -> TrainSettings:
+    """What one step does; `impl` is that of the log-prob op."""
     from icpo_lite.loss import LossConfig
     from icpo_lite.policy.logprobs import LogprobOptions
     from icpo_lite.trainer import TrainSettings
@@ -96,41 +113,178 @@ def train_settings(recipe: Recipe) -> TrainSettings:
         drop_zero_variance=recipe.drop_zero_variance,
         mask_truncated_completions=recipe.mask_truncated_completions,
         seed=recipe.seed,
-        logprobs=LogprobOptions(temperature=recipe.temperature),
+        logprobs=LogprobOptions(temperature=recipe.temperature, impl=impl),
     )
 
 
-def training_prompts(recipe: Recipe) -> tuple[list[Prompt], str]:
+def corpus_needs_model(recipe: Recipe) -> bool:
+    """Whether making the prompts takes the policy itself (`method: self`, `verify`)."""
+    options = _augment_options(recipe)
+    return recipe.dataset_name != WORLD and (options.method == "self" or options.verify > 0)
+
+
+def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list[Prompt], str]:
     """The prompts to train on, and one line that says what they are.
 
-    Raises DataError when the corpus cannot be read or holds none.
+    A raw corpus is augmented once and cached by its content and the options; a file that holds
+    prompts already (`icpo-lite augment`) is read as it is. Raises DataError when the corpus
+    cannot be read or holds none.
     """
-    from icpo_lite.data.worlds import world_problems, world_prompts
+    from icpo_lite.data.augment import world_augmentation
+    from icpo_lite.data.prompts import holds_prompts, read_prompts
+    from icpo_lite.data.worlds import world_problems
 
-    if recipe.dataset_name != WORLD:
-        raise NotImplementedError
-    problems = list(world_problems(recipe.dataset_train_split, WORLD_PROBLEMS, seed=recipe.seed))
-    prompts = list(world_prompts(problems, seed=recipe.seed, **recipe.augment))
-    return _with_system(prompts, recipe.system_prompt), f"{len(prompts)} from the built-in world"
+    source = recipe.dataset_name
+    if source == WORLD:
+        drawn = list(world_problems(recipe.dataset_train_split, WORLD_PROBLEMS, seed=recipe.seed))
+        made = world_augmentation(drawn, _augment_options(recipe), seed=recipe.seed)
+        prompts, described = list(made), "from the built-in world"
+    elif Path(source).is_file() and holds_prompts(source):
+        prompts, described = list(read_prompts(source)), f"from {source}"
+    else:
+        prompts, described = _augmented(recipe, policy)
+    kinds = Counter(p.intent for p in prompts)
+    counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
+    return _with_system(prompts, recipe.system_prompt), f"{counts}, {described}"
+
+
+def _augment_options(recipe: Recipe) -> AugmentOptions:
+    from icpo_lite.data.augment import AugmentOptions
+
+    return recipe.bind("augment", AugmentOptions)
+
+
+def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str]:
+    """Prompts of a raw corpus, from the cache where the same were made before."""
+    from icpo_lite.data.augment import augment
+    from icpo_lite.data.prompts import read_prompts, write_prompts
+    from icpo_lite.data.sources import read_problems
+
+    options = _augment_options(recipe)
+    cached = user_cache("prompts") / f"{_corpus_key(recipe, options)}.jsonl"
+    if cached.is_file():
+        return list(read_prompts(cached)), f"from {recipe.dataset_name}, augmented before"
+    problems = read_problems(
+        recipe.dataset_name,
+        columns=recipe.columns,
+        task=recipe.task,
+        split=recipe.dataset_train_split,
+        config=recipe.dataset_config,
+        limit=options.limit,
+        on_bad_row=options.on_bad_row,
+    )
+    made = augment(
+        problems, options, seed=recipe.seed, generator=_augmenting_model(recipe, options, policy)
+    )
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    write_prompts(cached, made)
+    return list(read_prompts(cached)), f"from {recipe.dataset_name}"
+
+
+def _augmenting_model(
+    recipe: Recipe, options: AugmentOptions, policy: Policy | None
+) -> Generator | None:
+    from icpo_lite.endpoint import Endpoint
+
+    if options.method == "endpoint":
+        block = options.endpoint or recipe.endpoint
+        if block is None:
+            raise RecipeError(
+                f"{recipe.where('augment')}: augment.method: endpoint needs the block "
+                "endpoint: {base_url: ..., model: ...}"
+            )
+        return Endpoint(block)
+    if policy is None:
+        return None
+    from icpo_lite.policy.sampling import PolicyGenerator
+
+    rows = recipe.prompts_per_step * recipe.num_generations
+    return PolicyGenerator(policy, adapter=False, max_rows=rows)
+
+
+def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
+    """Names the prompts by all that they are made of."""
+    from icpo_lite import __version__
+
+    digest = hashlib.sha256()
+    if (file := Path(recipe.dataset_name)).is_file():
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256")
+    model = recipe.model_name_or_path if corpus_needs_model(recipe) else ""
+    parts: list[Any] = [
+        __version__,
+        recipe.dataset_name,
+        recipe.dataset_config,
+        recipe.dataset_train_split,
+    ]
+    parts += [recipe.task, dict(recipe.columns), recipe.seed, model, options.model_dump()]
+    digest.update(json.dumps(parts, default=str).encode())
+    return digest.hexdigest()[:32]
 
 
 def evaluation_problems(recipe: Recipe) -> list[Problem]:
     """The problems that `evaluation` judges on, shards set; the same for every run and seed."""
+    options = recipe.evaluation
     return read_evaluation_problems(
-        None, recipe, split=recipe.evaluation.split, count=recipe.evaluation.problems, seed=0
+        options.dataset_name, recipe, split=options.split, count=recipe.evaluation.problems, seed=0
+    )
+
+
+def judges_on_training_rows(recipe: Recipe) -> bool:
+    """Whether the evaluation takes rows that are trained on: a file has no splits."""
+    name = recipe.evaluation.dataset_name or recipe.dataset_name
+    return (recipe.evaluation.enabled and name == recipe.dataset_name and Path(name).is_file()) or (
+        name == recipe.dataset_name and recipe.evaluation.split == recipe.dataset_train_split
     )
 
 
 def read_evaluation_problems(
     data: str | None, recipe: Recipe | None, *, split: str, count: int, seed: int
 ) -> list[Problem]:
-    """`count` problems with shards, from `data`, else the recipe's data set, else the world."""
+    """`count` problems with shards, from `data`, else the recipe's data set, else the world.
+
+    Of a corpus the first `count` problems that the rules can split are taken.
+    """
+    from icpo_lite.data.prompts import holds_prompts, read_prompts
+    from icpo_lite.data.sharding import RejectedError, shard_problem
+    from icpo_lite.data.sources import read_problems
     from icpo_lite.data.worlds import world_problems
 
     name = data or (recipe.dataset_name if recipe else WORLD)
     if name == WORLD:
         return list(world_problems(split, count, seed=seed))
-    raise NotImplementedError
+    if Path(name).is_file() and holds_prompts(name):
+        whole = (p for p in read_prompts(name) if p.intent is Intent.COMPLETE and p.shards)
+        return [_as_problem(prompt) for prompt in islice(whole, count)]
+    own = recipe is not None and data in (None, recipe.dataset_name)
+    rows = read_problems(
+        name,
+        columns=recipe.columns if own and recipe else None,
+        task=recipe.task if own and recipe else None,
+        split=split,
+        config=recipe.dataset_config if own and recipe else None,
+    )
+    found: list[Problem] = []
+    for row in rows:
+        with contextlib.suppress(RejectedError):
+            found.append(shard_problem(row))
+        if len(found) == count:
+            break
+    return found
+
+
+def _as_problem(prompt: Prompt) -> Problem:
+    """The problem that a complete prompt was made from."""
+    return Problem(
+        problem_id=prompt.problem_id,
+        task=prompt.task,
+        question=prompt.text,
+        answer=prompt.answer,
+        solution=prompt.solution,
+        shards=prompt.shards,
+        source=prompt.source,
+        columns=prompt.columns,
+    )
 
 
 def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
@@ -141,7 +295,7 @@ def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard
 
 
 def bind_reward(recipe: Recipe) -> RewardRule:
-    """The reward rule with its options checked, and the user's own functions added to it."""
+    """The reward rule that the recipe names, its options checked."""
     from icpo_lite.rewards.icpo import REWARDS
 
     name = recipe.reward["name"]
@@ -161,11 +315,44 @@ def _rewarded(
     return function(prompt, verdict, turn, options)
 
 
-def bind_judge(recipe: Recipe | None, policy: Policy) -> Judge:
-    """The judge that the recipe names; by rules where there is no recipe."""
-    from icpo_lite.rewards.judge import Judge
+def bind_judge(recipe: Recipe | None, policy: Policy | None) -> Judge:
+    """The judge that the recipe names; by rules where there is no recipe.
 
-    return Judge()
+    policy: needed for `judge: self`, which asks it with the adapter off.
+    """
+    from icpo_lite.rewards.correctness import GradingOptions
+    from icpo_lite.rewards.judge import Judge
+    from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper
+
+    if recipe is None:
+        return Judge()
+    grading = GradingOptions(allow_code_execution=recipe.allow_code_execution)
+    if recipe.judge == "endpoint" and recipe.endpoint is not None:
+        from icpo_lite.endpoint import Endpoint
+
+        return Judge(grading, EndpointTyper(Endpoint(recipe.endpoint)))
+    if recipe.judge == "self" and policy is not None:
+        from icpo_lite.policy.logprobs import PolicyScorer
+
+        return Judge(grading, SelfTyper(PolicyScorer(policy)))
+    return Judge(grading)
+
+
+def bind_user_rewards(recipe: Recipe) -> RewardChange | None:
+    """What adds the user's own reward functions to the rewards of a step; None without any."""
+    from icpo_lite.rewards.plugins import load_reward_funcs, with_user_rewards
+
+    if not recipe.reward_funcs:
+        return None
+    functions = load_reward_funcs(recipe.reward_funcs, recipe.folder)
+    weights = recipe.reward_weights
+
+    def change(
+        rewards: Sequence[Reward], prompts: Sequence[Prompt], turns: Sequence[Turn]
+    ) -> list[Reward]:
+        return with_user_rewards(rewards, functions, weights, prompts, turns)
+
+    return change
 
 
 def _with_system(prompts: list[Prompt], system: str | None) -> list[Prompt]:

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from icpo_lite.cache import user_cache
 from icpo_lite.errors import ModelError, RecipeError
 from icpo_lite.types import Message
 
@@ -221,8 +222,7 @@ def _api_key(variable: str | None) -> str | None:
 def _cache_folder(cache_dir: str | None) -> Path:
     if cache_dir is not None:
         return Path(cache_dir).expanduser()
-    root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(root).expanduser() / "icpo-lite" / "endpoint"
+    return user_cache("endpoint")
 
 
 def _retry_after(header: str | None, otherwise: float) -> float:

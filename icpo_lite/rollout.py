@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 #: Rewards of one prompt's reply: (prompt, verdict, turn) -> Reward.
 RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
+#: All rewards of a step, changed: (rewards, prompts, turns) -> rewards.
+RewardChange = Callable[[Sequence[Reward], Sequence[Prompt], Sequence[Turn]], list[Reward]]
 
 
 def as_turn(completion: Completion) -> Turn:
@@ -108,19 +110,29 @@ def judge_groups(groups: Sequence[Group], judge: Judge) -> list[Group]:
     ]
 
 
-def reward_groups(groups: Sequence[Group], rule: RewardRule) -> list[Group]:
-    """Every trajectory with its reward. Raises NumericsError when one is not a number."""
+def reward_groups(
+    groups: Sequence[Group], rule: RewardRule, change: RewardChange | None = None
+) -> list[Group]:
+    """Every trajectory with its reward. Raises NumericsError when one is not a number.
+
+    change: adds to the rule's rewards what the user's own functions give.
+    """
+    trajectories = [t for group in groups for t in group.trajectories]
+    prompts, turns = [t.prompt for t in trajectories], [t.reply for t in trajectories]
+    rewards = [rule(p, _verdict(t), t) for p, t in zip(prompts, turns, strict=True)]
+    if change is not None:
+        rewards = change(rewards, prompts, turns)
+    left = iter(rewards)
 
     def rewarded(trajectory: Trajectory) -> Trajectory:
-        turn = trajectory.reply
-        assert turn.verdict is not None
-        reward = rule(trajectory.prompt, turn.verdict, turn)
+        reward = next(left)
         if reward.total != reward.total or abs(reward.total) == float("inf"):
             raise NumericsError(
                 f"reward: {reward.total} for {trajectory.prompt.prompt_id} "
                 f"({dict(reward.components)}); expected a finite number"
             )
-        return replace(_with_reply(trajectory, replace(turn, reward=reward)), reward=reward)
+        turn = replace(trajectory.reply, reward=reward)
+        return replace(_with_reply(trajectory, turn), reward=reward)
 
     return [_each(group, rewarded) for group in groups]
 
@@ -133,6 +145,11 @@ def advantage_groups(groups: Sequence[Group], scale_rewards: ScaleRewards) -> li
         replace(group, advantages=tuple(row))
         for group, row in zip(groups, advantages_PG, strict=True)
     ]
+
+
+def _verdict(turn: Turn) -> Verdict:
+    assert turn.verdict is not None, "replies are judged before they are rewarded"
+    return turn.verdict
 
 
 def _each(group: Group, change: Callable[[Trajectory], Trajectory]) -> Group:

@@ -22,7 +22,10 @@ import torch
 from icpo_lite.binding import (
     bind_judge,
     bind_reward,
+    bind_user_rewards,
+    corpus_needs_model,
     evaluation_problems,
+    judges_on_training_rows,
     model_spec,
     sampling_options,
     train_settings,
@@ -39,13 +42,16 @@ from icpo_lite.checkpoint import (
     unpack_optimizer,
 )
 from icpo_lite.data.pool import PromptPool
+from icpo_lite.diagnostics import diagnose, tokenizer_warning
 from icpo_lite.display import Display
 from icpo_lite.errors import IcpoError, NumericsError, RunDirectoryError
 from icpo_lite.judging import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.policy.load import Policy, load_policy
+from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe import compared_recipes
 from icpo_lite.rollout import encode_prompts
 from icpo_lite.runlog import RunDirectory
+from icpo_lite.selfcheck import check_reward
 from icpo_lite.trainer import Trainer
 from icpo_lite.types import Group, Problem, Trajectory
 
@@ -57,8 +63,8 @@ if TYPE_CHECKING:
 FREE_TO_CHANGE = frozenset(
     {
         *("max_steps", "save_steps", "save_total_limit", "logging_steps", "log_completions_steps"),
-        *("output_dir", "resume_from_checkpoint", "report_to", "hub_model_id", "compare"),
-        *("device", "dtype", "backend", "per_device_train_batch_size", "gradient_checkpointing"),
+        *("output_dir", "resume_from_checkpoint", "compare"),
+        *("device", "dtype", "per_device_train_batch_size", "gradient_checkpointing"),
         *("attn_implementation", "evaluation", "endpoint"),
     }
 )
@@ -140,20 +146,34 @@ def _on_cpu(session: _Session) -> bool:
 
 def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
-    prompts, corpus = training_prompts(recipe)
-    reward = bind_reward(recipe)
+    spec = replace(model_spec(recipe), threads=max(threads, 1))
+    reward, change = bind_reward(recipe), bind_user_rewards(recipe)
+    policy = load_policy(spec) if corpus_needs_model(recipe) else None
+    prompts, corpus = training_prompts(recipe, policy)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
-    policy = load_policy(replace(model_spec(recipe), threads=max(threads, 1)))
+    policy = policy or load_policy(spec)
     prompt_ids = encode_prompts(policy, prompts, recipe.max_prompt_length)
     judge = bind_judge(recipe, policy)
-    settings = train_settings(recipe)
+    report = check_reward(prompts, judge, reward)
+    report.require_ok()
+    impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
+    settings = train_settings(recipe, impl)
     pool = PromptPool(prompts, seed=recipe.seed)
-    trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings)
-    display.header(_facts(recipe, policy, corpus))
+    trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings, change)
+    display.header(_facts(recipe, policy, corpus, checked))
+    unknown = tokenizer_warning(prompt_ids, policy.tokenizer.unk_token_id)
+    seen = ""
+    if judges_on_training_rows(recipe):
+        seen = (
+            "the evaluation judges on problems that are trained on; set evaluation.dataset_name "
+            "to a file that is not"
+        )
+    for warning in filter(None, [*report.warnings, unknown, seen]):
+        display.message(f"warning: {warning}")
     return _Session(recipe, policy, trainer, judge, problems)
 
 
-def _facts(recipe: Recipe, policy: Policy, corpus: str) -> dict[str, str | list[str]]:
+def _facts(recipe: Recipe, policy: Policy, corpus: str, checked: str) -> dict[str, str | list[str]]:
     trainable, total = policy.parameter_counts()
     weights = "4-bit NF4, double quantisation" if recipe.load_in_4bit else "not quantised"
     rivals = ", ".join(recipe.compare) or "base"
@@ -165,7 +185,10 @@ def _facts(recipe: Recipe, policy: Policy, corpus: str) -> dict[str, str | list[
         "prompts": corpus,
         "objective": f"{recipe.loss_type}, reward {recipe.reward['name']}, "
         f"{recipe.share_underspecified:.0%} underspecified",
-        "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses",
+        "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses, "
+        f"{recipe.num_iterations * recipe.num_mini_batches} updates, "
+        f"{recipe.gradient_accumulation_steps} micro-batches each",
+        "log-probs": checked,
         "compared": f"with base and {rivals}" if recipe.compare else "with base",
         "note": list(policy.notes),
     }
@@ -202,6 +225,8 @@ def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: S
         last_good = f"the last good checkpoint is {found}" if found else "no checkpoint yet"
         raise NumericsError(f"step {trainer.done_steps + 1}: {error}; {last_good}") from error
     display.close()
+    for line in diagnose(run.metrics()):
+        display.message(f"note: {line}")
     session.policy.save_adapter(run.path)
 
 

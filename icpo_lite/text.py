@@ -310,6 +310,7 @@ def content_words(text: str) -> frozenset[str]:
 # ---------------------------------------------------------------------------------------- numbers
 
 
+@lru_cache(maxsize=4096)
 def numbers(text: str) -> tuple[NumberMention, ...]:
     """All numbers of a text in order, without overlaps.
 

@@ -25,6 +25,7 @@ from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.optimizer import make_optimizer
 from icpo_lite.policy.sampling import SamplingOptions
 from icpo_lite.rollout import (
+    RewardChange,
     RewardRule,
     advantage_groups,
     judge_groups,
@@ -75,7 +76,8 @@ class TrainSettings:
 class Trainer:
     """Trains a policy's LoRA weights by group sampling.
 
-    prompt_ids: token ids of every prompt that `pool` holds, by prompt id.
+    prompt_ids: token ids of every prompt that `pool` holds, by prompt id. change: adds the user's
+    own rewards (`rollout.RewardChange`).
     """
 
     def __init__(
@@ -86,9 +88,11 @@ class Trainer:
         judge: Judge,
         reward: RewardRule,
         settings: TrainSettings,
+        change: RewardChange | None = None,
     ) -> None:
         self.policy, self.pool, self.prompt_ids = policy, pool, prompt_ids
-        self.judge, self.reward, self.settings = judge, reward, settings
+        self.judge, self.reward, self.change = judge, reward, change
+        self.settings = settings
         self.done_steps = 0
         self.optimizer = make_optimizer(
             policy.trainable(),
@@ -119,7 +123,7 @@ class Trainer:
             step=step,
         )
         groups = judge_groups(groups, self.judge)
-        groups = reward_groups(groups, self.reward)
+        groups = reward_groups(groups, self.reward, self.change)
         groups = advantage_groups(groups, s.scale_rewards)
         sampled = time.monotonic()
         batch = collate(self._informative(groups), self.policy.pad_id)

@@ -15,7 +15,7 @@ PACKAGE = Path(icpo_lite.__file__).parent
 
 #: Rank → rooms. A room is a folder or a module; rooms of one rank never import each other.
 RANKS = {
-    0: ["errors", "types"],
+    0: ["errors", "types", "cache"],
     1: ["kernels", "text", "device", "endpoint"],
     2: ["recipe", "runlog", "memory", "display"],
     3: [

@@ -69,6 +69,16 @@ def test_ci_is_a_program() -> None:
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
 
 
+def test_the_top_level_stays_as_designed() -> None:
+    """Caches that a library drops beside the package have been published this way."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout")
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    top = {Path(line).parts[0] for line in listed.stdout.splitlines()}
+    wanted = {"pyproject.toml", "icpo_lite", "recipes", "tests", "README.md", "LICENSE"}
+    assert {name for name in top if not name.startswith(".")} <= wanted
+
+
 @pytest.mark.parametrize(
     "path", ["icpo_lite/assets/tiny/model.safetensors", "recipes/tiny.yaml", "tests/data/a.jsonl"]
 )

@@ -173,12 +173,12 @@ def test_other_programs_names_are_understood(folder: Path) -> None:
     recipe = read(
         folder,
         "base_model: m\ndataset: d\nlora_rank: 3\nlora_target: all\nmicro_batch_size: 2\n"
-        "scale_rewards: false\nreport_to: []\n",
+        "scale_rewards: false\n",
     )
     assert (recipe.model_name_or_path, recipe.dataset_name, recipe.lora_r) == ("m", "d", 3)
     assert recipe.lora_target_modules == "all-linear"
     assert recipe.per_device_train_batch_size == 2
-    assert (recipe.scale_rewards, recipe.report_to) == ("none", "none")
+    assert recipe.scale_rewards == "none"
     assert recipe.where("lora_r") == "r.yaml:3"
 
 
@@ -255,7 +255,6 @@ def test_names_without_an_equal_are_answered(folder: Path, key: str) -> None:
         ("reward_funcs: [../r.py:f]\n", "r.yaml:3: reward_funcs: expected a file in the recipe's"),
         ("reward_funcs: [/r.py:f]\n", "r.yaml:3: reward_funcs: expected a file in the recipe's"),
         ("task: code\n", "r.yaml:3: task: grading code runs it"),
-        ("backend: unsloth\ndevice: cpu\n", "r.yaml:3: backend: unsloth needs an NVIDIA GPU"),
     ],
 )
 def test_refusals_name_file_and_line(folder: Path, text: str, message: str) -> None:

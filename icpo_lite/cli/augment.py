@@ -261,7 +261,7 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     total = max(summary.problems, 1)
     table.add_row(str(summary.problems), "problems read")
     for reason, count in summary.bad_rows.most_common():
-        table.add_row(str(count), f"rows skipped: no {reason}")
+        table.add_row(str(count), f"rows skipped: expected {reason}")
     table.add_row(str(summary.sharded), "split into shards")
     share = f"{100 * summary.certified / total:.1f} %"
     table.add_row(str(summary.certified), f"with a certified underspecified prompt ({share})")

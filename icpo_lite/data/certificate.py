@@ -72,10 +72,7 @@ def needs(problem: Problem, mentions: Sequence[NumberMention]) -> Mapping[int, N
     if problem.task == "actions":
         return needs_of_arguments(problem.answer, mentions)
     graph = solution_graph(problem.solution, problem.answer, mentions)
-    if graph is None:
-        return None
-    found = ((i, graph.need(i)) for i in range(len(mentions)))
-    return {i: need for i, need in found if need is not None}
+    return None if graph is None else graph.needs()
 
 
 def certified_removals(

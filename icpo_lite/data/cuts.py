@@ -224,25 +224,15 @@ _HYPHEN = re.compile(
 )
 
 
+_NO_NOUN = bag("and or in per at each to for of as is was")
+
+
 def _modifier(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     """ "a 120-page book" → "a book"."""
     match = _HYPHEN.match(text, mention.end)
     if match is None or mention.kind not in ("cardinal", "money"):
         return None
-    if match["noun"] in (
-        "and",
-        "or",
-        "in",
-        "per",
-        "at",
-        "each",
-        "to",
-        "for",
-        "of",
-        "as",
-        "is",
-        "was",
-    ):
+    if match["noun"] in _NO_NOUN:
         return None
     before = _previous(text, mention.start)
     if before in ("-", "$", "&", "to", "or", "and", "between"):
@@ -415,7 +405,11 @@ def _percent(text: str, mention: NumberMention, clause_start: int) -> Cut | None
     return Cut("percent", (Edit(start, mention.end + 1),), match["noun"])
 
 
-_PARTS = bag("top bottom first second left right upper lower last front back")
+#: "the top half of the wall", "by 20% of it", "the remaining third": no share that "some" can name.
+_NOT_SHARES = bag(
+    "of the other another remaining by is was than and times top bottom first second left right "
+    "upper lower last front back"
+) | frozenset("-")
 _OF_WHOLE = re.compile(
     r" of (?:the |his |her |their |its |them\b|it\b|those |these |this |that |my |[A-Z][a-z]+'s )"
 )
@@ -433,24 +427,7 @@ def _share(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     before = _previous(text, start)
     if re.match(r" of (?:that|the|this) (?:total )?(?:number|amount)\b", text[mention.end :]):
         return None
-    if (
-        before == "of"
-        or before in _PARTS
-        or before
-        in (
-            "the",
-            "other",
-            "another",
-            "remaining",
-            "by",
-            "is",
-            "was",
-            "than",
-            "-",
-            "and",
-            "times",
-        )
-    ):
+    if before in _NOT_SHARES:
         return None
     opens = start == clause_start or before in ("", ".", "?", "!")
     return Cut("share", (Edit(start, mention.end, "Some" if opens else "some"),), "some of")
@@ -465,7 +442,8 @@ _HAS_MONEY = re.compile(
     r"|out|over))? $"
 )
 _AFTER_MONEY = re.compile(
-    r" (?:a|an|per|each|every|dollars?|more|less|worth|bills?|coins?|for each|for every|apiece|or|to \$"
+    r" (?:a|an|per|each|every|dollars?|more|less|worth|bills?|coins?|for each|for every|apiece"
+    r"|or|to \$"
     r"|in (?:quarters|dimes))\b|[-/–]| ?\d"
 )
 _BEFORE_MEASURE = bag(

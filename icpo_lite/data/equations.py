@@ -10,17 +10,18 @@ a number that cancels out, or that only ever appears in a side remark, is not ca
 from __future__ import annotations
 
 import ast
+import operator
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Literal
 
 from icpo_lite.text import NumberMention, numbers
 from icpo_lite.types import CertificateLevel
 
-Operand = tuple[
-    str, int | Fraction
-]  # ("result", index), ("input", mention index), ("const", value)
+#: A longer left side is no equation that a person wrote.
+MAX_EQUATION = 200
 
 _MARK = re.compile(r"<<([^<>=]+)=\s*([^<>=]+)>>")
 _EQUALS = re.compile(r"=\s*[$£€]?\s*(-?\d[\d,]*(?:\.\d+)?%?|-?\.\d+)")
@@ -42,14 +43,32 @@ class Need:
 
 
 @dataclass(frozen=True, slots=True)
+class _Operand:
+    """A number in an equation: an earlier result, a number of the problem, or a constant.
+
+    index: of the result or the problem's number. factor: what that is multiplied by where the
+    equation writes it otherwise ("20%" as 20 is 100 times 1/5); a constant's value.
+    """
+
+    kind: Literal["result", "input", "constant"]
+    index: int
+    factor: Fraction
+
+
+@dataclass(frozen=True, slots=True)
 class _Step:
-    """One equation: an arithmetic tree whose leaves are operands, as written and its value."""
+    """One equation. program: its left side in reverse Polish notation; value: its right side."""
 
     level: CertificateLevel
     source: str
-    tree: ast.expr
-    operands: Mapping[int, Operand]
+    program: tuple[_Operand | str, ...]
     value: Fraction
+
+    def uses(self, mention: int) -> bool:
+        return any(
+            isinstance(o, _Operand) and o.kind == "input" and o.index == mention
+            for o in self.program
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,73 +79,73 @@ class SolutionGraph:
     inputs: tuple[Fraction, ...]
     answer: Fraction
 
-    def need(self, mention: int) -> Need | None:
-        """How the answer depends on the problem's number at this index; None where it does not."""
-        users = [s for s in self.steps if any(o == ("input", mention) for o in s.operands.values())]
+    def needs(self) -> dict[int, Need]:
+        """How the answer depends on the problem's numbers, by index; others it does not need.
+
+        Empty where the chain does not come out at the answer.
+        """
+        if self._final(self.inputs) != self.answer:
+            return {}
+        found = ((i, self._need(i)) for i in range(len(self.inputs)))
+        return {i: need for i, need in found if need is not None}
+
+    def _need(self, mention: int) -> Need | None:
+        users = [step for step in self.steps if step.uses(mention)]
         if not users:
             return None
-        value = self.inputs[mention]
-        base = self._final({})
-        low, high = self._final({mention: value + 1}), self._final({mention: value + 2})
-        if base != self.answer or low is None or high is None or low == base:
+        low, high = (self._final(self._nudged(mention, by)) for by in (1, 2))
+        if low is None or high is None or low == self.answer:
             return None
-        additive = abs(low - base) == 1 and high - low == low - base
+        additive = abs(low - self.answer) == 1 and high - low == low - self.answer
         evidence = next((s for s in users if s.level == "marks"), users[0])
         return Need(evidence.level, additive, evidence.source)
 
-    def _final(self, changed: Mapping[int, Fraction]) -> Fraction | None:
-        """The answer with some inputs changed; None where it is undefined or not in the chain."""
+    def _nudged(self, mention: int, by: int) -> tuple[Fraction, ...]:
+        return (*self.inputs[:mention], self.inputs[mention] + by, *self.inputs[mention + 1 :])
+
+    def _final(self, inputs: Sequence[Fraction]) -> Fraction | None:
+        """The last result that stood for the answer; None where it is undefined."""
         results: list[Fraction | None] = []
+        final: Fraction | None = None
         for step in self.steps:
-            try:
-                results.append(self._evaluate(step.tree, step, results, changed))
-            except (ZeroDivisionError, _UnknownError):
-                results.append(None)
-        final = max((i for i, s in enumerate(self.steps) if s.value == self.answer), default=None)
-        return None if final is None else results[final]
-
-    def _evaluate(
-        self,
-        node: ast.expr,
-        step: _Step,
-        results: Sequence[Fraction | None],
-        changed: Mapping[int, Fraction],
-    ) -> Fraction:
-        if isinstance(node, ast.Constant):
-            kind, which = step.operands[node.col_offset]
-            if kind == "const":
-                return Fraction(which)
-            if kind == "input":
-                at = int(which)
-                scale = _scale_of(step, node, self.inputs[at])
-                return changed.get(at, self.inputs[at]) * scale
-            value = results[int(which)]
-            if value is None:
-                raise _UnknownError
-            return value
-        if isinstance(node, ast.UnaryOp):
-            return -self._evaluate(node.operand, step, results, changed)
-        assert isinstance(node, ast.BinOp)
-        left = self._evaluate(node.left, step, results, changed)
-        right = self._evaluate(node.right, step, results, changed)
-        if isinstance(node.op, ast.Add):
-            return left + right
-        if isinstance(node.op, ast.Sub):
-            return left - right
-        return left * right if isinstance(node.op, ast.Mult) else left / right
+            results.append(_run(step.program, results, inputs))
+            if step.value == self.answer:
+                final = results[-1]
+        return final
 
 
-class _UnknownError(Exception):
-    """An operand whose own equation could not be computed."""
+def _run(
+    program: Sequence[_Operand | str],
+    results: Sequence[Fraction | None],
+    inputs: Sequence[Fraction],
+) -> Fraction | None:
+    """The value of a program; None where it divides by zero or rests on an undefined result."""
+    stack: list[Fraction] = []
+    for item in program:
+        if isinstance(item, str):
+            right, left = stack.pop(), stack.pop()
+            if item == "/" and not right:
+                return None
+            stack.append(_OPERATIONS[item](left, right))
+            continue
+        value: Fraction | None = item.factor
+        if item.kind != "constant":
+            value = results[item.index] if item.kind == "result" else inputs[item.index]
+            if value is not None and item.factor != 1:
+                value = value * item.factor
+        if value is None:
+            return None
+        stack.append(value)
+    return stack[0]
 
 
-def _scale_of(step: _Step, node: ast.Constant, value: Fraction) -> Fraction:
-    """100 where "20%" (1/5) was written as 20 in the equation, else 1."""
-    return _literal(node) / value if value else Fraction(1)
-
-
-def _literal(node: ast.Constant) -> Fraction:
-    return Fraction(str(node.value))
+_OPERATIONS: Mapping[str, Callable[[Fraction, Fraction], Fraction]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.truediv,
+}
+_AST_OPERATIONS = {ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/"}
 
 
 def solution_graph(
@@ -160,23 +179,35 @@ def _steps(
 ) -> list[_Step]:
     steps: list[_Step] = []
     for left, right, level in equations:
-        source = "".join(_TOKEN.findall(_plain(left)))
+        source = "".join(_TOKEN.findall(_plain(left[:MAX_EQUATION])))
         value = to_number(right)
         if value is None or not re.search(r"\d[-+*/)]", source):
             continue
         try:
             tree = ast.parse(_no_octal(source), mode="eval").body
-        except (SyntaxError, ValueError, MemoryError, RecursionError):
+            program = tuple(_program(tree, steps, mentions))
+        except (SyntaxError, ValueError):
             continue
-        if len(source) > 200 or not _is_arithmetic(tree):
-            continue
-        operands = {
-            node.col_offset: _resolve(_literal(node), steps, mentions)
-            for node in ast.walk(tree)
-            if isinstance(node, ast.Constant)
-        }
-        steps.append(_Step(level, f"{source}={_plain(right)}", tree, operands, value))
+        steps.append(_Step(level, f"{source}={_plain(right)}", program, value))
     return steps
+
+
+def _program(
+    node: ast.AST, steps: Sequence[_Step], mentions: Sequence[NumberMention]
+) -> Iterator[_Operand | str]:
+    """An arithmetic tree in reverse Polish notation. Raises ValueError for anything else."""
+    if isinstance(node, ast.Constant):
+        yield _resolve(Fraction(str(node.value)), steps, mentions)
+    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        yield _Operand("constant", 0, Fraction(0))
+        yield from _program(node.operand, steps, mentions)
+        yield "-"
+    elif isinstance(node, ast.BinOp) and type(node.op) in _AST_OPERATIONS:
+        yield from _program(node.left, steps, mentions)
+        yield from _program(node.right, steps, mentions)
+        yield _AST_OPERATIONS[type(node.op)]
+    else:
+        raise ValueError(f"no arithmetic: {ast.dump(node)}")
 
 
 def _plain(expression: str) -> str:
@@ -189,29 +220,24 @@ def _no_octal(source: str) -> str:
     return re.sub(r"(?<![\d.])0+(?=\d)", "", source)
 
 
-def _is_arithmetic(tree: ast.expr) -> bool:
-    allowed = (ast.BinOp, ast.UnaryOp, ast.Constant, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub)
-    return all(isinstance(node, allowed) for node in ast.walk(tree))
-
-
-def _resolve(value: Fraction, steps: Sequence[_Step], mentions: Sequence[NumberMention]) -> Operand:
+def _resolve(
+    value: Fraction, steps: Sequence[_Step], mentions: Sequence[NumberMention]
+) -> _Operand:
     """What a number in an equation stands for: an earlier result before a problem's number.
 
     Where it could be either, the problem's number is thus never called needed by mistake.
     """
     for index in range(len(steps) - 1, -1, -1):
         if steps[index].value == value:
-            return ("result", index)
+            return _Operand("result", index, Fraction(1))
     for index, mention in enumerate(mentions):
         if mention.value == value:
-            return ("input", index)
+            return _Operand("input", index, Fraction(1))
     for index, mention in enumerate(mentions):
-        if mention.kind in ("percent", "money") and value in (
-            mention.value * 100,
-            mention.value / 100,
-        ):
-            return ("input", index)
-    return ("const", value)
+        for factor in (Fraction(100), Fraction(1, 100)):
+            if mention.kind in ("percent", "money") and value == mention.value * factor:
+                return _Operand("input", index, factor)
+    return _Operand("constant", 0, value)
 
 
 def to_number(answer: object) -> Fraction | None:

@@ -14,7 +14,7 @@ class ReplyJournal:
     """A `Generator` that writes each call's replies to a file and answers the same call from it.
 
     name: which model replies; calls to another model are never answered from the file. A half
-    line, as an interrupted run leaves it, is left out.
+    line at the end, as an interrupted run leaves it, is cut off.
     """
 
     def __init__(self, generator: Generator, path: Path, *, name: str) -> None:
@@ -23,10 +23,11 @@ class ReplyJournal:
         self._name = name
         self._replies: dict[str, list[list[str]]] = {}
         if path.is_file():
-            for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-                if line.endswith("}\n"):
-                    entry = json.loads(line)
-                    self._replies[entry["call"]] = entry["replies"]
+            whole = path.read_bytes().rpartition(b"\n")
+            path.write_bytes(whole[0] + whole[1])
+            for line in whole[0].splitlines():
+                entry = json.loads(line)
+                self._replies[entry["call"]] = entry["replies"]
 
     def generate(
         self,

@@ -28,6 +28,8 @@ from icpo_lite.types import Generator, Message, Problem, Shard
 
 MIN_SHARDS = 3
 MAX_NUMBERS_IN_A_SHARD = 3
+#: Shards that together are longer than this many times the text tell nearly the same each time.
+MAX_GROWTH = 6
 
 
 class RejectedError(Exception):
@@ -437,6 +439,8 @@ def check_shards(text: str, shards: Sequence[Shard]) -> None:
         raise RejectedError("too few facts", f"{len(shards)} shards, at least {MIN_SHARDS} needed")
     if any(not s.text.strip() for s in shards):
         raise RejectedError("empty shard")
+    if sum(len(s.text) for s in shards) > MAX_GROWTH * len(text):
+        raise RejectedError("entangled facts", "shards repeat each other's words")
     _check_numbers(text, shards)
     for shard in shards:
         if shard.is_question:
@@ -454,12 +458,14 @@ def check_shards(text: str, shards: Sequence[Shard]) -> None:
 
 #: Openings of a shard that has no meaning before some other shard.
 _NOT_FIRST = re.compile(
-    r"(?:this|those|these|the (?:rest|remaining|others|remainder|latter|former)|of (?:those|these|them)"
+    r"(?:this|those|these|the (?:rest|remaining|others|remainder|latter|former)|of (?:those"
+    r"|these|them)"
     r"|then|after that|afterwards|they|he|she)\b",
     re.IGNORECASE,
 )
 _UNREADABLE = re.compile(
-    r"\bseveral(?:s|th|rd|nd|%)|\b(?:another|a|an|the|each) some\b|\bseveral of several"
+    r"\b(?:several|few(?!er\b)|multi)(?:[a-z]+|%)|\b(?:another|a|an|the|each) some\b|\bseveral"
+    r" of several"
     r"|\b(?:each|every|another|a|an) several\b"
     r"|\bage of several|\b(?:some|several) (?:some|several)\b|[^\s(]several|several/|/several"
 )

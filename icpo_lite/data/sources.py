@@ -112,7 +112,7 @@ def read_problems(
         count += 1
         yield problem
     if not count:
-        reasons = ", ".join(f"{n} × no {reason}" for reason, n in bad.most_common())
+        reasons = ", ".join(f"{n} × expected {reason}" for reason, n in bad.most_common())
         raise DataError(
             f"expected problems in {source}, found none"
             + (f" ({reasons}); map its columns with `columns`" if reasons else "; it is empty")

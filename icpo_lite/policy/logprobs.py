@@ -10,11 +10,18 @@ import torch
 from torch import Tensor
 
 from icpo_lite.errors import NumericsError
-from icpo_lite.kernels.logprob import Impl, token_logprobs
+from icpo_lite.kernels.check import check_against_reference
+from icpo_lite.kernels.lm_head import frozen_lm_head
+from icpo_lite.kernels.logits import logit_options
+from icpo_lite.kernels.logprob import Impl, choose_impl, token_logprobs
 from icpo_lite.types import Message
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
+
+
+#: Tokens on which a run tries the op before it starts.
+CHECKED_TOKENS = 64
 
 
 @dataclass(frozen=True)
@@ -29,17 +36,30 @@ class LogprobOptions:
 
 def lm_head_options(policy: Policy) -> dict[str, Any]:
     """The op's arguments that belong to the model: weight, bias, soft cap and logit scale."""
-    config = policy.causal_lm.config
-    head = policy.causal_lm.get_output_embeddings()
-    softcap = getattr(config, "final_logit_softcapping", None)
-    scale = getattr(config, "logit_scale", None)
-    divisor = getattr(config, "logits_scaling", None)  # Granite divides
-    return {
-        "weight": head.weight,
-        "bias": getattr(head, "bias", None),
-        "softcap": softcap,
-        "scale": scale if scale is not None else (1.0 / divisor if divisor else None),
-    }
+    weight, bias = frozen_lm_head(policy.causal_lm.get_output_embeddings())
+    return {"weight": weight, "bias": bias, **logit_options(policy.causal_lm.config)}
+
+
+@torch.no_grad()
+def check_impl(policy: Policy, token_ids: Sequence[int]) -> tuple[Impl, str]:
+    """The op's implementation for this run, proved on the user's own model, and one line on it.
+
+    A prompt's hidden states go through the op and through the model's own logits; where they
+    disagree more than rounding explains, the run falls back to the reference and says why.
+    """
+    device = policy.device.torch_device
+    ids = torch.tensor([list(token_ids)[-CHECKED_TOKENS:]], device=device)
+    hidden = hidden_states(policy, ids, torch.ones_like(ids))
+    logits = policy.causal_lm(input_ids=ids).logits[0, :-1]
+    impl, why = choose_impl(device, hidden.dtype)
+    options = lm_head_options(policy)
+    check = check_against_reference(
+        hidden[0, :-1], targets=ids[0, 1:], logits=logits, impl=impl, **options
+    )
+    if check.ok:
+        reason = f"{impl} ({why})" if impl != "triton" else impl
+        return impl, f"{reason}, off by {check.max_abs_error:.1e} at most on this model"
+    return "reference", f"reference, because {check.reason}"
 
 
 def hidden_states(policy: Policy, input_ids: Tensor, attention_mask: Tensor) -> Tensor:

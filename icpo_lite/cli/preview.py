@@ -1,0 +1,137 @@
+"""`icpo-lite preview`: each prompt beside its underspecified twin, as the model will see it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from icpo_lite.types import Prompt, Reward, Turn, Verdict
+
+    RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
+
+
+@click.command()
+@click.argument("recipe")
+@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "-n",
+    "--pairs",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="How many problems to show.",
+)
+@click.option("--plain", is_flag=True, help="Show the turns without the chat template.")
+def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) -> None:
+    """Show prompts of RECIPE beside their underspecified twins.
+
+    Each is shown in the model's own chat template, with its number of tokens and the rewards that
+    its replies can earn. Loads the tokenizer alone and needs no GPU. KEY=VALUE changes keys of
+    the recipe.
+    """
+    from icpo_lite.binding import bind_reward, corpus_needs_model, training_prompts
+    from icpo_lite.policy.load import load_tokenizer
+    from icpo_lite.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides)
+    if corpus_needs_model(loaded):
+        raise click.UsageError(
+            f"{loaded.where('augment')}: making these prompts takes the model; run `icpo-lite "
+            "augment` and name its output as dataset_name"
+        )
+    name = loaded.model_name_or_path
+    tokenizer = load_tokenizer(name, trust_remote_code=loaded.trust_remote_code)
+    prompts, described = training_prompts(loaded)
+    rule = bind_reward(loaded)
+    lengths = [len(_ids(tokenizer, prompt)) for prompt in prompts]
+    click.echo(f"{name}: {described}")
+    click.echo(_length_line(lengths, loaded.max_prompt_length))
+    length_of = {p.prompt_id: n for p, n in zip(prompts, lengths, strict=True)}
+    for group in _problems(prompts, pairs):
+        click.echo(f"\n━━ {group[0].problem_id}  (answer: {_short(group[0].answer)})")
+        for prompt in group:
+            tokens = length_of[prompt.prompt_id]
+            over = "  LONGER THAN max_prompt_length" if tokens > loaded.max_prompt_length else ""
+            click.echo(f"\n── {prompt.intent}, {tokens} tokens{over}")
+            click.echo(_turns(prompt) if plain else _templated(tokenizer, prompt))
+            for shard in prompt.removed:
+                click.echo(f"   removed: {shard.text}")
+            if prompt.removed:
+                certificate = prompt.certificate
+                click.echo(f"   {certificate.level}: {certificate.out_of_reach}")
+                click.echo(f"   gap: {certificate.incomplete}")
+            click.echo(f"   reward ({loaded.reward['name']}): {_branch(rule, prompt)}")
+
+
+def _problems(prompts: Sequence[Prompt], count: int) -> Iterator[list[Prompt]]:
+    """The first `count` problems that have both prompts, each with all of its prompts."""
+    groups: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        groups.setdefault(prompt.problem_id, []).append(prompt)
+    whole = [group for group in groups.values() if len({p.intent for p in group}) > 1]
+    yield from (whole or list(groups.values()))[:count]
+
+
+def _messages(prompt: Prompt) -> list[dict[str, str]]:
+    return [{"role": m.role, "content": m.content} for m in prompt.messages]
+
+
+def _templated(tokenizer: Any, prompt: Prompt) -> str:
+    text: str = tokenizer.apply_chat_template(
+        _messages(prompt), tokenize=False, add_generation_prompt=True
+    )
+    return text
+
+
+def _ids(tokenizer: Any, prompt: Prompt) -> list[int]:
+    ids: list[int] = tokenizer(_templated(tokenizer, prompt), add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _turns(prompt: Prompt) -> str:
+    return "\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
+
+
+def _length_line(lengths: Sequence[int], limit: int) -> str:
+    """The lengths, and a warning where prompts are longer than the recipe allows."""
+    ordered = sorted(lengths)
+    middle, longest = ordered[len(ordered) // 2], ordered[-1]
+    line = f"prompt tokens: median {middle}, longest {longest}, max_prompt_length {limit}"
+    over = sum(length > limit for length in lengths)
+    if not over:
+        return line
+    return f"{line}\nWARNING: {over} prompts are longer; set max_prompt_length={longest}"
+
+
+def _branch(rule: RewardRule, prompt: Prompt) -> str:
+    """What each kind of reply earns on this prompt, from the reward itself."""
+    from icpo_lite.types import Intent, ResponseType, Turn, Verdict
+
+    answer, ask = ResponseType.ANSWER_ATTEMPT, ResponseType.CLARIFICATION
+    if prompt.intent is Intent.COMPLETE:
+        cases = {
+            "right": (Verdict(answer, correct=True), "The answer is 1."),
+            "wrong": (Verdict(answer, correct=False), "The answer is 1."),
+            "asks": (Verdict(ask, targeted=None), "What is the price?"),
+        }
+    else:
+        cases = {
+            "asks for it": (Verdict(ask, targeted=True), "What is the price?"),
+            "asks for something else": (Verdict(ask, targeted=False), "What is the price?"),
+            "hedges": (Verdict(ResponseType.HEDGING), "If it is 1, then 2."),
+            "refuses": (Verdict(ResponseType.REFUSAL), "I cannot tell."),
+            "answers": (Verdict(answer, correct=False), "The answer is 1."),
+        }
+    earned = {
+        name: rule(prompt, verdict, Turn("assistant", text, stop_reason="eos")).total
+        for name, (verdict, text) in cases.items()
+    }
+    return ", ".join(f"{name} {total:+.2f}" for name, total in earned.items())
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
