@@ -52,7 +52,7 @@ _FLUFF = _bag(
     "information info detail details specific exact please share specify clarify calculate "
     "determine figure answer question help let could would can clarification value values "
     "additional required following more make sure also still actual current currently mean "
-    "means first order able problem missing find compute solve work"
+    "means first order able problem missing find compute solve work thing things bit little"
 )
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
 _PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^)]*\)", re.IGNORECASE)

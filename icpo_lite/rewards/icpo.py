@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from icpo_lite.rewards.form import both_ways, faults, marked_up
+from icpo_lite.rewards.form import both_ways, faults, marked_up, works_ahead
 from icpo_lite.rewards.response_type import answers_anyway
 from icpo_lite.types import (
     NON_ANSWERS,
@@ -78,6 +78,10 @@ class GuardedOptions(RewardOptions):
         -0.2,
         description="an answer with a question behind it or a doubt before it: it must not be a "
         "way to be paid for both",
+    )
+    worked_ahead: float = Field(
+        -0.3,
+        description="a short question beside a number of its own making: it asks, and guesses too",
     )
     form: float = Field(
         -0.5,
@@ -149,7 +153,10 @@ def _on_underspecified(
     name, worth = _worth_of_not_answering(verdict, turn, options)
     if worth > options.hedging and answers_anyway(turn.content, prompt.task):
         name, worth = "hedging", options.hedging
-    return {name: worth}
+    parts = {name: worth}
+    if verdict.response_type in QUESTIONS and works_ahead(turn.content, prompt.text):
+        parts["worked_ahead"] = options.worked_ahead
+    return parts
 
 
 def _worth_of_not_answering(
