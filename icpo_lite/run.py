@@ -53,7 +53,7 @@ from icpo_lite.rollout import encode_prompts
 from icpo_lite.runlog import RunDirectory
 from icpo_lite.selfcheck import check_reward
 from icpo_lite.trainer import Trainer
-from icpo_lite.types import Group, Problem, Trajectory
+from icpo_lite.types import Group, Intent, Problem, Trajectory
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -152,7 +152,9 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     prompts, corpus = training_prompts(recipe, policy)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     policy = policy or load_policy(spec)
-    prompt_ids = encode_prompts(policy, prompts, recipe.max_prompt_length)
+    prompt_ids = encode_prompts(
+        policy, prompts, recipe.max_prompt_length, recipe.max_completion_length
+    )
     judge = bind_judge(recipe, policy)
     report = check_reward(prompts, judge, reward)
     report.require_ok()
@@ -186,12 +188,17 @@ def _facts(recipe: Recipe, policy: Policy, corpus: str, checked: str) -> dict[st
         "objective": f"{recipe.loss_type}, reward {recipe.reward['name']}, "
         f"{recipe.share_underspecified:.0%} underspecified",
         "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses, "
-        f"{recipe.num_iterations * recipe.num_mini_batches} updates, "
-        f"{recipe.gradient_accumulation_steps} micro-batches each",
+        f"{_counted(recipe.num_iterations * recipe.num_mini_batches, 'update')} of "
+        f"{_counted(recipe.gradient_accumulation_steps or 1, 'micro-batch')}",
         "log-probs": checked,
         "compared": f"with base and {rivals}" if recipe.compare else "with base",
         "note": list(policy.notes),
     }
+
+
+def _counted(number: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("h") else "s")
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: StopRequest) -> None:
@@ -209,7 +216,7 @@ def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: S
             display.step(report)
             every = recipe.log_completions_steps
             if every and report.step % every == 0:
-                display.example(_most_telling(report.groups))
+                display.example(_most_telling(report.groups, report.step // every))
             last = report.step == recipe.max_steps
             if stop.requested or last or report.step % recipe.save_steps == 0:
                 _save(session, run.path, report.step)
@@ -313,9 +320,11 @@ def _completion_row(trajectory: Trajectory) -> dict[str, Any]:
     }
 
 
-def _most_telling(groups: Sequence[Group]) -> Group:
-    """The group whose rewards differ most; of equals the first."""
-    return max(groups, key=lambda g: max(g.rewards) - min(g.rewards))
+def _most_telling(groups: Sequence[Group], turn: int) -> Group:
+    """The group whose rewards differ most, an underspecified and a complete prompt in turn."""
+    wanted = (Intent.UNDERSPECIFIED, Intent.COMPLETE)[(turn - 1) % 2]
+    some = [g for g in groups if g.prompt.intent is wanted] or list(groups)
+    return max(some, key=lambda g: max(g.rewards) - min(g.rewards))
 
 
 # ------------------------------------------------------------------------------ judging, rivals

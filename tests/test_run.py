@@ -169,6 +169,11 @@ def test_long_prompts_are_named_before_anything_is_written(tmp_path):
     assert not folder.exists()
 
 
+def test_replies_that_cannot_fit_the_model_are_refused(tmp_path):
+    with pytest.raises(DataError, match="positions, this model has 512; lower max_completion"):
+        run_module.train(recipe(tmp_path / "run", "max_completion_length=500"), quiet(tmp_path))
+
+
 def test_short_run_learns_to_ask(tmp_path):
     """Thirty small steps at the shipped learning rate: asking on q* rises from about 15 %."""
     folder = tmp_path / "run"
