@@ -268,18 +268,24 @@ _LIKE = 0.25
 _VERY_LIKE = 0.5
 
 
+#: A question that covers this many given facts in full asks for everything, so for nothing.
+_SHOTGUN = 2
+
+
 def _points_at(unit: str, frame: Frame) -> str:
     about = keys(unit)
     known = frozenset(k for k in about if k in frame.weight)
     strangers = {n for n in names(unit) if n not in frame.weight and n not in frame.people}
     if not known or strangers or 2 * len(known) < len(about):
         return "elsewhere"
+    covered = {piece.focus for piece in frame.given if piece.focus <= known}
     unit_asked = _unit_asked(unit)
     removed = _closest(known, unit_asked, frame.removed, frame)
     given = _closest(known, unit_asked, frame.given, frame)
     goal = _likeness(known, frame.goal, frame, unasked=1.0)
     beyond = any(known & piece.focus - frame.goal.focus for piece in frame.removed)
-    if removed >= _LIKE and removed > given and (removed > goal or beyond):
+    alike = removed >= _LIKE and removed > given and (removed > goal or beyond)
+    if alike and len(covered) < _SHOTGUN:
         return "removed"
     if given >= _VERY_LIKE and given > removed and given > goal:
         return "given"
