@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -228,7 +227,7 @@ def _replies(prompt: Prompt) -> Iterator[tuple[str, str]]:
 
 
 def _answers(prompt: Prompt) -> tuple[str, str]:
-    """A right and a wrong reply, in the task's form."""
+    """A right and a wrong reply, in the task's form; no right one for code without a solution."""
     answer = prompt.answer
     if prompt.task == "math":
         gold = str(answer).rpartition("####")[2].strip()
@@ -240,7 +239,8 @@ def _answers(prompt: Prompt) -> tuple[str, str]:
         return _calls(answer), "[no_such_function(x=1)]"
     if prompt.task == "code":
         reference = prompt.solution or str(prompt.columns.get("canonical_solution", ""))
-        return f"```python\n{_bare(reference)}\n```", "```python\nraise SystemExit(1)\n```"
+        gold = f"```python\n{_bare(reference)}\n```" if reference.strip() else ""
+        return gold, "```python\nraise SystemExit(1)\n```"
     return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row' WHERE 0\n```"
 
 
@@ -261,7 +261,7 @@ def _calls(answer: object) -> str:
 
 def _last_number(reply: str) -> str:
     found = words_of.numbers(reply)
-    return found[-1].surface if found else json.dumps(reply)
+    return found[-1].surface if found else reply.rstrip(".")
 
 
 def _question(prompt: Prompt) -> str:
