@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from icpo_lite import text as words_of
 from icpo_lite.errors import UsageError
-from icpo_lite.types import Intent, Prompt, Reward, Turn, Verdict
+from icpo_lite.types import Intent, Prompt, Turn, Verdict
 
 if TYPE_CHECKING:
     from icpo_lite.rewards.judge import Judge
-
-RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
+    from icpo_lite.rollout import RewardChange, RewardRule
 
 #: The replies that are tried, in the order of the table.
 PROBES = ("gold", "wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty")
@@ -78,20 +76,31 @@ def _line(row: Row) -> str:
 
 
 def check_reward(
-    prompts: Sequence[Prompt], judge: Judge, reward: RewardRule, *, sample: int = 64
+    prompts: Sequence[Prompt],
+    judge: Judge,
+    reward: RewardRule,
+    *,
+    change: RewardChange | None = None,
+    sample: int = 64,
 ) -> CheckReport:
     """Try a reward on a sample of a corpus.
 
     prompts: of the run; `sample` of them are taken, half of each kind where both occur.
-    reward: what training calls. Raises UsageError without prompts; GraderError from a grader.
+    reward: what training calls. change: what is then made of it by the user's own functions.
+    Raises UsageError without prompts; GraderError from a grader or a user's function.
     """
     if not prompts:
         raise UsageError("expected prompts to try the reward on, found none; check the corpus")
     replies = [(p, name, text) for p in _sample(prompts, sample) for name, text in _replies(p)]
+    asked = [p for p, _, _ in replies]
     verdicts = judge.judge_many([(p, text, "eos") for p, _, text in replies])
+    turns = [_turn(text, v) for (_, _, text), v in zip(replies, verdicts, strict=True)]
+    rewards = [reward(p, v, t) for p, v, t in zip(asked, verdicts, turns, strict=True)]
+    if change is not None:
+        rewards = change(rewards, asked, turns)
     probes = [
-        Probe(name, p, text, v, reward(p, v, _turn(text, v)).total)
-        for (p, name, text), v in zip(replies, verdicts, strict=True)
+        Probe(name, p, text, v, r.total)
+        for (p, name, text), v, r in zip(replies, verdicts, rewards, strict=True)
     ]
     return CheckReport(
         rows=tuple(_row(name, [p for p in probes if p.name == name]) for name in PROBES),
@@ -218,7 +227,7 @@ def _replies(prompt: Prompt) -> Iterator[tuple[str, str]]:
 
 
 def _answers(prompt: Prompt) -> tuple[str, str]:
-    """A right and a wrong reply, in the task's form."""
+    """A right and a wrong reply, in the task's form; no right one for code without a solution."""
     answer = prompt.answer
     if prompt.task == "math":
         gold = str(answer).rpartition("####")[2].strip()
@@ -230,7 +239,8 @@ def _answers(prompt: Prompt) -> tuple[str, str]:
         return _calls(answer), "[no_such_function(x=1)]"
     if prompt.task == "code":
         reference = prompt.solution or str(prompt.columns.get("canonical_solution", ""))
-        return f"```python\n{_bare(reference)}\n```", "```python\nraise SystemExit(1)\n```"
+        gold = f"```python\n{_bare(reference)}\n```" if reference.strip() else ""
+        return gold, "```python\nraise SystemExit(1)\n```"
     return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row' WHERE 0\n```"
 
 
@@ -251,7 +261,7 @@ def _calls(answer: object) -> str:
 
 def _last_number(reply: str) -> str:
     found = words_of.numbers(reply)
-    return found[-1].surface if found else json.dumps(reply)
+    return found[-1].surface if found else reply.rstrip(".")
 
 
 def _question(prompt: Prompt) -> str:

@@ -150,6 +150,7 @@ def _gsm(removed: int) -> Prompt:
         (3, "How many flagstones are there in total?", False),
         (3, "How many trucks are needed?", False),
         (3, "What color are the trucks' doors and wheels?", False),
+        (3, "Which delivery weights, pounds, trucks, flagstones, capacities carry what?", False),
         (2, "How heavy is each flagstone?", True),
         (2, "How many flagstones are there for delivery?", False),
         (1, "How many flagstones are there?", True),

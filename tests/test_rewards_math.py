@@ -185,6 +185,8 @@ def test_a_worker_that_hangs_is_ended_and_replaced() -> None:
 @pytest.mark.skipif(not math_verify_pool.available(), reason="math-verify is not installed")
 def test_math_verify_sees_what_strings_do_not() -> None:
     assert grade("math", "\\boxed{\\frac{2\\pi}{4}}", "\\frac{\\pi}{2}").correct
+    assert grade("math", "\\boxed{x + 1 + x}", "$2x + 1$").correct
+    assert not grade("math", "\\boxed{\\frac{2\\pi}{3}}", "\\frac{\\pi}{2}").correct
 
 
 # --------------------------------------------------------------------------------- real answers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,18 @@ def test_a_reward_that_pays_wrong_answers_is_refused(prompts: list[Prompt]) -> N
         prompts, Judge(), lambda p, v, t: Reward(float(v.response_type == "answer_attempt"))
     )
     assert any("right to earn more than wrong" in p for p in report.problems)
+
+
+def test_a_users_function_is_part_of_what_is_tried(prompts: list[Prompt]) -> None:
+    """It levels everything to 0, which is found out."""
+
+    def level(
+        rewards: Sequence[Reward], prompts: Sequence[Prompt], turns: Sequence[Turn]
+    ) -> list[Reward]:
+        return [Reward(0.0) for _ in turns]
+
+    report = check_reward(prompts, Judge(), REWARDS["guarded"].bind(), change=level)
+    assert any("found 0 for all" in p for p in report.problems)
 
 
 def test_no_prompts_is_an_error() -> None:

@@ -17,19 +17,22 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> 
     refusal, silence: on complete and on underspecified prompts of the corpus. Exit code 2 when
     gold fails, when all replies earn the same, or when asking beats answering a complete prompt.
     """
-    from icpo_lite.binding import bind_judge, bind_reward, training_prompts
+    from dataclasses import replace
+
+    from icpo_lite import binding
     from icpo_lite.recipe import load_recipe
     from icpo_lite.selfcheck import check_reward
 
     loaded = load_recipe(recipe, overrides)
+    reward, change = binding.bind_reward(loaded), binding.bind_user_rewards(loaded)
     policy = None
-    if loaded.judge == "self":
-        from icpo_lite.binding import load_model
+    if loaded.judge == "self" or binding.corpus_needs_model(loaded):
+        from icpo_lite.policy.load import load_policy
 
-        policy, _ = load_model(loaded.model_name_or_path, device=device)
-    prompts, described = training_prompts(loaded)
-    judge = bind_judge(loaded, policy)  # type: ignore[arg-type,unused-ignore]
-    report = check_reward(prompts, judge, bind_reward(loaded), sample=sample)
+        policy = load_policy(replace(binding.model_spec(loaded), device=device))
+    prompts, described = binding.training_prompts(loaded, policy)
+    judge = binding.bind_judge(loaded, policy)
+    report = check_reward(prompts, judge, reward, change=change, sample=sample)
     click.echo(f"reward {loaded.reward['name']} on {described}")
     for line in report.lines():
         click.echo(line)

@@ -266,24 +266,42 @@ def _aim(
 #: A question must share this much of what it and a fact are about (see `_likeness`).
 _LIKE = 0.25
 _VERY_LIKE = 0.5
+#: A question that covers this many given facts in full asks for everything, so for nothing.
+_SHOTGUN = 2
 
 
 def _points_at(unit: str, frame: Frame) -> str:
     about = keys(unit)
     known = frozenset(k for k in about if k in frame.weight)
-    strangers = {n for n in names(unit) if n not in frame.weight and n not in frame.people}
-    if not known or strangers or 2 * len(known) < len(about):
+    if not known or _stranger(unit, frame) or 2 * len(known) < len(about):
         return "elsewhere"
+    covered = {piece.focus for piece in frame.given if piece.focus <= known}
     unit_asked = _unit_asked(unit)
     removed = _closest(known, unit_asked, frame.removed, frame)
     given = _closest(known, unit_asked, frame.given, frame)
     goal = _likeness(known, frame.goal, frame, unasked=1.0)
     beyond = any(known & piece.focus - frame.goal.focus for piece in frame.removed)
-    if removed >= _LIKE and removed > given and (removed > goal or beyond):
+    alike = removed >= _LIKE and removed > given and (removed > goal or beyond)
+    if alike and len(covered) < _SHOTGUN:
         return "removed"
     if given >= _VERY_LIKE and given > removed and given > goal:
         return "given"
     return "goal" if goal >= _LIKE else "elsewhere"
+
+
+def _stranger(unit: str, frame: Frame) -> bool:
+    """Whether a question names somebody of whom the problem knows nothing.
+
+    Words that a list merely writes in capitals ("Cost per Gift") are nobody's name.
+    """
+    people = {span.text for span in words_of.entities(unit) if " " not in span.text}
+    return any(
+        word.lower() not in _GROUP
+        and word.lower() not in _FLUFF
+        and words_of.stem(word) not in frame.weight
+        and words_of.stem(word) not in frame.people
+        for word in people
+    )
 
 
 #: What is left of a likeness when the question asks for days and the fact counts hours.

@@ -86,7 +86,8 @@ def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
         return Grade(True, extracted)
     if options.math_verify and math_verify_pool.available():
         verifier = _verifier(options.math_verify_seconds)
-        return Grade(bool(verifier.verify(extracted, gold.rpartition("####")[2])), extracted)
+        wanted = gold.rpartition("####")[2].strip(" $\n")
+        return Grade(bool(verifier.verify(extracted.strip(" $"), wanted)), extracted)
     return Grade(False, extracted)
 
 

@@ -161,10 +161,14 @@ class Reading:
     thinking: bool
 
 
+def strip_thought(reply: str) -> str:
+    """The reply without `<think>` blocks; one that never ends takes all the rest with it."""
+    return _THINK.sub(" ", reply) if "<think>" in reply else reply
+
+
 def strip_markup(reply: str) -> str:
     """The reply without hidden thought, emphasis marks and LaTeX dressing; `\\boxed{}` stays."""
-    if "<think>" in reply:
-        reply = _THINK.sub(" ", reply)
+    reply = strip_thought(reply)
     if "\\" in reply:
         reply = _LATEX_NOISE.sub("", _TEXT_MACRO.sub(r"\1", reply.replace("\\$", "$")))
     return reply.replace("**", "").replace("’", "'").replace("−", "-")

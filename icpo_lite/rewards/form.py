@@ -8,10 +8,11 @@ from functools import lru_cache
 
 from icpo_lite import text as words_of
 from icpo_lite.rewards.asking import asked
-from icpo_lite.types import ResponseType, TaskName
+from icpo_lite.types import NON_ANSWERS, ResponseType, TaskName
 
+_ATTEMPT = ResponseType.ANSWER_ATTEMPT
 _LABEL = re.compile(
-    r"^\W*(?:" + "|".join(t.value.replace("_", "[ _]") for t in ResponseType)
+    r"^\W*(?:" + "|".join(t.value.replace("_", "[ _]") for t in NON_ANSWERS | {_ATTEMPT})
     + r"|hedge|refuse|response[ _]type)\b\W*(?:[:\n-]|$)",
     re.IGNORECASE | re.MULTILINE,
 )  # fmt: skip
@@ -98,11 +99,12 @@ def _triples(text: str) -> frozenset[tuple[str, ...]]:
 
 
 def repeats_itself(reply: str) -> bool:
-    """Whether one sentence of three words or more stands there three times."""
-    counts = Counter(s.strip() for s in _SENTENCE.split(reply) if s.count(" ") >= 2)
+    """Whether one sentence of five words or more stands there three times."""
+    counts = Counter(s.strip() for s in _SENTENCE.split(reply) if s.count(" ") >= 4)
     return any(n >= 3 for n in counts.values())
 
 
+#: Words up to which a reply is brief.
 _BRIEF = 25
 
 

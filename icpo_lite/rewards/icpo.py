@@ -34,7 +34,7 @@ class RewardOptions(BaseModel):
 
 
 class GuardedOptions(RewardOptions):
-    """The weights of `guarded`. Rewards lie in about [-0.5, 1], so that 1 is always the best."""
+    """The weights of `guarded`. A reward is at most 1; no part alone costs more than 0.5."""
 
     correct: float = Field(
         1.0, description="a right answer to a complete prompt: the thing that is wanted there"

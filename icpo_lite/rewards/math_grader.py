@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from icpo_lite import text as words_of
 from icpo_lite.errors import GraderError
-from icpo_lite.rewards.cues import strip_markup
+from icpo_lite.rewards.cues import strip_markup, strip_thought
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def extract(reply: str) -> str | None:
     In this order, the last of each: `\\boxed{}`, `#### `, "answer is …" or "Answer: …", a
     concluding sentence ("Therefore …", "… in total …"), and else the last number of the text.
     """
-    reply = reply[-_LOOKED_AT:]
+    reply = strip_thought(reply)[-_LOOKED_AT:]
     if boxed := _last_boxed(reply):
         return boxed
     if hashes := _HASHES.findall(reply):
@@ -274,6 +274,7 @@ _DRESSING = re.compile(r"\s|\\left|\\right|\\!|\\,|\\;|\$|\\displaystyle|\.$")
 
 def symbolic_answer(reply: str) -> str | None:
     """What a reply boxes, or says behind "answer is", whole; None where it does neither."""
+    reply = strip_thought(reply)[-_LOOKED_AT:]
     if matches := list(_BOXED.finditer(reply)):
         return _balanced(reply, matches[-1].end()).strip() or None
     stated = _statements(reply)

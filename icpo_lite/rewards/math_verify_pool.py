@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
+import logging
 import multiprocessing
 from multiprocessing.connection import Connection
 from typing import Any
@@ -24,12 +25,13 @@ def available() -> bool:
 def _work(pipe: Connection) -> None:
     from math_verify import parse, verify  # type: ignore[import-not-found,unused-ignore]
 
+    logging.disable(logging.WARNING)  # it warns that time-outs are off: they are, see above
     pipe.send("ready")
     while True:
         given, gold = pipe.recv()
         try:
             wanted = parse(f"${gold}$", parsing_timeout=None)
-            found = parse(given, parsing_timeout=None)
+            found = parse(f"${given}$", parsing_timeout=None)
             pipe.send((bool(verify(wanted, found, timeout_seconds=None)), ""))
         except Exception as error:  # goes back as an error, never as a wrong answer
             pipe.send((None, f"{type(error).__name__}: {error}"))

@@ -21,8 +21,6 @@ from icpo_lite.types import ResponseType, Shard, StopReason, TaskName
 SHORT = 40
 #: This many different answers in one reply are a hedge, however they are worded.
 MANY_ANSWERS = 3
-
-
 #: This many question marks in a long reply are no single question, whatever else it says.
 MANY_QUESTIONS = 5
 
@@ -146,7 +144,7 @@ def _short_math(response: str, reading: Reading) -> Classification:
     statements = [s for s in reading.sentences if "?" not in s]
     stated = next((m for s in reversed(statements) if (m := _STATES.search(s))), None)
     told = " ".join(statements)
-    hedged = _EITHER.search(told) if "or" in told or "b" in told or "if" in told else None
+    hedged = _EITHER.search(told)
     if _candidates(told) >= MANY_ANSWERS:
         return Classification(ResponseType.HEDGING, "several candidate answers", committed=True)
     if stated and not (hedged and not _STATES.search(statements[-1])):
