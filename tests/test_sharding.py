@@ -165,6 +165,8 @@ def test_a_pronoun_becomes_the_only_name_it_can_mean() -> None:
         ("Ann has 3 pens. How many? Bob has 2 pens. Why?", "several questions"),
         ("How much is 3 plus 4?", "too few facts"),
         ("Ann has 3 pens. How many pens has she?", "too few facts"),
+        ("Ann has 3 pens. " * 2000 + "How many?", "too long"),
+        ("Ann has 3 pens. " * 90 + "How many?", "too many numbers"),
     ],
 )
 def test_a_problem_that_cannot_be_sharded_says_why(text: str, reason: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from icpo_lite.text import NumberMention, bag, is_plural, stem
+from icpo_lite.text import NumberMention, bag, is_plural, numbers, stem
 
 CutKind = Literal[
     "count",
@@ -147,7 +147,7 @@ _PREVIOUS = re.compile(r"([A-Za-z’'%]+|[,;:.?!($&-]) ?$")
 _BLOCKED_BEFORE = bag(
     "each every per another one of first last next than by to between from or other "
     "additional an a every within after before about into number chapter grade room page "
-    "level no than times over under remaining half all which what"
+    "level no up down than times over under remaining half all which what"
 ) | frozenset("-$&:(")
 _BLOCKED_AFTER = re.compile(
     r" (?:each|apiece|a|an|per|every|daily|weekly|monthly|yearly|annually|hourly|ago|old|times"
@@ -199,7 +199,7 @@ def _comparison(text: str, mention: NumberMention, clause_start: int) -> Cut | N
     match = _THAN.match(text, end)
     if match is None or mention.kind in ("ordinal", "multiple"):
         return None
-    if re.match(r" (?:one|two|three|half|twice|a|\d|\$)", text[match.end() :]):
+    if any(n.start == 1 for n in numbers(text[match.end() : match.end() + 20])):
         return None
     if "times" in (match["unit"] or "") and match["rest"].strip().startswith(("fewer", "less")):
         return None
