@@ -147,7 +147,7 @@ def test_clauses_that_point_back_stay_with_what_they_point_to() -> None:
         "There were 140 kids. Of those, 30 danced. A band of 5 men played. How many sat?"
     )
     assert shards[1] == "There were 140 kids. Of those, several danced."
-    assert shards[2] == "There were kids. Of those, 30 danced."
+    assert shards[2] == "There were some kids. Of those, 30 danced."
 
 
 def test_a_pronoun_becomes_the_only_name_it_can_mean() -> None:
