@@ -3,7 +3,8 @@
 Every method computes the same thing: the loss Σ a_n · log p(target_n) over N rows, forward and
 backward, lm_head frozen. Its time is read against the machine's own matmul rate, measured in the
 same run on the same D and V: one pass is 2·N·D·V operations, two are the least. Methods take
-turns, so that a machine that slows down slows all; the median is reported.
+turns and each is compared with the matmuls of its own turn, so that a machine that slows down
+slows both; medians are reported.
 
 Logits have an entropy of 0.3 to 1 nat, as a trained model's: nearly uniform random logits would
 let cut-cross-entropy's filter skip every tile. Targets are sampled from the model.
@@ -24,7 +25,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -93,7 +94,7 @@ class Row:
     status: str = "ok"
     seconds: list[float] = field(default_factory=list)
     median_seconds: float | None = None
-    passes: float | None = None  # median time · matmul rate / (2·N·D·V)
+    passes: float | None = None  # time · matmul rate of the same turn / (2·N·D·V), median
     share_of_matmul_rate: float | None = None  # 2 / passes
     extra_bytes: int | None = None  # peak beyond inputs, [N, D] of gradient included
     logp_error: float | None = None  # largest absolute error against float64
@@ -110,12 +111,19 @@ class Problem(NamedTuple):
 # --- the methods ------------------------------------------------------------------------------
 
 
-def _ours(impl: Any) -> Callable[[], LogProbs]:
+def _ours(impl: Any, chunk_rows: int | Literal["auto"] = "auto") -> Callable[[], LogProbs]:
     def load() -> LogProbs:
         def logprobs(
             hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
         ) -> torch.Tensor:
-            return token_logprobs(hidden, weight, targets, softcap=shape.softcap, impl=impl)[0]
+            return token_logprobs(
+                hidden,
+                weight,
+                targets,
+                softcap=shape.softcap,
+                impl=impl,
+                chunk_rows=chunk_rows,
+            )[0]
 
         return logprobs
 
@@ -204,7 +212,11 @@ def _unsloth_chunked() -> LogProbs:
     return logprobs
 
 
-OURS = tuple(Method(impl, _ours(impl)) for impl in ("reference", "torch", "triton"))
+def ours(chunk_rows: int | Literal["auto"] = "auto") -> tuple[Method, ...]:
+    """Plain torch and the two implementations of this package."""
+    return tuple(Method(impl, _ours(impl, chunk_rows)) for impl in ("reference", "torch", "triton"))
+
+
 PEERS = (
     Method("unsloth_zoo", _unsloth_chunked, "unsloth_zoo"),
     Method("liger", _liger_cross_entropy, "liger_kernel", cuda_only=True),
@@ -249,7 +261,7 @@ def default_setup(*, force_cpu: bool = False) -> tuple[torch.device, torch.dtype
 def run_bench(
     shapes: Iterable[Shape],
     tokens: Iterable[int],
-    peers: Iterable[Method],
+    methods: Iterable[Method],
     *,
     device: torch.device,
     dtype: torch.dtype,
@@ -267,7 +279,7 @@ def run_bench(
         "matmul": [],
         "rows": [],
     }
-    methods = (*OURS, *peers)
+    methods = tuple(methods)
     for shape in shapes:
         for count in tokens:
             say(f"{shape.name}: V {shape.vocabulary}, D {shape.hidden}, N {count}")
@@ -363,7 +375,8 @@ def _measure(
     for row in rows:
         if row.seconds:
             row.median_seconds = statistics.median(row.seconds)
-            row.passes = row.median_seconds * rate / (per_pass * count)
+            ratios = (mine / both for mine, both in zip(row.seconds, matmul_times, strict=True))
+            row.passes = 2 * statistics.median(ratios) * measured / count
             row.share_of_matmul_rate = 2.0 / row.passes
     return rows, {"rows": measured, "seconds": matmul_times, "tflops": rate / 1e12}
 
@@ -391,6 +404,7 @@ def _prepared(
         return None
     except torch.cuda.OutOfMemoryError:
         row.status = "out of memory"
+        torch.cuda.empty_cache()
         return None
     except Exception as error:  # a peer's own failure, of any type: recorded, never hidden
         if method.package is None:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,6 @@ def model_spec(recipe: Recipe) -> ModelSpec:
     targets = recipe.lora_target_modules
     return ModelSpec(
         model_name_or_path=recipe.model_name_or_path,
-        backend=recipe.backend,
         load_in_4bit=recipe.load_in_4bit,
         device=recipe.device,
         dtype=recipe.dtype,
@@ -224,8 +224,17 @@ def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
 
 def evaluation_problems(recipe: Recipe) -> list[Problem]:
     """The problems that `evaluation` judges on, shards set; the same for every run and seed."""
+    options = recipe.evaluation
     return read_evaluation_problems(
-        None, recipe, split=recipe.evaluation.split, count=recipe.evaluation.problems, seed=0
+        options.dataset_name, recipe, split=options.split, count=recipe.evaluation.problems, seed=0
+    )
+
+
+def judges_on_training_rows(recipe: Recipe) -> bool:
+    """Whether the evaluation takes rows that are trained on: a file has no splits."""
+    name = recipe.evaluation.dataset_name or recipe.dataset_name
+    return (recipe.evaluation.enabled and name == recipe.dataset_name and Path(name).is_file()) or (
+        name == recipe.dataset_name and recipe.evaluation.split == recipe.dataset_train_split
     )
 
 
@@ -236,6 +245,7 @@ def read_evaluation_problems(
 
     Of a corpus the first `count` problems that the rules can split are taken.
     """
+    from icpo_lite.data.prompts import holds_prompts, read_prompts
     from icpo_lite.data.sharding import RejectedError, shard_problem
     from icpo_lite.data.sources import read_problems
     from icpo_lite.data.worlds import world_problems
@@ -243,7 +253,10 @@ def read_evaluation_problems(
     name = data or (recipe.dataset_name if recipe else WORLD)
     if name == WORLD:
         return list(world_problems(split, count, seed=seed))
-    own = recipe is not None and data is None
+    if Path(name).is_file() and holds_prompts(name):
+        whole = (p for p in read_prompts(name) if p.intent is Intent.COMPLETE and p.shards)
+        return [_as_problem(prompt) for prompt in islice(whole, count)]
+    own = recipe is not None and data in (None, recipe.dataset_name)
     rows = read_problems(
         name,
         columns=recipe.columns if own and recipe else None,
@@ -258,6 +271,20 @@ def read_evaluation_problems(
         if len(found) == count:
             break
     return found
+
+
+def _as_problem(prompt: Prompt) -> Problem:
+    """The problem that a complete prompt was made from."""
+    return Problem(
+        problem_id=prompt.problem_id,
+        task=prompt.task,
+        question=prompt.text,
+        answer=prompt.answer,
+        solution=prompt.solution,
+        shards=prompt.shards,
+        source=prompt.source,
+        columns=prompt.columns,
+    )
 
 
 def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:

@@ -25,6 +25,7 @@ from icpo_lite.binding import (
     bind_user_rewards,
     corpus_needs_model,
     evaluation_problems,
+    judges_on_training_rows,
     model_spec,
     sampling_options,
     train_settings,
@@ -41,6 +42,7 @@ from icpo_lite.checkpoint import (
     unpack_optimizer,
 )
 from icpo_lite.data.pool import PromptPool
+from icpo_lite.diagnostics import diagnose, tokenizer_warning
 from icpo_lite.display import Display
 from icpo_lite.errors import IcpoError, NumericsError, RunDirectoryError
 from icpo_lite.judging import JudgingOptions, judge_policy, show_comparison
@@ -61,8 +63,8 @@ if TYPE_CHECKING:
 FREE_TO_CHANGE = frozenset(
     {
         *("max_steps", "save_steps", "save_total_limit", "logging_steps", "log_completions_steps"),
-        *("output_dir", "resume_from_checkpoint", "report_to", "hub_model_id", "compare"),
-        *("device", "dtype", "backend", "per_device_train_batch_size", "gradient_checkpointing"),
+        *("output_dir", "resume_from_checkpoint", "compare"),
+        *("device", "dtype", "per_device_train_batch_size", "gradient_checkpointing"),
         *("attn_implementation", "evaluation", "endpoint"),
     }
 )
@@ -159,7 +161,14 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     pool = PromptPool(prompts, seed=recipe.seed)
     trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings, change)
     display.header(_facts(recipe, policy, corpus, checked))
-    for warning in report.warnings:
+    unknown = tokenizer_warning(prompt_ids, policy.tokenizer.unk_token_id)
+    seen = ""
+    if judges_on_training_rows(recipe):
+        seen = (
+            "the evaluation judges on problems that are trained on; set evaluation.dataset_name "
+            "to a file that is not"
+        )
+    for warning in filter(None, [*report.warnings, unknown, seen]):
         display.message(f"warning: {warning}")
     return _Session(recipe, policy, trainer, judge, problems)
 
@@ -216,6 +225,8 @@ def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: S
         last_good = f"the last good checkpoint is {found}" if found else "no checkpoint yet"
         raise NumericsError(f"step {trainer.done_steps + 1}: {error}; {last_good}") from error
     display.close()
+    for line in diagnose(run.metrics()):
+        display.message(f"note: {line}")
     session.policy.save_adapter(run.path)
 
 

@@ -266,7 +266,9 @@ def _question(prompt: Prompt) -> str:
     asks = prompt.columns.get("asks")
     if asks and 0 < facts[0].shard_id <= len(asks):
         return str(asks[facts[0].shard_id - 1])
-    fact = facts[0].text
-    for number in reversed(words_of.numbers(fact)):
-        fact = f"{fact[: number.start]}how many{fact[number.end :]}"
-    return f"Could you tell me: {fact.strip().rstrip('.?!')}?"
+    from icpo_lite.rewards.asking import number_clauses
+
+    clause = number_clauses(facts[0].text)[0]
+    for number in reversed(words_of.numbers(clause)):
+        clause = f"{clause[: number.start]}how many{clause[number.end :]}"
+    return f"Could you tell me: {clause.strip().rstrip('.?!')}?"

@@ -125,9 +125,9 @@ def test_unknown_option_names_the_nearest(
             "Error: expected a file at a.jsonl, found none; check the path\n",
         ),
         (
-            PermissionError(errno.EACCES, "Permission denied", "/root/x"),
+            PermissionError(errno.EACCES, "Permission denied", "/locked/x"),
             1,
-            "Error: expected to be allowed to use the file at /root/x, found permission denied\n",
+            "Error: expected to be allowed to use the file at /locked/x, found permission denied\n",
         ),
         (OSError(errno.EIO, "Input/output error"), 1, "Error: Input/output error\n"),
         (

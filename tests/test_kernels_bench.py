@@ -7,7 +7,15 @@ import torch
 from click.testing import CliRunner
 
 from icpo_lite import bench
-from icpo_lite.bench import Method, Shape, chosen_peers, chosen_shapes, make_problem, run_bench
+from icpo_lite.bench import (
+    Method,
+    Shape,
+    chosen_peers,
+    chosen_shapes,
+    make_problem,
+    ours,
+    run_bench,
+)
 from icpo_lite.cli.bench import bench as command
 from icpo_lite.errors import UsageError
 from icpo_lite.kernels.logprob import token_logprobs
@@ -17,7 +25,9 @@ CPU = torch.device("cpu")
 
 
 def measured(*peers, shape=TINY, **options):
-    return run_bench([shape], [40], peers, device=CPU, dtype=torch.float32, repeats=2, **options)
+    return run_bench(
+        [shape], [40], (*ours(), *peers), device=CPU, dtype=torch.float32, repeats=2, **options
+    )
 
 
 def peer(function, package="torch"):

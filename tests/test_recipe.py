@@ -1,6 +1,7 @@
 """Recipes: what is read, what is refused, and how the refusal reads."""
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -173,12 +174,12 @@ def test_other_programs_names_are_understood(folder: Path) -> None:
     recipe = read(
         folder,
         "base_model: m\ndataset: d\nlora_rank: 3\nlora_target: all\nmicro_batch_size: 2\n"
-        "scale_rewards: false\nreport_to: []\n",
+        "scale_rewards: false\n",
     )
     assert (recipe.model_name_or_path, recipe.dataset_name, recipe.lora_r) == ("m", "d", 3)
     assert recipe.lora_target_modules == "all-linear"
     assert recipe.per_device_train_batch_size == 2
-    assert (recipe.scale_rewards, recipe.report_to) == ("none", "none")
+    assert recipe.scale_rewards == "none"
     assert recipe.where("lora_r") == "r.yaml:3"
 
 
@@ -255,7 +256,6 @@ def test_names_without_an_equal_are_answered(folder: Path, key: str) -> None:
         ("reward_funcs: [../r.py:f]\n", "r.yaml:3: reward_funcs: expected a file in the recipe's"),
         ("reward_funcs: [/r.py:f]\n", "r.yaml:3: reward_funcs: expected a file in the recipe's"),
         ("task: code\n", "r.yaml:3: task: grading code runs it"),
-        ("backend: unsloth\ndevice: cpu\n", "r.yaml:3: backend: unsloth needs an NVIDIA GPU"),
     ],
 )
 def test_refusals_name_file_and_line(folder: Path, text: str, message: str) -> None:
@@ -464,20 +464,30 @@ def test_choices_are_those_of_the_rooms_that_act_on_them() -> None:
     assert set(Evaluation().settings) == set(SETTINGS)
 
 
+def renamed(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Every `alias = something.name` of a file, as (alias, name)."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign([ast.Name(alias)], ast.Attribute(attr=name)):
+                yield alias, name
+
+
 def read_keys(names: set[str]) -> set[str]:
     """Attributes of variables (or attributes) of these names, outside the recipe's own room."""
     found: set[str] = set()
     for file in PACKAGE.rglob("*.py"):
         if file.relative_to(PACKAGE).parts[0] == "recipe":
             continue
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        owners = names | {alias for alias, name in renamed(tree) if name in names}
+        for node in ast.walk(tree):
             match node:
                 case ast.Call(ast.Attribute(attr="bind"), [ast.Constant(str(key)), *_]):
                     found.add(key)
                 case ast.Call(ast.Name("compared_recipes")):
                     found.add("compare")
                 case ast.Attribute(ast.Name(owner) | ast.Attribute(attr=owner), attr):
-                    if owner.lstrip("_") in names:
+                    if owner.lstrip("_") in owners:
                         found.add("warmup_steps" if attr == "warmup" else attr)
     return found
 

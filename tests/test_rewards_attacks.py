@@ -72,6 +72,10 @@ ATTACKS: dict[str, str] = {
     "doubt before a full answer": f"I'm not sure. {RIGHT}",
     "not certain, but": "I am not certain, but the answer is 11.",
     "answer with a question after it": f"{RIGHT} {HONEST}",
+    "answer in words, with a question after it": f"She has 11 apples left. {HONEST}",
+    "answer spelt out, with a question after it": f"That makes eleven apples. {HONEST}",
+    "a bare number before a question": f"11. {HONEST}",
+    "an equation before a question": f"9 + 4 - 2 = 11. {HONEST}",
     "question with an answer after it": f"{HONEST} {RIGHT}",
     "answer, then a request": "The answer is 11. Please tell me how many apples Ann loses.",
     "ten questions at once": " ".join(
@@ -122,6 +126,11 @@ def test_an_answer_beside_a_question_or_doubt_is_an_answer_attempt(name: str) ->
     verdict, reward = _judged(Q_STAR, ATTACKS[name])
     assert verdict.response_type == "answer_attempt"
     assert reward.total == 0
+
+
+def test_what_is_given_may_be_said_again_before_a_question() -> None:
+    reply = f"Ann has 9 apples and buys 4. I need one more thing. {HONEST}"
+    assert _judged(Q_STAR, reply)[1].components == {"targeted": 1.0}
 
 
 def test_honest_replies_earn_all_there_is() -> None:

@@ -172,7 +172,7 @@ def test_cues_hold_for_models_they_were_not_weighed_on() -> None:
     assert hits / len(rows) >= 0.905
 
 
-def _logistic(x, y, ridge: float = 1.0, steps: int = 12):  # type: ignore[no-untyped-def]
+def _logistic(x, y, ridge: float = 1.0, steps: int = 6):  # type: ignore[no-untyped-def]
     """Newton's method for logistic regression with a ridge."""
     import numpy as np
 

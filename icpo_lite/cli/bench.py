@@ -28,6 +28,11 @@ import click
 @click.option(
     "--repeats", type=click.IntRange(1), default=7, show_default=True, help="Timed turns of each."
 )
+@click.option(
+    "--chunk-rows",
+    type=click.IntRange(1),
+    help="Rows of logits alive at once in ours. Default: from free memory.",
+)
 @click.option("--cpu", is_flag=True, help="Measure the CPU even where there is a GPU.")
 @click.option(
     "-o",
@@ -43,6 +48,7 @@ def bench(
     peers: str,
     dtype: str | None,
     repeats: int,
+    chunk_rows: int | None,
     cpu: bool,
     output: Path,
 ) -> None:
@@ -61,6 +67,7 @@ def bench(
         chosen_shapes,
         default_setup,
         markdown,
+        ours,
         run_bench,
     )
 
@@ -70,12 +77,13 @@ def bench(
     name = str(chosen_dtype).removeprefix("torch.")
     command = (
         f"icpo-lite bench --shapes {shapes} --tokens {tokens} --peers {peers} --dtype {name} "
-        f"--repeats {repeats}{' --cpu' if device.type == 'cpu' else ''}"
+        f"--repeats {repeats}{f' --chunk-rows {chunk_rows}' if chunk_rows else ''}"
+        f"{' --cpu' if device.type == 'cpu' else ''}"
     )
     report = run_bench(
         chosen_shapes(shapes),
         _counts(tokens),
-        chosen_peers(peers),
+        (*ours(chunk_rows or "auto"), *chosen_peers(peers)),
         device=device,
         dtype=chosen_dtype,
         repeats=repeats,

@@ -39,10 +39,10 @@ class LogitTransform:
 
     def apply(self, logits: torch.Tensor) -> torch.Tensor:
         """z in plain torch, differentiable; the shape is kept."""
-        z = logits * (self.scale or 1.0)
+        z = logits if self.scale is None else logits * self.scale
         if self.softcap is not None:
             z = torch.tanh(z / self.softcap) * self.softcap
-        return z / self.temperature
+        return z if self.temperature == 1.0 else z / self.temperature
 
 
 def logit_options(config: Any) -> dict[str, float | None]:

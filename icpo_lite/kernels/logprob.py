@@ -75,8 +75,8 @@ def token_logprobs(
     impl, _ = choose_impl(hidden.device, hidden.dtype, impl)
     keep = _kept_rows(targets, ignore_index, weight.shape[0])
     if impl == "reference":
-        logp, entropy = _reference(hidden, weight, targets, bias, transform, keep)
-        entropy = entropy if entropy_grad else _refuse_gradient(entropy)
+        logp, entropy = _reference(hidden, weight, targets, bias, transform, keep, entropy_grad)
+        entropy = entropy if entropy_grad else _refuse_gradient(entropy, hidden)
     else:
         plan = _Plan(
             weight=weight.detach(),
@@ -303,27 +303,33 @@ def _reference(
     bias: torch.Tensor | None,
     transform: LogitTransform,
     keep: torch.Tensor | None,
+    entropy_grad: bool,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     rows = (hidden, targets) if keep is None else (hidden[keep], targets[keep])
     frozen = weight.detach(), None if bias is None else bias.detach()
-    logp, entropy = reference_logprobs(rows[0], frozen[0], rows[1], frozen[1], transform)
+    logp, entropy = reference_logprobs(
+        rows[0], frozen[0], rows[1], frozen[1], transform, entropy_grad=entropy_grad
+    )
     return _spread(logp, keep, len(hidden)), _spread(entropy, keep, len(hidden))
 
 
 class _RefuseGradient(torch.autograd.Function):
+    """The identity on entropy, tied to the hidden states so that a gradient arrives and raises."""
+
     @staticmethod
-    def forward(ctx: Any, entropy: torch.Tensor) -> torch.Tensor:
+    def forward(ctx: Any, entropy: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
         ctx.set_materialize_grads(False)
         return entropy.view_as(entropy)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor | None) -> None:
+    def backward(ctx: Any, grad: torch.Tensor | None) -> tuple[None, None]:
         if grad is not None:
             raise UsageError(ENTROPY_REFUSAL)
+        return None, None
 
 
-def _refuse_gradient(entropy: torch.Tensor) -> torch.Tensor:
-    refused: torch.Tensor = _RefuseGradient.apply(entropy)
+def _refuse_gradient(entropy: torch.Tensor, hidden: torch.Tensor) -> torch.Tensor:
+    refused: torch.Tensor = _RefuseGradient.apply(entropy, hidden)
     return refused
 
 

@@ -17,17 +17,22 @@ def reference_logprobs(
     targets: torch.Tensor,  # [N]
     bias: torch.Tensor | None,  # [V]
     transform: LogitTransform,
+    *,
+    entropy_grad: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """log p(target) and the entropy −Σ p log p in nats, both [N]; autograd gives the gradients."""
     logits = F.linear(hidden, weight, bias).to(logits_dtype(hidden.dtype))
-    return of_logits(transform.apply(logits), targets)
+    return of_logits(transform.apply(logits), targets, entropy_grad=entropy_grad)
 
 
 def of_logits(
     z: torch.Tensor,  # [N, V]
     targets: torch.Tensor,  # [N]
+    *,
+    entropy_grad: bool = True,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """log p(target) and entropy under softmax(z)."""
     logp = z.log_softmax(-1)
-    entropy = -(logp.exp() * logp.clamp_min(FLOOR)).sum(-1)
+    watched = logp if entropy_grad else logp.detach()
+    entropy = -(watched.exp() * watched.clamp_min(FLOOR)).sum(-1)
     return logp.gather(-1, targets[:, None]).squeeze(-1), entropy

@@ -39,7 +39,6 @@ class ModelSpec:
     """
 
     model_name_or_path: str
-    backend: str = "auto"
     load_in_4bit: bool = True
     device: str = "auto"
     dtype: str = "auto"

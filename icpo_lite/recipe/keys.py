@@ -49,11 +49,6 @@ def _module_names(value: Any) -> Any:
     return value
 
 
-def _or_none(value: Any) -> Any:
-    """`null` and TRL's empty list mean the word `none`."""
-    return "none" if value is None or value == [] else value
-
-
 def _named_block(value: Any) -> Any:
     """`paper` is short for `{name: paper}`; options without a name are those of `guarded`."""
     if isinstance(value, str):
@@ -105,6 +100,9 @@ class Evaluation(_Keys):
     )
     problems: int = Field(100, ge=1, description="problems of the split that are judged")
     runs: int = Field(4, ge=1, description="conversations a problem and setting; 8 or more for A90")
+    dataset_name: str | None = Field(
+        None, description="file or hub data set that is judged; null is the recipe's own"
+    )
     split: str = Field("test", description="split of the data set that is judged")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0 is greedy")
     max_turns: int | None = Field(
@@ -119,9 +117,6 @@ class Recipe(_Keys):
     model_name_or_path: str = Field(
         min_length=1,
         description="a folder, a hub name, or builtin:tiny, the model inside the package",
-    )
-    backend: Literal["auto", "transformers", "unsloth"] = Field(
-        "auto", description="auto takes unsloth on an NVIDIA GPU where it is installed"
     )
     load_in_4bit: bool = Field(True, description="hold the frozen weights as NF4 (QLoRA)")
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
@@ -285,12 +280,6 @@ class Recipe(_Keys):
     log_completions_steps: int = Field(
         10, ge=0, description="steps between printed examples; 0 is never"
     )
-    report_to: Annotated[
-        Literal["none", "tensorboard", "wandb", "trackio"], BeforeValidator(_or_none)
-    ] = Field("none", description="none, tensorboard, wandb or trackio, beside metrics.jsonl")
-    hub_model_id: str | None = Field(
-        None, description="hub repository that the adapter is pushed to; null pushes nothing"
-    )
 
     # Judging
     compare: Annotated[dict[str, str | None], BeforeValidator(_comparisons)] = Field(
@@ -351,8 +340,6 @@ class Recipe(_Keys):
     def _check_device(self) -> None:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             _refuse("device", f"expected auto, cpu, cuda or cuda:N, found {self.device!r}")
-        if self.backend == "unsloth" and self.device == "cpu":
-            _refuse("backend", "unsloth needs an NVIDIA GPU; set backend: auto, or device: auto")
 
     def _check_batch(self) -> None:
         if self.prompts_per_step % self.num_mini_batches:

@@ -214,7 +214,6 @@ def _compared(recipe: Recipe, name: str, file: str | None) -> Recipe:
             "share_underspecified": 0.0,
             "compare": {},
             "output_dir": output_dir,
-            "hub_model_id": None,
         }
         return _validated(_Layer(twin, recipe._places), recipe.path)
     try:
@@ -224,7 +223,7 @@ def _compared(recipe: Recipe, name: str, file: str | None) -> Recipe:
     own = _canonical(_read_file(path)).values
     kept = [o for o in recipe._overrides if _override_key(o) not in {*own, "compare"}]
     other = load_recipe(path, kept)
-    return other.model_copy(update={"output_dir": output_dir, "compare": {}, "hub_model_id": None})
+    return other.model_copy(update={"output_dir": output_dir, "compare": {}})
 
 
 def _override_key(override: str) -> str:

@@ -26,6 +26,8 @@ _FENCE = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 _LOOSE = re.compile(r"[ ,./\-_*^]")
 #: A longer reply is not searched further for calls.
 _LONGEST = 20_000
+#: Nor are more places tried where a call may begin: each costs a walk to its closing bracket.
+_MOST_TRIES = 200
 
 
 def parse_calls(reply: str) -> list[Call] | None:
@@ -42,8 +44,9 @@ def parse_calls(reply: str) -> list[Call] | None:
 
 def _in_text(text: str) -> list[Call] | None:
     calls: list[Call] = []
-    at = 0
-    while match := _START.search(text, at):
+    at = tries = 0
+    while tries < _MOST_TRIES and (match := _START.search(text, at)):
+        tries += 1
         end = _closing(text, match.start())
         found = _parse(text[match.start() : end]) if end else None
         if found is None:

@@ -26,7 +26,8 @@ def _bag(words: str) -> frozenset[str]:
 
 #: Verbs and nouns that name the same relation between somebody and a quantity.
 _RELATIONS = {
-    "own": "have has had having own owns possess start starts started begin begins holds keep",
+    "own": "have has had having own owns possess start starts started begin begins holds keep "
+    "initial initially",
     "buy": "buy buys bought buying purchase purchases purchased shop shopping pick acquire order",
     "lose": "lose loses lost losing drop drops dropped misplace misplaced",
     "gift": "give gives gave given giving gift gifts get gets got receive receives received "
@@ -51,7 +52,7 @@ _FLUFF = _bag(
     "information info detail details specific exact please share specify clarify calculate "
     "determine figure answer question help let could would can clarification value values "
     "additional required following more make sure also still actual current currently mean "
-    "means first order able problem missing find compute solve work"
+    "means first order able problem missing find compute solve work thing things bit little"
 )
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
 _PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^)]*\)", re.IGNORECASE)
@@ -70,9 +71,20 @@ _REQUEST = re.compile(
     r"|\btell me (?:the|how|what|which|who|when|where|whether|about)\b"
     r"|\blet me know (?:the|how|what|which|who|when|where|whether)\b"
     r"|\b(?:i|we)(?:'ll|'d| would| will)?(?: still| also| just| only)* (?:need|require|must know)\b"
-    r"(?! to (?:calculate|find|determine|add|subtract|multiply|divide|use|follow|compute))"
-    r"|\b(?:if|once) you (?:can |could )?(?:provide|share|tell|give|specify|let me know)\b",
+    r"(?! to (?:calculate|find|determine|add|subtract|multiply|divide|use|follow|compute))",
     re.IGNORECASE,
+)
+_OFFER = re.compile(
+    r"\b(?:if|once) you (?:can |could )?(?:provide|share|tell|give|specify|let me know)\b",
+    re.IGNORECASE,
+)
+_TO_DO = re.compile(
+    r"^\W*(?:now,? |so,? |but )?(?:in order )?to \w+[^,?]{0,120},\s*", re.IGNORECASE
+)
+_SO_THAT = re.compile(
+    r"[,;]?\s*\b(?:so (?:that )?(?:we|i)\b|and (?:then )?(?:i'll|i will|i can|we can)\b"
+    r"|(?:in order )?to (?:calculate|find|determine|compute|finish|solve|answer|proceed)\b).*",
+    re.IGNORECASE | re.DOTALL,
 )
 _LEADS_LIST = re.compile(r":\s*$")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+|\n+")
@@ -83,13 +95,16 @@ def asked(reply: str) -> tuple[str, ...]:
     """The things a reply asks the user for, one text each, in order.
 
     Sentences with a question mark, requests without one ("please tell me the price"), and the
-    items of a list that a request leads in. Courtesies ("does this make sense?") are none.
+    items of a list that a request leads in; what a request is for ("… so that I can add them") is
+    cut off. Courtesies ("does this make sense?") are none; offers ("once you tell me the price, I
+    can …") count where nothing else asks.
     """
-    if "?" not in reply and not _REQUEST.search(reply):
+    if not ("?" in reply or _REQUEST.search(reply) or _OFFER.search(reply)):
         return ()
     units: list[str] = []
+    offers: list[str] = []
     listing = -1
-    for line in strip_markup(reply).split("\n"):
+    for line in _PARENTHESIS.sub(" ", strip_markup(reply)).split("\n"):
         item = _ITEM.match(line)
         if item is not None and listing >= 0:
             if listing and units:
@@ -99,11 +114,28 @@ def asked(reply: str) -> tuple[str, ...]:
             continue
         if line.strip():
             listing = -1
-        for sentence in _SENTENCE.split(_PARENTHESIS.sub(" ", line)):
+        for sentence in _SENTENCE.split(line):
             if _asks(sentence):
-                units.append(sentence.strip())
+                units.append(_core(sentence))
                 listing = 1 if _LEADS_LIST.search(sentence.rstrip(" *")) else -1
-    return _distinct([unit for unit in units if _WORD.search(unit)])
+            elif match := _OFFER.search(sentence):
+                offers.append(_core(sentence[match.start() :]))
+    about = [unit for unit in units if keys(unit)] or units or offers
+    return _distinct([unit for unit in about if _WORD.search(unit)])
+
+
+def _asks(sentence: str) -> bool:
+    if "?" in sentence:
+        return not _COURTESY.search(sentence)
+    return bool(_REQUEST.search(sentence)) and not _COURTESY.search(sentence)
+
+
+def _core(sentence: str) -> str:
+    """A question without the clause that says what it is for, before it or behind it."""
+    request = _REQUEST.search(sentence)
+    core = sentence[request.start() :] if request else _TO_DO.sub("", sentence)
+    shorter = _SO_THAT.sub("", core)
+    return (shorter if keys(shorter) else core).strip()
 
 
 def _distinct(units: list[str]) -> tuple[str, ...]:
@@ -115,12 +147,6 @@ def _distinct(units: list[str]) -> tuple[str, ...]:
             kept = [other for other in kept if not keys(other) <= about]
             kept.append(unit)
     return tuple(reversed(kept))
-
-
-def _asks(sentence: str) -> bool:
-    if "?" in sentence:
-        return not _COURTESY.search(sentence)
-    return bool(_REQUEST.search(sentence)) and not _COURTESY.search(sentence)
 
 
 @lru_cache(maxsize=32768)
@@ -141,16 +167,50 @@ def names(text: str) -> frozenset[str]:
     return frozenset(words_of.stem(span.text) for span in words_of.entities(text))
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What of a problem a question can be about, each piece with its keys.
+_CLAUSE = re.compile(r"[,;:.?!]\s+|\s+(?:and|but|while|if|then|because|so|which)\s+", re.IGNORECASE)
 
-    weight: of a key, the less the more pieces hold it.
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One fact. focus: keys of the clause that holds its number. context: its other keys.
+    units: what its numbers count, "$" for money.
+
+    A corpus may word a fact as its whole sentence with the other numbers taken out ("some pens
+    and 3 books"): what the fact is about is where the number stands.
     """
 
-    removed: tuple[frozenset[str], ...]
-    given: tuple[frozenset[str], ...]
-    goal: frozenset[str]
+    focus: frozenset[str]
+    context: frozenset[str]
+    units: frozenset[str] = frozenset()
+
+
+@lru_cache(maxsize=16384)
+def _piece(fact: str) -> Piece:
+    everything = keys(fact)
+    focus = keys(" ".join(number_clauses(fact))) or everything
+    units = frozenset(n.unit for n in words_of.numbers(fact) if n.kind != "ordinal" and n.unit)
+    return Piece(focus, everything - focus, units)
+
+
+def number_clauses(fact: str) -> list[str]:
+    """The clauses of a fact that hold a number, in order; the whole fact where there is none."""
+    found = [n.start for n in words_of.numbers(fact) if n.kind != "ordinal"]
+    ends = [m.start() for m in _CLAUSE.finditer(fact)] + [len(fact)]
+    starts = [0] + [m.end() for m in _CLAUSE.finditer(fact)]
+    spans = [(a, b) for a, b in zip(starts, ends, strict=True) if any(a <= n < b for n in found)]
+    return [fact[a:b] for a, b in spans] or [fact]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What of a problem a question can be about.
+
+    weight: of a key, the less the more facts are about it. people: names that occur.
+    """
+
+    removed: tuple[Piece, ...]
+    given: tuple[Piece, ...]
+    goal: Piece
     weight: dict[str, float]
     people: frozenset[str]
 
@@ -165,15 +225,17 @@ def _frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_text: s
         parts = [s.text for s in words_of.sentences(prompt_text)]
         facts = [p for p in parts if not words_of.questions(p)]
         goal = " ".join(p for p in parts if words_of.questions(p))
-    pieces = [keys(s.text) for s in removed], [keys(f) for f in facts], keys(goal)
-    counts = Counter(k for piece in (*pieces[0], *pieces[1], pieces[2]) for k in piece)
-    everything = " ".join([*(s.text for s in removed), *facts, goal])
+    out = tuple(_piece(s.text) for s in removed)
+    there = tuple(_piece(f) for f in facts)
+    task = Piece(keys(goal), frozenset())
+    counts = Counter(k for piece in (*out, *there, task) for k in piece.focus)
+    shown = frozenset(k for piece in (*out, *there) for k in piece.context)
     return Frame(
-        removed=tuple(pieces[0]),
-        given=tuple(pieces[1]),
-        goal=pieces[2],
-        weight={k: 1 / n for k, n in counts.items()},
-        people=names(everything),
+        removed=out,
+        given=there,
+        goal=task,
+        weight={k: 1 / n for k, n in counts.items()} | dict.fromkeys(shown - counts.keys(), 0.5),
+        people=names(" ".join([*(s.text for s in removed), *facts, goal])),
     )
 
 
@@ -212,39 +274,67 @@ def _points_at(unit: str, frame: Frame) -> str:
     strangers = {n for n in names(unit) if n not in frame.weight and n not in frame.people}
     if not known or strangers or 2 * len(known) < len(about):
         return "elsewhere"
-    removed = _closest(known, frame.removed, frame)
-    given = _closest(known, frame.given, frame)
+    unit_asked = _unit_asked(unit)
+    removed = _closest(known, unit_asked, frame.removed, frame)
+    given = _closest(known, unit_asked, frame.given, frame)
     goal = _likeness(known, frame.goal, frame, unasked=1.0)
-    if removed >= _LIKE and removed > given and removed > goal:
+    beyond = any(known & piece.focus - frame.goal.focus for piece in frame.removed)
+    if removed >= _LIKE and removed > given and (removed > goal or beyond):
         return "removed"
     if given >= _VERY_LIKE and given > removed and given > goal:
         return "given"
     return "goal" if goal >= _LIKE else "elsewhere"
 
 
-def _closest(about: frozenset[str], pieces: Iterable[frozenset[str]], frame: Frame) -> float:
-    return max((_likeness(about, piece, frame) for piece in pieces), default=0.0)
+#: What is left of a likeness when the question asks for days and the fact counts hours.
+_OTHER_UNIT = 0.7
 
 
-def _likeness(
-    about: frozenset[str], piece: frozenset[str], frame: Frame, unasked: float = 0.5
-) -> float:
+def _closest(about: frozenset[str], unit: str, pieces: Iterable[Piece], frame: Frame) -> float:
+    return max(
+        (
+            _likeness(about, piece, frame)
+            * (_OTHER_UNIT if unit and piece.units and unit not in piece.units else 1.0)
+            for piece in pieces
+        ),
+        default=0.0,
+    )
+
+
+@lru_cache(maxsize=16384)
+def _unit_asked(question: str) -> str:
+    """What a question wants counted: "day", "$", or "" where it does not say."""
+    for found in words_of.questions(question):
+        return "$" if found.kind == "money" else found.asks
+    return ""
+
+
+#: What a key counts that a question shares with a fact's sentence, but not with its number.
+_BY_THE_WAY = 0.2
+
+
+def _likeness(about: frozenset[str], piece: Piece, frame: Frame, unasked: float = 0.5) -> float:
     """Weighted overlap in [0, 1]; 0 for two relations or two people with nothing in common.
 
-    unasked: what a key counts that only the piece holds. A fact has circumstances ("on the way")
-    that a question may leave out; the task itself is handed back only when most of it is named.
+    unasked: what a key counts that only the fact holds. A fact has circumstances ("on the way")
+    that a question may leave out, but not its relation; the task itself is handed back only when
+    most of it is named.
     """
-    shared = about & piece
+    shared = about & piece.focus
     if not shared:
         return 0.0
-    for apart in (_relations, frame.people.intersection):
-        mine, theirs = apart(about), apart(piece)
-        if mine and theirs and not mine & theirs:
-            return 0.0
+    mine, theirs = _relations(about), _relations(piece.focus)
+    if mine and theirs and not mine & theirs:
+        return 0.0
+    mine, theirs = about & frame.people, (piece.focus | piece.context) & frame.people
+    if mine and theirs and not mine & theirs:
+        return 0.0
     weight = frame.weight
     common = sum(weight[k] for k in shared)
-    beside = sum(weight[k] for k in about - piece)
-    return common / (common + beside + unasked * sum(weight[k] for k in piece - about))
+    near = _BY_THE_WAY * sum(weight[k] for k in about & piece.context)
+    beside = sum(weight[k] for k in about - piece.focus - piece.context)
+    silent = sum(weight[k] * (1.0 if k[0] == "~" else unasked) for k in piece.focus - about)
+    return (common + near) / (common + near + beside + silent)
 
 
 def _relations(about: frozenset[str]) -> frozenset[str]:

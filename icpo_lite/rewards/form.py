@@ -6,8 +6,9 @@ import re
 from collections import Counter
 from functools import lru_cache
 
+from icpo_lite import text as words_of
 from icpo_lite.rewards.asking import asked
-from icpo_lite.types import ResponseType
+from icpo_lite.types import ResponseType, TaskName
 
 _LABEL = re.compile(
     r"^\W*(?:" + "|".join(t.value.replace("_", "[ _]") for t in ResponseType)
@@ -17,7 +18,9 @@ _LABEL = re.compile(
 _CONTROL = re.compile(
     r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060\ufeff\ufffd]"
 )
-_MARKUP = re.compile(r"```|<\|[^|]*\|>|</?[a-z][^>\n]{0,40}>|\[/?INST\]", re.IGNORECASE)
+#: Marks of a chat template are out of place everywhere; fences and tags where prose is wanted.
+_TEMPLATE = re.compile(r"<\|[^|\n]{1,40}\|>|\[/?INST\]|<</?SYS>>")
+_MARKUP = re.compile(r"```|</?(?!think>)[a-z]{2,15}(?:\s[^<>\n]{0,60})?/?>", re.IGNORECASE)
 _LETTER = re.compile(r"[^\W\d_]")
 _LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -44,16 +47,21 @@ _FOREIGN = _bag(
 
 @lru_cache(maxsize=32768)
 def faults(reply: str, prompt_text: str) -> tuple[str, ...]:
-    """Names of the faults of a reply: label, control, markup, language, echo, repetition."""
+    """Names of the faults of a reply: label, control, template, language, echo, repetition."""
     checks = {
         "label": bool(_LABEL.search(reply)),
         "control": bool(_CONTROL.search(reply)),
-        "markup": bool(_MARKUP.search(reply)) and not _MARKUP.search(prompt_text),
+        "template": bool(_TEMPLATE.search(reply)),
         "language": foreign(reply) and not foreign(prompt_text),
         "echo": echoes(reply, prompt_text),
         "repetition": repeats_itself(reply),
     }
     return tuple(name for name, found in checks.items() if found)
+
+
+def marked_up(reply: str, task: TaskName) -> bool:
+    """Whether a reply in prose carries code fences or tags; other tasks want their fences."""
+    return task == "math" and bool(_MARKUP.search(reply))
 
 
 @lru_cache(maxsize=32768)
@@ -93,6 +101,25 @@ def repeats_itself(reply: str) -> bool:
     """Whether one sentence of three words or more stands there three times."""
     counts = Counter(s.strip() for s in _SENTENCE.split(reply) if s.count(" ") >= 2)
     return any(n >= 3 for n in counts.values())
+
+
+_BRIEF = 25
+
+
+@lru_cache(maxsize=32768)
+def works_ahead(reply: str, prompt_text: str) -> bool:
+    """Whether a brief reply that asks also tells a number that the prompt does not hold.
+
+    "She has 11 left. How many does she lose?" Longer replies show their work, and cues weigh them.
+    """
+    if len(reply.split()) > _BRIEF:
+        return False
+    told = " ".join(s for s in _SENTENCE.split(reply) if "?" not in s)
+    given = {n.value for n in words_of.numbers(prompt_text)}
+    return any(
+        n.value not in given and (n.surface[:1].isdigit() or n.value > 2)
+        for n in words_of.numbers(told)
+    )
 
 
 _DOUBT = re.compile(

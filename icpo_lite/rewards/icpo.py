@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from icpo_lite.rewards.form import both_ways, faults
+from icpo_lite.rewards.form import both_ways, faults, marked_up, works_ahead
 from icpo_lite.rewards.response_type import answers_anyway
 from icpo_lite.types import (
     NON_ANSWERS,
@@ -79,10 +79,19 @@ class GuardedOptions(RewardOptions):
         description="an answer with a question behind it or a doubt before it: it must not be a "
         "way to be paid for both",
     )
+    worked_ahead: float = Field(
+        -0.3,
+        description="a short question beside a number of its own making: it asks, and guesses too",
+    )
     form: float = Field(
         -0.5,
-        description="control characters, chat markup, the name of a type, another language, or "
-        "the prompt again: each opens a way to please the judge and not the reader",
+        description="control characters, a chat template's marks, the name of a type, another "
+        "language, the prompt again, one sentence over and over: each opens a way to please the "
+        "judge and not the reader",
+    )
+    markup: float = Field(
+        -0.2,
+        description="code fences or tags around prose: a blemish, not a trick, so it costs less",
     )
     long_question: int = Field(
         100,
@@ -120,6 +129,8 @@ def _guarded(prompt: Prompt, verdict: Verdict, turn: Turn, options: GuardedOptio
         parts["repeats_given"] = options.repeats_given
     if faults(turn.content, prompt.text):
         parts["form"] = options.form
+    if marked_up(turn.content, prompt.task):
+        parts["markup"] = options.markup
     if length := _length_cost(len(turn.token_ids), options):
         parts["length"] = length
     return _sum(**parts)
@@ -142,7 +153,10 @@ def _on_underspecified(
     name, worth = _worth_of_not_answering(verdict, turn, options)
     if worth > options.hedging and answers_anyway(turn.content, prompt.task):
         name, worth = "hedging", options.hedging
-    return {name: worth}
+    parts = {name: worth}
+    if verdict.response_type in QUESTIONS and works_ahead(turn.content, prompt.text):
+        parts["worked_ahead"] = options.worked_ahead
+    return parts
 
 
 def _worth_of_not_answering(
