@@ -80,6 +80,8 @@ def test_a_number_is_cut_so_that_the_rest_reads_on(
         ("He eats 3 apples a day.", "3"),
         ("20 students are boys.", "20"),  # "students are boys" says something else
         ("She sold 48 of her clips.", "48"),
+        ("He knows that 80 pages is one inch.", "80"),
+        ("They were 210 pages.", "210"),
         ("A car has 4 wheels.", "4"),  # everybody knows
         ("He has three times as many toys as Ann.", "three"),  # "as many" would be equal
         ("The two tests, one easy and one hard, are over.", "two"),

@@ -153,7 +153,8 @@ _BLOCKED_AFTER = re.compile(
     r" (?:each|apiece|a|an|per|every|daily|weekly|monthly|yearly|annually|hourly|ago|old|times"
     r"|to \d|or"
     r" \w+ (?:each|apiece|per)|at a time)\b| ?[-–/x*×] ?\d|\s*[:(]| (?:named|namely|called)\b"
-    r"| (?:less|more|fewer|left)\b|, (?:one|two|three|\d|first|namely|named|including|[A-Z]\w+"
+    r"| (?:less|more|fewer|left|is|was|has|weighs|costs|makes|takes)\b|, (?:one|two|three|\d"
+    r"|first|namely|named|including|[A-Z]\w+"
     r" and [A-Z])"
 )
 
