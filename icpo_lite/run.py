@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from icpo_lite.binding import (
     training_prompts,
 )
 from icpo_lite.checkpoint import (
+    discard_later,
     latest_checkpoint,
     load_checkpoint,
     pack_optimizer,
@@ -107,21 +109,20 @@ def train(
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
         run.write_run_info(seed=recipe.seed, command=sys.argv)
-        children = _start_rivals(rivals, display) if _on_cpu(session) else {}
+        children: dict[str, BaseProcess] = {}
+        stack.callback(_stop_rivals, children)
+        if _on_cpu(session):
+            _start_rivals(rivals, children, display)
         with stop_signals() as stop:
-            try:
-                _train_steps(session, run, display, stop)
-            except BaseException:
-                _stop_rivals(children)
-                raise
+            _train_steps(session, run, display, stop)
         if recipe.evaluation.enabled:
             _judge_self_and_base(session, folder, display)
         on_cpu = _on_cpu(session)
         del session
         if not on_cpu:
             torch.cuda.empty_cache()
-            for name, rival in rivals.items():
-                children |= _start_rivals({name: rival}, display)
+            for name, rival in rivals.items():  # one GPU holds one of them at a time
+                _start_rivals({name: rival}, children, display)
                 children[name].join()
         _await_rivals(children, rivals, display)
         run.mark_finished(steps=recipe.max_steps)
@@ -241,6 +242,7 @@ def _restore(session: _Session, folder: Path) -> int:
     """Load the checkpoint that the recipe asks for; returns its step, 0 for a fresh start."""
     wish = session.recipe.resume_from_checkpoint
     if wish is False:
+        discard_later(folder, 0)
         return 0
     latest = latest_checkpoint(folder)
     path = Path(wish) if isinstance(wish, str) else latest.path
@@ -258,6 +260,8 @@ def _restore(session: _Session, folder: Path) -> int:
     )
     session.trainer.restore(checkpoint.state["trainer"])
     set_rng_state(checkpoint.state["rng"])
+    # Else an interruption before the next save would resume from steps that were taken back.
+    discard_later(folder, step_of(path))
     return step_of(path)
 
 
@@ -350,11 +354,10 @@ def _judge_self_and_base(session: _Session, folder: Path, display: Display) -> N
 
 
 def _start_rivals(
-    rivals: Mapping[str, Recipe], display: Display
-) -> dict[str, multiprocessing.process.BaseProcess]:
-    """Train the runs to compare with, each in a process of its own."""
+    rivals: Mapping[str, Recipe], children: dict[str, BaseProcess], display: Display
+) -> None:
+    """Train the runs to compare with, each in a process of its own, kept in `children`."""
     context = multiprocessing.get_context("spawn")
-    started: dict[str, multiprocessing.process.BaseProcess] = {}
     for name, recipe in rivals.items():
         log = Path(f"{recipe.output_dir}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -362,9 +365,8 @@ def _start_rivals(
             target=_train_rival, args=(recipe, log, torch.get_num_threads()), name=name
         )
         process.start()
-        started[name] = process
+        children[name] = process
         display.message(f"{name} is trained beside this run: {recipe.output_dir}, log {log}")
-    return started
 
 
 def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
@@ -379,7 +381,7 @@ def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
 
 
 def _await_rivals(
-    children: Mapping[str, multiprocessing.process.BaseProcess],
+    children: Mapping[str, BaseProcess],
     rivals: Mapping[str, Recipe],
     display: Display,
 ) -> None:
@@ -394,7 +396,7 @@ def _await_rivals(
             )
 
 
-def _stop_rivals(children: Mapping[str, multiprocessing.process.BaseProcess]) -> None:
+def _stop_rivals(children: Mapping[str, BaseProcess]) -> None:
     for process in children.values():
         if process.is_alive() and process.pid:
             os.kill(process.pid, signal.SIGTERM)
