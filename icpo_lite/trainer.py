@@ -102,6 +102,10 @@ class Trainer:
             eps=settings.adam_epsilon,
             weight_decay=settings.weight_decay,
         )
+        # float16 gradients vanish or overflow without a scale; other dtypes have the range.
+        self.scaler = torch.amp.GradScaler(
+            policy.device.torch_device.type, enabled=policy.device.dtype is torch.float16
+        )
 
     def steps(self) -> Iterator[StepReport]:
         """Run what is left of `max_steps`, a report after each; the caller logs and saves."""
@@ -147,11 +151,16 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint needs beside weights and optimizer, as JSON."""
-        return {"step": self.done_steps, "pool": self.pool.state}
+        return {
+            "step": self.done_steps,
+            "pool": self.pool.state,
+            "scaler": self.scaler.state_dict(),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self.done_steps = int(state["step"])
         self.pool.restore(state["pool"])
+        self.scaler.load_state_dict(state["scaler"])
 
     def _informative(self, groups: Sequence[Group]) -> list[Group]:
         """Groups that can change the policy: those whose rewards differ, or all with β > 0."""
@@ -226,14 +235,18 @@ class Trainer:
             )
             if not torch.isfinite(out.loss):
                 raise NumericsError(f"loss: {float(out.loss.detach())}; expected a finite number")
-            out.loss.backward()
+            self.scaler.scale(out.loss).backward()
             total += float(out.loss.detach())
             parts.append({**out.metrics, "entropy": Mean(entropy.detach().sum(), kept.sum())})
+        self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable(), s.max_grad_norm)
-        if not torch.isfinite(norm):
+        overflow = not bool(torch.isfinite(norm))
+        if overflow and not self.scaler.is_enabled():
             raise NumericsError(f"gradient norm: {float(norm)}; expected a finite number")
-        self.optimizer.step()
-        return total, float(norm)
+        # In float16 an overflow skips the step and halves the scale: that is how it is found.
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return total, 0.0 if overflow else float(norm)
 
     @torch.no_grad()
     def _without_grad(self, batch: Batch) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from icpo_lite import run as run_module
-from icpo_lite.checkpoint import latest_checkpoint
+from icpo_lite.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.display import Display
 from icpo_lite.errors import DataError, NumericsError, RunDirectoryError
 from icpo_lite.recipe import load_recipe
@@ -190,3 +190,13 @@ def test_short_run_learns_to_ask(tmp_path):
     assert sum(asks[:3]) / 3 < 0.35
     assert sum(asks[-4:]) / 4 > 0.5
     assert sum(right[-4:]) / 4 > 0.7
+
+
+def test_float16_trains_with_a_loss_scale_that_a_checkpoint_keeps(tmp_path):
+    folder = tmp_path / "run"
+    run_module.train(recipe(folder, "max_steps=2", "dtype=float16"), quiet(tmp_path))
+    state = load_checkpoint(latest_checkpoint(folder).path).state["trainer"]
+    assert state["scaler"]["scale"] > 1
+    assert any(row["grad_norm"] > 0 for row in read_metrics(folder))
+    for name, tensor in adapter(folder).items():
+        assert torch.isfinite(tensor).all(), name

@@ -22,7 +22,13 @@ import click
     help="Resume although a key that decides what is learned has changed.",
 )
 @click.option("--no-user-code", is_flag=True, help="Refuse a recipe that names reward_funcs.")
-def train(recipe: str, overrides: tuple[str, ...], resume_anyway: bool, no_user_code: bool) -> None:
+def train(
+    recipe: str,
+    overrides: tuple[str, ...],
+    compare: tuple[str, ...],
+    resume_anyway: bool,
+    no_user_code: bool,
+) -> None:
     """Train RECIPE: a file, or a shipped recipe such as tiny.
 
     KEY=VALUE changes keys of the recipe: max_steps=20 reward.targeted=0.8. The same command
