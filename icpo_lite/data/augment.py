@@ -102,7 +102,7 @@ class AugmentOptions(BaseModel):
     reword: bool = Field(
         True,
         description="where nothing can be deleted, put 'some' or 'several' in a number's place; "
-        "false keeps to pure deletions and certifies fewer problems",
+        "false keeps to deletions (at most 'some' stands before a noun that lost its number)",
     )
     mid_conversation: float = Field(
         0.0,
