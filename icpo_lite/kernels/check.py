@@ -18,9 +18,11 @@ from icpo_lite.kernels.logprob_reference import of_logits
 
 #: Rows looked at: float64 logits of 8 rows and 152k tokens are 10 MB.
 ROWS = 8
-#: An error may be this much larger than plain torch's in the same dtype, plus ULPS roundings.
-FACTOR = 1.5
-ULPS = 4.0
+#: An error may be this much larger than plain torch's in the same dtype, plus ULPS roundings. The
+#: tests of this package hold the op to 1.5 and 4; with a few rows only, plain torch's error may be
+#: small by luck, and a kernel that is wrong is wrong by far more.
+FACTOR = 2.0
+ULPS = 8.0
 
 
 class KernelCheck(NamedTuple):
@@ -51,9 +53,9 @@ def check_against_reference(
 ) -> KernelCheck:
     """Compare the first rows' log-probs, entropies and gradients with float64.
 
-    `options` are those of `token_logprobs`. An error may be 1.5 times that of plain torch in the
-    same dtype plus 4 units in the last place of the largest magnitude summed. `logits`, the
-    model's own for these rows (before temperature), also prove scale, softcap and bias.
+    `options` are those of `token_logprobs`. An error may be twice that of plain torch in the same
+    dtype plus 8 units in the last place of the largest magnitude summed. `logits`, the model's own
+    for these rows (before temperature), also prove scale, softcap and bias.
 
     A kernel that does not compile or run is reported, not raised: the caller falls back to
     impl="torch" and shows the reason. IcpoErrors (wrong arguments, NaN) are raised.
@@ -98,7 +100,7 @@ def true_outputs(
 ) -> tuple[Outputs, float, float]:
     """Outputs in float64 from the given 16- or 32-bit numbers, and the two largest magnitudes:
 
-    of what enters the log-sum-exp, and of the terms whose sum is the gradient.
+    of z and its log-sum-exp, and of the terms whose sum is the gradient.
     """
     transform = LogitTransform(temperature, softcap, scale)
     kept = targets != ignore_index
@@ -113,10 +115,17 @@ def true_outputs(
         logp, entropy = logp.where(kept, 0.0), entropy.where(kept, 0.0)
         (dz,) = torch.autograd.grad(logp.sum(), logits)
     grad = pull_back_in_slabs(dz, weight)
-    finite = z.detach()[kept]
-    largest_z = float(finite[finite.isfinite()].abs().max()) if kept.any() else 0.0
+    largest_z = _largest(z.detach()[kept])
     largest_term = float(dz.abs().max() * weight.abs().max()) if dz.numel() else 0.0
     return Outputs(logp.detach(), entropy.detach(), grad), largest_z, largest_term
+
+
+def _largest(z: torch.Tensor) -> float:
+    """Of |z|, infinities apart, and |log Σ e^z|; 0 without rows."""
+    if not len(z):
+        return 0.0
+    finite = z[z.isfinite()].abs().max()
+    return float(torch.maximum(finite, z.logsumexp(-1).abs().max()))
 
 
 def run_outputs(
@@ -145,7 +154,7 @@ def allowances(
     largest_z: float,
     largest_term: float,
 ) -> tuple[float, float, float]:
-    """1.5 × plain torch's error + 4 ulp: of fp32 for the outputs, of `dtype` for the gradient."""
+    """FACTOR × plain torch's error + ULPS ulp: fp32 for outputs, `dtype` for the gradient."""
     forward = ULPS * torch.finfo(logits_dtype(dtype)).eps * max(1.0, largest_z)
     backward = ULPS * torch.finfo(dtype).eps * largest_term
     logp, entropy, grad = plain
@@ -159,7 +168,7 @@ def _compare_with_model(
     dtype: torch.dtype,
     options: dict[str, Any],
 ) -> list[str]:
-    """The model's logits are rounded to `dtype`: log-probs may differ by 4 ulp of the largest."""
+    """The model's logits are rounded to `dtype`: log-probs may differ by ULPS of the largest."""
     z = LogitTransform(options.get("temperature", 1.0)).apply(logits.detach().double())
     kept = targets != options.get("ignore_index", -100)
     logp, _ = of_logits(z[kept], targets[kept])
