@@ -50,7 +50,9 @@ class Display:
         file: IO[str] | None = None,
     ) -> None:
         self.live = on_terminal() if live is None else live
-        self.console = Console(highlight=False, soft_wrap=not self.live, file=file)
+        # Off a terminal nobody knows the width: lines are never cut or wrapped.
+        width = None if self.live else 10_000
+        self.console = Console(highlight=False, soft_wrap=not self.live, file=file, width=width)
         self._total, self._every = total, every
         self._region: Live | None = None
         self._started: tuple[float, int] | None = None

@@ -60,12 +60,13 @@ class PolicyTalker:
 
 
 def encode_prompts(
-    policy: Policy, prompts: Sequence[Prompt], max_prompt_length: int
+    policy: Policy, prompts: Sequence[Prompt], max_prompt_length: int, max_completion_length: int
 ) -> dict[str, tuple[int, ...]]:
     """Token ids of each prompt by its id.
 
     Raises DataError, naming the longest, when a prompt has more than `max_prompt_length` tokens:
-    a prompt that is cut has lost a condition without anybody knowing.
+    a prompt that is cut has lost a condition without anybody knowing. Also when it leaves no room
+    for a completion among the model's positions.
     """
     encoded = {p.prompt_id: policy.encode_chat(p.messages) for p in prompts}
     longest = max(prompts, key=lambda p: len(encoded[p.prompt_id]))
@@ -75,6 +76,12 @@ def encode_prompts(
             f"{longest.source or longest.prompt_id}: {count} of {len(prompts)} prompts are longer "
             f"than max_prompt_length: {max_prompt_length} tokens, this one has {length}; raise "
             f"max_prompt_length to {length} or take the rows out"
+        )
+    if length + max_completion_length > policy.max_positions:
+        raise DataError(
+            f"{longest.source or longest.prompt_id}: a prompt of {length} tokens and "
+            f"max_completion_length: {max_completion_length} need {length + max_completion_length} "
+            f"positions, this model has {policy.max_positions}; lower max_completion_length"
         )
     return encoded
 

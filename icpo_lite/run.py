@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from icpo_lite.binding import (
     training_prompts,
 )
 from icpo_lite.checkpoint import (
+    discard_later,
     latest_checkpoint,
     load_checkpoint,
     pack_optimizer,
@@ -53,7 +55,7 @@ from icpo_lite.rollout import encode_prompts
 from icpo_lite.runlog import RunDirectory
 from icpo_lite.selfcheck import check_reward
 from icpo_lite.trainer import Trainer
-from icpo_lite.types import Group, Problem, Trajectory
+from icpo_lite.types import Group, Intent, Problem, Trajectory
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -107,21 +109,20 @@ def train(
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
         run.write_run_info(seed=recipe.seed, command=sys.argv)
-        children = _start_rivals(rivals, display) if _on_cpu(session) else {}
+        children: dict[str, BaseProcess] = {}
+        stack.callback(_stop_rivals, children)
+        if _on_cpu(session):
+            _start_rivals(rivals, children, display)
         with stop_signals() as stop:
-            try:
-                _train_steps(session, run, display, stop)
-            except BaseException:
-                _stop_rivals(children)
-                raise
+            _train_steps(session, run, display, stop)
         if recipe.evaluation.enabled:
             _judge_self_and_base(session, folder, display)
         on_cpu = _on_cpu(session)
         del session
         if not on_cpu:
             torch.cuda.empty_cache()
-            for name, rival in rivals.items():
-                children |= _start_rivals({name: rival}, display)
+            for name, rival in rivals.items():  # one GPU holds one of them at a time
+                _start_rivals({name: rival}, children, display)
                 children[name].join()
         _await_rivals(children, rivals, display)
         run.mark_finished(steps=recipe.max_steps)
@@ -152,7 +153,9 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     prompts, corpus = training_prompts(recipe, policy)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     policy = policy or load_policy(spec)
-    prompt_ids = encode_prompts(policy, prompts, recipe.max_prompt_length)
+    prompt_ids = encode_prompts(
+        policy, prompts, recipe.max_prompt_length, recipe.max_completion_length
+    )
     judge = bind_judge(recipe, policy)
     report = check_reward(prompts, judge, reward)
     report.require_ok()
@@ -186,12 +189,17 @@ def _facts(recipe: Recipe, policy: Policy, corpus: str, checked: str) -> dict[st
         "objective": f"{recipe.loss_type}, reward {recipe.reward['name']}, "
         f"{recipe.share_underspecified:.0%} underspecified",
         "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses, "
-        f"{recipe.num_iterations * recipe.num_mini_batches} updates, "
-        f"{recipe.gradient_accumulation_steps} micro-batches each",
+        f"{_counted(recipe.num_iterations * recipe.num_mini_batches, 'update')} of "
+        f"{_counted(recipe.gradient_accumulation_steps or 1, 'micro-batch')}",
         "log-probs": checked,
         "compared": f"with base and {rivals}" if recipe.compare else "with base",
         "note": list(policy.notes),
     }
+
+
+def _counted(number: int, noun: str) -> str:
+    plural = noun + ("es" if noun.endswith("h") else "s")
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: StopRequest) -> None:
@@ -209,7 +217,7 @@ def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: S
             display.step(report)
             every = recipe.log_completions_steps
             if every and report.step % every == 0:
-                display.example(_most_telling(report.groups))
+                display.example(_most_telling(report.groups, report.step // every))
             last = report.step == recipe.max_steps
             if stop.requested or last or report.step % recipe.save_steps == 0:
                 _save(session, run.path, report.step)
@@ -234,6 +242,7 @@ def _restore(session: _Session, folder: Path) -> int:
     """Load the checkpoint that the recipe asks for; returns its step, 0 for a fresh start."""
     wish = session.recipe.resume_from_checkpoint
     if wish is False:
+        discard_later(folder, 0)
         return 0
     latest = latest_checkpoint(folder)
     path = Path(wish) if isinstance(wish, str) else latest.path
@@ -251,6 +260,8 @@ def _restore(session: _Session, folder: Path) -> int:
     )
     session.trainer.restore(checkpoint.state["trainer"])
     set_rng_state(checkpoint.state["rng"])
+    # Else an interruption before the next save would resume from steps that were taken back.
+    discard_later(folder, step_of(path))
     return step_of(path)
 
 
@@ -313,9 +324,11 @@ def _completion_row(trajectory: Trajectory) -> dict[str, Any]:
     }
 
 
-def _most_telling(groups: Sequence[Group]) -> Group:
-    """The group whose rewards differ most; of equals the first."""
-    return max(groups, key=lambda g: max(g.rewards) - min(g.rewards))
+def _most_telling(groups: Sequence[Group], turn: int) -> Group:
+    """The group whose rewards differ most, an underspecified and a complete prompt in turn."""
+    wanted = (Intent.UNDERSPECIFIED, Intent.COMPLETE)[(turn - 1) % 2]
+    some = [g for g in groups if g.prompt.intent is wanted] or list(groups)
+    return max(some, key=lambda g: max(g.rewards) - min(g.rewards))
 
 
 # ------------------------------------------------------------------------------ judging, rivals
@@ -341,11 +354,10 @@ def _judge_self_and_base(session: _Session, folder: Path, display: Display) -> N
 
 
 def _start_rivals(
-    rivals: Mapping[str, Recipe], display: Display
-) -> dict[str, multiprocessing.process.BaseProcess]:
-    """Train the runs to compare with, each in a process of its own."""
+    rivals: Mapping[str, Recipe], children: dict[str, BaseProcess], display: Display
+) -> None:
+    """Train the runs to compare with, each in a process of its own, kept in `children`."""
     context = multiprocessing.get_context("spawn")
-    started: dict[str, multiprocessing.process.BaseProcess] = {}
     for name, recipe in rivals.items():
         log = Path(f"{recipe.output_dir}.log")
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -353,9 +365,8 @@ def _start_rivals(
             target=_train_rival, args=(recipe, log, torch.get_num_threads()), name=name
         )
         process.start()
-        started[name] = process
+        children[name] = process
         display.message(f"{name} is trained beside this run: {recipe.output_dir}, log {log}")
-    return started
 
 
 def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
@@ -370,7 +381,7 @@ def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
 
 
 def _await_rivals(
-    children: Mapping[str, multiprocessing.process.BaseProcess],
+    children: Mapping[str, BaseProcess],
     rivals: Mapping[str, Recipe],
     display: Display,
 ) -> None:
@@ -385,7 +396,7 @@ def _await_rivals(
             )
 
 
-def _stop_rivals(children: Mapping[str, multiprocessing.process.BaseProcess]) -> None:
+def _stop_rivals(children: Mapping[str, BaseProcess]) -> None:
     for process in children.values():
         if process.is_alive() and process.pid:
             os.kill(process.pid, signal.SIGTERM)

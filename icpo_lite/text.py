@@ -111,6 +111,8 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+#: A longer run of digits is no number that a person wrote.
+MAX_NUMBER = 60
 #: Where a number can begin: the expensive pattern above is tried at these places only.
 _TOKEN = re.compile(rf"\d|\.(?=\d)|[$£€](?=\s?[\d.])|[{''.join(_VULGAR)}]|[A-Za-z]+")
 _STARTERS = (
@@ -338,6 +340,8 @@ def numbers(text: str) -> tuple[NumberMention, ...]:
 def _read(match: re.Match[str], text: str) -> NumberMention | None:
     kind: NumberKind = "cardinal"
     start, end = match.span()
+    if end - start > MAX_NUMBER:
+        return None
     which = match.lastgroup
     g = match.groupdict()
     if g["vulgar"]:

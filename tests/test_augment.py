@@ -120,9 +120,19 @@ def test_solutions_without_equations_give_nothing_to_follow() -> None:
 
 @pytest.mark.parametrize(
     ("answer", "value"),
-    [("#### 1,234", 1234), ("$18.00", 18), ("18.", 18), (7, 7), ("75%", 75), ("a or b", None)],
+    [
+        ("#### 1,234", 1234),
+        ("$18.00", 18),
+        ("18.", 18),
+        (7, 7),
+        ("75%", 75),
+        ("3/4", 0.75),
+        ("1/0", None),
+        ("1e999999999", None),
+        ("a or b", None),
+    ],
 )
-def test_gold_answers_are_read_as_numbers(answer: object, value: int | None) -> None:
+def test_gold_answers_are_read_as_numbers(answer: object, value: float | None) -> None:
     assert to_number(answer) == (None if value is None else Fraction(value))
 
 

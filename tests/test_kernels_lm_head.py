@@ -31,6 +31,7 @@ MODELS = {
     "gemma2, softcap": ("Gemma2Config", {"final_logit_softcapping": 0.05}),
     "cohere, multiplied": ("CohereConfig", {"logit_scale": 4.0}),
     "granite, divided": ("GraniteConfig", {"logits_scaling": 0.2}),
+    "hyperclova, multiplied": ("HyperCLOVAXConfig", {"logits_scaling": 3.0}),
     "phi, bias": ("PhiConfig", {"num_key_value_heads": 2}),
 }
 

@@ -1,6 +1,7 @@
 """Recipes: what is read, what is refused, and how the refusal reads."""
 
 import ast
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -463,20 +464,30 @@ def test_choices_are_those_of_the_rooms_that_act_on_them() -> None:
     assert set(Evaluation().settings) == set(SETTINGS)
 
 
+def renamed(tree: ast.AST) -> Iterator[tuple[str, str]]:
+    """Every `alias = something.name` of a file, as (alias, name)."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Assign([ast.Name(alias)], ast.Attribute(attr=name)):
+                yield alias, name
+
+
 def read_keys(names: set[str]) -> set[str]:
     """Attributes of variables (or attributes) of these names, outside the recipe's own room."""
     found: set[str] = set()
     for file in PACKAGE.rglob("*.py"):
         if file.relative_to(PACKAGE).parts[0] == "recipe":
             continue
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        owners = names | {alias for alias, name in renamed(tree) if name in names}
+        for node in ast.walk(tree):
             match node:
                 case ast.Call(ast.Attribute(attr="bind"), [ast.Constant(str(key)), *_]):
                     found.add(key)
                 case ast.Call(ast.Name("compared_recipes")):
                     found.add("compare")
                 case ast.Attribute(ast.Name(owner) | ast.Attribute(attr=owner), attr):
-                    if owner.lstrip("_") in names:
+                    if owner.lstrip("_") in owners:
                         found.add("warmup_steps" if attr == "warmup" else attr)
     return found
 

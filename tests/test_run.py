@@ -141,9 +141,10 @@ def test_several_updates_with_kl_run(tmp_path):
     run_module.train(chosen, quiet(tmp_path))
     rows = read_metrics(folder)
     assert rows[0]["updates"] == 4
-    # The first update starts at the reference; later ones have left it.
-    assert 0 < rows[0]["kl"] < rows[1]["kl"]
-    assert any(row["clip_ratio/region_mean"] >= 0 for row in rows)
+    # The very first update starts at the reference, where the KL is 0; all others have left it.
+    assert all(0 < row["kl"] < 1 for row in rows)
+    # With several updates a batch the ratio leaves 1 and the clip acts on some tokens.
+    assert any(row["clip_ratio/region_mean"] > 0 for row in rows)
 
 
 def test_not_a_number_names_the_last_good_checkpoint(tmp_path, monkeypatch):
@@ -168,19 +169,24 @@ def test_long_prompts_are_named_before_anything_is_written(tmp_path):
     assert not folder.exists()
 
 
+def test_replies_that_cannot_fit_the_model_are_refused(tmp_path):
+    with pytest.raises(DataError, match="positions, this model has 512; lower max_completion"):
+        run_module.train(recipe(tmp_path / "run", "max_completion_length=500"), quiet(tmp_path))
+
+
 def test_short_run_learns_to_ask(tmp_path):
-    """Twenty steps at the shipped learning rate: asking on q* rises from about 15 %."""
+    """Thirty small steps at the shipped learning rate: asking on q* rises from about 15 %."""
     folder = tmp_path / "run"
     chosen = load_recipe(
         "tiny",
         [
-            *(f"output_dir={folder}", "compare={}", "max_steps=20", "prompts_per_step=12"),
-            *("device=cpu", "evaluation.enabled=false", "log_completions_steps=0"),
+            *(f"output_dir={folder}", "compare={}", "max_steps=30", "prompts_per_step=12"),
+            *("device=cpu", "evaluation.enabled=false", "lr_scheduler_type=constant"),
         ],
     )
     run_module.train(chosen, quiet(tmp_path))
     asks = [row["clarification_rate"] for row in read_metrics(folder)]
     right = [row["accuracy"] for row in read_metrics(folder)]
     assert sum(asks[:3]) / 3 < 0.35
-    assert sum(asks[-4:]) / 4 > 0.6
+    assert sum(asks[-4:]) / 4 > 0.5
     assert sum(right[-4:]) / 4 > 0.7

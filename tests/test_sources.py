@@ -165,6 +165,24 @@ def test_a_bad_row_is_named_with_file_and_line_or_counted(
     assert counted == {reason: 1}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"question": "caf\\ud800?", "answer": "5"}',
+        "[" * 100_000,
+        '{"question": "5?", "answer": ' + "9" * 5000 + "}",
+    ],
+)
+def test_rows_made_to_hurt_are_bad_rows(tmp_path: Path, line: str) -> None:
+    path = jsonl(tmp_path / "a.jsonl", [GSM, line])
+    assert len(list(read_problems(path, on_bad_row="skip"))) == 1
+
+
+def test_what_json_cannot_hold_does_not_travel_along(tmp_path: Path) -> None:
+    line = json.dumps(GSM | {"level": float("nan"), "kind": "sum"})
+    assert only(jsonl(tmp_path / "a.jsonl", [line])).columns == {"kind": "sum"}
+
+
 def test_an_id_may_come_once(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "a.jsonl", [GSM | {"id": 4}, GSM | {"id": 4}])
     with pytest.raises(DataError, match=r"a\.jsonl:2: expected each id once, found 4 again"):

@@ -54,6 +54,10 @@ def test_a_fraction_over_zero_is_no_number() -> None:
     assert values("3/0 of it") == []
 
 
+def test_digits_without_end_are_no_number() -> None:
+    assert values("1" * 10_000 + " pens and 3 caps") == [3]
+
+
 def test_sentences_keep_abbreviations_decimals_and_quotes_together() -> None:
     found = text.sentences('Mr. Smith pays $2.50 at 5 a.m. in town. "Why?" he asks.\nOK')
     assert [s.text for s in found] == [

@@ -25,6 +25,10 @@ from icpo_lite.errors import DeviceError, IcpoError
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("icpo_lite.cli.init:init", "Write a commented recipe to start from."),
     "augment": ("icpo_lite.cli.augment:augment", "Make underspecified prompts from problems."),
+    "preview": (
+        "icpo_lite.cli.preview:preview",
+        "Show prompts beside their underspecified twins.",
+    ),
     "check": ("icpo_lite.cli.check:check", "Try a recipe's reward on known responses."),
     "train": ("icpo_lite.cli.train:train", "Train a recipe, or resume an interrupted run."),
     "eval": ("icpo_lite.cli.eval:eval_", "Judge a run or model in FULL, CONCAT and SHARDED."),

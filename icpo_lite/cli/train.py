@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 
-@click.command(context_settings={"ignore_unknown_options": False})
+@click.command()
 @click.argument("recipe")
 @click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--compare",
+    multiple=True,
+    metavar="NAME[=RECIPE]",
+    help="Train another run beside this one and compare: rlvr, or a recipe under a name.",
+)
 @click.option(
     "--resume-anyway",
     is_flag=True,
@@ -22,6 +30,10 @@ def train(recipe: str, overrides: tuple[str, ...], resume_anyway: bool, no_user_
     """
     from icpo_lite.recipe import load_recipe
 
+    if compare:
+        named = dict(part.partition("=")[::2] for part in compare)
+        block = {name: path or None for name, path in named.items()}
+        overrides = (*overrides, f"compare={json.dumps(block)}")
     loaded = load_recipe(recipe, overrides)
     if no_user_code and loaded.reward_funcs:
         raise click.UsageError(

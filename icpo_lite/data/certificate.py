@@ -166,8 +166,6 @@ def _same_unit(mention: NumberMention, others: Sequence[NumberMention]) -> bool:
     return sum(o.unit == mention.unit for o in others) >= 2
 
 
-# --------------------------------------------------------------------- the second proof, visibility
-
 #: Numbers that everybody supplies unasked, and the words that call for them.
 _CONVERSIONS: Mapping[Fraction, str] = {
     Fraction(n): words
@@ -184,7 +182,7 @@ _CONVERSIONS: Mapping[Fraction, str] = {
         (31, r"months?|days?"),
         (52, r"years?|weeks?"),
         (60, r"hours?|minutes?|seconds?"),
-        (100, r"percent\w*|cents?|meters?|centimeters?|centur\w+|%|\$"),
+        (100, r"cents?|meters?|centimeters?|centur\w+"),
         (365, r"years?|days?"),
         (1000, r"kilo\w*|kg|km|liters?|millili\w+|grams?|meters?|ml"),
         (16, r"pounds?|ounces?"),
@@ -202,8 +200,10 @@ def implied(mention: NumberMention, left: str, names: Sequence[str]) -> str:
     Calendar and measure conversions, people who are named one by one, things numbered "the first,
     the second".
     """
+    if any(n.kind == "ordinal" and n.value - mention.value in (0, 1) for n in numbers(left)):
+        return f"an ordinal tells {mention.surface!r}"
     words = _CONVERSIONS.get(mention.value)
-    if words and re.search(rf"\b(?:{words})(?:\b|(?<=[%$]))", left, re.IGNORECASE):
+    if words and re.search(rf"\b(?:{words})\b", left, re.IGNORECASE):
         return f"{mention.surface!r} is a usual conversion"
     named = len(set(names))
     if named >= 2 and mention.value <= min(named + 1, 10):

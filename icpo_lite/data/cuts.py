@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from icpo_lite.text import NumberMention, bag, is_plural, stem
+from icpo_lite.text import NumberMention, bag, is_plural, numbers, stem
 
 CutKind = Literal[
     "count",
@@ -147,13 +147,14 @@ _PREVIOUS = re.compile(r"([A-Za-z’'%]+|[,;:.?!($&-]) ?$")
 _BLOCKED_BEFORE = bag(
     "each every per another one of first last next than by to between from or other "
     "additional an a every within after before about into number chapter grade room page "
-    "level no than times over under remaining half all which what"
+    "level no up down than times over under remaining half all which what"
 ) | frozenset("-$&:(")
 _BLOCKED_AFTER = re.compile(
     r" (?:each|apiece|a|an|per|every|daily|weekly|monthly|yearly|annually|hourly|ago|old|times"
     r"|to \d|or"
     r" \w+ (?:each|apiece|per)|at a time)\b| ?[-–/x*×] ?\d|\s*[:(]| (?:named|namely|called)\b"
-    r"| (?:less|more|fewer|left)\b|, (?:one|two|three|\d|first|namely|named|including|[A-Z]\w+"
+    r"| (?:less|more|fewer|left|is|was|has|weighs|costs|makes|takes)\b|, (?:one|two|three|\d"
+    r"|first|namely|named|including|[A-Z]\w+"
     r" and [A-Z])"
 )
 
@@ -199,7 +200,7 @@ def _comparison(text: str, mention: NumberMention, clause_start: int) -> Cut | N
     match = _THAN.match(text, end)
     if match is None or mention.kind in ("ordinal", "multiple"):
         return None
-    if re.match(r" (?:one|two|three|half|twice|a|\d|\$)", text[match.end() :]):
+    if any(n.start == 1 for n in numbers(text[match.end() : match.end() + 20])):
         return None
     if "times" in (match["unit"] or "") and match["rest"].strip().startswith(("fewer", "less")):
         return None
@@ -307,7 +308,8 @@ def _price(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
 
 
 _NOT_GOODS = bag(
-    "sell sells of total is are was were be been originally currently now initially each and or to"
+    "sold sell sells of total is are was were be been originally currently now initially "
+    "each and or to"
 )
 
 
@@ -328,53 +330,70 @@ def _speed(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     return Cut("speed", (Edit(before.start(), after.end()),), "speed")
 
 
+_THERE = re.compile(r"\bthere (?:are|were|will be|would be) $", re.IGNORECASE)
+
+
 def _count(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     """ "his 3 friends" → "his friends", "buys 4 shirts" → "buys shirts"."""
+    end = _end_of_things(text, mention)
+    if end is None:
+        return None
+    start, replacement = mention.start, ""
+    adverb = _ADVERB.search(text, 0, start)
+    if adverb:
+        start = adverb.start()
+    before = _previous(text, start)
+    if adverb and (before in ("a", "an", "one", "of", "is", "was") or start == clause_start):
+        return None
+    if not adverb and before == "another":
+        start, replacement = text.rindex("nother", 0, start) - 1, "more "
+    elif not adverb and text[:start].endswith("an additional "):
+        start, replacement = start - len("an additional "), "additional "
+    elif not adverb and before == "of":
+        if not _GROUP_OF.search(text, max(0, start - 30), start):
+            return None
+    elif not adverb and before in _BLOCKED_BEFORE:
+        return None
+    there = _THERE.search(text, max(0, start - 20), start)
+    if before in ("is", "are", "was", "were", "be") and not there:
+        return None  # "they were 210 pages" must not become "they were pages"
+    if start == clause_start or before in ("", ".", "?", "!"):
+        if not _may_open(text, end, clause_start):
+            return None
+    elif not replacement and (there or before in ("and", ",")):
+        replacement = "some "  # "4 puppies and dogs" would read as four of each
+    noun = text[mention.end : mention.unit_end].strip().rsplit(" ", 1)[-1]
+    return Cut("count", (Edit(start, mention.end + 1, replacement),), noun or "bills")
+
+
+_GROUP_OF = re.compile(
+    r"\b(?:a|the) (?:class|group|team|family|collection|pack|box|bag|set|herd|flock|crew|crowd"
+    r"|staff|litter) of $"
+)
+_OF_THEM = re.compile(
+    r" of (?:the|them|his|her|their|these|those|which|whom|it|its|my|our)\b| (?:times|percent)\b"
+)
+_BILLS = re.compile(r" \$\d+ bills\b")
+
+
+def _end_of_things(text: str, mention: NumberMention) -> int | None:
+    """Where the plural noun ends that a whole number counts, if it can stand without the number."""
     if mention.kind != "cardinal" or mention.value < 2 or mention.value.denominator != 1:
         return None
-    noun = text[mention.end : mention.unit_end].strip().rsplit(" ", 1)[-1]
-    bills = re.match(r" \$\d+ bills\b", text[mention.end :])
-    if bills is None:
-        if not noun or not is_plural(noun) or text[mention.end : mention.end + 1] != " ":
+    end = mention.unit_end
+    if bills := _BILLS.match(text, mention.end):
+        end = bills.end()
+    else:
+        words = text[mention.end : end].split()
+        if not words or not is_plural(words[-1]) or text[mention.end] != " ":
             return None
         if mention.unit in _TIME | _MEASURE | _KNOWN:
             return None
-        if any(w.lower() in _NOT_ADJECTIVES for w in text[mention.end : mention.unit_end].split()):
+        if any(w.lower() in _NOT_ADJECTIVES for w in words):
             return None
-    end = mention.unit_end if bills is None else mention.end + bills.end()
-    if _BLOCKED_AFTER.match(text, end) or re.match(r" (?:times|percent)\b", text[end:]):
+    if _BLOCKED_AFTER.match(text, end) or _OF_THEM.match(text, end):
         return None
-    if re.match(
-        r" of (?:the|them|his|her|their|these|those|which|whom|it|its|my|our)\b", text[end:]
-    ):
-        return None
-    start, replacement = mention.start, ""
-    before = _previous(text, start)
-    if adverb := _ADVERB.search(text, 0, start):
-        start = adverb.start()
-        before = _previous(text, start)
-        if before in ("a", "an", "one", "of", "is", "was") or start == clause_start:
-            return None
-    elif before == "another":
-        start, replacement = text.rindex("nother", 0, start) - 1, "more "
-    elif before == "additional" and text[:start].endswith("an additional "):
-        start, replacement = start - len("an additional "), "additional "
-    elif before == "of":
-        if not re.search(
-            r"\b(?:a|the) (?:class|group|team|family|collection|pack|box|bag|set|herd|flock"
-            r"|crew|crowd|staff|litter) of $",
-            text[:start],
-        ):
-            return None
-    elif before in _BLOCKED_BEFORE:
-        return None
-    opens = start == clause_start or before in ("", ".", "?", "!")
-    if opens:
-        if not _may_open(text, end, clause_start):
-            return None
-    elif not replacement and before in ("and", ","):
-        replacement = "some "  # "4 puppies and dogs" would read as four of each
-    return Cut("count", (Edit(start, mention.end + 1, replacement),), noun or "bills")
+    return end
 
 
 _RATE_NOUN = (
@@ -407,8 +426,8 @@ def _percent(text: str, mention: NumberMention, clause_start: int) -> Cut | None
 
 #: "the top half of the wall", "by 20% of it", "the remaining third": no share that "some" can name.
 _NOT_SHARES = bag(
-    "of the other another remaining by is was than and times top bottom first second left right "
-    "upper lower last front back"
+    "of the other another remaining by is was than and times top bottom first second "
+    "left right upper lower last front back"
 ) | frozenset("-")
 _OF_WHOLE = re.compile(
     r" of (?:the |his |her |their |its |them\b|it\b|those |these |this |that |my |[A-Z][a-z]+'s )"

@@ -22,6 +22,8 @@ from icpo_lite.types import CertificateLevel
 
 #: A longer left side is no equation that a person wrote.
 MAX_EQUATION = 200
+#: Nor is a longer text a worked solution of one problem.
+MAX_SOLUTION = 20_000
 
 _MARK = re.compile(r"<<([^<>=]+)=\s*([^<>=]+)>>")
 _EQUALS = re.compile(r"=\s*[$£€]?\s*(-?\d[\d,]*(?:\.\d+)?%?|-?\.\d+)")
@@ -153,7 +155,7 @@ def solution_graph(
 ) -> SolutionGraph | None:
     """The chain of equations that leads to the answer, or None where there is none to follow."""
     gold = to_number(answer)
-    if gold is None:
+    if gold is None or len(solution) > MAX_SOLUTION:
         return None
     steps = _steps(_equations(solution), mentions)
     if not any(s.value == gold for s in steps):
@@ -240,15 +242,28 @@ def _resolve(
     return _Operand("constant", 0, value)
 
 
+_PLAIN_NUMBER = re.compile(r"-?(?:\d{1,60}(?:\.\d{0,60})?|\.\d{1,60})(?:/\d{1,60})?")
+
+
 def to_number(answer: object) -> Fraction | None:
     """The number that a gold answer states: its text after "####" or its last number."""
-    text = str(answer).rsplit("####", 1)[-1].strip()
+    text = str(answer).rsplit("####", 1)[-1].strip()[:MAX_EQUATION]
     plain = text.replace(",", "").replace("$", "").rstrip("%. ")
-    try:
-        return Fraction(plain)
-    except (ValueError, ZeroDivisionError):
-        found = numbers(text)
-        return found[-1].value if len(found) == 1 else None
+    exact = _exact(plain)
+    if exact is not None or re.search(r"\d[eE]\d", plain):
+        return exact
+    found = numbers(text)
+    return found[-1].value if len(found) == 1 else None
+
+
+def _exact(plain: str) -> Fraction | None:
+    """Digits as a fraction; no exponents, whose value could fill the memory."""
+    if not _PLAIN_NUMBER.fullmatch(plain):
+        return None
+    top, _, bottom = plain.partition("/")
+    if bottom and not int(bottom):
+        return None
+    return Fraction(top) / int(bottom or 1)
 
 
 def last_number(text: str) -> Fraction | None:
@@ -281,7 +296,4 @@ def needs_of_arguments(answer: object, mentions: Sequence[NumberMention]) -> Map
 def _equals(value: object, number: Fraction) -> bool:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return False
-    try:
-        return Fraction(str(value)) == number
-    except ValueError:
-        return False
+    return _exact(str(value)) == number

@@ -28,6 +28,9 @@ from icpo_lite.types import Generator, Message, Problem, Shard
 
 MIN_SHARDS = 3
 MAX_NUMBERS_IN_A_SHARD = 3
+#: A longer text, or one with more numbers, is no word problem that turns could hold.
+MAX_CHARACTERS = 10_000
+MAX_NUMBERS = 60
 #: Shards that together are longer than this many times the text tell nearly the same each time.
 MAX_GROWTH = 6
 
@@ -74,7 +77,11 @@ class Sharding:
 
 def shard_by_rules(text: str) -> Sharding:
     """Shards of a problem text, the question first. Raises RejectedError with a reason."""
+    if len(text) > MAX_CHARACTERS:
+        raise RejectedError("too long", f"{len(text)} characters")
     mentions = numbers(text)
+    if len(mentions) > MAX_NUMBERS:
+        raise RejectedError("too many numbers", str(len(mentions)))
     parts = list(clauses(text))
     questions = [p for p in parts if p.is_question]
     if not questions:

@@ -21,6 +21,7 @@ import csv
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -190,14 +191,21 @@ def _read_json(line: bytes, where: str) -> _Found:
     except UnicodeDecodeError as error:
         detail = f"byte {line[error.start]:#04x} at {error.start}"
         return _Found(where, error=BadRowError("UTF-8", detail, "save the file as UTF-8"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        message = error.msg if isinstance(error, json.JSONDecodeError) else "too deep a nesting"
-        return _Found(where, error=BadRowError("one JSON object a line", message.lower()))
+    except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
+        message = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "an absurd one"
+        return _Found(where, error=BadRowError("one JSON object a line", message))
     if not isinstance(row, dict):
         detail = f"a {type(row).__name__}"
         advice = "write one object a line (JSON Lines)"
         return _Found(where, error=BadRowError("one JSON object a line", detail, advice))
+    if b"\\ud" in line.lower() and _has_surrogates(row):
+        return _Found(where, error=BadRowError("text that can be written", "half a character"))
     return _Found(where, row)
+
+
+def _has_surrogates(row: Row) -> bool:
+    """Whether a string holds a lone surrogate, which JSON can escape and no file can hold."""
+    return any("\ud800" <= char <= "\udfff" for char in json.dumps(row, ensure_ascii=False))
 
 
 def _csv_rows(path: Path, delimiter: str) -> Iterator[_Found]:
@@ -388,7 +396,9 @@ def _is_plain(value: Any) -> bool:
         return all(_is_plain(v) for v in value)
     if isinstance(value, dict):
         return all(isinstance(k, str) and _is_plain(v) for k, v in value.items())
-    return value is None or isinstance(value, str | int | float | bool)
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, str | int)
 
 
 def _question_and_reply(value: Any, row: Row) -> tuple[str, str]:

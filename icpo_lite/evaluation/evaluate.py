@@ -153,4 +153,4 @@ def _at(summary: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, float] 
 def _cell(figure: Mapping[str, float] | None) -> str:
     if figure is None:
         return "-"
-    return f"{figure['value']:.1f} [{figure['low']:.1f}, {figure['high']:.1f}]"
+    return f"{figure['value']:.1f} [{figure['low']:.0f}, {figure['high']:.0f}]"

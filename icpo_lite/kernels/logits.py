@@ -48,20 +48,24 @@ class LogitTransform:
 def logit_options(config: Any) -> dict[str, float | None]:
     """`scale` and `softcap` for `token_logprobs`, read from a transformers config.
 
-    Gemma 2 and later: `final_logit_softcapping`; RecurrentGemma: `logits_soft_cap`; xLSTM:
-    `output_logit_soft_cap`. Cohere multiplies by `logit_scale`, Falcon-H1 by
-    `lm_head_multiplier`; Granite divides by `logits_scaling`.
+    The names are those of transformers 5.23: a softcap is `final_logit_softcapping` (Gemma 2 and
+    later), `logits_soft_cap` (RecurrentGemma) or `output_logit_soft_cap` (xLSTM). Logits are
+    multiplied by `logit_scale` (Cohere), `lm_head_multiplier` (Falcon-H1) or `output_multiplier`
+    (Muse), and divided by `logits_scaling` (Granite), except that HyperCLOVA X multiplies by it.
+    A name that is missing here shows in `check_against_reference(…, logits=…)`.
     """
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
 
     def value(*names: str) -> float | None:
         found = (getattr(text, name, None) for name in names)
-        return next((float(number) for number in found if number is not None), None)
+        return next((float(number) for number in found if isinstance(number, int | float)), None)
 
-    divisor = value("logits_scaling")
-    scale = value("logit_scale", "lm_head_multiplier")
+    scaling = value("logits_scaling")
+    if scaling is not None and getattr(text, "model_type", "") != "hyperclovax":
+        scaling = 1.0 / scaling
+    multiplier = value("logit_scale", "lm_head_multiplier", "output_multiplier")
     return {
-        "scale": 1.0 / divisor if divisor is not None else scale,
+        "scale": multiplier if scaling is None else scaling,
         "softcap": value("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap"),
     }
 

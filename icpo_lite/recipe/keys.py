@@ -49,11 +49,6 @@ def _module_names(value: Any) -> Any:
     return value
 
 
-def _or_none(value: Any) -> Any:
-    """`null` and TRL's empty list mean the word `none`."""
-    return "none" if value is None or value == [] else value
-
-
 def _named_block(value: Any) -> Any:
     """`paper` is short for `{name: paper}`; options without a name are those of `guarded`."""
     if isinstance(value, str):
