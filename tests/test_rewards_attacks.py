@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from icpo_lite.rewards.icpo import REWARDS
@@ -185,3 +187,17 @@ def test_attacks_at_the_length_of_real_replies(name: str) -> None:
 def test_real_honest_replies() -> None:
     assert _judged(REAL_Q_STAR, REAL_HONEST)[1].components == {"targeted": 1.0}
     assert _judged(REAL_Q, REAL_RIGHT)[1].components == {"correct": 1.0}
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["a", "1 ", "1,", "? ", "answer is ", "(", "\\boxed{", "**", "<", "\n", "- ", "f(", "= 1 ",
+     "if you ", "so we ", "1/", "(e.g. ", "select ", "Ann Ben ", "{", "'", "please provide: "],
+)  # fmt: skip
+def test_no_text_takes_long_to_judge(piece: str) -> None:
+    """10,000 characters of one piece: patterns that backtrack would take minutes."""
+    reply = piece * (10_000 // len(piece))
+    start = time.process_time()
+    _judged(Q_STAR, reply)
+    _judged(Q, reply)
+    assert time.process_time() - start < 3

@@ -72,6 +72,7 @@ def test_evidence_is_the_words_that_decided() -> None:
          "[check(instrument='P125', city='')] with the city left open.", "actions",
          "clarification"),
         ("None of the functions can be used.", "actions", "refusal"),
+        ("[check(team='Unknown', player_id=3142)]", "actions", "hedging"),
         ("[func_required_param_missing('play', 'duration')]", "actions", "refusal"),
         ("None", "actions", "missing"),
         ("```python\ndef f(x):\n    return x\n```", "code", "answer_attempt"),

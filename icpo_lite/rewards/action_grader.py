@@ -21,7 +21,7 @@ Call = tuple[str, dict[str, Any]]
 #: name and, for each argument, its allowed values.
 Allowed = tuple[str, dict[str, list[Any]]]
 
-_START = re.compile(r"\[?\s*[A-Za-z_][\w.]*\(")
+_START = re.compile(r"(?:\[\s{0,20})?\b[A-Za-z_][\w.]*\(")
 _FENCE = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
 _LOOSE = re.compile(r"[ ,./\-_*^]")
 #: A longer reply is not searched further for calls.

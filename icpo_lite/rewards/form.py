@@ -12,8 +12,8 @@ from icpo_lite.types import NON_ANSWERS, ResponseType, TaskName
 
 _ATTEMPT = ResponseType.ANSWER_ATTEMPT
 _LABEL = re.compile(
-    r"^\W*(?:" + "|".join(t.value.replace("_", "[ _]") for t in NON_ANSWERS | {_ATTEMPT})
-    + r"|hedge|refuse|response[ _]type)\b\W*(?:[:\n-]|$)",
+    r"^[^\w\n]*(?:" + "|".join(t.value.replace("_", "[ _]") for t in NON_ANSWERS | {_ATTEMPT})
+    + r"|hedge|refuse|response[ _]type)\b[^\w\n:-]*(?:[:\n-]|$)",
     re.IGNORECASE | re.MULTILINE,
 )  # fmt: skip
 _CONTROL = re.compile(

@@ -99,6 +99,8 @@ _ANSWER = re.compile(
 )
 #: Characters behind "answer is" that may hold the answer, and of a reply that are looked at.
 _REACH, _LOOKED_AT = 300, 20_000
+#: Boxes that are looked into, from the end.
+_MOST_BOXES = 20
 _BOLD = re.compile(r"(?<!\w)\*\*(?=\S)([^*\n]*[^\s*])\*\*")
 _DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -145,7 +147,7 @@ def _statements(reply: str) -> list[str]:
 
 
 def _last_boxed(reply: str) -> str | None:
-    for match in reversed(list(_BOXED.finditer(reply))):
+    for match in reversed(list(_BOXED.finditer(reply))[-_MOST_BOXES:]):
         content = _balanced(reply, match.end())
         text = tidy(content)
         if found := values(text):

@@ -215,6 +215,8 @@ _COMPLAINT = re.compile(r"missing|error|insufficient|required|not_found|unsuppor
 #: A call with this many words is the call alone.
 _BARE_CALL = 12
 _OPEN_ARGUMENT = re.compile(r"=\s*(?:\?|''|\"\"|<[^>]*>|\.\.\.)\s*[,)]")
+#: A value that says that there is none; an answer under the assumption that it does not matter.
+_STAND_IN = re.compile(r"=\s*['\"](?:unknown|unspecified|tbd|n/a|some_\w+)['\"]", re.IGNORECASE)
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"^\s*(?:def|class|import|from|return)\s+\w", re.MULTILINE)
 _SQL = re.compile(r"\b(?:select|with)\b[\s\S]{1,2000}?\bfrom\b|\bselect\s+[\w(*]", re.IGNORECASE)
@@ -233,6 +235,8 @@ def _actions(response: str) -> Classification:
         return Classification(ResponseType.CLARIFICATION, "a call with an argument left open")
     if reading.words > SHORT and (doubt := _only_shown(reading)):
         return Classification(_talk(response), doubt)
+    if stand_in := _STAND_IN.search(response):
+        return Classification(ResponseType.HEDGING, stand_in[0])
     closed = ")" in response[call.start() :]
     return Classification(ResponseType.ANSWER_ATTEMPT, call[0], committed=True, closed=closed)
 
