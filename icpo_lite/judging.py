@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,10 @@ GPU_ROWS = 64
 
 @dataclass(frozen=True)
 class JudgingOptions:
-    """How a model is judged; `sampling` without its `max_rows`, which the device decides."""
+    """How a model is judged; `sampling` without its `max_rows`, which the device decides.
+
+    facts: written into eval.json as `judged_with`.
+    """
 
     settings: tuple[str, ...]
     runs: int
@@ -43,6 +46,7 @@ class JudgingOptions:
     max_turns: int | None = None
     system: str | None = None
     gpu_rows: int = GPU_ROWS
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 def judge_policy(
@@ -68,6 +72,7 @@ def judge_policy(
         max_turns=options.max_turns,
         system=options.system,
     )
+    result = replace(result, summary={**result.summary, "judged_with": dict(options.facts)})
     write_evaluation(result, place)
     return dict(result.summary)
 

@@ -157,7 +157,7 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
         policy, prompts, recipe.max_prompt_length, recipe.max_completion_length
     )
     judge = bind_judge(recipe, policy)
-    report = check_reward(prompts, judge, reward)
+    report = check_reward(prompts, judge, reward, change=change)
     report.require_ok()
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
     settings = train_settings(recipe, impl)
@@ -344,13 +344,27 @@ def _judge_self_and_base(session: _Session, folder: Path, display: Display) -> N
         max_turns=recipe.evaluation.max_turns,
         system=recipe.system_prompt,
         gpu_rows=recipe.prompts_per_step * recipe.num_generations,
+        facts=judged_with(recipe),
     )
     for name, place, off in (("run", folder / "eval", False), ("base", folder / "eval-base", True)):
-        if (place / "eval.json").is_file():
+        if _judged(place) == judged_with(recipe):
             continue
         with session.policy.adapter_off() if off else contextlib.nullcontext():
             judge_policy(name, session.policy, session.judge, session.problems, options, place)
         display.message(f"Judged {'the base' if off else 'this run'}: {place / 'eval.json'}")
+
+
+def judged_with(recipe: Recipe) -> dict[str, Any]:
+    """What a judgement depends on beside the weights; one that differs is made anew."""
+    return {"steps": recipe.max_steps, **recipe.evaluation.model_dump(mode="json")}
+
+
+def _judged(place: Path) -> dict[str, Any] | None:
+    """What the judgement in `place` was made with, None where there is none."""
+    if not (place / "eval.json").is_file():
+        return None
+    facts = json.loads((place / "eval.json").read_text()).get("judged_with")
+    return dict(facts) if facts else None
 
 
 def _start_rivals(
@@ -414,11 +428,11 @@ def _show_result(recipe: Recipe, display: Display) -> None:
     found = {n: p / "eval.json" for n, p in places.items() if (p / "eval.json").is_file()}
     summaries = {name: json.loads(path.read_text()) for name, path in found.items()}
     if own in summaries:
-        options = recipe.evaluation
+        options = summaries[own]["judged_with"]
         display.message(
-            f"\n{len(next(iter(summaries[own]['settings'].values()))['scores'])} problems of the "
-            f"{options.split} split x {options.runs} runs, temperature {options.temperature:g}; "
-            "points with 95 % intervals over problems"
+            f"\n{options['problems']} problems of the {options['split']} split x "
+            f"{options['runs']} runs, temperature {options['temperature']:g}; points with 95 % "
+            "intervals over problems"
         )
         show_comparison(summaries, own, display)
     display.message(f"\nAdapter, metrics, completions and conversations: {folder}")
@@ -433,7 +447,10 @@ def _resolved(recipe: Recipe) -> dict[str, Any]:
 
 def _nothing_left(run: RunDirectory, recipe: Recipe) -> bool:
     done = run.finished
-    return done is not None and int(done.get("steps", 0)) >= recipe.max_steps
+    if done is None or int(done.get("steps", 0)) < recipe.max_steps:
+        return False
+    asked = judged_with(recipe) | {"steps": int(done["steps"])}
+    return not recipe.evaluation.enabled or _judged(run.path / "eval") == asked
 
 
 def _check_changes(

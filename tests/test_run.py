@@ -109,6 +109,20 @@ def test_finished_run_only_shows_its_result(tmp_path):
     assert "This run is done" in (tmp_path / "printed.txt").read_text()
 
 
+def test_more_steps_or_another_evaluation_are_judged_anew(tmp_path):
+    folder = tmp_path / "run"
+    judged = ["evaluation.enabled=true", "evaluation.problems=2", "evaluation.runs=1"]
+
+    def made_with(*overrides):
+        run_module.train(recipe(folder, *judged, *overrides), quiet(tmp_path))
+        return json.loads((folder / "eval/eval.json").read_text())["judged_with"]
+
+    assert made_with("max_steps=1")["steps"] == 1
+    assert made_with("max_steps=2")["steps"] == 2
+    assert made_with("max_steps=2", "evaluation.runs=2")["runs"] == 2
+    assert len(read_metrics(folder)) == 2
+
+
 def test_a_recipe_that_learns_something_else_is_not_resumed(tmp_path):
     folder = tmp_path / "run"
     run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
