@@ -385,7 +385,7 @@ def _start_rivals(
 
 def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
     """The body of a rival's process; everything it prints goes to `log`."""
-    with log.open("a", encoding="utf-8") as out:
+    with log.open("a", encoding="utf-8") as out, contextlib.redirect_stderr(out):
         display = Display(total=recipe.max_steps, every=recipe.logging_steps, live=False, file=out)
         try:
             train(recipe, display, threads=threads)
