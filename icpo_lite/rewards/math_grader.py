@@ -173,19 +173,34 @@ def _of_statement(stated: str) -> str | None:
     return None
 
 
+#: Sentences with numbers, from the end, among which the conclusion is looked for.
+_LAST = 6
+
+
 def _of_conclusion(reply: str) -> str | None:
-    sentences = [s for s in _SENTENCE.split(reply) if s.strip()]
-    with_numbers = [s for s in sentences if any(c.isdigit() for c in s) and values(tidy(s))]
-    if not with_numbers:
+    last, asking = _last_with_numbers(reply)
+    last = last or asking
+    if not last:
         found = values(reply)
         return _cut(reply, found[-1]) if found else None
-    plain = [s for s in with_numbers if not _REQUEST.search(s)] or with_numbers
-    last = plain[-6:]
     for concludes in (_CONCLUDES.search, _BOLD.search, _TOTALS.search):
-        found_in = [s for s in last if concludes(s) and not _CHECKS.search(s)]
-        if found_in and (value := _of_sentence(found_in[-1])):
-            return value
-    return _of_sentence(last[-1])
+        for sentence in last:
+            concluding = concludes(sentence) and not _CHECKS.search(sentence)
+            if concluding and (answer := _of_sentence(sentence)):
+                return answer
+    return next(filter(None, map(_of_sentence, last)), None)
+
+
+def _last_with_numbers(reply: str) -> tuple[list[str], list[str]]:
+    """The last sentences that tell a number and those that ask or offer beside one, last first."""
+    telling: list[str] = []
+    asking: list[str] = []
+    for sentence in reversed(_SENTENCE.split(reply)):
+        if _DIGIT.search(sentence):
+            (asking if _REQUEST.search(sentence) else telling).append(sentence)
+            if len(telling) == _LAST:
+                break
+    return telling, asking
 
 
 def _of_sentence(sentence: str) -> str | None:
