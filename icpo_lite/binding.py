@@ -326,7 +326,8 @@ def bind_judge(recipe: Recipe | None, policy: Policy | None) -> Judge:
 
     if recipe is None:
         return Judge()
-    grading = GradingOptions(allow_code_execution=recipe.allow_code_execution)
+    grading = recipe.bind("grading", GradingOptions)
+    grading = grading.model_copy(update={"allow_code_execution": recipe.allow_code_execution})
     if recipe.judge == "endpoint" and recipe.endpoint is not None:
         from icpo_lite.endpoint import Endpoint
 

@@ -182,6 +182,10 @@ class Recipe(_Keys):
     endpoint: EndpointOptions | None = Field(
         None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"
     )
+    grading: dict[str, Any] = Field(
+        default_factory=dict,
+        description="options of the graders, such as {math_rule: compat} for LiC's own rule",
+    )
     allow_code_execution: bool = Field(
         False, description="run generated code in a sandbox to grade it"
     )
