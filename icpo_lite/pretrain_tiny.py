@@ -390,6 +390,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1200, help="batches")
     parser.add_argument("--batch", type=int, default=64, help="dialogues a batch")
     args = parser.parse_args()
+    torch.set_num_threads(1)  # sums of several threads would differ from machine to machine
     model, tokenizer = pretrain(seed=args.seed, steps=args.steps, batch=args.batch, mix=Mix())
     save(model, tokenizer, args.out)
     print(f"{model.num_parameters():,} parameters written to {args.out}")
