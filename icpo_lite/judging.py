@@ -113,11 +113,11 @@ def judge_models(
 ) -> dict[str, Any]:
     """Judge every model on the same problems, print one table, write the results.
 
-    Results go to `output`, by default `eval` inside the first model's run directory, else
+    Results go to `output`, by default `eval-<split>` inside the first model's run directory, else
     `runs/eval-<name>`.
     """
     first = next(iter(models))
-    place = output or _default_place(models[first])
+    place = output or _default_place(models[first], split)
     summaries: dict[str, Any] = {}
     chosen: list[Problem] = []
     for name, path in models.items():
@@ -155,8 +155,8 @@ def show_comparison(summaries: Mapping[str, Any], of: str, display: Display) -> 
         display.message(line)
 
 
-def _default_place(model: str) -> Path:
+def _default_place(model: str, split: str) -> Path:
     folder = Path(model)
     if (folder / "recipe.yaml").is_file():
-        return folder / "eval-command"
+        return folder / f"eval-{split}"
     return Path("runs") / f"eval-{folder.name.replace(':', '-')}"
