@@ -187,7 +187,7 @@ def test_code_is_off_unless_the_recipe_agrees() -> None:
     ],
 )
 def test_the_last_fenced_block_is_run_against_the_tests(code: str, right: bool) -> None:
-    options = RUN.model_copy(update={"code_seconds": 1.5})
+    options = RUN.model_copy(update={"code_seconds": 1.5 if "while" in code else 60.0})
     reply = f"First:\n```python\nraise ValueError\n```\nBetter:\n```python\n{code}\n```"
     assert grade("code", reply, TESTS, options=options).correct is right
 
@@ -269,7 +269,7 @@ if WAIT:
 """
     for wait in (True, False):
         source = program.replace("WAIT", str(wait))
-        outcome = sandbox.run(source, sandbox.Limits(seconds=1.5))
+        outcome = sandbox.run(source, sandbox.Limits(seconds=6.0 if wait else 60.0))
         assert outcome.finished is not wait
         assert mark in outcome.output, "the child had not started"
         time.sleep(0.1)
