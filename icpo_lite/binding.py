@@ -218,6 +218,8 @@ def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
         recipe.dataset_train_split,
     ]
     parts += [recipe.task, dict(recipe.columns), recipe.seed, model, options.model_dump()]
+    if options.method == "endpoint" and recipe.endpoint is not None:
+        parts.append(recipe.endpoint.model_dump())
     digest.update(json.dumps(parts, default=str).encode())
     return digest.hexdigest()[:32]
 
@@ -232,10 +234,15 @@ def evaluation_problems(recipe: Recipe) -> list[Problem]:
 
 def judges_on_training_rows(recipe: Recipe) -> bool:
     """Whether the evaluation takes rows that are trained on: a file has no splits."""
-    name = recipe.evaluation.dataset_name or recipe.dataset_name
-    return (recipe.evaluation.enabled and name == recipe.dataset_name and Path(name).is_file()) or (
-        name == recipe.dataset_name and recipe.evaluation.split == recipe.dataset_train_split
-    )
+    options = recipe.evaluation
+    return options.enabled and trains_on(recipe, options.dataset_name, options.split)
+
+
+def trains_on(recipe: Recipe | None, data: str | None, split: str) -> bool:
+    """Whether these rows are those of the recipe's own training."""
+    if recipe is None or data not in (None, recipe.dataset_name):
+        return False
+    return Path(recipe.dataset_name).is_file() or split == recipe.dataset_train_split
 
 
 def read_evaluation_problems(
@@ -369,7 +376,8 @@ def load_model(name: str, *, device: str = "auto") -> tuple[Policy, Recipe | Non
     from icpo_lite.recipe import load_recipe
 
     folder = Path(name)
-    home = next((f for f in (folder, folder.parent) if (f / "recipe.yaml").is_file()), None)
+    homes = [folder, folder.parent] if folder.name.startswith("checkpoint-") else [folder]
+    home = next((f for f in homes if (f / "recipe.yaml").is_file()), None)
     if home is None or not folder.is_dir():
         return load_policy(ModelSpec(name, device=device)), None
     if not (folder / "adapter_config.json").is_file():

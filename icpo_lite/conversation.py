@@ -131,8 +131,9 @@ def converse(
             break
         keys = [(setting, seed, state[i].problem.problem_id, state[i].run, turn) for i in active]
         replies = talker.reply([state[i].chat for i in active], keys)
+        last = turn == max_turns - 1
         for i, reply in zip(active, replies, strict=True):
-            state[i] = _advance(state[i], reply, referee, choose, say)
+            state[i] = _advance(state[i], reply, referee, choose, say, last)
     return [replace(c, done=True) for c in state]
 
 
@@ -142,12 +143,13 @@ def _advance(
     referee: Referee,
     choose: Chooser,
     say: Callable[[Sequence[Shard], Shard], str],
+    last: bool,
 ) -> Conversation:
-    """The reply judged, and what the user says to it."""
+    """The reply judged, and what the user says to it unless it was the last one allowed."""
     verdict = referee.judge(talk.prompt(), reply.content, reply.stop_reason)
     talk = replace(talk, turns=(*talk.turns, replace(reply, verdict=verdict)))
     left = talk.open_shards
-    if (_attempt(verdict) and verdict.correct) or not left:
+    if (_attempt(verdict) and verdict.correct) or not left or last:
         return replace(talk, done=True)
     shard = left[choose(reply.content, left, talk.problem.shards) or 0]
     return replace(

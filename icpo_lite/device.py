@@ -5,6 +5,8 @@ Of environment variables only CUDA's own (`CUDA_VISIBLE_DEVICES`) decides anythi
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -83,14 +85,25 @@ def _unusable(index: int) -> str | None:
     import torch
 
     major, minor = torch.cuda.get_device_capability(index)
-    built = [int(a.removeprefix("sm_")) for a in torch.cuda.get_arch_list() if a.startswith("sm_")]
-    if built and major * 10 + minor < min(built):
+    if not has_kernels(major, minor, torch.cuda.get_arch_list()):
         name = torch.cuda.get_device_name(index)
         return (
             f"torch {torch.__version__} has no kernels for {name} "
             f"(compute capability {major}.{minor})"
         )
     return None
+
+
+def has_kernels(major: int, minor: int, architectures: Sequence[str]) -> bool:
+    """Whether a build for these architectures ("sm_80", "sm_90a", "compute_90") runs on a GPU.
+
+    Code runs on later GPUs of its own major version; intermediate code (compute_) on all later.
+    """
+    own = major * 10 + minor
+    built = [(a[:3], int(m[1])) for a in architectures if (m := re.match(r"\w+?_(\d+)", a))]
+    if not built:
+        return True
+    return any(arch <= own and (kind == "com" or arch // 10 == major) for kind, arch in built)
 
 
 def _dtype(device: torch.device, wanted: str, reasons: list[str]) -> torch.dtype:

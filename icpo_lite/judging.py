@@ -9,7 +9,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.binding import bind_judge, choose_shard, load_model, read_evaluation_problems
+import torch
+
+from icpo_lite.binding import (
+    bind_judge,
+    choose_shard,
+    load_model,
+    read_evaluation_problems,
+    trains_on,
+)
 from icpo_lite.display import Display
 from icpo_lite.errors import UsageError
 from icpo_lite.evaluation.evaluate import (
@@ -123,6 +131,11 @@ def judge_models(
     for name, path in models.items():
         policy, recipe = load_model(path or models[first], device=device)
         if not chosen:
+            own = recipe
+            if trains_on(recipe, data, split):
+                display.message(
+                    "warning: these problems were trained on; give others with --data or --split"
+                )
             chosen = read_evaluation_problems(data, recipe, split=split, count=problems, seed=seed)
             default = recipe.max_completion_length if recipe else 48
             options = JudgingOptions(
@@ -137,11 +150,15 @@ def judge_models(
                 f"{len(chosen)} problems of the {split} split x {runs} runs, temperature "
                 f"{temperature:g}; points with 95 % intervals over problems"
             )
+        # One judge for all: that of the first model's recipe.
         with policy.adapter_off() if not path else contextlib.nullcontext():
             summaries[name] = judge_policy(
-                name, policy, bind_judge(recipe, policy), chosen, options, place / name
+                name, policy, bind_judge(own, policy), chosen, options, place / name
             )
         display.message(f"judged {name}")
+        del policy  # before the next one is loaded: two do not fit on one card
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     show_comparison(summaries, first, display)
     (place / "comparison.json").write_text(json.dumps(summaries, indent=2) + "\n")
     display.message(f"\nFigures and conversations: {place}")

@@ -9,8 +9,10 @@ import contextlib
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
@@ -61,7 +63,8 @@ if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
     from icpo_lite.rewards.judge import Judge
 
-#: Keys that may differ on a resume: they say how long, how often and where to, not what is learned.
+#: Keys that may differ on a resume: how long, how often, where and on what, not what is learned
+#: from. (max_steps also stretches the learning rate's decay over what is left.)
 FREE_TO_CHANGE = frozenset(
     {
         *("max_steps", "save_steps", "save_total_limit", "logging_steps", "log_completions_steps"),
@@ -97,13 +100,17 @@ def train(
         # An existing directory is locked before the model is loaded, so that a second process
         # cannot take the first one's memory; a new one is made when nothing can be wrong any more.
         run = stack.enter_context(RunDirectory(folder)) if folder.is_dir() else None
-        if run is not None and _nothing_left(run, recipe):
+        rivals = compared_recipes(recipe)
+        if run is not None:
+            for line in run.notes:
+                display.message(f"note: {line}")
+            if recipe.resume_from_checkpoint is False:
+                _begin_anew(run)
+            _check_changes(run, recipe, display, resume_anyway)
+        if run is not None and _nothing_left(run, recipe, rivals):
             display.message(f"This run is done: {folder}. Its result:")
             _show_result(recipe, display)
             return folder
-        if run is not None:
-            _check_changes(run, recipe, display, resume_anyway)
-        rivals = compared_recipes(recipe)
         session = _prepare(recipe, display, threads or (os.cpu_count() or 1) // (1 + len(rivals)))
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
@@ -162,6 +169,7 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
     settings = train_settings(recipe, impl)
     pool = PromptPool(prompts, seed=recipe.seed)
+    pool.require(recipe.share_underspecified)
     trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings, change)
     display.header(_facts(recipe, policy, corpus, checked))
     unknown = tokenizer_warning(prompt_ids, policy.tokenizer.unk_token_id)
@@ -205,7 +213,7 @@ def _counted(number: int, noun: str) -> str:
 def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: StopRequest) -> None:
     """Resume or begin, run the steps that are left, log and save them."""
     recipe, trainer = session.recipe, session.trainer
-    resumed = _restore(session, run.path)
+    resumed = _restore(session, run.path, display)
     for line in run.cut_after(resumed):
         display.message(line)
     if resumed:
@@ -238,13 +246,14 @@ def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: S
     session.policy.save_adapter(run.path)
 
 
-def _restore(session: _Session, folder: Path) -> int:
+def _restore(session: _Session, folder: Path, display: Display) -> int:
     """Load the checkpoint that the recipe asks for; returns its step, 0 for a fresh start."""
     wish = session.recipe.resume_from_checkpoint
     if wish is False:
-        discard_later(folder, 0)
         return 0
     latest = latest_checkpoint(folder)
+    for line in latest.skipped:
+        display.message(f"note: {line}")
     path = Path(wish) if isinstance(wish, str) else latest.path
     if path is None:
         if wish is True:
@@ -392,6 +401,9 @@ def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
         except IcpoError as error:
             display.message(f"Error: {error}")
             raise SystemExit(error.exit_code) from None
+        except Exception:
+            traceback.print_exc()
+            raise SystemExit(IcpoError.exit_code) from None
 
 
 def _await_rivals(
@@ -445,9 +457,19 @@ def _resolved(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude={"gradient_accumulation_steps"})
 
 
-def _nothing_left(run: RunDirectory, recipe: Recipe) -> bool:
+def _begin_anew(run: RunDirectory) -> None:
+    """Take back what an earlier run left here: `resume_from_checkpoint: false` asks for it."""
+    run.clear_finished()
+    discard_later(run.path, 0)
+    for place in ("eval", "eval-base"):
+        shutil.rmtree(run.path / place, ignore_errors=True)
+
+
+def _nothing_left(run: RunDirectory, recipe: Recipe, rivals: Mapping[str, Recipe]) -> bool:
     done = run.finished
     if done is None or int(done.get("steps", 0)) < recipe.max_steps:
+        return False
+    if not all((Path(rival.output_dir) / "finished").is_file() for rival in rivals.values()):
         return False
     asked = judged_with(recipe) | {"steps": int(done["steps"])}
     return not recipe.evaluation.enabled or _judged(run.path / "eval") == asked
@@ -483,10 +505,13 @@ class StopRequest:
 def stop_signals() -> Iterator[StopRequest]:
     """SIGINT and SIGTERM end the step first; a second one ends the program at once."""
     stop = StopRequest()
+    seen: set[int] = set()
 
     def ask(signum: int, frame: FrameType | None) -> None:
-        if stop.requested:
+        # SIGTERM after SIGINT is the same wish (Colab sends both); the same one twice is haste.
+        if signum in seen:
             raise KeyboardInterrupt
+        seen.add(signum)
         stop.requested = True
 
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}

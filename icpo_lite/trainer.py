@@ -2,13 +2,12 @@
 
     draw prompts -> sample groups -> judge -> reward -> advantages -> batch -> update -> report
 
-Values are passed from call to call; what lives on between steps (weights, optimizer, prompt
-cursor, step number) is what `state` puts into a checkpoint.
+Values are passed from call to call. What lives on between steps: the weights, the optimizer, and
+what `Trainer.state` gives (step number, prompt cursor, loss scale).
 """
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,7 +159,8 @@ class Trainer:
     def restore(self, state: Mapping[str, Any]) -> None:
         self.done_steps = int(state["step"])
         self.pool.restore(state["pool"])
-        self.scaler.load_state_dict(state["scaler"])
+        if state["scaler"]:  # empty when saved in a dtype that needs no scale
+            self.scaler.load_state_dict(state["scaler"])
 
     def _informative(self, groups: Sequence[Group]) -> list[Group]:
         """Groups that can change the policy: those whose rewards differ, or all with β > 0."""
@@ -265,16 +265,13 @@ class Trainer:
 
 
 def _mini_batches(rows: int, group: int, count: int) -> list[Tensor]:
-    """Row numbers of each mini-batch; groups stay whole, and at most one mini-batch a group."""
+    """Row numbers of each mini-batch; groups stay whole, and at most one mini-batch a group.
+
+    Groups are dealt out in turn, since a step's complete prompts come before its underspecified
+    ones and each mini-batch should hold both.
+    """
     groups = torch.arange(rows).split(group)
-    count = min(count, len(groups))
-    return [torch.cat(part) for part in _chunks(list(groups), count)]
-
-
-def _chunks(items: list[Tensor], count: int) -> list[tuple[Tensor, ...]]:
-    """`count` runs of nearly equal length."""
-    edges = [round(i * len(items) / count) for i in range(count + 1)]
-    return [tuple(items[a:b]) for a, b in itertools.pairwise(edges)]
+    return [torch.cat(groups[i::count]) for i in range(min(count, len(groups)))]
 
 
 def group_metrics(groups: Sequence[Group]) -> dict[str, float]:

@@ -14,7 +14,7 @@ from icpo_lite.display import Display
 from icpo_lite.errors import DataError, NumericsError, RunDirectoryError
 from icpo_lite.recipe import load_recipe
 from icpo_lite.runlog import read_metrics
-from icpo_lite.trainer import Trainer
+from icpo_lite.trainer import Trainer, _mini_batches
 
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
@@ -214,3 +214,40 @@ def test_float16_trains_with_a_loss_scale_that_a_checkpoint_keeps(tmp_path):
     assert any(row["grad_norm"] > 0 for row in read_metrics(folder))
     for name, tensor in adapter(folder).items():
         assert torch.isfinite(tensor).all(), name
+
+
+def test_a_finished_run_does_not_answer_for_another_recipe(tmp_path):
+    folder = tmp_path / "run"
+    run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
+    with pytest.raises(RunDirectoryError, match="learning_rate"):
+        run_module.train(recipe(folder, "max_steps=1", "learning_rate=1e-4"), quiet(tmp_path))
+    anew = recipe(folder, "max_steps=1", "learning_rate=1e-4", "resume_from_checkpoint=false")
+    before = adapter(folder)
+    run_module.train(anew, quiet(tmp_path))
+    assert any(not torch.equal(before[name], now) for name, now in adapter(folder).items())
+
+
+def test_checkpointing_recomputes_with_the_same_dropout(tmp_path):
+    """Training mode must hold until backward, where checkpointed layers run again."""
+    one, other = tmp_path / "plain", tmp_path / "checkpointed"
+    run_module.train(recipe(one, "max_steps=1", "lora_dropout=0.1"), quiet(tmp_path))
+    run_module.train(
+        recipe(other, "max_steps=1", "lora_dropout=0.1", "gradient_checkpointing=true"),
+        quiet(tmp_path),
+    )
+    a, b = read_metrics(one)[0], read_metrics(other)[0]
+    assert a["grad_norm"] == pytest.approx(b["grad_norm"], rel=1e-4)
+
+
+def test_another_dtype_resumes(tmp_path):
+    folder = tmp_path / "run"
+    run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
+    run_module.train(recipe(folder, "max_steps=2", "dtype=float16"), quiet(tmp_path))
+    assert [row["step"] for row in read_metrics(folder)] == [1, 2]
+
+
+def test_mini_batches_hold_whole_groups_of_both_kinds():
+    parts = [part.tolist() for part in _mini_batches(12, 3, 2)]
+    # Groups of three rows, four of them: dealt out as 0, 2 and 1, 3.
+    assert parts == [[0, 1, 2, 6, 7, 8], [3, 4, 5, 9, 10, 11]]
+    assert len(_mini_batches(3, 3, 2)) == 1

@@ -12,7 +12,9 @@ import click
 @click.argument("model")
 @click.option("--temperature", default=0.7, show_default=True, help="0 is greedy.")
 @click.option("--max-new-tokens", default=256, show_default=True, help="Longest reply in tokens.")
-@click.option("--system", default=None, help="System turn that opens the chat.")
+@click.option(
+    "--system", default=None, help="System turn that opens the chat. [default: the run's]"
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the sampling.")
 def chat(
@@ -32,7 +34,9 @@ def chat(
     from icpo_lite.rollout import PolicyTalker
     from icpo_lite.types import Message
 
-    policy, _ = load_model(model, device=device)
+    policy, recipe = load_model(model, device=device)
+    if system is None and recipe is not None:
+        system = recipe.system_prompt
     limit = min(max_new_tokens, policy.max_positions // 2)
     talker = PolicyTalker(policy, SamplingOptions(limit, temperature))
     opening = [Message("system", system)] if system else []

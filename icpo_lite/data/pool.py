@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping, Sequence
 
@@ -21,15 +22,32 @@ class PromptPool:
             self._decks[prompt.intent].append(prompt)
         self._seed = seed
         self._drawn = dict.fromkeys(Intent, 0)
+        self._carried = 0.0
         self._orders: dict[tuple[Intent, int], list[int]] = {}
 
     @property
-    def state(self) -> dict[str, int]:
-        """How many prompts of each kind have been drawn."""
-        return {str(intent): count for intent, count in self._drawn.items()}
+    def state(self) -> dict[str, float]:
+        """How many prompts of each kind have been drawn, and what rounding still owes."""
+        counts: dict[str, float] = {str(intent): n for intent, n in self._drawn.items()}
+        return {**counts, "carried": self._carried}
 
-    def restore(self, state: Mapping[str, int]) -> None:
-        self._drawn = {intent: state[str(intent)] for intent in Intent}
+    def restore(self, state: Mapping[str, float]) -> None:
+        self._drawn = {intent: int(state[str(intent)]) for intent in Intent}
+        self._carried = state["carried"]
+
+    def require(self, share_underspecified: float) -> None:
+        """Raises DataError when a kind that the share asks for has no prompt."""
+        shares = {
+            Intent.UNDERSPECIFIED: share_underspecified,
+            Intent.COMPLETE: 1 - share_underspecified,
+        }
+        for intent, share in shares.items():
+            if share and not self._decks[intent]:
+                key = "lower" if intent is Intent.UNDERSPECIFIED else "raise"
+                raise DataError(
+                    f"the corpus holds no {intent} prompt, but share_underspecified asks for one; "
+                    f"{key} share_underspecified or augment another corpus"
+                )
 
     def count(self, intent: Intent) -> int:
         return len(self._decks[intent])
@@ -40,10 +58,11 @@ class PromptPool:
         A share that makes no whole number of prompts is met on average over the steps.
         Raises DataError when a kind that the share asks for has no prompt.
         """
-        total = sum(self._drawn.values()) + count
-        # Rounded on the running total, so that 4.8 a step comes as 5, 5, 5, 5, 4 and not always 5.
-        wanted = round(total * share_underspecified) - self._drawn[Intent.UNDERSPECIFIED]
-        underspecified = min(max(wanted, 0), count)
+        self.require(share_underspecified)
+        # What rounding leaves over is carried on, so that 4.8 a step is not always 5.
+        wanted = count * share_underspecified + self._carried
+        underspecified = min(max(math.floor(wanted + 0.5), 0), count)
+        self._carried = wanted - underspecified
         return [
             *self._next(Intent.COMPLETE, count - underspecified),
             *self._next(Intent.UNDERSPECIFIED, underspecified),
@@ -51,12 +70,6 @@ class PromptPool:
 
     def _next(self, intent: Intent, count: int) -> list[Prompt]:
         deck = self._decks[intent]
-        if count and not deck:
-            key = "lower" if intent is Intent.UNDERSPECIFIED else "raise"
-            raise DataError(
-                f"the corpus holds no {intent} prompt, but share_underspecified asks for one; "
-                f"{key} share_underspecified or augment another corpus"
-            )
         out = []
         for position in range(self._drawn[intent], self._drawn[intent] + count):
             epoch, index = divmod(position, len(deck))

@@ -12,6 +12,7 @@ from icpo_lite.conversation import Chooser, Conversation, Referee, Talker, conve
 from icpo_lite.errors import UsageError
 from icpo_lite.evaluation.metrics import paired_difference, summarise
 from icpo_lite.evaluation.settings import SETTINGS
+from icpo_lite.runlog import write_atomically
 from icpo_lite.types import Problem
 
 
@@ -74,7 +75,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
         for setting, talks in evaluation.conversations.items():
             for talk in talks:
                 out.write(json.dumps(_row(setting, talk), ensure_ascii=False) + "\n")
-    (folder / "eval.json").write_text(json.dumps(evaluation.summary, indent=2) + "\n")
+    write_atomically(folder / "eval.json", json.dumps(evaluation.summary, indent=2).encode())
 
 
 def _row(setting: str, talk: Conversation) -> dict[str, Any]:
@@ -117,9 +118,11 @@ def differences(summaries: Mapping[str, Mapping[str, Any]], of: str) -> list[str
         for setting, figures in summaries[of]["settings"].items():
             if setting not in ("full", "sharded") or setting not in summaries[rival]["settings"]:
                 continue
-            d = paired_difference(
-                figures["scores"], summaries[rival]["settings"][setting]["scores"]
-            )
+            others = summaries[rival]["settings"][setting]["scores"]
+            if figures["scores"].keys() != others.keys():
+                lines.append(f"{setting.upper()} {of} - {rival}: judged on other problems")
+                continue
+            d = paired_difference(figures["scores"], others)
             lines.append(
                 f"{setting.upper()} {of} - {rival}: {d['value']:+.1f} "
                 f"[{d['low']:+.1f}, {d['high']:+.1f}], {d['won']} problems won, {d['lost']} lost"

@@ -1,6 +1,6 @@
 """Load the policy: a 4-bit base with LoRA, its tokenizer, and why each choice was made.
 
-The only module that imports peft and bitsandbytes, and transformers' model classes.
+The only module that imports peft and transformers' model classes.
 """
 
 from __future__ import annotations
@@ -180,6 +180,9 @@ def load_policy(spec: ModelSpec, *, adapter: Path | None = None) -> Policy:
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     device = choose_device(spec.device, spec.dtype)
     notes = list(device.reasons)
+    if device.torch_device.type == "cuda":
+        # Triton launches on the current device, whatever device its tensors are on.
+        torch.cuda.set_device(device.torch_device)
     tokenizer = load_tokenizer(spec.model_name_or_path, trust_remote_code=spec.trust_remote_code)
     path = model_path(spec.model_name_or_path)
     options: dict[str, Any] = {

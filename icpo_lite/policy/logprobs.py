@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import NumericsError
+from icpo_lite.errors import ModelError, NumericsError
 from icpo_lite.kernels.check import check_against_reference
 from icpo_lite.kernels.lm_head import frozen_lm_head
 from icpo_lite.kernels.logits import logit_options
@@ -45,36 +45,38 @@ def check_impl(policy: Policy, token_ids: Sequence[int]) -> tuple[Impl, str]:
     """The op's implementation for this run, proved on the user's own model, and one line on it.
 
     A prompt's hidden states go through the op and through the model's own logits; where they
-    disagree more than rounding explains, the run falls back to the reference and says why.
+    disagree more than rounding explains, the run falls back to plain chunks and says why.
+    Raises ModelError when these disagree too: an lm_head that the op does not know.
     """
     device = policy.device.torch_device
     ids = torch.tensor([list(token_ids)[-CHECKED_TOKENS:]], device=device)
     hidden = hidden_states(policy, ids, torch.ones_like(ids))
     logits = policy.causal_lm(input_ids=ids).logits[0, :-1]
-    impl, why = choose_impl(device, hidden.dtype)
+    chosen, why = choose_impl(device, hidden.dtype)
     options = lm_head_options(policy)
-    check = check_against_reference(
-        hidden[0, :-1], targets=ids[0, 1:], logits=logits, impl=impl, **options
+    for impl in dict.fromkeys((chosen, "torch")):
+        check = check_against_reference(
+            hidden[0, :-1], targets=ids[0, 1:], logits=logits, impl=impl, **options
+        )
+        if check.ok:
+            reason = impl if impl == "triton" else f"{impl} ({why})"
+            return impl, f"{reason}, off by {check.max_abs_error:.1e} at most on this model"
+        why = check.reason
+    raise ModelError(
+        f"log-probs of this model cannot be trusted: {why}; use another model_name_or_path or dtype"
     )
-    if check.ok:
-        reason = f"{impl} ({why})" if impl != "triton" else impl
-        return impl, f"{reason}, off by {check.max_abs_error:.1e} at most on this model"
-    return "reference", f"reference, because {check.reason}"
 
 
 def hidden_states(policy: Policy, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Last hidden states [B, T, D], after the final norm and before lm_head."""
     lm = policy.causal_lm
     # Gradient checkpointing only acts in training mode; LoRA dropout is the one other thing
-    # that the mode switches, and it belongs to training too.
-    training = torch.is_grad_enabled()
-    lm.train(training)
-    try:
-        out = lm.get_decoder()(
-            input_ids=input_ids, attention_mask=attention_mask, use_cache=False
-        ).last_hidden_state
-    finally:
-        lm.eval()
+    # that the mode switches, and it belongs to training too. The mode must hold until backward,
+    # where checkpointed layers run again; sampling switches back.
+    lm.train(torch.is_grad_enabled())
+    out: Tensor = lm.get_decoder()(
+        input_ids=input_ids, attention_mask=attention_mask, use_cache=False
+    ).last_hidden_state
     return out
 
 

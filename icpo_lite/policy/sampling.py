@@ -84,7 +84,7 @@ def _sample_chunk(
 ) -> list[Completion]:
     """One reply for each key; keys come in equal runs, one run a prompt."""
     device = policy.device.torch_device
-    lm = policy.causal_lm
+    lm = policy.causal_lm.eval()
     length = options.max_new_tokens
     noise = torch.from_numpy(np.stack([uniforms(key, length) for key in keys])).to(device)
     ids, mask = left_pad(prompts, policy.pad_id, device)

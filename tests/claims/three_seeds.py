@@ -63,7 +63,6 @@ def run_seed(seed: int, split: str, out: Path) -> dict[str, Any]:
     subprocess.run([*judge, "--problems", "140", "--runs", "8", "-o", str(transfer)], check=True)
     moved = json.loads((transfer / "comparison.json").read_text())
     moved["icpo"] = moved.pop(folder.name)
-    moved["rlvr"] = moved.pop("rlvr")
     return {"seed": seed, "seconds": seconds, split: found, "transfer": moved}
 
 
