@@ -115,7 +115,6 @@ def train(
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
-        run.write_run_info(seed=recipe.seed, command=sys.argv)
         children: dict[str, BaseProcess] = {}
         stack.callback(_stop_rivals, children)
         if _on_cpu(session):
@@ -216,6 +215,15 @@ def _train_steps(session: _Session, run: RunDirectory, display: Display, stop: S
     resumed = _restore(session, run.path, display)
     for line in run.cut_after(resumed):
         display.message(line)
+    policy = session.policy
+    run.write_run_info(
+        seed=recipe.seed,
+        command=sys.argv,
+        step=resumed,
+        model=recipe.model_name_or_path,
+        device=policy.device.name,
+        dtype=str(policy.device.dtype),
+    )
     if resumed:
         display.message(f"Resumed after step {resumed} of {recipe.max_steps}.")
     try:

@@ -206,3 +206,21 @@ def test_unknown_lora_targets_are_refused():
     spec = ModelSpec("builtin:tiny", device="cpu", lora_r=4, lora_target_modules=("query",))
     with pytest.raises(UsageError, match="lora_target_modules"):
         load_policy(spec)
+
+
+def test_memory_that_runs_out_while_sampling_splits_the_batch(policy, prompts, monkeypatch):
+    from icpo_lite.policy import sampling
+
+    whole, tried = draw_all(policy, prompts), []
+    chunk = sampling._sample_chunk
+
+    def short_of_memory(policy, prompts, keys, options):
+        tried.append(len(keys))
+        if len(keys) > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return chunk(policy, prompts, keys, options)
+
+    monkeypatch.setattr(sampling, "_sample_chunk", short_of_memory)
+    split = draw_all(policy, prompts)
+    assert tried[:3] == [12, 4, 3]
+    assert [[c.token_ids for c in g] for g in split] == [[c.token_ids for c in g] for g in whole]

@@ -59,9 +59,31 @@ def sample(
 ) -> list[list[Completion]]:
     """n completions for each prompt of token ids; those of prompt p use the keys (*keys_P[p], g).
 
-    Raises NumericsError when the model's logits are not numbers.
+    Where memory runs out, fewer are computed at once. Raises NumericsError when the model's logits
+    are not numbers.
     """
     rows = options.max_rows or len(prompts_P) * n
+    while True:
+        try:
+            return _sample_all(policy, prompts_P, n, options, keys_P, rows)
+        except torch.OutOfMemoryError:
+            if rows == 1:
+                raise
+        # Outside the except clause, where the traceback would keep the cache alive. Splitting a
+        # batch changes no sample, since noise is keyed by sample.
+        torch.cuda.empty_cache()
+        rows = max(1, rows // 2)
+
+
+def _sample_all(
+    policy: Policy,
+    prompts_P: Sequence[Sequence[int]],
+    n: int,
+    options: SamplingOptions,
+    keys_P: Sequence[Key],
+    rows: int,
+) -> list[list[Completion]]:
+    """As `sample`, at most `rows` replies at once."""
     samples_at_once = min(n, rows)
     prompts_at_once = max(1, rows // samples_at_once)
     # Prompts of like length side by side: less padding in every chunk.
