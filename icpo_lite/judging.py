@@ -26,6 +26,7 @@ from icpo_lite.evaluation.evaluate import (
     evaluate,
     write_evaluation,
 )
+from icpo_lite.evaluation.settings import SETTINGS
 from icpo_lite.policy.sampling import SamplingOptions
 from icpo_lite.rollout import PolicyTalker
 
@@ -121,6 +122,8 @@ def judge_models(
 ) -> dict[str, Any]:
     """Judge every model on the same problems, print one table, write the results.
 
+    settings: empty for all.
+
     Results go to `output`, by default `eval-<split>` inside the first model's run directory, else
     `runs/eval-<name>`.
     """
@@ -139,7 +142,7 @@ def judge_models(
             chosen = read_evaluation_problems(data, recipe, split=split, count=problems, seed=seed)
             default = recipe.max_completion_length if recipe else 48
             options = JudgingOptions(
-                settings=tuple(settings),
+                settings=tuple(settings) or tuple(SETTINGS),
                 runs=runs,
                 sampling=SamplingOptions(max_new_tokens or default, temperature),
                 seed=seed,

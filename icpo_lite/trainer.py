@@ -237,7 +237,13 @@ class Trainer:
                 raise NumericsError(f"loss: {float(out.loss.detach())}; expected a finite number")
             self.scaler.scale(out.loss).backward()
             total += float(out.loss.detach())
-            parts.append({**out.metrics, "entropy": Mean(entropy.detach().sum(), kept.sum())})
+            metrics = {**out.metrics, "entropy": Mean(entropy.detach().sum(), kept.sum())}
+            if old is None:  # the weights are still those that sampled
+                gap = (logps.detach() - micro.sampled_logps).abs()
+                metrics["sampling/sampling_logp_difference/mean"] = Mean(
+                    gap[kept].sum(), kept.sum()
+                )
+            parts.append(metrics)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.policy.trainable(), s.max_grad_norm)
         overflow = not bool(torch.isfinite(norm))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from icpo_lite.errors import ModelError, UsageError
-from icpo_lite.policy.load import ModelSpec, bare, load_policy, load_tokenizer
+from icpo_lite.policy.load import ModelSpec, load_policy, load_tokenizer
 from icpo_lite.policy.logprobs import LogprobOptions, PolicyScorer, completion_logprobs
 from icpo_lite.policy.sampling import PolicyGenerator, SamplingOptions, draw, sample, uniforms
 from icpo_lite.types import Message
@@ -171,7 +171,7 @@ def test_adapter_off_is_the_base(prompts):
         for name, parameter in changed.model.named_parameters():
             if "lora_B" in name:
                 parameter.fill_(0.05)
-    base = load_policy(bare(spec))
+    base = load_policy(ModelSpec("builtin:tiny", device="cpu"))
     ids = torch.tensor([prompts[0]])
     attention, mask = torch.ones_like(ids), torch.ones(1, ids.shape[1] - 1, dtype=torch.bool)
     with torch.no_grad():

@@ -54,6 +54,9 @@ def test_interrupted_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_p
     assert_equal_adapters(whole, cut)
     for file in (whole, cut):
         assert [row["step"] for row in read_metrics(file)] == [1, 2, 3, 4]
+    # Sampling and training compute the same log-probs, up to rounding.
+    gaps = [row.get("sampling/sampling_logp_difference/mean", 0.0) for row in read_metrics(whole)]
+    assert 0 < max(gaps) < 1e-4
     same = ("loss", "reward", "entropy", "grad_norm", "learning_rate")
     for a, b in zip(read_metrics(whole), read_metrics(cut), strict=True):
         assert {k: a.get(k) for k in same} == {k: b.get(k) for k in same}

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import click
 
-SETTINGS = "full,concat,sharded,clean_history,underspecified"
-
 
 @click.command()
 @click.argument("model")
@@ -17,7 +15,7 @@ SETTINGS = "full,concat,sharded,clean_history,underspecified"
     help="builtin:world or a file of problems. [default: the run's own, else builtin:world]",
 )
 @click.option("--split", default="test", show_default=True, help="Split of the data to judge on.")
-@click.option("--settings", default=SETTINGS, show_default=True, help="Settings, by comma.")
+@click.option("--settings", default="", help="Settings, by comma: full,sharded. [default: all]")
 @click.option("--problems", default=140, show_default=True, help="Number of problems.")
 @click.option("--runs", default=8, show_default=True, help="Conversations a problem and setting.")
 @click.option("--temperature", default=1.0, show_default=True, help="0 is greedy.")

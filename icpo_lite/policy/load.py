@@ -10,7 +10,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -228,11 +228,6 @@ def _set_threads(hidden_size: int, limit: int | None) -> str:
     torch.set_num_threads(count)
     why = "more would not speed up a model this small" if count == 1 < cores else "one a core"
     return f"{count} of {cores} cores' threads: {why}"
-
-
-def bare(spec: ModelSpec) -> ModelSpec:
-    """The same model without an adapter."""
-    return replace(spec, lora_r=None, gradient_checkpointing=False)
 
 
 def _nf4(dtype: torch.dtype) -> Any:

@@ -106,7 +106,9 @@ class Evaluation(_Keys):
     split: str = Field("test", description="split of the data set that is judged")
     temperature: float = Field(1.0, ge=0, description="sampling temperature; 0 is greedy")
     max_turns: int | None = Field(
-        None, ge=1, description="most assistant turns of a conversation; null is one for each shard"
+        None,
+        ge=1,
+        description="most assistant turns of a conversation; null leaves it to the setting",
     )
 
 
