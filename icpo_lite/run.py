@@ -328,9 +328,11 @@ def _completion_row(trajectory: Trajectory) -> dict[str, Any]:
     assert reply.reward is not None
     return {
         "prompt_id": prompt.prompt_id,
+        "problem_id": prompt.problem_id,
         "intent": str(prompt.intent),
         "prompt": [{"role": m.role, "content": m.content} for m in prompt.messages],
         "removed": [s.text for s in prompt.removed],
+        "removed_ids": [s.shard_id for s in prompt.removed],
         "completion": reply.content,
         "tokens": len(reply.token_ids),
         "stop_reason": reply.stop_reason,

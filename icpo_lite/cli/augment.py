@@ -58,10 +58,15 @@ WORLD_SIZE = 1000
 )
 @click.option(
     "--removal",
-    type=click.Choice(["random", "first", "most_needed"]),
+    type=click.Choice(["random", "first", "most_needed", "spread"]),
     default="random",
     show_default=True,
     help="Which certified fact is removed.",
+)
+@click.option(
+    "--spread-from",
+    metavar="RUN",
+    help="For --removal spread: the run whose completions tell where rewards differed most.",
 )
 @click.option(
     "--accept",

@@ -28,6 +28,7 @@ from icpo_lite.data.sharding import (
     shard_by_model,
     shard_by_rules,
 )
+from icpo_lite.data.spread import reward_spreads
 from icpo_lite.data.worlds import world_prompts
 from icpo_lite.endpoint import EndpointOptions
 from icpo_lite.errors import DataError
@@ -98,6 +99,9 @@ class AugmentOptions(BaseModel):
         "random",
         description="which certified fact goes: random, first (in the text), most_needed (factors "
         "before terms of a sum) or spread (where rewards differed most)",
+    )
+    spread_from: str | None = Field(
+        None, description="run directory whose completions tell the spreads for removal: spread"
     )
     reword: bool = Field(
         True,
@@ -193,7 +197,12 @@ def augment(
         asks = f"verify: {options.verify}" if options.verify else f"method: {options.method}"
         raise DataError(f"expected a model for {asks}, found none; use method: rules, verify: 0")
     if options.removal == "spread" and spread is None:
-        raise DataError("expected reward spreads for removal: spread, found none; use random")
+        if options.spread_from is None:
+            raise DataError(
+                "expected reward spreads for removal: spread, found none; name an earlier run in "
+                "spread_from, or use random"
+            )
+        spread = reward_spreads(options.spread_from)
     run = _Run(options, seed, generator, grade or last_number_is_right, spread or {}, summary)
     return Augmentation(run.prompts(problems), summary)
 
