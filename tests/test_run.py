@@ -6,10 +6,12 @@ import threading
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 
 from icpo_lite import run as run_module
 from icpo_lite.checkpoint import latest_checkpoint, load_checkpoint
+from icpo_lite.cli.train import train as train_command
 from icpo_lite.display import Display
 from icpo_lite.errors import DataError, NumericsError, RunDirectoryError
 from icpo_lite.recipe import load_recipe
@@ -254,3 +256,22 @@ def test_mini_batches_hold_whole_groups_of_both_kinds():
     # Groups of three rows, four of them: dealt out as 0, 2 and 1, 3.
     assert parts == [[0, 1, 2, 6, 7, 8], [3, 4, 5, 9, 10, 11]]
     assert len(_mini_batches(3, 3, 2)) == 1
+
+
+def test_compare_on_the_command_line_trains_the_rival_beside_it(tmp_path):
+    folder = tmp_path / "run"
+    arguments = ["tiny", *SMALL, f"output_dir={folder}", "max_steps=1", "evaluation.enabled=true"]
+    arguments.remove("compare={}")
+    arguments += ["evaluation.problems=2", "evaluation.runs=1", "evaluation.split=dev"]
+    arguments += ["--compare", "rlvr"]
+    result = CliRunner().invoke(train_command, arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    rival = load_recipe(tmp_path / "run-rlvr" / "recipe.yaml")
+    assert (rival.share_underspecified, rival.reward["name"]) == (0.0, "accuracy")
+    judged = [
+        json.loads((place / "eval.json").read_text())
+        for place in (folder / "eval", folder / "eval-base", tmp_path / "run-rlvr" / "eval")
+    ]
+    keys = [set(j["settings"]["full"]["scores"]) for j in judged]
+    assert keys[0] == keys[1] == keys[2]
+    assert "SHARDED icpo - rlvr" in result.output
