@@ -6,6 +6,7 @@ The same call starts a run, resumes an interrupted one, and says so when it is d
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import multiprocessing
 import os
@@ -276,6 +277,11 @@ def _restore(session: _Session, folder: Path, display: Display) -> int:
         session.trainer.optimizer, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"]
     )
     session.trainer.restore(checkpoint.state["trainer"])
+    if checkpoint.state["corpus"] != _corpus_digest(session.trainer.prompt_ids):
+        display.message(
+            "warning: the prompts are not those that this run began with; set output_dir to a new "
+            "directory to begin anew with them"
+        )
     set_rng_state(checkpoint.state["rng"])
     # Else an interruption before the next save would resume from steps that were taken back.
     discard_later(folder, step_of(path))
@@ -292,10 +298,17 @@ def _save(session: _Session, folder: Path, step: int) -> Path:
             "trainer": session.trainer.state(),
             "optimizer": optimizer_state,
             "rng": rng_state(),
+            "corpus": _corpus_digest(session.trainer.prompt_ids),
         },
         extra_writer=session.policy.save_adapter,
         keep=session.recipe.save_total_limit or sys.maxsize,
     )
+
+
+def _corpus_digest(prompt_ids: Mapping[str, Sequence[int]]) -> str:
+    """What the prompts are, as the model reads them, in their order."""
+    text = json.dumps([[name, list(ids)] for name, ids in prompt_ids.items()])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _lora(policy: Policy) -> dict[str, torch.Tensor]:
