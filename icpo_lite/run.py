@@ -393,10 +393,21 @@ def judged_with(recipe: Recipe) -> dict[str, Any]:
 
 def _judged(place: Path) -> dict[str, Any] | None:
     """What the judgement in `place` was made with, None where there is none."""
-    if not (place / "eval.json").is_file():
+    try:
+        facts = json.loads((place / "eval.json").read_text()).get("judged_with")
+    except (FileNotFoundError, ValueError):  # none, or half of one: it is made anew
         return None
-    facts = json.loads((place / "eval.json").read_text()).get("judged_with")
     return dict(facts) if facts else None
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """The figures in an eval.json. Raises RunDirectoryError when it cannot be read."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise RunDirectoryError(
+            f"{path}: expected figures as JSON, found {error}; delete the file and run this again"
+        ) from None
 
 
 def _start_rivals(
@@ -461,7 +472,7 @@ def _show_result(recipe: Recipe, display: Display) -> None:
     own = "icpo" if recipe.share_underspecified else "run"
     places[own] = folder / "eval"
     found = {n: p / "eval.json" for n, p in places.items() if (p / "eval.json").is_file()}
-    summaries = {name: json.loads(path.read_text()) for name, path in found.items()}
+    summaries = {name: _summary(path) for name, path in found.items()}
     if own in summaries:
         options = summaries[own]["judged_with"]
         display.message(

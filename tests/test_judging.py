@@ -5,10 +5,12 @@ import json
 import pytest
 from click.testing import CliRunner
 
+from icpo_lite.binding import load_model
 from icpo_lite.cli.chat import chat
 from icpo_lite.cli.eval import eval_
-from icpo_lite.errors import UsageError
+from icpo_lite.errors import ModelError, UsageError
 from icpo_lite.judging import named_models
+from icpo_lite.recipe import load_recipe, resolved_yaml
 
 ARGUMENTS = ["builtin:tiny", "--problems", "3", "--runs", "2", "--device", "cpu"]
 
@@ -74,3 +76,24 @@ def test_chat_talks_switches_the_adapter_and_leaves():
     said = result.output.splitlines()
     assert any("?" in line or "answer is" in line for line in said[2:4])
     assert "it is the base" in result.output
+
+
+@pytest.mark.parametrize("option", ["--runs", "--problems", "--max-new-tokens"])
+def test_nothing_is_no_number_of_anything(option):
+    result = CliRunner().invoke(eval_, ["builtin:tiny", option, "0"])
+    assert result.exit_code == 2
+    assert "0 is not in the range" in result.output
+
+
+def test_a_broken_adapter_is_refused_in_one_line(tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text(resolved_yaml(load_recipe("tiny")))
+    config = {"peft_type": "LORA", "r": 8, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
+    (run / "adapter_config.json").write_text(json.dumps(config))
+    for content, words in ((None, "adapter_model.safetensors, found none"), (b"garbage", "header")):
+        if content:
+            (run / "adapter_model.safetensors").write_bytes(content)
+        with pytest.raises(ModelError, match=words) as error:
+            load_model(str(run), device="cpu")
+        assert "\n" not in str(error.value)

@@ -125,6 +125,8 @@ def test_more_steps_or_another_evaluation_are_judged_anew(tmp_path):
     assert made_with("max_steps=1")["steps"] == 1
     assert made_with("max_steps=2")["steps"] == 2
     assert made_with("max_steps=2", "evaluation.runs=2")["runs"] == 2
+    (folder / "eval/eval.json").write_text('{"settings": ')  # half of a file
+    assert made_with("max_steps=2", "evaluation.runs=2")["runs"] == 2
     assert len(read_metrics(folder)) == 2
 
 

@@ -10,8 +10,20 @@ import click
 
 @click.command()
 @click.argument("model")
-@click.option("--temperature", default=0.7, show_default=True, help="0 is greedy.")
-@click.option("--max-new-tokens", default=256, show_default=True, help="Longest reply in tokens.")
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=0.7,
+    show_default=True,
+    help="0 is greedy.",
+)
+@click.option(
+    "--max-new-tokens",
+    type=click.IntRange(min=1),
+    default=256,
+    show_default=True,
+    help="Longest reply in tokens.",
+)
 @click.option(
     "--system", default=None, help="System turn that opens the chat. [default: the run's]"
 )

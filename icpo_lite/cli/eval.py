@@ -16,11 +16,32 @@ import click
 )
 @click.option("--split", default="test", show_default=True, help="Split of the data to judge on.")
 @click.option("--settings", default="", help="Settings, by comma: full,sharded. [default: all]")
-@click.option("--problems", default=140, show_default=True, help="Number of problems.")
-@click.option("--runs", default=8, show_default=True, help="Conversations a problem and setting.")
-@click.option("--temperature", default=1.0, show_default=True, help="0 is greedy.")
 @click.option(
-    "--max-new-tokens", default=None, type=int, help="Longest reply. [default: the run's]"
+    "--problems",
+    type=click.IntRange(min=1),
+    default=140,
+    show_default=True,
+    help="Number of problems.",
+)
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Conversations a problem and setting.",
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="0 is greedy.",
+)
+@click.option(
+    "--max-new-tokens",
+    default=None,
+    type=click.IntRange(min=1),
+    help="Longest reply. [default: the run's]",
 )
 @click.option("--compare", default="", help="More models side by side: base,rlvr=RUN,icpo=RUN.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")

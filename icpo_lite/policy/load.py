@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 
 from icpo_lite.device import Device, choose_device
 from icpo_lite.errors import ModelError, UsageError
@@ -273,14 +274,20 @@ def _new_adapter(model: Any, spec: ModelSpec) -> Any:
 def _load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
     from peft import PeftModel
 
-    return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
+    if not (folder / "adapter_model.safetensors").is_file():
+        raise ModelError(
+            f"{folder}: expected adapter_model.safetensors, found none; give a run that has "
+            "finished, or one of its checkpoint folders"
+        )
+    with _one_line_errors(str(folder)):
+        return PeftModel.from_pretrained(model, str(folder), is_trainable=trainable)
 
 
 @contextlib.contextmanager
 def _one_line_errors(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"{name}: cannot be loaded: {_first_line(error)}") from error
 
 
