@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import NumericsError
+from icpo_lite.core.errors import NumericsError
 
 ScaleRewards = Literal["group", "batch", "none"]
 

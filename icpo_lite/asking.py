@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from icpo_lite.core.types import Message, Turn
 from icpo_lite.evaluation.openings import Openings, from_json
 from icpo_lite.policy.openings import opening_logprobs
 from icpo_lite.policy.sampling import sample, uniforms
 from icpo_lite.rollout import PolicyTalker, as_turn
-from icpo_lite.types import Message, Turn
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

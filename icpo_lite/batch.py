@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from icpo_lite.types import Group, Trajectory
+from icpo_lite.core.types import Group, Trajectory
 
 if TYPE_CHECKING:
     import torch

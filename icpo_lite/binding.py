@@ -14,9 +14,9 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.cache import user_cache
-from icpo_lite.errors import RecipeError, UsageError
-from icpo_lite.types import (
+from icpo_lite.core.errors import RecipeError, UsageError
+from icpo_lite.core.paths import user_cache
+from icpo_lite.core.types import (
     Generator,
     Intent,
     Message,
@@ -29,6 +29,7 @@ from icpo_lite.types import (
 )
 
 if TYPE_CHECKING:
+    from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.data.augment import AugmentOptions
     from icpo_lite.kernels.logprob import Impl
     from icpo_lite.loss import LossConfig
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from icpo_lite.policy.sampling import SamplingOptions
     from icpo_lite.recipe import Recipe
     from icpo_lite.rewards.judge import Judge
-    from icpo_lite.rollout import RewardChange, RewardRule
     from icpo_lite.schedules import Schedule
     from icpo_lite.trainer import TrainSettings
 
@@ -305,7 +305,7 @@ def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str
 def _augmenting_model(
     recipe: Recipe, options: AugmentOptions, policy: Policy | None
 ) -> Generator | None:
-    from icpo_lite.endpoint import Endpoint
+    from icpo_lite.core.endpoint import Endpoint
 
     if options.method == "endpoint":
         block = options.endpoint or recipe.endpoint
@@ -472,7 +472,7 @@ def bind_judge(
     allowed = allow_code_execution or recipe.allow_code_execution
     grading = grading.model_copy(update={"allow_code_execution": allowed})
     if recipe.judge == "endpoint" and recipe.endpoint is not None:
-        from icpo_lite.endpoint import Endpoint
+        from icpo_lite.core.endpoint import Endpoint
 
         return Judge(grading, EndpointTyper(Endpoint(recipe.endpoint)))
     if recipe.judge == "self" and policy is not None:

@@ -31,8 +31,8 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from icpo_lite.errors import RunDirectoryError
-from icpo_lite.runlog import (
+from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.core.files import (
     ASIDE,
     disk_errors,
     remove_asides,

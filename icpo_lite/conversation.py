@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from icpo_lite.types import (
+from icpo_lite.core.types import (
     Intent,
     Message,
     Problem,

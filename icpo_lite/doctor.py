@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from icpo_lite.cache import user_cache
-from icpo_lite.device import choose_device, has_kernels
-from icpo_lite.errors import IcpoError
+from icpo_lite.core.device import choose_device, has_kernels
+from icpo_lite.core.errors import IcpoError
+from icpo_lite.core.paths import user_cache
 
 if TYPE_CHECKING:
     import torch

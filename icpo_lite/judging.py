@@ -23,8 +23,10 @@ from icpo_lite.binding import (
     read_evaluation_problems,
     trains_on,
 )
-from icpo_lite.display import Display
-from icpo_lite.errors import UsageError
+from icpo_lite.core.console import Display
+from icpo_lite.core.errors import UsageError
+from icpo_lite.core.oom import empty_cache
+from icpo_lite.core.types import Message
 from icpo_lite.evaluation.calibration import Asked, calibrate
 from icpo_lite.evaluation.evaluate import (
     Evaluation,
@@ -41,17 +43,15 @@ from icpo_lite.evaluation.records import Record, read_row
 from icpo_lite.evaluation.settings import SETTINGS
 from icpo_lite.evaluation.system import system_turns
 from icpo_lite.policy.sampling import PolicyGenerator, SamplingOptions
-from icpo_lite.recovery import empty_cache
 from icpo_lite.rollout import PolicyTalker
-from icpo_lite.types import Message
 from icpo_lite.user import ModelUser
 
 if TYPE_CHECKING:
-    from icpo_lite.endpoint import EndpointOptions
+    from icpo_lite.core.endpoint import EndpointOptions
+    from icpo_lite.core.types import Generator, Problem
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
     from icpo_lite.rewards.judge import Judge
-    from icpo_lite.types import Generator, Problem
 
 #: Conversations that are sampled at once on a CPU, where memory is not what limits them.
 CPU_ROWS = 512
@@ -158,7 +158,7 @@ def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | Non
         return None
     generator: Generator = PolicyGenerator(policy, adapter=False, max_rows=rows)
     if options.user == "endpoint":
-        from icpo_lite.endpoint import Endpoint
+        from icpo_lite.core.endpoint import Endpoint
 
         if options.endpoint is None:
             raise UsageError(

@@ -26,8 +26,8 @@ from icpo_lite.checkpoint import (
     step_of,
     unpack_optimizer,
 )
-from icpo_lite.errors import NumericsError, RecipeError, RunDirectoryError
-from icpo_lite.recovery import Say, first_not_finite
+from icpo_lite.core.errors import NumericsError, RecipeError, RunDirectoryError
+from icpo_lite.core.oom import Say, first_not_finite
 from icpo_lite.small_evaluation import Standing
 
 if TYPE_CHECKING:

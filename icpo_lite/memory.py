@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from icpo_lite.errors import ModelError
+from icpo_lite.core.errors import ModelError
 from icpo_lite.kernels.chunks import chunk_rows, preferred_rows
 
 FP32 = 4

@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.errors import IcpoError, ModelError, UsageError
+from icpo_lite.core.errors import IcpoError, ModelError, UsageError
+from icpo_lite.core.files import read_metrics
 from icpo_lite.memory import (
     Job,
     MemoryPlan,
@@ -23,7 +24,6 @@ from icpo_lite.memory import (
     plan_memory,
     shape_of,
 )
-from icpo_lite.runlog import read_metrics
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from icpo_lite.batch import collate
-from icpo_lite.display import clock
+from icpo_lite.core.console import clock
+from icpo_lite.core.types import Group, Trajectory
 from icpo_lite.policy.sampling import sample
 from icpo_lite.rollout import as_turn
 from icpo_lite.step_metrics import memory_gb
 from icpo_lite.trainer import Trainer
-from icpo_lite.types import Group, Trajectory
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

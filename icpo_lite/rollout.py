@@ -10,28 +10,25 @@ from typing import TYPE_CHECKING
 import torch
 
 from icpo_lite.advantages import ScaleRewards, group_advantages, soft_overlong_penalty
-from icpo_lite.errors import DataError, NumericsError
-from icpo_lite.policy.sampling import SamplingOptions, sample
-from icpo_lite.types import (
+from icpo_lite.core.errors import DataError, NumericsError
+from icpo_lite.core.types import (
     Completion,
     Group,
     Intent,
     Message,
     Prompt,
     Reward,
+    RewardChange,
+    RewardRule,
     Trajectory,
     Turn,
     Verdict,
 )
+from icpo_lite.policy.sampling import SamplingOptions, sample
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
     from icpo_lite.rewards.judge import Judge
-
-#: Rewards of one prompt's reply: (prompt, verdict, turn) -> Reward.
-RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
-#: All rewards of a step, changed: (rewards, prompts, turns) -> rewards.
-RewardChange = Callable[[Sequence[Reward], Sequence[Prompt], Sequence[Turn]], list[Reward]]
 
 
 def as_turn(completion: Completion) -> Turn:

@@ -35,16 +35,17 @@ from icpo_lite.binding import (
     tried_settings,
 )
 from icpo_lite.checkpoint import discard_later, latest_checkpoint, write_together
+from icpo_lite.core.console import Display
+from icpo_lite.core.diagnostics import Watch, tokenizer_warning
+from icpo_lite.core.errors import IcpoError, NumericsError, OutOfMemory, RunDirectoryError
+from icpo_lite.core.oom import empty_cache
+from icpo_lite.core.types import Group, Intent, Problem, Trajectory
 from icpo_lite.data.pool import PromptPool
-from icpo_lite.diagnostics import Watch, tokenizer_warning
-from icpo_lite.display import Display
-from icpo_lite.errors import IcpoError, NumericsError, OutOfMemory, RunDirectoryError
 from icpo_lite.judging import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.keeping import Keeper, bring_back, mirror_of
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe import compared_recipes
-from icpo_lite.recovery import empty_cache
 from icpo_lite.rehearsal import rehearse, wanted
 from icpo_lite.rollout import encode_prompts
 from icpo_lite.runlog import RunDirectory
@@ -52,7 +53,6 @@ from icpo_lite.selfcheck import check_reward
 from icpo_lite.small_evaluation import SmallEvaluation
 from icpo_lite.tracking import Tracking, require_trackers, start_tracking
 from icpo_lite.trainer import Trainer
-from icpo_lite.types import Group, Intent, Problem, Trajectory
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.errors import RecipeError
 
 Kind = Literal["linear", "cosine", "constant"]
 State = dict[str, float]

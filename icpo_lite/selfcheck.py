@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from icpo_lite import text as words_of
-from icpo_lite.errors import UsageError
-from icpo_lite.types import Intent, Prompt, Turn, Verdict
+from icpo_lite.core.errors import UsageError
+from icpo_lite.core.types import Intent, Prompt, Turn, Verdict
 
 if TYPE_CHECKING:
+    from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.rewards.judge import Judge
-    from icpo_lite.rollout import RewardChange, RewardRule
 
 #: The replies that are tried, in the order of the table.
 PROBES = ("gold", "wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty")

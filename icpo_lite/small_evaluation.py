@@ -13,16 +13,16 @@ from icpo_lite.binding import (
     sampling_options,
     trains_on,
 )
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
 from icpo_lite.evaluation.evaluate import evaluate
-from icpo_lite.recovery import RowLimit, Say, same_random_numbers
 from icpo_lite.rollout import PolicyTalker
 
 if TYPE_CHECKING:
+    from icpo_lite.core.types import Problem
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
     from icpo_lite.rewards.judge import Judge
-    from icpo_lite.types import Problem
 
 #: Figures of which less is better.
 LESS_IS_BETTER = frozenset({"U", "turns", "lucky", "over_asking_rate", "non_answer_rate"})

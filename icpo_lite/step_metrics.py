@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from icpo_lite.advantages import zero_variance
+from icpo_lite.core.types import NON_ANSWERS, QUESTIONS, Group, Intent, Trajectory
 from icpo_lite.demonstrations import sampled_only
-from icpo_lite.types import NON_ANSWERS, QUESTIONS, Group, Intent, Trajectory
 
 
 def group_metrics(groups: Sequence[Group], chosen: Sequence[Group]) -> dict[str, float]:

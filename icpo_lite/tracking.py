@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from icpo_lite.errors import UsageError
-from icpo_lite.runlog import plain, redact
+from icpo_lite.core.errors import UsageError
+from icpo_lite.core.files import plain, redact
 
 PROJECT = "icpo-lite"
 #: What tells the user: one line.

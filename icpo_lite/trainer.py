@@ -19,8 +19,10 @@ from torch import Tensor
 
 from icpo_lite.advantages import ScaleRewards
 from icpo_lite.batch import Batch, collate
+from icpo_lite.core.errors import NumericsError
+from icpo_lite.core.oom import RowLimit, Say, Size, Snapshot, first_not_finite, quiet
+from icpo_lite.core.types import Group, Prompt, RewardChange, RewardRule, StepReport
 from icpo_lite.demonstrations import HybridPolicy, join_demonstrations
-from icpo_lite.errors import NumericsError
 from icpo_lite.loss import (
     LossConfig,
     Mean,
@@ -41,15 +43,7 @@ from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.optimizer import make_optimizer
 from icpo_lite.policy.sampling import SamplingOptions
 from icpo_lite.policy.shared_prompts import why_not_shared
-from icpo_lite.recovery import RowLimit, Say, Size, Snapshot, first_not_finite, quiet
-from icpo_lite.rollout import (
-    RewardChange,
-    RewardRule,
-    advantage_groups,
-    judge_groups,
-    reward_groups,
-    sample_groups,
-)
+from icpo_lite.rollout import advantage_groups, judge_groups, reward_groups, sample_groups
 from icpo_lite.schedules import (
     Constant,
     EntropyTarget,
@@ -61,7 +55,6 @@ from icpo_lite.schedules import (
 )
 from icpo_lite.selection import as_learned, refilled_groups, teaching_groups
 from icpo_lite.step_metrics import group_metrics, memory_gb, sampled_tokens
-from icpo_lite.types import Group, Prompt, StepReport
 
 if TYPE_CHECKING:
     from icpo_lite.data.pool import PromptPool

@@ -14,8 +14,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from icpo_lite.text import content_words, entities, numbers
-from icpo_lite.types import Generator, Message, Shard
+from icpo_lite.core.numbers import numbers
+from icpo_lite.core.sentences import entities
+from icpo_lite.core.types import Generator, Message, Shard
+from icpo_lite.core.words import content_words
 
 #: Which of the open shards a reply asks for, by index, or None: (reply, open, all shards).
 Chooser = Callable[[str, Sequence[Shard], Sequence[Shard]], int | None]

@@ -151,7 +151,7 @@ PROBLEMS = [
         "from icpo_lite.cli import run; assert run(['init', 'r.yaml']) == 0",
         "from icpo_lite.cli import run; assert run(['augment', 'q.jsonl', '-o', 'o.jsonl']) == 0",
         "from icpo_lite.cli import run; assert run(['report', 'run']) == 0",
-        "import icpo_lite.recipe, icpo_lite.endpoint, icpo_lite.types, icpo_lite.errors",
+        "import icpo_lite.recipe, icpo_lite.core.endpoint, icpo_lite.core.types, icpo_lite.core.errors",
     ],
     ids=["--help", "train --help", "init", "augment", "report", "light modules"],
 )

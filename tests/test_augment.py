@@ -17,6 +17,9 @@ from click.testing import CliRunner
 from pydantic import ValidationError
 
 from icpo_lite.cli.augment import augment as command
+from icpo_lite.core.errors import DataError
+from icpo_lite.core.numbers import numbers
+from icpo_lite.core.types import Intent, Message, Problem, Prompt
 from icpo_lite.data.augment import AugmentOptions, augment, read_prompts, write_prompts
 from icpo_lite.data.certificate import certified_removals, needs
 from icpo_lite.data.equations import needs_of_arguments, solution_graph, to_number
@@ -25,9 +28,6 @@ from icpo_lite.data.prompts import holds_prompts
 from icpo_lite.data.sharding import shard_by_rules
 from icpo_lite.data.sources import read_problems
 from icpo_lite.data.worlds import world_problems, world_prompts
-from icpo_lite.errors import DataError
-from icpo_lite.text import numbers
-from icpo_lite.types import Intent, Message, Problem, Prompt
 
 GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_train.jsonl"
 

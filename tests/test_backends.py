@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from icpo_lite.device import Device, choose_device
-from icpo_lite.errors import DeviceError, ModelError
+from icpo_lite.core.device import Device, choose_device
+from icpo_lite.core.errors import DeviceError, ModelError
 from icpo_lite.policy import backends
 from icpo_lite.policy.backends import (
     Backend,
@@ -105,7 +105,7 @@ def test_unsloth_that_breaks_at_import_leaves_a_run_with_transformers(tmp_path):
     """In a process of its own: what is imported cannot be taken back."""
     (tmp_path / "unsloth.py").write_text("raise RuntimeError('no driver\\nlong trace')")
     code = (
-        "import torch\nfrom icpo_lite.device import Device\n"
+        "import torch\nfrom icpo_lite.core.device import Device\n"
         "from icpo_lite.policy.backends import choose_backend\n"
         "from icpo_lite.policy.load import ModelSpec\n"
         "torch.cuda.get_device_capability = lambda *_: (8, 6)\n"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from icpo_lite.batch import collate
-from icpo_lite.types import Group, Intent, Prompt, Trajectory, Turn
+from icpo_lite.core.types import Group, Intent, Prompt, Trajectory, Turn
 
 EOS = PAD = 9
 

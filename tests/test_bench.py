@@ -18,7 +18,7 @@ from icpo_lite.bench.logprob import (
     run_bench,
 )
 from icpo_lite.cli.bench import bench as command
-from icpo_lite.errors import UsageError
+from icpo_lite.core.errors import UsageError
 from icpo_lite.kernels.logprob import token_logprobs
 
 TINY = Shape("tiny", 311, 24)

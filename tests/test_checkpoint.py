@@ -28,7 +28,7 @@ from icpo_lite.checkpoint import (
     set_rng_state,
     unpack_optimizer,
 )
-from icpo_lite.errors import RunDirectoryError
+from icpo_lite.core.errors import RunDirectoryError
 
 
 def content(step: int) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from icpo_lite import __version__, errors
+from icpo_lite import __version__
 from icpo_lite.cli import COMMANDS, LazyGroup, _require_linux, cli, run
+from icpo_lite.core import errors
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.rewards.icpo import GuardedOptions
 

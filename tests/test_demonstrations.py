@@ -2,16 +2,7 @@
 
 import pytest
 
-from icpo_lite.demonstrations import (
-    gated,
-    join_demonstrations,
-    right_only,
-    sampled_only,
-    turn_end_id,
-)
-from icpo_lite.policy.load import ModelSpec, load_policy
-from icpo_lite.rollout import advantage_groups
-from icpo_lite.types import (
+from icpo_lite.core.types import (
     Group,
     Intent,
     Message,
@@ -22,6 +13,15 @@ from icpo_lite.types import (
     Turn,
     Verdict,
 )
+from icpo_lite.demonstrations import (
+    gated,
+    join_demonstrations,
+    right_only,
+    sampled_only,
+    turn_end_id,
+)
+from icpo_lite.policy.load import ModelSpec, load_policy
+from icpo_lite.rollout import advantage_groups
 
 
 @pytest.fixture(scope="module")

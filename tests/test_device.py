@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from icpo_lite.device import choose_device, has_kernels
-from icpo_lite.errors import DeviceError
+from icpo_lite.core.device import choose_device, has_kernels
+from icpo_lite.core.errors import DeviceError
 
 CU126 = ["sm_50", "sm_60", "sm_70", "sm_75", "sm_80", "sm_86", "sm_90"]
 CU128 = ["sm_75", "sm_80", "sm_86", "sm_90", "sm_100", "sm_120"]

@@ -2,7 +2,7 @@
 
 from typing import get_args
 
-from icpo_lite.diagnostics import RULES, Watch, diagnose, tokenizer_warning
+from icpo_lite.core.diagnostics import RULES, Watch, diagnose, tokenizer_warning
 from icpo_lite.recipe import keys
 
 GOOD = {

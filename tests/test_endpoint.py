@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from icpo_lite.endpoint import Endpoint, EndpointOptions
-from icpo_lite.errors import ModelError, RecipeError
-from icpo_lite.types import Message
+from icpo_lite.core.endpoint import Endpoint, EndpointOptions
+from icpo_lite.core.errors import ModelError, RecipeError
+from icpo_lite.core.types import Message
 
 KEY = "sk-very-secret-0123456789"
 

@@ -29,8 +29,8 @@ from transformers import (
 from icpo_lite.binding import load_model
 from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.export import export as export_command
-from icpo_lite.display import Display
-from icpo_lite.errors import IcpoError, ModelError, UsageError
+from icpo_lite.core.console import Display
+from icpo_lite.core.errors import IcpoError, ModelError, UsageError
 from icpo_lite.export import gguf, hub, merged, parity
 from icpo_lite.export import run as export_run
 from icpo_lite.export.card import fence, inline, model_card

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.recipe import load_recipe
 
 
@@ -68,8 +68,8 @@ def test_a_parquet_file_with_text_that_is_not_utf_8_is_one_line(tmp_path) -> Non
     import pyarrow
     import pyarrow.parquet
 
+    from icpo_lite.core.errors import DataError
     from icpo_lite.data.sources import read_problems
-    from icpo_lite.errors import DataError
 
     file = tmp_path / "rows.parquet"
     text = pyarrow.array([b"How many \xf9 pens are 3 + 4?"]).view(pyarrow.string())

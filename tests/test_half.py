@@ -10,15 +10,15 @@ from safetensors.torch import load_file
 from transformers import DynamicCache
 
 from icpo_lite import run as run_module
-from icpo_lite.display import Display
-from icpo_lite.errors import NumericsError
+from icpo_lite.core.console import Display
+from icpo_lite.core.errors import NumericsError
+from icpo_lite.core.files import read_metrics
+from icpo_lite.core.oom import empty_cache
+from icpo_lite.core.types import Message
 from icpo_lite.policy import half
 from icpo_lite.policy.load import ModelSpec, load_policy
 from icpo_lite.policy.logprobs import hidden_states
 from icpo_lite.recipe import load_recipe
-from icpo_lite.recovery import empty_cache
-from icpo_lite.runlog import read_metrics
-from icpo_lite.types import Message
 
 CHAT = [Message("user", "Ann has 3 apples and Ben has 4. How many?")]
 #: The share of a product of 2·10⁵ that is written back: 10⁴, or more than the residual holds.

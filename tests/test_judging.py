@@ -13,9 +13,10 @@ from icpo_lite.binding import bind_judge, load_model
 from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.chat import chat
 from icpo_lite.cli.eval import eval_
+from icpo_lite.core.console import Display
+from icpo_lite.core.errors import ModelError, UsageError
+from icpo_lite.core.types import Message
 from icpo_lite.data.worlds import world_problems
-from icpo_lite.display import Display
-from icpo_lite.errors import ModelError, UsageError
 from icpo_lite.evaluation.evaluate import comparison_rows, fitting
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.settings import SETTINGS
@@ -25,7 +26,6 @@ from icpo_lite.policy.openings import opening_logprobs
 from icpo_lite.policy.sampling import SamplingOptions
 from icpo_lite.recipe import load_recipe, resolved_yaml
 from icpo_lite.rollout import PolicyTalker
-from icpo_lite.types import Message
 
 ARGUMENTS = ["builtin:tiny", "--problems", "3", "--runs", "2", "--device", "cpu"]
 

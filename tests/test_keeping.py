@@ -14,8 +14,8 @@ from test_run import adapter, assert_equal_adapters, quiet, recipe
 from icpo_lite import keeping, rehearsal, small_evaluation
 from icpo_lite import run as run_module
 from icpo_lite.checkpoint import latest_checkpoint, load_checkpoint
-from icpo_lite.errors import RecipeError, RunDirectoryError
-from icpo_lite.runlog import read_metrics
+from icpo_lite.core.errors import RecipeError, RunDirectoryError
+from icpo_lite.core.files import read_metrics
 from icpo_lite.small_evaluation import SmallEvaluation, Standing, figure_names
 from icpo_lite.trainer import Trainer
 

@@ -5,7 +5,7 @@ import types
 import pytest
 import torch
 
-from icpo_lite.errors import ModelError, NumericsError, UsageError
+from icpo_lite.core.errors import ModelError, NumericsError, UsageError
 from icpo_lite.kernels import check as check_module
 from icpo_lite.kernels.check import check_against_reference
 from icpo_lite.kernels.lm_head import frozen_lm_head

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from icpo_lite.errors import DeviceError, NumericsError, UsageError
+from icpo_lite.core.errors import DeviceError, NumericsError, UsageError
 from icpo_lite.kernels.logprob import choose_impl, token_logprobs
 
 IMPLS = ("reference", "torch")

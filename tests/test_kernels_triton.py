@@ -11,7 +11,7 @@ import pytest
 import torch
 from kernels_cases import DEVICE, HAS_TRITON
 
-from icpo_lite.errors import DeviceError
+from icpo_lite.core.errors import DeviceError
 from icpo_lite.kernels.logits import LogitTransform
 from icpo_lite.kernels.logprob import choose_impl, token_logprobs
 from icpo_lite.kernels.logprob_torch import RowTask, torch_rows

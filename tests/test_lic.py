@@ -9,8 +9,8 @@ from collections import Counter
 
 import pytest
 
+from icpo_lite.core.errors import DataError
 from icpo_lite.data.sources import read_problems
-from icpo_lite.errors import DataError
 from icpo_lite.evaluation.system import system_turns
 from icpo_lite.rewards.correctness import GradingOptions, grade
 

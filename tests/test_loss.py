@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.loss import (
     LOSSES,
     LossConfig,

@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from icpo_lite.errors import ModelError
+from icpo_lite.core.errors import ModelError
 from icpo_lite.memory import (
     Job,
     kv_bytes,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from icpo_lite.cli import run
-from icpo_lite.errors import UsageError
+from icpo_lite.core.errors import UsageError
 from icpo_lite.memory import plan_memory, shape_of
 from icpo_lite.planning import CARDS, card_named, fit_on, job_of, known_config, measured_seconds
 from icpo_lite.recipe import load_recipe, shipped_recipes

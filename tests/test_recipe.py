@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
 import icpo_lite
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.recipe import (
     ALIASES,
     EXPLAINED,

@@ -22,7 +22,7 @@ from report_cases import (
 )
 
 from icpo_lite.cli import run
-from icpo_lite.errors import UsageError
+from icpo_lite.core.errors import UsageError
 from icpo_lite.report import Options, make_report, reader
 from icpo_lite.report.charts import Chart, Series, number, smooth, thin, ticks, window_of
 from icpo_lite.report.figures import paper_charts, slots, training_charts

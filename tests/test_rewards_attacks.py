@@ -6,9 +6,9 @@ import time
 
 import pytest
 
+from icpo_lite.core.types import Intent, Message, Prompt, Reward, Shard, StopReason, Turn, Verdict
 from icpo_lite.rewards.icpo import REWARDS
 from icpo_lite.rewards.judge import Judge
-from icpo_lite.types import Intent, Message, Prompt, Reward, Shard, StopReason, Turn, Verdict
 
 GOAL = Shard(0, "How many apples does Ann have after shopping and losing some?", is_question=True)
 HAS = Shard(1, "Ann has 9 apples.")

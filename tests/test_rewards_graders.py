@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from icpo_lite.errors import GraderError
+from icpo_lite.core.errors import GraderError
 from icpo_lite.rewards import action_grader, code_grader, sandbox, sql_grader
 from icpo_lite.rewards.correctness import GradingOptions, grade
 

@@ -5,12 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from icpo_lite.data.worlds import world_problems, world_prompts
-from icpo_lite.errors import GraderError
-from icpo_lite.rewards.asking import aim, asked_for
-from icpo_lite.rewards.icpo import REWARDS
-from icpo_lite.rewards.judge import Judge
-from icpo_lite.types import (
+from icpo_lite.core.errors import GraderError
+from icpo_lite.core.types import (
     NON_ANSWERS,
     Intent,
     Message,
@@ -21,6 +17,10 @@ from icpo_lite.types import (
     Turn,
     Verdict,
 )
+from icpo_lite.data.worlds import world_problems, world_prompts
+from icpo_lite.rewards.asking import aim, asked_for
+from icpo_lite.rewards.icpo import REWARDS
+from icpo_lite.rewards.judge import Judge
 
 KINDS = list(ResponseType)
 

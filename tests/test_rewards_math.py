@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from icpo_lite.errors import GraderError
+from icpo_lite.core.errors import GraderError
 from icpo_lite.rewards import math_grader, math_verify_pool
 from icpo_lite.rewards.correctness import GradingOptions, grade
 

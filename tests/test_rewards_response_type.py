@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from icpo_lite.core.types import ResponseType, Shard
 from icpo_lite.rewards import agreement, asking, cues, scorecard
 from icpo_lite.rewards.response_type import answers_anyway, classify, explain
-from icpo_lite.types import ResponseType, Shard
 
 DEV = Path(__file__).parents[2] / "shared" / "data" / "lic_turn_types_dev.jsonl"
 

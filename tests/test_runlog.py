@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from icpo_lite import runlog
-from icpo_lite.errors import RunDirectoryError
-from icpo_lite.runlog import RunDirectory, plain, read_metrics, redact, write_atomically
+from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.core.files import plain, read_metrics, redact, write_atomically
+from icpo_lite.runlog import RunDirectory
 
 
 def in_child(work: Callable[[], int]) -> int:

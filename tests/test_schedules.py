@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.schedules import (
     Adaptive,
     Constant,

@@ -9,10 +9,11 @@ import pytest
 
 import icpo_lite
 from icpo_lite.cli import run
-from icpo_lite.errors import ModelError, RecipeError
+from icpo_lite.core.errors import ModelError, RecipeError
+from icpo_lite.core.files import redact
 from icpo_lite.policy.load import ModelSpec, load_policy
 from icpo_lite.recipe import Recipe, load_recipe
-from icpo_lite.runlog import RunDirectory, redact
+from icpo_lite.runlog import RunDirectory
 
 PACKAGE = Path(icpo_lite.__file__).parent
 PLANTED = "s3cret-value-of-no-known-maker"

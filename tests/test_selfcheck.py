@@ -12,12 +12,12 @@ from click.testing import CliRunner
 
 from icpo_lite.cli.check import check
 from icpo_lite.cli.classify import classify
+from icpo_lite.core.errors import UsageError
+from icpo_lite.core.types import QUESTIONS, Intent, Prompt, Reward, Turn, Verdict
 from icpo_lite.data.worlds import world_problems, world_prompts
-from icpo_lite.errors import UsageError
 from icpo_lite.rewards.icpo import REWARDS
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.selfcheck import PROBES, check_reward
-from icpo_lite.types import QUESTIONS, Intent, Prompt, Reward, Turn, Verdict
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from icpo_lite.core.numbers import numbers
+from icpo_lite.core.types import Message, Problem, Shard
 from icpo_lite.data.cuts import Cut, Edit, apply, number_cut
 from icpo_lite.data.sharding import (
     RejectedError,
@@ -23,8 +25,6 @@ from icpo_lite.data.sharding import (
     shard_by_rules,
     shard_problem,
 )
-from icpo_lite.text import numbers
-from icpo_lite.types import Message, Problem, Shard
 
 GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_train.jsonl"
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from icpo_lite.core.errors import DataError
+from icpo_lite.core.types import Shard
 from icpo_lite.data import sources
 from icpo_lite.data.sources import MAX_ROW_BYTES, boxed, read_problems
-from icpo_lite.errors import DataError
-from icpo_lite.types import Shard
 
 GSM = {"question": "Ann has 2 pens and buys 3. How many?", "answer": "2+3=<<2+3=5>>5\n#### 5"}
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from icpo_lite.core.errors import DataError
 from icpo_lite.data.spread import reward_spreads
-from icpo_lite.errors import DataError
 
 
 def write(run, step, rows):

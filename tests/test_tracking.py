@@ -8,10 +8,10 @@ import pytest
 
 from icpo_lite import run as run_module
 from icpo_lite import tracking
-from icpo_lite.display import Display
-from icpo_lite.errors import UsageError
+from icpo_lite.core.console import Display
+from icpo_lite.core.errors import UsageError
+from icpo_lite.core.files import read_metrics
 from icpo_lite.recipe import load_recipe
-from icpo_lite.runlog import read_metrics
 from icpo_lite.tracking import Tracking, require_trackers, start_tracking
 
 INFO = {"started": "2026-11-21T10:00:00Z", "from_step": 0}

@@ -4,6 +4,8 @@ import re
 
 import pytest
 
+from icpo_lite.core.errors import DataError
+from icpo_lite.core.types import Intent
 from icpo_lite.data.worlds import (
     TEMPLATES,
     chain,
@@ -11,8 +13,6 @@ from icpo_lite.data.worlds import (
     world_problems,
     world_prompts,
 )
-from icpo_lite.errors import DataError
-from icpo_lite.types import Intent
 
 SPLITS = ("train", "dev", "test", "transfer")
 

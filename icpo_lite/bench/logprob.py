@@ -26,7 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from icpo_lite.bench.machine import machine, version_of, versions
-from icpo_lite.errors import DeviceError, UsageError
+from icpo_lite.core.errors import DeviceError, UsageError
 from icpo_lite.kernels.check import Outputs as Checked
 from icpo_lite.kernels.check import allowances, errors, true_outputs
 from icpo_lite.kernels.logprob import choose_impl, token_logprobs

@@ -19,7 +19,7 @@ from typing import IO, Any
 import click
 
 from icpo_lite import __version__
-from icpo_lite.errors import DeviceError, IcpoError
+from icpo_lite.core.errors import DeviceError, IcpoError
 
 #: Command → its place as module:attribute, and what `icpo-lite --help` says of it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -133,7 +133,7 @@ class LazyGroup(click.Group):
 
 def _without_secrets(message: str) -> str:
     """A message may quote a value from a recipe or a command line; no token is shown or logged."""
-    from icpo_lite.runlog import redact
+    from icpo_lite.core.files import redact
 
     return str(redact(message))
 

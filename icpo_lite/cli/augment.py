@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from icpo_lite.core.types import Prompt
     from icpo_lite.data.augment import AugmentOptions, Summary
     from icpo_lite.data.journal import ReplyJournal
-    from icpo_lite.types import Prompt
 
 LEVELS = ("marks", "numbers", "solver", "none")
 WORLD_SIZE = 1000
@@ -142,8 +142,8 @@ def augment(source: str, output: Path, preview: int, seed: int, **given: Any) ->
 def _options(given: dict[str, Any]) -> AugmentOptions:
     from pydantic import ValidationError
 
+    from icpo_lite.core.endpoint import EndpointOptions
     from icpo_lite.data.augment import AugmentOptions
-    from icpo_lite.endpoint import EndpointOptions
 
     own = {name: given[name] for name in AugmentOptions.model_fields if name in given}
     if given["method"] == "endpoint":
@@ -171,7 +171,7 @@ def _journal(options: AugmentOptions, given: dict[str, Any], output: Path) -> Re
     partial = output.with_name(f".{output.name}.replies")
     output.parent.mkdir(parents=True, exist_ok=True)
     if options.endpoint is not None:
-        from icpo_lite.endpoint import Endpoint
+        from icpo_lite.core.endpoint import Endpoint
 
         return ReplyJournal(Endpoint(options.endpoint), partial, name=options.endpoint.model)
     from icpo_lite.binding import load_model

@@ -11,9 +11,9 @@ import click
 
 if TYPE_CHECKING:
     from icpo_lite.asking import AskingTalker
+    from icpo_lite.core.types import Message
     from icpo_lite.policy.load import Policy
     from icpo_lite.policy.sampling import SamplingOptions
-    from icpo_lite.types import Message
 
 
 @click.command()
@@ -60,9 +60,9 @@ def chat(
     """
     from icpo_lite.asking import AskingTalker, Prober, openings_for
     from icpo_lite.binding import load_model
+    from icpo_lite.core.types import Message
     from icpo_lite.policy.sampling import SamplingOptions
     from icpo_lite.rollout import PolicyTalker
-    from icpo_lite.types import Message
 
     policy, recipe = load_model(model, device=device)
     if system is None and recipe is not None:

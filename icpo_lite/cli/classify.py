@@ -92,7 +92,7 @@ def _typer(
         from icpo_lite.policy.logprobs import PolicyScorer
 
         return SelfTyper(PolicyScorer(load_model(model, device=device)[0]))
-    from icpo_lite.endpoint import Endpoint, EndpointOptions
+    from icpo_lite.core.endpoint import Endpoint, EndpointOptions
 
     if not base_url:
         raise click.UsageError("--judge endpoint needs --base-url")

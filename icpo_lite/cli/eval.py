@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from icpo_lite import judging
-    from icpo_lite.endpoint import EndpointOptions
+    from icpo_lite.core.endpoint import EndpointOptions
 
 
 @click.command()
@@ -120,7 +120,7 @@ def eval_(
     where it was.
     """
     from icpo_lite import judging
-    from icpo_lite.display import Display
+    from icpo_lite.core.console import Display
 
     wishes = judging.Wishes(
         data=data,
@@ -160,7 +160,7 @@ def _server(
         raise click.UsageError("--user endpoint needs both --user-base-url and --user-model")
     from pydantic import ValidationError
 
-    from icpo_lite.endpoint import EndpointOptions
+    from icpo_lite.core.endpoint import EndpointOptions
 
     try:
         return EndpointOptions(base_url=base_url, model=model, api_key_env=api_key_env)

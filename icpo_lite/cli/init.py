@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.errors import RecipeError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

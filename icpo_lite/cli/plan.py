@@ -92,7 +92,7 @@ def _verdict(fit: Fit) -> str:
 
 
 def _time(made: RunPlan, given: str) -> str:
-    from icpo_lite.display import clock
+    from icpo_lite.core.console import clock
 
     recipe = made.recipe
     if made.seconds is None:

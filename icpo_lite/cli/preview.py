@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from icpo_lite.types import Prompt, Reward, Turn, Verdict
+    from icpo_lite.core.types import Prompt, Reward, Turn, Verdict
 
     RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
 
@@ -106,7 +106,7 @@ def _length_line(lengths: Sequence[int], limit: int) -> str:
 
 def _branch(rule: RewardRule, prompt: Prompt) -> str:
     """What each kind of reply earns on this prompt, from the reward itself."""
-    from icpo_lite.types import Intent, ResponseType, Turn, Verdict
+    from icpo_lite.core.types import Intent, ResponseType, Turn, Verdict
 
     answer, ask = ResponseType.ANSWER_ATTEMPT, ResponseType.CLARIFICATION
     if prompt.intent is Intent.COMPLETE:

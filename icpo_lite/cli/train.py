@@ -46,7 +46,7 @@ def train(
             f"{loaded.where('reward_funcs')}: --no-user-code refuses reward_funcs; take the key out"
         )
     from icpo_lite import run
-    from icpo_lite.display import Display
+    from icpo_lite.core.console import Display
 
     display = Display(total=loaded.max_steps, every=loaded.logging_steps)
     try:

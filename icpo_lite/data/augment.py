@@ -17,6 +17,19 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from icpo_lite.core.endpoint import EndpointOptions
+from icpo_lite.core.errors import DataError
+from icpo_lite.core.numbers import numbers
+from icpo_lite.core.types import (
+    Certificate,
+    CertificateLevel,
+    Generator,
+    Intent,
+    Message,
+    Problem,
+    Prompt,
+    Shard,
+)
 from icpo_lite.data.certificate import Removal, candidates, certified_removals, needs
 from icpo_lite.data.cuts import apply
 from icpo_lite.data.equations import last_number, to_number
@@ -30,19 +43,6 @@ from icpo_lite.data.sharding import (
 )
 from icpo_lite.data.spread import reward_spreads
 from icpo_lite.data.worlds import world_prompts
-from icpo_lite.endpoint import EndpointOptions
-from icpo_lite.errors import DataError
-from icpo_lite.text import numbers
-from icpo_lite.types import (
-    Certificate,
-    CertificateLevel,
-    Generator,
-    Intent,
-    Message,
-    Problem,
-    Prompt,
-    Shard,
-)
 
 __all__ = [
     "AugmentOptions",

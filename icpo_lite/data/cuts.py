@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from icpo_lite.text import NumberMention, bag, is_plural, numbers, stem
+from icpo_lite.core.numbers import NumberMention, numbers
+from icpo_lite.core.words import bag, is_plural, stem
 
 CutKind = Literal[
     "count",

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Literal
 
-from icpo_lite.text import NumberMention, numbers
-from icpo_lite.types import CertificateLevel
+from icpo_lite.core.numbers import NumberMention, numbers
+from icpo_lite.core.types import CertificateLevel
 
 #: A longer left side is no equation that a person wrote.
 MAX_EQUATION = 200

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from icpo_lite.types import Generator, Message
+from icpo_lite.core.types import Generator, Message
 
 
 class ReplyJournal:

@@ -27,7 +27,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from icpo_lite.types import Problem, Shard, TaskName
+from icpo_lite.core.types import Problem, Shard, TaskName
 
 Row = Mapping[str, Any]
 BENCHMARK = "lost_in_conversation"

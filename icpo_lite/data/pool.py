@@ -6,8 +6,8 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 
-from icpo_lite.errors import DataError
-from icpo_lite.types import Intent, Prompt
+from icpo_lite.core.errors import DataError
+from icpo_lite.core.types import Intent, Prompt
 
 
 class PromptPool:

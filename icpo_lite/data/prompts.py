@@ -27,8 +27,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from icpo_lite.errors import DataError
-from icpo_lite.types import (
+from icpo_lite.core.errors import DataError
+from icpo_lite.core.types import (
     Certificate,
     CertificateLevel,
     Intent,

@@ -14,17 +14,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from icpo_lite.core.numbers import NumberMention, numbers
+from icpo_lite.core.questions import is_request
+from icpo_lite.core.sentences import Span, entities, sentences
+from icpo_lite.core.types import Generator, Message, Problem, Shard
+from icpo_lite.core.words import content_words
 from icpo_lite.data.cuts import Cut, Edit, apply, number_cut, vague_cut
-from icpo_lite.text import (
-    NumberMention,
-    Span,
-    content_words,
-    entities,
-    is_request,
-    numbers,
-    sentences,
-)
-from icpo_lite.types import Generator, Message, Problem, Shard
 
 MIN_SHARDS = 3
 MAX_NUMBERS_IN_A_SHARD = 3

@@ -33,10 +33,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, get_args
 
+from icpo_lite.core.errors import DataError
+from icpo_lite.core.numbers import numbers
+from icpo_lite.core.types import Problem, Shard, TaskName
 from icpo_lite.data import lic
-from icpo_lite.errors import DataError
-from icpo_lite.text import numbers
-from icpo_lite.types import Problem, Shard, TaskName
 
 Row = Mapping[str, Any]
 OnBadRow = Literal["error", "skip"]

@@ -11,7 +11,7 @@ from collections import defaultdict
 from pathlib import Path
 from statistics import fmean, pstdev
 
-from icpo_lite.errors import DataError
+from icpo_lite.core.errors import DataError
 
 
 def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:

@@ -17,8 +17,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast, get_args
 
-from icpo_lite.errors import DataError
-from icpo_lite.types import Certificate, Intent, Message, Problem, Prompt, Shard
+from icpo_lite.core.errors import DataError
+from icpo_lite.core.types import Certificate, Intent, Message, Problem, Prompt, Shard
 
 Split = Literal["train", "dev", "test", "transfer"]
 SPLITS: tuple[str, ...] = get_args(Split)

@@ -19,13 +19,13 @@ from icpo_lite.conversation import (
     converse,
     last_words,
 )
-from icpo_lite.errors import UsageError
+from icpo_lite.core.errors import UsageError
+from icpo_lite.core.files import plain, write_atomically
+from icpo_lite.core.types import Problem
 from icpo_lite.evaluation.metrics import paired_difference, summarise
 from icpo_lite.evaluation.progress import Lines, Progress
 from icpo_lite.evaluation.records import row_of
 from icpo_lite.evaluation.settings import SETTINGS, Setting
-from icpo_lite.runlog import plain, write_atomically
-from icpo_lite.types import Problem
 
 #: Seconds between two words on how far an evaluation is.
 TELL_EVERY_S = 30.0

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from icpo_lite.runlog import disk_errors, plain
+from icpo_lite.core.files import disk_errors, plain
 
 #: Lines of one portion, by setting.
 Lines = Mapping[str, Sequence[Mapping[str, Any]]]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icpo_lite.conversation import Conversation
-from icpo_lite.types import NON_ANSWERS, QUESTIONS, ResponseType, Turn
+from icpo_lite.core.types import NON_ANSWERS, QUESTIONS, ResponseType, Turn
 
 Row = Mapping[str, Any]
 #: Tokens of a reply's beginning that are kept: what `openings.learn` looks at.

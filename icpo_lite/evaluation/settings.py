@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from icpo_lite.conversation import Conversation, start
+from icpo_lite.core.types import Intent, Problem, Prompt, Shard, Turn
 from icpo_lite.data.augment import augment
 from icpo_lite.data.sharding import RejectedError, shard_by_rules
-from icpo_lite.types import Intent, Problem, Prompt, Shard, Turn
 from icpo_lite.user import NEUTRAL_QUESTION, concat_text, recap_text, snowball_text
 
 

@@ -12,7 +12,7 @@ import json
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from icpo_lite.types import Problem, TaskName
+from icpo_lite.core.types import Problem, TaskName
 
 SystemChoice = Literal["lic", "neutral", "none"]
 CHOICES: tuple[str, ...] = get_args(SystemChoice)

@@ -10,11 +10,11 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.errors import RunDirectoryError
+from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.core.files import redact
+from icpo_lite.core.types import Intent
 from icpo_lite.evaluation.evaluate import comparison_rows
 from icpo_lite.recipe.strict_yaml import dump_yaml
-from icpo_lite.runlog import redact
-from icpo_lite.types import Intent
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe

@@ -12,7 +12,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from icpo_lite.errors import ModelError
+from icpo_lite.core.errors import ModelError
 
 #: What convert_hf_to_gguf.py writes by itself; anything else is llama-quantize's work.
 DIRECT = ("f32", "f16", "bf16", "q8_0")

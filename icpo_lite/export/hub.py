@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from icpo_lite.errors import IcpoError, UsageError
-from icpo_lite.runlog import redact
+from icpo_lite.core.errors import IcpoError, UsageError
+from icpo_lite.core.files import redact
 
 _NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

@@ -23,7 +23,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from icpo_lite.errors import ModelError
+from icpo_lite.core.errors import ModelError
 from icpo_lite.policy.load import model_path
 from icpo_lite.policy.merging import (
     LowRank,

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import ModelError
-from icpo_lite.types import Intent, Message
+from icpo_lite.core.errors import ModelError
+from icpo_lite.core.types import Intent, Message
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

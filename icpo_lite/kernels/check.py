@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from icpo_lite.errors import IcpoError
+from icpo_lite.core.errors import IcpoError
 from icpo_lite.kernels.logits import (
     LogitTransform,
     logits_dtype,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from icpo_lite.errors import ModelError
+from icpo_lite.core.errors import ModelError
 
 #: Attributes by which peft's layers are known, without importing peft.
 ADAPTER_MARKS = ("lora_A", "lora_embedding_A", "modules_to_save", "base_layer")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from icpo_lite.errors import UsageError
+from icpo_lite.core.errors import UsageError
 
 #: Bytes of a slab of lm_head that is widened at a time where no matmul takes 16 bit to fp32.
 SLAB_BYTES = 4 << 20

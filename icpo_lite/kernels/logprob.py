@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-from icpo_lite.errors import DeviceError, NumericsError, UsageError
+from icpo_lite.core.errors import DeviceError, NumericsError, UsageError
 from icpo_lite.kernels.chunks import auto_chunk_rows
 from icpo_lite.kernels.logits import LogitTransform, logits_dtype, project, pull_back
 from icpo_lite.kernels.logprob_reference import reference_logprobs

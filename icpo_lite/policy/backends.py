@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 
-from icpo_lite.errors import ModelError, UsageError
+from icpo_lite.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from icpo_lite.device import Device
+    from icpo_lite.core.device import Device
     from icpo_lite.policy.load import ModelSpec
 
 Name = Literal["unsloth", "transformers"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
-from icpo_lite.types import Message
+from icpo_lite.core.types import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

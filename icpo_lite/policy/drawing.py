@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import NumericsError
-from icpo_lite.recovery import RowLimit
-from icpo_lite.types import Completion
+from icpo_lite.core.errors import NumericsError
+from icpo_lite.core.oom import RowLimit
+from icpo_lite.core.types import Completion
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from icpo_lite.errors import NumericsError
+from icpo_lite.core.errors import NumericsError
 
 LIMIT = 65_504.0
 #: A product this far below the limit is protected: other texts go further than the probe.

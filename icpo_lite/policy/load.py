@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
-from icpo_lite.device import Device, choose_device
-from icpo_lite.errors import ModelError, UsageError
+from icpo_lite.core.device import Device, choose_device
+from icpo_lite.core.errors import ModelError, UsageError
+from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import (
     Backend,
     choose_backend,
@@ -26,7 +27,6 @@ from icpo_lite.policy.backends import (
 )
 from icpo_lite.policy.chat import end_of_turn, with_template_roles
 from icpo_lite.policy.half import keep_finite
-from icpo_lite.types import Message
 
 if TYPE_CHECKING:
     from torch import nn

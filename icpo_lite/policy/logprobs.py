@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import ModelError, NumericsError
+from icpo_lite.core.errors import ModelError, NumericsError
+from icpo_lite.core.types import Message
 from icpo_lite.kernels.check import check_against_reference
 from icpo_lite.kernels.lm_head import frozen_lm_head
 from icpo_lite.kernels.logits import logit_options
 from icpo_lite.kernels.logprob import Impl, choose_impl, token_logprobs
 from icpo_lite.policy.shared_prompts import pack, packed_hidden_states, use_loaded_attention
-from icpo_lite.types import Message
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import ModelError
+from icpo_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import ModelError
+from icpo_lite.core.errors import ModelError
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import IcpoError, UsageError
+from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.policy.drawing import own_random_state
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.shared_prompts import pack, why_not_shared

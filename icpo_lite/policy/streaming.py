@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import torch
 from transformers import GenerationConfig, TextStreamer
 
+from icpo_lite.core.types import Message
 from icpo_lite.policy.sampling import Key, SamplingOptions
-from icpo_lite.types import Message
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -21,10 +21,10 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from icpo_lite.endpoint import EndpointOptions
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.endpoint import EndpointOptions
+from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.types import TaskName
 from icpo_lite.recipe.messages import field_names, first_error, place_of, unknown_key
-from icpo_lite.types import TaskName
 
 Options = TypeVar("Options")
 DEFAULT_REWARD = "guarded"

@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from icpo_lite.endpoint import EndpointOptions
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.endpoint import EndpointOptions
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.recipe.keys import DEFAULT_REWARD, Evaluation, Recipe
 from icpo_lite.recipe.messages import BLOCKS, first_error, nearest, place_of, unknown_key
 from icpo_lite.recipe.names import ALIASES, EXPLAINED

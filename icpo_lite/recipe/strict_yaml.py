@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from icpo_lite.errors import RecipeError
+from icpo_lite.core.errors import RecipeError
 
 #: `1e-5`, which YAML 1.1 and so PyYAML read as a string for want of a point.
 _EXPONENT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")

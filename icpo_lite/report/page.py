@@ -15,11 +15,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from icpo_lite import __version__
-from icpo_lite.diagnostics import diagnose
+from icpo_lite.core.diagnostics import diagnose
+from icpo_lite.core.files import redact, write_atomically
 from icpo_lite.report import figures, reader, svg, tables
 from icpo_lite.report.charts import Chart, number
 from icpo_lite.report.sources import Judgement, Run, read_sources
-from icpo_lite.runlog import redact, write_atomically
 
 BUILT_IN = "builtin:tiny"
 

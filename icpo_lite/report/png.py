@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from icpo_lite.errors import UsageError
+from icpo_lite.core.errors import UsageError
 from icpo_lite.report.charts import Chart
 
 COLOURS = (

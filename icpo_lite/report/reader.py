@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import zip_longest
 from typing import Any
 
+from icpo_lite.core.types import QUESTIONS
 from icpo_lite.report.sources import Judgement, Row, Run, read_rows
-from icpo_lite.types import QUESTIONS
 
 #: Characters of one turn, and of all turns together, that a report holds at most.
 MOST_OF_A_TURN = 4_000

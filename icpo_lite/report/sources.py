@@ -10,8 +10,8 @@ from typing import Any
 
 import yaml
 
-from icpo_lite.errors import UsageError
-from icpo_lite.runlog import read_metrics
+from icpo_lite.core.errors import UsageError
+from icpo_lite.core.files import read_metrics
 
 Row = Mapping[str, Any]
 #: Steps at the beginning and the end of a run whose completions are shown.

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from icpo_lite.errors import GraderError
+from icpo_lite.core.errors import GraderError
 
 #: name and keyword arguments of one call.
 Call = tuple[str, dict[str, Any]]

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from icpo_lite.errors import DataError
+from icpo_lite.core.errors import DataError
+from icpo_lite.core.types import Intent, Message, Prompt, ResponseType, TaskName
 from icpo_lite.rewards.judge import Typer
 from icpo_lite.rewards.response_type import Classification, is_nothing
-from icpo_lite.types import Intent, Message, Prompt, ResponseType, TaskName
 
 #: Lost in Conversation's spellings.
 SPELLINGS = {"hedge": "hedging", "refuse": "refusal"}

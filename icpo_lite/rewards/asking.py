@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from icpo_lite import text as words_of
+from icpo_lite.core.types import Prompt, Shard
 from icpo_lite.rewards.cues import strip_markup
-from icpo_lite.types import Prompt, Shard
 
 
 def _bag(words: str) -> frozenset[str]:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from icpo_lite.errors import GraderError
+from icpo_lite.core.errors import GraderError
 from icpo_lite.rewards import sandbox
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)

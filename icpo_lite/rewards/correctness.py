@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from icpo_lite.errors import GraderError
+from icpo_lite.core.errors import GraderError
+from icpo_lite.core.types import TaskName
 from icpo_lite.rewards import (
     action_grader,
     code_grader,
@@ -22,7 +23,6 @@ from icpo_lite.rewards import (
     sandbox,
     sql_grader,
 )
-from icpo_lite.types import TaskName
 
 
 class GradingOptions(BaseModel):

@@ -13,9 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from icpo_lite.rewards.form import both_ways, faults, marked_up, works_ahead
-from icpo_lite.rewards.response_type import answers_anyway
-from icpo_lite.types import (
+from icpo_lite.core.types import (
     NON_ANSWERS,
     QUESTIONS,
     Intent,
@@ -25,6 +23,8 @@ from icpo_lite.types import (
     Turn,
     Verdict,
 )
+from icpo_lite.rewards.form import both_ways, faults, marked_up, works_ahead
+from icpo_lite.rewards.response_type import answers_anyway
 
 
 class RewardOptions(BaseModel):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
 from icpo_lite.rewards.asking import aim
 from icpo_lite.rewards.correctness import GradingOptions, grade
 from icpo_lite.rewards.response_type import Classification, explain, is_cut_off, is_nothing
-from icpo_lite.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
 
 Item = tuple[Prompt, str, StopReason | None]
 

@@ -12,7 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 
 from icpo_lite import text as words_of
-from icpo_lite.errors import GraderError
+from icpo_lite.core.errors import GraderError
 from icpo_lite.rewards.cues import strip_markup, strip_thought
 
 

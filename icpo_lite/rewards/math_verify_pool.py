@@ -14,7 +14,7 @@ import multiprocessing
 from multiprocessing.connection import Connection
 from typing import Any
 
-from icpo_lite.errors import GraderError
+from icpo_lite.core.errors import GraderError
 
 
 def available() -> bool:

@@ -10,9 +10,8 @@ import json
 import re
 from collections.abc import Sequence
 
-from icpo_lite.errors import ModelError
-from icpo_lite.rewards.response_type import Classification
-from icpo_lite.types import (
+from icpo_lite.core.errors import ModelError
+from icpo_lite.core.types import (
     Generator,
     Message,
     Prompt,
@@ -21,6 +20,7 @@ from icpo_lite.types import (
     StopReason,
     TaskName,
 )
+from icpo_lite.rewards.response_type import Classification
 
 Item = tuple[Prompt, str, StopReason | None]
 
@@ -92,7 +92,7 @@ class SelfTyper:
 
 
 class EndpointTyper:
-    """Types by a model that answers in text, such as `icpo_lite.endpoint.Endpoint`."""
+    """Types by a model that answers in text, such as `icpo_lite.core.endpoint.Endpoint`."""
 
     def __init__(self, generator: Generator, *, tries: int = 3) -> None:
         self._generator = generator

@@ -20,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from icpo_lite.errors import GraderError, RecipeError
-from icpo_lite.types import Prompt, Reward, Turn
+from icpo_lite.core.errors import GraderError, RecipeError
+from icpo_lite.core.types import Prompt, Reward, Turn
 
 
 @dataclass(frozen=True, slots=True)

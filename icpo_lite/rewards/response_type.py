@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from icpo_lite.core.types import ResponseType, Shard, StopReason, TaskName
 from icpo_lite.rewards import cues, scorecard
 from icpo_lite.rewards.asking import asked
 from icpo_lite.rewards.cues import CUES, Reading
-from icpo_lite.types import ResponseType, Shard, StopReason, TaskName
 
 #: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
 SHORT = 40

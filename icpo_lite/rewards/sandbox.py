@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from icpo_lite.errors import GraderError
+from icpo_lite.core.errors import GraderError
 
 _UNSHARE = ("--net", "--ipc", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from icpo_lite.types import ResponseType
+from icpo_lite.core.types import ResponseType
 
 COLUMNS = (
     ResponseType.ANSWER_ATTEMPT,

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from icpo_lite.errors import GraderError
+from icpo_lite.core.errors import GraderError
 
 _FENCE = re.compile(r"```(?:sql\w*)?[ \t]*\n?(.*?)(?:```|\Z)", re.DOTALL | re.IGNORECASE)
 _QUERY = re.compile(r"\b(?:select|with)\b[^;]*", re.IGNORECASE)

@@ -22,7 +22,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from icpo_lite.runlog import git_commit, read_metrics, versions
+from icpo_lite.core.files import read_metrics
+from icpo_lite.runlog import git_commit, versions
 
 COMMAND = [sys.executable, "-m", "icpo_lite"]
 SHARED = (

@@ -60,9 +60,9 @@ def main() -> None:
     from safetensors.torch import load_file
 
     from icpo_lite import run
-    from icpo_lite.display import Display
+    from icpo_lite.core.console import Display
+    from icpo_lite.core.files import read_metrics
     from icpo_lite.recipe import load_recipe
-    from icpo_lite.runlog import read_metrics
 
     limit_memory(asked.limit_gb)
     with contextlib.ExitStack() as stack:

@@ -14,14 +14,14 @@ from kernels_cases import errors, four_ulps, make_case, on_device, ours, plain, 
 from model_families import save_family
 
 from icpo_lite import run as run_module
-from icpo_lite.display import Display
+from icpo_lite.core.console import Display
+from icpo_lite.core.files import read_metrics
+from icpo_lite.core.types import Message
 from icpo_lite.kernels.logprob import choose_impl, token_logprobs
 from icpo_lite.policy.load import ModelSpec, load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs, hidden_states
 from icpo_lite.policy.sampling import SamplingOptions, sample
 from icpo_lite.recipe import load_recipe
-from icpo_lite.runlog import read_metrics
-from icpo_lite.types import Message
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device(os.environ.get("ICPO_TEST_DEVICE", "cuda"))

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parent))
 from small_run import forked, newest_loads, same_adapter, train
 
-from icpo_lite.errors import RunDirectoryError
+from icpo_lite.core.errors import RunDirectoryError
 
 CALLS = ("write", "fsync", "rename", "replace", "mkdir", "unlink", "rmdir", "ftruncate")
 FAULTS = ("ENOSPC", "EIO", "KILL")

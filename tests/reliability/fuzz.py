@@ -183,9 +183,9 @@ def corpus_seeds() -> dict[str, bytes]:
     import pyarrow
     import pyarrow.parquet
 
+    from icpo_lite.core.types import Intent, Message, Prompt
     from icpo_lite.data.prompts import to_row
     from icpo_lite.data.worlds import world_problems
-    from icpo_lite.types import Intent, Message, Prompt
 
     rows = [{"id": f"row-{i}", "question": QUESTION, "answer": SOLUTION} for i in range(3)]
     table = io.BytesIO()

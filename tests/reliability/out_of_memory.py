@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from icpo_lite.binding import bind_judge, model_spec, train_settings, training_prompts
+from icpo_lite.core.types import Prompt, Reward, Turn, Verdict
 from icpo_lite.data.pool import PromptPool
 from icpo_lite.policy import sampling
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rollout import encode_prompts
 from icpo_lite.trainer import Trainer
-from icpo_lite.types import Prompt, Reward, Turn, Verdict
 
 TINY = (
     *("device=cpu", "prompts_per_step=2", "num_generations=4", "max_completion_length=6"),

@@ -32,7 +32,7 @@ def few_problems() -> Any:
 
 def train(folder: Path, *overrides: str) -> None:
     from icpo_lite import run
-    from icpo_lite.display import Display
+    from icpo_lite.core.console import Display
     from icpo_lite.recipe import load_recipe
 
     with few_problems(), Path(f"{folder}.log").open("a", encoding="utf-8") as log:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from icpo_lite.errors import ModelError
+from icpo_lite.core.errors import ModelError
+from icpo_lite.core.types import Completion
 from icpo_lite.kernels.chunks import free_bytes
 from icpo_lite.policy.drawing import (
     Key,
@@ -24,7 +25,6 @@ from icpo_lite.policy.drawing import (
     own_random_state,
     seed_of,
 )
-from icpo_lite.types import Completion
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

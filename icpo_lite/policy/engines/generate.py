@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from icpo_lite.core.types import Completion
 from icpo_lite.policy.drawing import (
     Key,
     SamplingOptions,
@@ -22,7 +23,6 @@ from icpo_lite.policy.drawing import (
     noise_of,
 )
 from icpo_lite.policy.engines.native import prefill
-from icpo_lite.types import Completion
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

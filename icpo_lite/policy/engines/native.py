@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from icpo_lite.core.types import Completion
 from icpo_lite.policy.dense import dense_layers
 from icpo_lite.policy.drawing import (
     Key,
@@ -18,7 +19,6 @@ from icpo_lite.policy.drawing import (
     left_pad,
     noise_of,
 )
-from icpo_lite.types import Completion
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -10,9 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.errors import ModelError
+from icpo_lite.core.errors import ModelError
+from icpo_lite.core.types import Completion
 from icpo_lite.policy.drawing import Key, SamplingOptions, completion, seed_of
-from icpo_lite.types import Completion
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

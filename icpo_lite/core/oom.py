@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from icpo_lite.errors import OutOfMemory
+from icpo_lite.core.errors import OutOfMemory
 
 Result = TypeVar("Result")
 Say = Callable[[str], None]

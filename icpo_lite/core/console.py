@@ -15,7 +15,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from icpo_lite import types
+from icpo_lite.core import types
 
 #: Metric, its short name, its format: what one line of progress says.
 FIGURES: tuple[tuple[str, str, str], ...] = (

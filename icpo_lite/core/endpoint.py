@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from icpo_lite.cache import user_cache
-from icpo_lite.errors import ModelError, RecipeError
-from icpo_lite.types import Message
+from icpo_lite.core.errors import ModelError, RecipeError
+from icpo_lite.core.paths import user_cache
+from icpo_lite.core.types import Message
 
 if TYPE_CHECKING:
     import httpx
@@ -72,7 +72,7 @@ class EndpointOptions(BaseModel):
 
 
 class Endpoint:
-    """Replies of a chat model behind HTTP; implements `icpo_lite.types.Generator`.
+    """Replies of a chat model behind HTTP; implements `icpo_lite.core.types.Generator`.
 
     Raises RecipeError when the named environment variable is not set, and ModelError when the
     server refuses a request, stays unreachable, or answers in another format.

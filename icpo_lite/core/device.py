@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from icpo_lite.errors import DeviceError
+from icpo_lite.core.errors import DeviceError
 
 if TYPE_CHECKING:
     import torch

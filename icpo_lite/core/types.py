@@ -12,10 +12,13 @@ advantage made of it. `None` means "not determined yet".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    pass
 
 TaskName = Literal["math", "actions", "code", "database"]
 CertificateLevel = Literal["marks", "numbers", "solver", "none"]
@@ -262,3 +265,11 @@ class StepReport:
     step: int
     metrics: Mapping[str, float]
     groups: tuple[Group, ...] = field(default=(), repr=False)
+
+
+#: Rewards of one prompt's reply: (prompt, verdict, turn) -> Reward.
+RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
+
+
+#: All rewards of a step, changed: (rewards, prompts, turns) -> rewards.
+RewardChange = Callable[[Sequence[Reward], Sequence[Prompt], Sequence[Turn]], list[Reward]]
