@@ -26,12 +26,10 @@ from icpo_lite.binding import (
     bind_judge,
     bind_reward,
     bind_reward_change,
-    corpus_needs_model,
     evaluation_problems,
     judges_on_training_rows,
     model_spec,
     sampling_options,
-    training_prompts,
     tried_settings,
 )
 from icpo_lite.checkpoint import discard_later, latest_checkpoint, write_together
@@ -40,7 +38,8 @@ from icpo_lite.core.diagnostics import Watch, tokenizer_warning
 from icpo_lite.core.errors import IcpoError, NumericsError, OutOfMemory, RunDirectoryError
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.types import Group, Intent, Problem, Trajectory
-from icpo_lite.data.pool import PromptPool
+from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
+from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.judging import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.keeping import Keeper, bring_back, mirror_of
 from icpo_lite.policy.load import Policy, load_policy, prepare

@@ -57,7 +57,7 @@ from icpo_lite.selection import as_learned, refilled_groups, teaching_groups
 from icpo_lite.step_metrics import group_metrics, memory_gb, sampled_tokens
 
 if TYPE_CHECKING:
-    from icpo_lite.data.pool import PromptPool
+    from icpo_lite.data.prompt_pool import PromptPool
     from icpo_lite.policy.load import Policy
     from icpo_lite.rewards.judge import Judge
 

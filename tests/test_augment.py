@@ -22,12 +22,12 @@ from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Message, Problem, Prompt
 from icpo_lite.data.augment import AugmentOptions, augment, read_prompts, write_prompts
 from icpo_lite.data.certificate import certified_removals, needs
-from icpo_lite.data.equations import needs_of_arguments, solution_graph, to_number
-from icpo_lite.data.journal import ReplyJournal
-from icpo_lite.data.prompts import holds_prompts
+from icpo_lite.data.prompt_file import holds_prompts
+from icpo_lite.data.reply_cache import ReplyJournal
 from icpo_lite.data.sharding import shard_by_rules
+from icpo_lite.data.solution_equations import needs_of_arguments, solution_graph, to_number
 from icpo_lite.data.sources import read_problems
-from icpo_lite.data.worlds import world_problems, world_prompts
+from icpo_lite.data.tiny_world import world_problems, world_prompts
 
 GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_train.jsonl"
 

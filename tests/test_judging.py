@@ -16,7 +16,7 @@ from icpo_lite.cli.eval import eval_
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
-from icpo_lite.data.worlds import world_problems
+from icpo_lite.data.tiny_world import world_problems
 from icpo_lite.evaluation.evaluate import comparison_rows, fitting
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.settings import SETTINGS

@@ -4,8 +4,8 @@ import pytest
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.types import Intent
-from icpo_lite.data.pool import PromptPool
-from icpo_lite.data.worlds import world_problems, world_prompts
+from icpo_lite.data.prompt_pool import PromptPool
+from icpo_lite.data.tiny_world import world_problems, world_prompts
 
 
 def pool(count=10, seed=0):

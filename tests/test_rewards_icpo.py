@@ -17,7 +17,7 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
-from icpo_lite.data.worlds import world_problems, world_prompts
+from icpo_lite.data.tiny_world import world_problems, world_prompts
 from icpo_lite.rewards.asking import aim, asked_for
 from icpo_lite.rewards.icpo import REWARDS
 from icpo_lite.rewards.judge import Judge

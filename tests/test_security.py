@@ -38,13 +38,13 @@ def test_nothing_is_unpickled(file: Path) -> None:
 @pytest.mark.parametrize("name", [b"cos\nsystem\n", b"cbuiltins\neval\n", b"cbuiltins\nset\n"])
 def test_the_one_pickled_format_holds_plain_values_alone(name: bytes, tmp_path: Path) -> None:
     """LiveCodeBench packs its test cases so; one that holds more than a text is refused."""
-    from icpo_lite.data import lic
+    from icpo_lite.data import lost_in_conversation
 
     touched = tmp_path / "touched"
     code = name + b"(S'touch " + str(touched).encode() + b"'\ntR."
     packed = base64.b64encode(zlib.compress(code)).decode()
-    with pytest.raises(lic.LicRowError):
-        lic._loaded(packed)
+    with pytest.raises(lost_in_conversation.LicRowError):
+        lost_in_conversation._loaded(packed)
     assert not touched.exists()
 
 

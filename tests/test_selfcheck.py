@@ -14,7 +14,7 @@ from icpo_lite.cli.check import check
 from icpo_lite.cli.classify import classify
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.types import QUESTIONS, Intent, Prompt, Reward, Turn, Verdict
-from icpo_lite.data.worlds import world_problems, world_prompts
+from icpo_lite.data.tiny_world import world_problems, world_prompts
 from icpo_lite.rewards.icpo import REWARDS
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.selfcheck import PROBES, check_reward

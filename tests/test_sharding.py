@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Message, Problem, Shard
-from icpo_lite.data.cuts import Cut, Edit, apply, number_cut
+from icpo_lite.data.deletions import Cut, Edit, apply, number_cut
 from icpo_lite.data.sharding import (
     RejectedError,
     align,

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from icpo_lite.core.errors import DataError
-from icpo_lite.data.spread import reward_spreads
+from icpo_lite.data.reward_spread import reward_spreads
 
 
 def write(run, step, rows):

@@ -6,13 +6,7 @@ import pytest
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.types import Intent
-from icpo_lite.data.worlds import (
-    TEMPLATES,
-    chain,
-    split_of,
-    world_problems,
-    world_prompts,
-)
+from icpo_lite.data.tiny_world import TEMPLATES, chain, split_of, world_problems, world_prompts
 
 SPLITS = ("train", "dev", "test", "transfer")
 
@@ -68,7 +62,7 @@ def test_transfer_shares_no_wording_with_training():
     def _thing(problem):
         return next(w for w in problem.shards[1].text.rstrip(".").split() if w in OBJECT_SET)
 
-    from icpo_lite.data.worlds import OBJECTS
+    from icpo_lite.data.tiny_world import OBJECTS
 
     OBJECT_SET = set(OBJECTS)
     assert not facts("train") & facts("transfer")

@@ -12,7 +12,7 @@ import click
 if TYPE_CHECKING:
     from icpo_lite.core.types import Prompt
     from icpo_lite.data.augment import AugmentOptions, Summary
-    from icpo_lite.data.journal import ReplyJournal
+    from icpo_lite.data.reply_cache import ReplyJournal
 
 LEVELS = ("marks", "numbers", "solver", "none")
 WORLD_SIZE = 1000
@@ -166,7 +166,7 @@ def _journal(options: AugmentOptions, given: dict[str, Any], output: Path) -> Re
     """The model that shards or solves, if any, with its replies kept beside the output."""
     if options.method == "rules" and not options.verify:
         return None
-    from icpo_lite.data.journal import ReplyJournal
+    from icpo_lite.data.reply_cache import ReplyJournal
 
     partial = output.with_name(f".{output.name}.replies")
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -193,7 +193,7 @@ def _prompts(
     from icpo_lite.data.sources import read_problems
 
     if source == "builtin:world":
-        from icpo_lite.data.worlds import world_problems
+        from icpo_lite.data.tiny_world import world_problems
 
         count = given["limit"] or WORLD_SIZE
         problems = list(world_problems(given["split"], count, seed=seed))

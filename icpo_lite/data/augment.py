@@ -31,9 +31,9 @@ from icpo_lite.core.types import (
     Shard,
 )
 from icpo_lite.data.certificate import Removal, candidates, certified_removals, needs
-from icpo_lite.data.cuts import apply
-from icpo_lite.data.equations import last_number, to_number
-from icpo_lite.data.prompts import read_prompts, write_prompts
+from icpo_lite.data.deletions import apply
+from icpo_lite.data.prompt_file import read_prompts, write_prompts
+from icpo_lite.data.reward_spread import reward_spreads
 from icpo_lite.data.sharding import (
     RejectedError,
     Sharding,
@@ -41,8 +41,8 @@ from icpo_lite.data.sharding import (
     shard_by_model,
     shard_by_rules,
 )
-from icpo_lite.data.spread import reward_spreads
-from icpo_lite.data.worlds import world_prompts
+from icpo_lite.data.solution_equations import last_number, to_number
+from icpo_lite.data.tiny_world import world_prompts
 
 __all__ = [
     "AugmentOptions",

@@ -19,9 +19,9 @@ from icpo_lite.core.questions import Question, questions
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.types import Certificate, Problem
 from icpo_lite.core.words import content_words, stem
-from icpo_lite.data.cuts import Cut, CutKind, apply, counts_people, is_common_knowledge
-from icpo_lite.data.equations import Need, needs_of_arguments, solution_graph
+from icpo_lite.data.deletions import Cut, CutKind, apply, counts_people, is_common_knowledge
 from icpo_lite.data.sharding import FactShard, Sharding
+from icpo_lite.data.solution_equations import Need, needs_of_arguments, solution_graph
 
 #: What each kind of cut leaves behind for a reader to miss.
 _GAPS: Mapping[CutKind, str] = {

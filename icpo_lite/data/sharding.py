@@ -19,7 +19,7 @@ from icpo_lite.core.questions import is_request
 from icpo_lite.core.sentences import Span, entities, sentences
 from icpo_lite.core.types import Generator, Message, Problem, Shard
 from icpo_lite.core.words import content_words
-from icpo_lite.data.cuts import Cut, Edit, apply, number_cut, vague_cut
+from icpo_lite.data.deletions import Cut, Edit, apply, number_cut, vague_cut
 
 MIN_SHARDS = 3
 MAX_NUMBERS_IN_A_SHARD = 3

@@ -9,7 +9,7 @@ JSON Lines, CSV, TSV, Parquet, and data sets of the Hugging Face hub. Known shap
     actions   BFCL (`question`, `function`, `possible_answer` or `ground_truth`). `Problem.answer`
               is the list of allowed calls; the functions are in `Problem.columns["functions"]`.
     database  `question`, `query` (the gold SQL), further columns for the grader.
-    any       Lost in Conversation's instructions (`data/lic.py`); what has no grader here is
+    any       Lost in Conversation's instructions (`data/lost_in_conversation.py`); what has no grader here is
               counted and left out, whatever `on_bad_row` says.
 
 A `.json` file may also hold one array of rows, which is then read whole.
@@ -36,7 +36,7 @@ from typing import Any, BinaryIO, Literal, get_args
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Problem, Shard, TaskName
-from icpo_lite.data import lic
+from icpo_lite.data import lost_in_conversation
 
 Row = Mapping[str, Any]
 OnBadRow = Literal["error", "skip"]
@@ -111,7 +111,7 @@ def read_problems(
             break
         try:
             problem = reader.problem(found, number)
-        except lic.NotGradedError as error:
+        except lost_in_conversation.NotGradedError as error:
             bad[str(error)] += 1
             continue
         except BadRowError as error:
@@ -371,7 +371,7 @@ class _RowReader:
             raise found.error
         assert found.row is not None
         row = found.row
-        if lic.is_lic(row):
+        if lost_in_conversation.is_lic(row):
             return self._lic_problem(found.where, row, number)
         used: set[str] = set()
 
@@ -402,8 +402,8 @@ class _RowReader:
 
     def _lic_problem(self, where: str, row: Row, number: int) -> Problem:
         try:
-            problem = lic.to_problem(row, where, self._folder)
-        except lic.LicRowError as error:
+            problem = lost_in_conversation.to_problem(row, where, self._folder)
+        except lost_in_conversation.LicRowError as error:
             raise BadRowError(*map(str, error.args)) from None
         self._id(row["task_id"], number)
         return problem

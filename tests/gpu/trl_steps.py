@@ -31,8 +31,8 @@ def main() -> None:
     from peft import LoraConfig
     from transformers import AutoModelForCausalLM, TrainerCallback
 
-    from icpo_lite.binding import training_prompts
     from icpo_lite.core.device import choose_device
+    from icpo_lite.data.from_recipe import training_prompts
     from icpo_lite.policy.load import load_tokenizer
     from icpo_lite.recipe import load_recipe
 

@@ -184,8 +184,8 @@ def corpus_seeds() -> dict[str, bytes]:
     import pyarrow.parquet
 
     from icpo_lite.core.types import Intent, Message, Prompt
-    from icpo_lite.data.prompts import to_row
-    from icpo_lite.data.worlds import world_problems
+    from icpo_lite.data.prompt_file import to_row
+    from icpo_lite.data.tiny_world import world_problems
 
     rows = [{"id": f"row-{i}", "question": QUESTION, "answer": SOLUTION} for i in range(3)]
     table = io.BytesIO()

@@ -22,7 +22,7 @@ import torch
 from live_tensors import LiveTensors, tensors_of
 
 from icpo_lite import binding, trainer
-from icpo_lite.data.pool import PromptPool
+from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.memory import MemoryPlan, plan_memory, shape_of
 from icpo_lite.planning import job_of, on_cpu
 from icpo_lite.policy.load import load_policy, load_tokenizer

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from icpo_lite.binding import bind_judge, model_spec, train_settings, training_prompts
+from icpo_lite.binding import bind_judge, model_spec, train_settings
 from icpo_lite.core.types import Prompt, Reward, Turn, Verdict
-from icpo_lite.data.pool import PromptPool
+from icpo_lite.data.from_recipe import training_prompts
+from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.policy import sampling
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe import load_recipe

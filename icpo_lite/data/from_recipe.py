@@ -1,0 +1,145 @@
+"""To be said."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.paths import user_cache
+from icpo_lite.core.types import (
+    Generator,
+    Intent,
+    Message,
+    Prompt,
+)
+
+if TYPE_CHECKING:
+    from icpo_lite.data.augment import AugmentOptions
+    from icpo_lite.policy.load import Policy
+    from icpo_lite.recipe import Recipe
+
+
+WORLD = "builtin:world"
+
+
+#: Problems drawn from the built-in world for training: more than the tiny recipe's steps take.
+WORLD_PROBLEMS = 2048
+
+
+def corpus_needs_model(recipe: Recipe) -> bool:
+    """Whether making the prompts takes the policy itself (`method: self`, `verify`)."""
+    options = _augment_options(recipe)
+    return recipe.dataset_name != WORLD and (options.method == "self" or options.verify > 0)
+
+
+def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list[Prompt], str]:
+    """The prompts to train on, and one line that says what they are.
+
+    A raw corpus is augmented once and cached by its content and the options; a file that holds
+    prompts already (`icpo-lite augment`) is read as it is. Raises DataError when the corpus
+    cannot be read or holds none.
+    """
+    from icpo_lite.data.augment import world_augmentation
+    from icpo_lite.data.prompt_file import holds_prompts, read_prompts
+    from icpo_lite.data.tiny_world import world_problems
+
+    source = recipe.dataset_name
+    if source == WORLD:
+        drawn = list(world_problems(recipe.dataset_train_split, WORLD_PROBLEMS, seed=recipe.seed))
+        made = world_augmentation(drawn, _augment_options(recipe), seed=recipe.seed)
+        prompts, described = list(made), "from the built-in world"
+    elif Path(source).is_file() and holds_prompts(source):
+        prompts, described = list(read_prompts(source)), f"from {source}"
+    else:
+        prompts, described = _augmented(recipe, policy)
+    kinds = Counter(p.intent for p in prompts)
+    counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
+    return _with_system(prompts, recipe.system_prompt), f"{counts}, {described}"
+
+
+def _augment_options(recipe: Recipe) -> AugmentOptions:
+    from icpo_lite.data.augment import AugmentOptions
+
+    return recipe.bind("augment", AugmentOptions)
+
+
+def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str]:
+    """Prompts of a raw corpus, from the cache where the same were made before."""
+    from icpo_lite.data.augment import augment
+    from icpo_lite.data.prompt_file import read_prompts, write_prompts
+    from icpo_lite.data.sources import read_problems
+
+    options = _augment_options(recipe)
+    cached = user_cache("prompts") / f"{_corpus_key(recipe, options)}.jsonl"
+    if cached.is_file():
+        return list(read_prompts(cached)), f"from {recipe.dataset_name}, augmented before"
+    problems = read_problems(
+        recipe.dataset_name,
+        columns=recipe.columns,
+        task=recipe.task,
+        split=recipe.dataset_train_split,
+        config=recipe.dataset_config,
+        limit=options.limit,
+        on_bad_row=options.on_bad_row,
+    )
+    made = augment(
+        problems, options, seed=recipe.seed, generator=_augmenting_model(recipe, options, policy)
+    )
+    cached.parent.mkdir(parents=True, exist_ok=True)
+    write_prompts(cached, made)
+    return list(read_prompts(cached)), f"from {recipe.dataset_name}"
+
+
+def _augmenting_model(
+    recipe: Recipe, options: AugmentOptions, policy: Policy | None
+) -> Generator | None:
+    from icpo_lite.core.endpoint import Endpoint
+
+    if options.method == "endpoint":
+        block = options.endpoint or recipe.endpoint
+        if block is None:
+            raise RecipeError(
+                f"{recipe.where('augment')}: augment.method: endpoint needs the block "
+                "endpoint: {base_url: ..., model: ...}"
+            )
+        return Endpoint(block)
+    if policy is None:
+        return None
+    from icpo_lite.policy.sampling import PolicyGenerator
+
+    rows = recipe.prompts_per_step * recipe.num_generations
+    return PolicyGenerator(policy, adapter=False, max_rows=rows)
+
+
+def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
+    """Names the prompts by all that they are made of."""
+    from icpo_lite import __version__
+
+    digest = hashlib.sha256()
+    if (file := Path(recipe.dataset_name)).is_file():
+        with file.open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256")
+    model = recipe.model_name_or_path if corpus_needs_model(recipe) else ""
+    parts: list[Any] = [
+        __version__,
+        recipe.dataset_name,
+        recipe.dataset_config,
+        recipe.dataset_train_split,
+    ]
+    parts += [recipe.task, dict(recipe.columns), recipe.seed, model, options.model_dump()]
+    if options.method == "endpoint" and recipe.endpoint is not None:
+        parts.append(recipe.endpoint.model_dump())
+    digest.update(json.dumps(parts, default=str).encode())
+    return digest.hexdigest()[:32]
+
+
+def _with_system(prompts: list[Prompt], system: str | None) -> list[Prompt]:
+    if not system:
+        return prompts
+    opening = Message("system", system)
+    return [replace(p, messages=(opening, *p.messages)) for p in prompts]
