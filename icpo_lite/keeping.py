@@ -28,7 +28,7 @@ from icpo_lite.checkpoint import (
 )
 from icpo_lite.core.errors import NumericsError, RecipeError, RunDirectoryError
 from icpo_lite.core.oom import Say, first_not_finite
-from icpo_lite.small_evaluation import Standing
+from icpo_lite.evaluation.periodic import Standing
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

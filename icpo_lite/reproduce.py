@@ -23,8 +23,8 @@ from typing import Any
 
 from icpo_lite.core.errors import IcpoError, RunDirectoryError
 from icpo_lite.core.files import write_atomically
-from icpo_lite.evaluation.evaluate import LINES, POINTS, figure_at
 from icpo_lite.evaluation.metrics import paired_difference
+from icpo_lite.evaluation.table import LINES, POINTS, figure_at
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.runlog import git_commit, machine, versions
 

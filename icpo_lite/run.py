@@ -26,8 +26,6 @@ from icpo_lite.binding import (
     bind_judge,
     bind_reward,
     bind_reward_change,
-    evaluation_problems,
-    judges_on_training_rows,
     model_spec,
     sampling_options,
     tried_settings,
@@ -40,7 +38,9 @@ from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.types import Group, Intent, Problem, Trajectory
 from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
-from icpo_lite.judging import JudgingOptions, judge_policy, show_comparison
+from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comparison
+from icpo_lite.evaluation.periodic import SmallEvaluation
+from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
 from icpo_lite.keeping import Keeper, bring_back, mirror_of
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
@@ -49,7 +49,6 @@ from icpo_lite.rehearsal import rehearse, wanted
 from icpo_lite.rollout import encode_prompts
 from icpo_lite.runlog import RunDirectory
 from icpo_lite.selfcheck import check_reward
-from icpo_lite.small_evaluation import SmallEvaluation
 from icpo_lite.tracking import Tracking, require_trackers, start_tracking
 from icpo_lite.trainer import Trainer
 

@@ -8,7 +8,7 @@ import pytest
 
 from icpo_lite.conversation import converse, last_words
 from icpo_lite.core.types import Problem, ResponseType, Shard, Turn, Verdict
-from icpo_lite.evaluation.evaluate import evaluate
+from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.evaluation.settings import SETTINGS, certified_prompt
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.user import ModelUser, Moment, keeps_facts, recap_text, snowball_text

@@ -7,8 +7,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from icpo_lite import judging
-from icpo_lite.asking import AskingTalker, Prober, question_words
 from icpo_lite.binding import bind_judge, load_model
 from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.chat import chat
@@ -17,10 +15,12 @@ from icpo_lite.core.console import Display
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.data.tiny_world import world_problems
-from icpo_lite.evaluation.evaluate import comparison_rows, fitting
+from icpo_lite.evaluation import compare
+from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, question_words
+from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, named_models
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.settings import SETTINGS
-from icpo_lite.judging import JudgingOptions, judge_policy, named_models
+from icpo_lite.evaluation.table import comparison_rows, fitting
 from icpo_lite.policy.load import ModelSpec, load_policy
 from icpo_lite.policy.openings import opening_logprobs
 from icpo_lite.policy.sampling import SamplingOptions
@@ -87,7 +87,7 @@ def test_an_interrupted_eval_says_how_to_go_on(monkeypatch, capsys):
     def stopped(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(judging, "judge_models", stopped)
+    monkeypatch.setattr(compare, "judge_models", stopped)
     assert run_cli(["eval", "builtin:tiny"]) == 130
     assert capsys.readouterr().err == "interrupted; the same command goes on from there\n"
 
@@ -98,10 +98,10 @@ def test_a_run_is_judged_on_what_its_recipe_names_for_it(tmp_path):
     data.write_text(json.dumps({**row, "answer": "7"}) + "\n")
     recipe = load_recipe("tiny", [f"evaluation.dataset_name={data}"])
     display = Display(total=0)
-    (problem,) = judging._judged_problems(judging.Wishes(), recipe, display)
+    (problem,) = compare._judged_problems(compare.Wishes(), recipe, display)
     assert problem.question == row["question"]
-    world = judging.Wishes(data="builtin:world", problems=2)
-    assert len(judging._judged_problems(world, recipe, display)) == 2
+    world = compare.Wishes(data="builtin:world", problems=2)
+    assert len(compare._judged_problems(world, recipe, display)) == 2
 
 
 def test_chat_talks_switches_the_adapter_and_leaves():
@@ -127,7 +127,7 @@ def test_nothing_is_known_of_a_base_that_no_evaluation_speaks_of(tmp_path, tiny,
     block = {"calibration": {"openings": [{"tokens": [5], "asks": 1.0}]}}
     (tmp_path / "eval" / "eval.json").write_text(json.dumps(block))
     monkeypatch.chdir(tmp_path)
-    assert judging.openings_for(tiny, "") == (
+    assert compare.openings_for(tiny, "") == (
         question_words(tiny),
         "words with which questions begin",
     )
@@ -192,14 +192,14 @@ def files(place):
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(judging, "CPU_AT_ONCE", 4)  # three portions a setting
+    monkeypatch.setattr(compare, "CPU_AT_ONCE", 4)  # three portions a setting
     judge_tiny(tiny, tmp_path / "whole")
 
     class Stopped(BaseException):
         pass
 
     calls = []
-    lines = judging.Progress.add
+    lines = compare.Progress.add
 
     def stop_after_four(self, portion, found):
         if len(calls) == 4:
@@ -207,14 +207,14 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tiny, tmp_path, mon
         calls.append(portion)
         lines(self, portion, found)
 
-    monkeypatch.setattr(judging.Progress, "add", stop_after_four)
+    monkeypatch.setattr(compare.Progress, "add", stop_after_four)
     with pytest.raises(Stopped):
         judge_tiny(tiny, tmp_path / "cut")
     partial = tmp_path / "cut" / "conversations.partial.jsonl"
     assert not (tmp_path / "cut" / "eval.json").exists()
     with partial.open("ab") as file:
         file.write(b'{"portion": "full/')  # what a kill leaves behind
-    monkeypatch.setattr(judging.Progress, "add", lines)
+    monkeypatch.setattr(compare.Progress, "add", lines)
     told = []
     judge_tiny(tiny, tmp_path / "cut", told)
     assert any("goes on after 4 portions" in line for line in told)
@@ -231,9 +231,9 @@ def test_progress_of_another_evaluation_is_not_gone_on_with(tiny, tmp_path):
 
 
 def test_threads_do_not_change_the_result(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(judging, "CPU_AT_ONCE", 4)
+    monkeypatch.setattr(compare, "CPU_AT_ONCE", 4)
     for name, workers in (("one", 1), ("three", 3)):
-        monkeypatch.setattr(judging, "_workers", lambda n=workers: n)
+        monkeypatch.setattr(compare, "_workers", lambda n=workers: n)
         judge_tiny(tiny, tmp_path / name, settings=("sharded", "full"))
     assert files(tmp_path / "one") == files(tmp_path / "three")
 
@@ -312,7 +312,7 @@ def test_eval_with_a_threshold_asks_more(tiny, tmp_path):
 
 def test_a_threshold_uses_the_openings_of_an_earlier_evaluation(tiny, tmp_path):
     judge_tiny(tiny, tmp_path / "run" / "eval", runs=8, settings=("full", "underspecified"))
-    openings, source = judging.openings_for(tiny, str(tmp_path / "run"))
+    openings, source = compare.openings_for(tiny, str(tmp_path / "run"))
     assert isinstance(openings, Openings)
     assert source.endswith("run/eval/eval.json")
     how = openings.tokens.index(tuple(tiny.tokenizer.convert_tokens_to_ids(["How"])))

@@ -11,12 +11,13 @@ import torch
 from reliability.small_run import SMALL, forked, same_adapter, train
 from test_run import adapter, assert_equal_adapters, quiet, recipe
 
-from icpo_lite import keeping, rehearsal, small_evaluation
+from icpo_lite import keeping, rehearsal
 from icpo_lite import run as run_module
 from icpo_lite.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.core.errors import RecipeError, RunDirectoryError
 from icpo_lite.core.files import read_metrics
-from icpo_lite.small_evaluation import SmallEvaluation, Standing, figure_names
+from icpo_lite.evaluation import periodic
+from icpo_lite.evaluation.periodic import SmallEvaluation, Standing, figure_names
 from icpo_lite.trainer import Trainer
 
 EVAL = ("eval_steps=1", "eval_problems=2", "eval_settings=[full,underspecified]")
@@ -265,7 +266,7 @@ def test_figures_are_those_of_the_summary():
         },
         "rates": {"over_asking_rate": {"value": 5.0}},
     }
-    found = small_evaluation.figures(summary)
+    found = periodic.figures(summary)
     assert found["P"] == 40.0
     assert found["sharded/turns"] == 3.0
     assert found["over_asking_rate"] == 5.0

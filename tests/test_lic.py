@@ -11,7 +11,7 @@ import pytest
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.data.sources import read_problems
-from icpo_lite.evaluation.system import system_turns
+from icpo_lite.evaluation.system_prompts import system_turns
 from icpo_lite.rewards.correctness import GradingOptions, grade
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from icpo_lite import judging
     from icpo_lite.core.endpoint import EndpointOptions
+    from icpo_lite.evaluation import compare
 
 
 @click.command()
@@ -101,7 +101,7 @@ def eval_(
     max_new_tokens: int | None,
     max_turns: int | None,
     system: str | None,
-    user: judging.UserKind,
+    user: compare.UserKind,
     user_base_url: str | None,
     user_model: str | None,
     user_api_key_env: str | None,
@@ -119,10 +119,10 @@ def eval_(
     `augment` wrote, or Lost in Conversation's own instructions. An interrupted evaluation goes on
     where it was.
     """
-    from icpo_lite import judging
     from icpo_lite.core.console import Display
+    from icpo_lite.evaluation import compare
 
-    wishes = judging.Wishes(
+    wishes = compare.Wishes(
         data=data,
         split=split,
         settings=tuple(name.strip() for name in settings.split(",") if name.strip()),
@@ -139,9 +139,9 @@ def eval_(
         device=device,
         seed=seed,
     )
-    models = judging.named_models(model, compare)
+    models = compare.named_models(model, compare)
     try:
-        judging.judge_models(models, wishes, display=Display(total=0), output=output)
+        compare.judge_models(models, wishes, display=Display(total=0), output=output)
     except KeyboardInterrupt:
         from icpo_lite.cli import INTERRUPTED, CommandError
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.errors import RunDirectoryError
 from icpo_lite.core.files import redact
 from icpo_lite.core.types import Intent
-from icpo_lite.evaluation.evaluate import comparison_rows
+from icpo_lite.evaluation.table import comparison_rows
 from icpo_lite.recipe.strict_yaml import dump_yaml
 
 if TYPE_CHECKING:

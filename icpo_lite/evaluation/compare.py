@@ -15,33 +15,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from icpo_lite import __version__
-from icpo_lite.asking import AskingTalker, Prober, openings_for
-from icpo_lite.binding import (
-    bind_judge,
-    choose_shard,
-    load_model,
-    read_evaluation_problems,
-    trains_on,
-)
+from icpo_lite.binding import bind_judge, choose_shard, load_model
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.types import Message
+from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
 from icpo_lite.evaluation.calibration import Asked, calibrate
-from icpo_lite.evaluation.evaluate import (
-    Evaluation,
-    comparison_rows,
-    differences,
-    evaluate,
-    fitting,
-    remarks,
-    write_evaluation,
-)
 from icpo_lite.evaluation.openings import Openings, learn
-from icpo_lite.evaluation.progress import Progress
+from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.records import Record, read_row
+from icpo_lite.evaluation.resume import Progress
+from icpo_lite.evaluation.runner import Evaluation, evaluate, write_evaluation
 from icpo_lite.evaluation.settings import SETTINGS
-from icpo_lite.evaluation.system import system_turns
+from icpo_lite.evaluation.system_prompts import system_turns
+from icpo_lite.evaluation.table import comparison_rows, differences, fitting, remarks
 from icpo_lite.policy.sampling import PolicyGenerator, SamplingOptions
 from icpo_lite.rollout import PolicyTalker
 from icpo_lite.user import ModelUser
