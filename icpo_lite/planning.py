@@ -77,7 +77,7 @@ def card_named(name: str) -> Card:
 
 def job_of(recipe: Recipe, card: Card) -> Job:
     """What a recipe's step is on a card."""
-    from icpo_lite.policy.dense import MOST_WEIGHTS
+    from icpo_lite.policy.dense_copies import MOST_WEIGHTS
 
     rows = recipe.prompts_per_step * recipe.num_generations // recipe.num_mini_batches
     targets = recipe.lora_target_modules

@@ -26,7 +26,6 @@ from icpo_lite.binding import (
     bind_judge,
     bind_reward,
     bind_reward_change,
-    model_spec,
     sampling_options,
     tried_settings,
 )
@@ -42,6 +41,7 @@ from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comp
 from icpo_lite.evaluation.periodic import SmallEvaluation
 from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
 from icpo_lite.keeping import Keeper, bring_back, mirror_of
+from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe import compared_recipes

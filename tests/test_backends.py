@@ -15,14 +15,9 @@ import torch
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import DeviceError, ModelError
 from icpo_lite.policy import backends
-from icpo_lite.policy.backends import (
-    Backend,
-    UnslothLoader,
-    check_causal,
-    choose_backend,
-    guard_decoder,
-)
-from icpo_lite.policy.load import ModelSpec
+from icpo_lite.policy.backends import Backend, choose_backend
+from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.policy.unsloth_backend import UnslothLoader, check_causal, guard_decoder
 
 ROOT = Path(__file__).parent.parent
 CPU = Device(torch.device("cpu"), torch.float32, "CPU")

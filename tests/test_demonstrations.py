@@ -20,7 +20,8 @@ from icpo_lite.demonstrations import (
     sampled_only,
     turn_end_id,
 )
-from icpo_lite.policy.load import ModelSpec, load_policy
+from icpo_lite.policy.load import load_policy
+from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout import advantage_groups
 
 

@@ -26,7 +26,6 @@ from transformers import (
     Qwen3Config,
 )
 
-from icpo_lite.binding import load_model
 from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.export import export as export_command
 from icpo_lite.core.console import Display
@@ -36,8 +35,10 @@ from icpo_lite.export import run as export_run
 from icpo_lite.export.card import fence, inline, model_card
 from icpo_lite.export.ollama import detect_family, modelfile
 from icpo_lite.export.run import ExportOptions, NotTheSameError, export
-from icpo_lite.policy.load import ModelSpec, load_policy, load_tokenizer, model_path
-from icpo_lite.policy.merging import LowRank, lora_updates
+from icpo_lite.policy.from_recipe import load_model
+from icpo_lite.policy.load import load_policy, load_tokenizer, model_path
+from icpo_lite.policy.lora_merge import LowRank, lora_updates
+from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe, resolved_yaml
 
 TINY = Path(model_path("builtin:tiny"))

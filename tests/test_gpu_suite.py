@@ -10,8 +10,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from icpo_lite.policy.load import ModelSpec, load_policy
+from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import hidden_states
+from icpo_lite.policy.spec import ModelSpec
 
 SUITE = Path(__file__).parent / "gpu"
 

@@ -15,9 +15,10 @@ from icpo_lite.core.errors import NumericsError
 from icpo_lite.core.files import read_metrics
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.types import Message
-from icpo_lite.policy import half
-from icpo_lite.policy.load import ModelSpec, load_policy
+from icpo_lite.policy import fp16
+from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import hidden_states
+from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe
 
 CHAT = [Message("user", "Ann has 3 apples and Ben has 4. How many?")]
@@ -61,14 +62,14 @@ def test_protected_it_computes_what_float32_does(written, planted):
 def test_a_model_without_outliers_is_left_as_it_is(tmp_path):
     policy = load(save_family(tmp_path, "qwen2", scale=1.0))
     assert not [note for note in policy.notes if "float16" in note]
-    assert not [m for m in policy.causal_lm.modules() if "forward" in vars(m) and half._is_gated(m)]
+    assert not [m for m in policy.causal_lm.modules() if "forward" in vars(m) and fp16._is_gated(m)]
 
 
 def load_unprobed(folder, monkeypatch):
     """Watched, but nothing protected yet: as when the probe's text stays below the limit."""
     with monkeypatch.context() as patch:
-        patch.setattr(half._Guard, "protect_what_overflows", lambda self, ids: None)
-        patch.setattr(half._Guard, "run", lambda self, ids: None)
+        patch.setattr(fp16._Guard, "protect_what_overflows", lambda self, ids: None)
+        patch.setattr(fp16._Guard, "run", lambda self, ids: None)
         return load(folder)
 
 
@@ -119,10 +120,10 @@ def test_products_and_residuals_in_float32_fit_every_family(family, tmp_path):
     """The strongest protection changes nothing but rounding."""
     save_family(tmp_path, family, scale=1.0)
     policy, truth = load(tmp_path), hidden(load(tmp_path, "float32"))
-    guard = half._Guard(policy.causal_lm)
+    guard = fp16._Guard(policy.causal_lm)
     assert len(guard.mlps) == 2
     guard._protect(guard.mlps)
-    half.widen_residual(guard.decoder)
+    fp16.widen_residual(guard.decoder)
     assert policy.causal_lm(torch.tensor([policy.encode_chat(CHAT)])).logits.dtype is torch.float16
     assert (hidden(policy) - truth).abs().max() < 0.02 * truth.abs().max()
 

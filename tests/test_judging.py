@@ -7,7 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from icpo_lite.binding import bind_judge, load_model
+from icpo_lite.binding import bind_judge
 from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.chat import chat
 from icpo_lite.cli.eval import eval_
@@ -21,9 +21,11 @@ from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, named_mod
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.settings import SETTINGS
 from icpo_lite.evaluation.table import comparison_rows, fitting
-from icpo_lite.policy.load import ModelSpec, load_policy
-from icpo_lite.policy.openings import opening_logprobs
+from icpo_lite.policy.from_recipe import load_model
+from icpo_lite.policy.load import load_policy
+from icpo_lite.policy.opening_logprobs import opening_logprobs
 from icpo_lite.policy.sampling import SamplingOptions
+from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe, resolved_yaml
 from icpo_lite.rollout import PolicyTalker
 

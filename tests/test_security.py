@@ -11,7 +11,8 @@ import icpo_lite
 from icpo_lite.cli import run
 from icpo_lite.core.errors import ModelError, RecipeError
 from icpo_lite.core.files import redact
-from icpo_lite.policy.load import ModelSpec, load_policy
+from icpo_lite.policy.load import load_policy
+from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.runlog import RunDirectory
 

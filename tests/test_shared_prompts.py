@@ -10,11 +10,12 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy import sharing
-from icpo_lite.policy.load import ModelSpec, load_policy
+from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
+from icpo_lite.policy.prompt_packing import PREFIX, pack, why_not_shared
 from icpo_lite.policy.sampling import SamplingOptions, sample
-from icpo_lite.policy.shared_prompts import PREFIX, pack, why_not_shared
 from icpo_lite.policy.sharing import choose_sharing
+from icpo_lite.policy.spec import ModelSpec
 
 PLAIN, SHARED = LogprobOptions(), LogprobOptions(share_prompts=True)
 TEXTS = (

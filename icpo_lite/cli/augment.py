@@ -174,7 +174,7 @@ def _journal(options: AugmentOptions, given: dict[str, Any], output: Path) -> Re
         from icpo_lite.core.endpoint import Endpoint
 
         return ReplyJournal(Endpoint(options.endpoint), partial, name=options.endpoint.model)
-    from icpo_lite.binding import load_model
+    from icpo_lite.policy.from_recipe import load_model
     from icpo_lite.policy.sampling import PolicyGenerator
 
     policy, _ = load_model(given["model"])

@@ -164,7 +164,7 @@ def _rollout(
     model: str, sizes: tuple[int, int, int, int], repeats: int, cpu: bool
 ) -> tuple[dict[str, Any], str]:
     from icpo_lite.bench.rollout import GroupShape, bench_policy, markdown, run_rollout_bench
-    from icpo_lite.policy.load import ModelSpec
+    from icpo_lite.policy.spec import ModelSpec
 
     names = ("prompts", "generations", "prompt-tokens", "reply-tokens")
     given = " ".join(f"--{name} {size}" for name, size in zip(names, sizes, strict=True))

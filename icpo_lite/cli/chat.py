@@ -58,9 +58,9 @@ def chat(
     ends a reply. Lines can be piped in. The probability of asking comes from an `eval` of the same
     run where there is one.
     """
-    from icpo_lite.binding import load_model
     from icpo_lite.core.types import Message
     from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
+    from icpo_lite.policy.from_recipe import load_model
     from icpo_lite.policy.sampling import SamplingOptions
     from icpo_lite.rollout import PolicyTalker
 

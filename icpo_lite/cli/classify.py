@@ -88,7 +88,7 @@ def _typer(
     if not model:
         raise click.UsageError(f"--judge {judge} needs --model")
     if judge == "self":
-        from icpo_lite.binding import load_model
+        from icpo_lite.policy.from_recipe import load_model
         from icpo_lite.policy.logprobs import PolicyScorer
 
         return SelfTyper(PolicyScorer(load_model(model, device=device)[0]))

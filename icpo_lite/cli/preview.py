@@ -77,7 +77,7 @@ def _problems(prompts: Sequence[Prompt], count: int) -> Iterator[list[Prompt]]:
 
 
 def _templated(tokenizer: Any, prompt: Prompt) -> str:
-    from icpo_lite.policy.chat import with_template_roles
+    from icpo_lite.policy.chat_template import with_template_roles
 
     text: str = tokenizer.apply_chat_template(
         with_template_roles(tokenizer, prompt.messages), tokenize=False, add_generation_prompt=True

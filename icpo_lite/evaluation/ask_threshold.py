@@ -22,7 +22,7 @@ import numpy as np
 
 from icpo_lite.core.types import Message, Turn
 from icpo_lite.evaluation.openings import Openings, from_json
-from icpo_lite.policy.openings import opening_logprobs
+from icpo_lite.policy.opening_logprobs import opening_logprobs
 from icpo_lite.policy.sampling import sample, uniforms
 from icpo_lite.rollout import PolicyTalker, as_turn
 

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.policy.load import model_path
-from icpo_lite.policy.merging import (
+from icpo_lite.policy.lora_merge import (
     LowRank,
     four_bit_modules,
     is_part_of_packed,

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from icpo_lite.binding import load_model
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.files import ASIDE, write_atomically
 from icpo_lite.export.card import model_card
@@ -21,7 +20,9 @@ from icpo_lite.export.hub import check_name, push
 from icpo_lite.export.merged import Base, base_files, write_merged
 from icpo_lite.export.ollama import detect_family, modelfile
 from icpo_lite.export.parity import Parity, check_prompts, compare, logprobs, reference
-from icpo_lite.policy.load import ModelSpec, load_policy
+from icpo_lite.policy.from_recipe import load_model
+from icpo_lite.policy.load import load_policy
+from icpo_lite.policy.spec import ModelSpec
 
 if TYPE_CHECKING:
     from icpo_lite.core.console import Display

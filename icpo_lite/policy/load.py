@@ -18,15 +18,11 @@ from safetensors import SafetensorError
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
-from icpo_lite.policy.backends import (
-    Backend,
-    choose_backend,
-    first_line,
-    is_multimodal,
-    load_adapter,
-)
-from icpo_lite.policy.chat import end_of_turn, with_template_roles
-from icpo_lite.policy.half import keep_finite
+from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
+from icpo_lite.policy.chat_template import end_of_turn, with_template_roles
+from icpo_lite.policy.fp16 import keep_finite
+from icpo_lite.policy.lora_targets import is_multimodal
+from icpo_lite.policy.spec import ModelSpec, first_line
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,32 +31,6 @@ if TYPE_CHECKING:
 #: Hidden size below which a second thread costs more than it brings.
 SMALL_HIDDEN = 512
 BUILTIN = {"builtin:tiny": "tiny"}
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What to load; the fields are the recipe's keys of the same names.
-
-    lora_r: None loads the bare model, for evaluation. threads: at most so many on a CPU, None for
-    all cores. use_vllm: vLLM beside it, through unsloth.
-    """
-
-    model_name_or_path: str
-    backend: str = "auto"
-    load_in_4bit: bool = True
-    device: str = "auto"
-    dtype: str = "auto"
-    attn_implementation: str | None = None
-    trust_remote_code: bool = False
-    gradient_checkpointing: bool = False
-    lora_r: int | None = None
-    lora_alpha: float = 16
-    lora_dropout: float = 0.0
-    lora_target_modules: str | tuple[str, ...] = "all-linear"
-    lora_dtype: str = "float32"
-    seed: int = 0
-    threads: int | None = None
-    use_vllm: bool = False
 
 
 @dataclass(frozen=True)

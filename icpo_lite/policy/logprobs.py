@@ -15,7 +15,7 @@ from icpo_lite.kernels.check import check_against_reference
 from icpo_lite.kernels.lm_head import frozen_lm_head
 from icpo_lite.kernels.logits import logit_options
 from icpo_lite.kernels.logprob import Impl, choose_impl, token_logprobs
-from icpo_lite.policy.shared_prompts import pack, packed_hidden_states, use_loaded_attention
+from icpo_lite.policy.prompt_packing import pack, packed_hidden_states, use_loaded_attention
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

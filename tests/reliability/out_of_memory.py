@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from icpo_lite.binding import bind_judge, model_spec, train_settings
+from icpo_lite.binding import bind_judge, train_settings
 from icpo_lite.core.types import Prompt, Reward, Turn, Verdict
 from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.policy import sampling
+from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rollout import encode_prompts

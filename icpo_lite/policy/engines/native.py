@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.types import Completion
-from icpo_lite.policy.dense import dense_layers
+from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.policy.drawing import (
     Key,
     SamplingOptions,
