@@ -24,7 +24,7 @@ from icpo_lite.recipe import (
     resolved_yaml,
     shipped_recipes,
 )
-from icpo_lite.recipe.keys import _Setting
+from icpo_lite.recipe.sections import _Setting
 
 MINIMAL = "model_name_or_path: m\ndataset_name: d\n"
 PACKAGE = Path(icpo_lite.__file__).parent

@@ -11,7 +11,7 @@ either understood (`ALIASES`) or answered with the key to use (`EXPLAINED`).
 higher; `Recipe.bind` checks them against the owner's options model, with file and line.
 """
 
-from icpo_lite.recipe.keys import Evaluation, Recipe
+from icpo_lite.recipe.keys import Recipe
 from icpo_lite.recipe.loading import (
     compared_recipes,
     load_recipe,
@@ -19,6 +19,7 @@ from icpo_lite.recipe.loading import (
     shipped_recipes,
 )
 from icpo_lite.recipe.names import ALIASES, EXPLAINED
+from icpo_lite.recipe.sections import Evaluation
 from icpo_lite.recipe.strict_yaml import dump_yaml
 
 __all__ = [

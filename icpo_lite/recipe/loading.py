@@ -12,9 +12,10 @@ from pydantic import BaseModel, ValidationError
 
 from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.errors import RecipeError
-from icpo_lite.recipe.keys import DEFAULT_REWARD, Evaluation, Recipe
+from icpo_lite.recipe.keys import Recipe
 from icpo_lite.recipe.messages import BLOCKS, first_error, nearest, place_of, unknown_key
 from icpo_lite.recipe.names import ALIASES, EXPLAINED
+from icpo_lite.recipe.sections import DEFAULT_REWARD, Evaluation
 from icpo_lite.recipe.strict_yaml import dump_yaml, read_yaml
 
 COMMAND_LINE = "command line"
