@@ -88,16 +88,6 @@ def select_groups(
     return kept
 
 
-def soft_overlong_penalty(lengths: Tensor, max_length: int, cache: int) -> Tensor:
-    """DAPO's penalty on length, added to the reward (arXiv 2503.14476 eq. 13).
-
-    lengths, of any shape, in tokens -> 0 up to max_length - cache, then falling linearly to -1
-    at max_length and beyond. cache > 0.
-    """
-    over = lengths - (max_length - cache)
-    return -(over / cache).clamp(0.0, 1.0)
-
-
 def hpt_gate(correct_PG: Tensor, gate: float) -> Tensor:
     """Which prompts learn from their demonstration instead of from their group (arXiv 2509.04419).
 

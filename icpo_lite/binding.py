@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
-from icpo_lite.core.types import (
-    Prompt,
-    Reward,
-    Shard,
-    Turn,
-    Verdict,
-)
 
 if TYPE_CHECKING:
-    from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.kernels.logprob import Impl
     from icpo_lite.loss import LossConfig
     from icpo_lite.policy.load import Policy
     from icpo_lite.policy.sampling import SamplingOptions
     from icpo_lite.recipe import Recipe
-    from icpo_lite.rewards.judge import Judge
     from icpo_lite.schedules import Schedule
     from icpo_lite.trainer import TrainSettings
 
@@ -194,91 +184,3 @@ def _schedule(recipe: Recipe, key: str, block: Mapping[str, Any], start: float) 
     if block["name"] == "linear":
         defaults["over_steps"] = recipe.max_steps
     return recipe.bind(key, schedule, skip=["name"], **defaults)
-
-
-def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
-    """The open shard that a reply asks for (`conversation.Chooser`)."""
-    from icpo_lite.rewards.asking import asked_for
-
-    return asked_for(reply, still_open, shards)
-
-
-def bind_reward(recipe: Recipe) -> RewardRule:
-    """The reward rule that the recipe names, its options checked."""
-    from icpo_lite.rewards.icpo import REWARDS
-
-    name = recipe.reward["name"]
-    if name not in REWARDS:
-        raise RecipeError(
-            f"{recipe.where('reward')}: reward: expected one of {', '.join(REWARDS)}, "
-            f"found {name!r}"
-        )
-    spec = REWARDS[name]
-    options = recipe.bind("reward", spec.options, skip=["name"])
-    return partial(_rewarded, spec.function, options)
-
-
-def _rewarded(
-    function: Callable[..., Reward], options: Any, prompt: Prompt, verdict: Verdict, turn: Turn
-) -> Reward:
-    return function(prompt, verdict, turn, options)
-
-
-def bind_judge(
-    recipe: Recipe | None, policy: Policy | None, *, allow_code_execution: bool = False
-) -> Judge:
-    """The judge that the recipe names; by rules where there is no recipe.
-
-    policy: needed for `judge: self`, which asks it with the adapter off. allow_code_execution:
-    agrees to it where the recipe does not.
-    """
-    from icpo_lite.rewards.correctness import GradingOptions
-    from icpo_lite.rewards.judge import Judge
-    from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper
-
-    if recipe is None:
-        return Judge(GradingOptions(allow_code_execution=allow_code_execution))
-    grading = recipe.bind("grading", GradingOptions)
-    allowed = allow_code_execution or recipe.allow_code_execution
-    grading = grading.model_copy(update={"allow_code_execution": allowed})
-    if recipe.judge == "endpoint" and recipe.endpoint is not None:
-        from icpo_lite.core.endpoint import Endpoint
-
-        return Judge(grading, EndpointTyper(Endpoint(recipe.endpoint)))
-    if recipe.judge == "self" and policy is not None:
-        from icpo_lite.policy.logprobs import PolicyScorer
-
-        return Judge(grading, SelfTyper(PolicyScorer(policy)))
-    return Judge(grading)
-
-
-def bind_reward_change(recipe: Recipe) -> RewardChange | None:
-    """What is added to a step's rewards: the user's own functions, a penalty on length; or None."""
-    from icpo_lite.rollout import with_overlong_penalty
-
-    change = bind_user_rewards(recipe)
-    if (cache := recipe.soft_punish_cache) is None:
-        return change
-    if cache > recipe.max_completion_length:
-        raise RecipeError(
-            f"{recipe.where('soft_punish_cache')}: soft_punish_cache: expected at most "
-            f"max_completion_length, {recipe.max_completion_length} tokens, found {cache}"
-        )
-    return with_overlong_penalty(change, recipe.max_completion_length, cache)
-
-
-def bind_user_rewards(recipe: Recipe) -> RewardChange | None:
-    """What adds the user's own reward functions to the rewards of a step; None without any."""
-    from icpo_lite.rewards.plugins import load_reward_funcs, with_user_rewards
-
-    if not recipe.reward_funcs:
-        return None
-    functions = load_reward_funcs(recipe.reward_funcs, recipe.folder)
-    weights = recipe.reward_weights
-
-    def change(
-        rewards: Sequence[Reward], prompts: Sequence[Prompt], turns: Sequence[Turn]
-    ) -> list[Reward]:
-        return with_user_rewards(rewards, functions, weights, prompts, turns)
-
-    return change

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from icpo_lite.advantages import ScaleRewards, group_advantages, soft_overlong_penalty
+from icpo_lite.advantages import ScaleRewards, group_advantages
 from icpo_lite.core.errors import DataError, NumericsError
 from icpo_lite.core.types import (
     Completion,
@@ -17,7 +17,6 @@ from icpo_lite.core.types import (
     Intent,
     Message,
     Prompt,
-    Reward,
     RewardChange,
     RewardRule,
     Trajectory,
@@ -192,25 +191,6 @@ def reward_groups(
         return replace(_with_reply(trajectory, turn), reward=reward)
 
     return [_each(group, rewarded) for group in groups]
-
-
-def with_overlong_penalty(
-    change: RewardChange | None, max_completion_length: int, soft_punish_cache: int
-) -> RewardChange:
-    """`change`, then DAPO's penalty on length (`advantages.soft_overlong_penalty`)."""
-
-    def changed(
-        rewards: Sequence[Reward], prompts: Sequence[Prompt], turns: Sequence[Turn]
-    ) -> list[Reward]:
-        before = change(rewards, prompts, turns) if change else rewards
-        lengths = torch.tensor([float(len(turn.token_ids)) for turn in turns])
-        penalties = soft_overlong_penalty(lengths, max_completion_length, soft_punish_cache)
-        return [
-            Reward(r.total + cost, {**r.components, "overlong": cost})
-            for r, cost in zip(before, penalties.tolist(), strict=True)
-        ]
-
-    return changed
 
 
 def advantage_groups(

@@ -7,7 +7,6 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from icpo_lite.binding import bind_judge
 from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.chat import chat
 from icpo_lite.cli.eval import eval_
@@ -27,6 +26,7 @@ from icpo_lite.policy.opening_logprobs import opening_logprobs
 from icpo_lite.policy.sampling import SamplingOptions
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe, resolved_yaml
+from icpo_lite.rewards.from_recipe import bind_judge
 from icpo_lite.rollout import PolicyTalker
 
 ARGUMENTS = ["builtin:tiny", "--problems", "3", "--runs", "2", "--device", "cpu"]

@@ -12,7 +12,7 @@ import pytest
 from icpo_lite.core.errors import DataError
 from icpo_lite.data.sources import read_problems
 from icpo_lite.evaluation.system_prompts import system_turns
-from icpo_lite.rewards.correctness import GradingOptions, grade
+from icpo_lite.rewards.grading import GradingOptions, grade
 
 
 def shards(*texts):

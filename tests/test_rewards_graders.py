@@ -11,7 +11,7 @@ import pytest
 
 from icpo_lite.core.errors import GraderError
 from icpo_lite.rewards import action_grader, code_grader, sandbox, sql_grader
-from icpo_lite.rewards.correctness import GradingOptions, grade
+from icpo_lite.rewards.grading import GradingOptions, grade
 
 # ------------------------------------------------------------------------------------- actions
 
@@ -296,6 +296,6 @@ def test_a_grader_that_crashes_names_the_row(monkeypatch: pytest.MonkeyPatch) ->
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by hand")
 
-    monkeypatch.setattr("icpo_lite.rewards.correctness.GRADERS", {"math": broken})
+    monkeypatch.setattr("icpo_lite.rewards.grading.GRADERS", {"math": broken})
     with pytest.raises(GraderError, match=r"corpus\.jsonl:9: the math grader failed: ZeroDiv"):
         grade("math", "7", "7", row="corpus.jsonl:9")

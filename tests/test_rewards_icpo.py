@@ -18,9 +18,9 @@ from icpo_lite.core.types import (
     Verdict,
 )
 from icpo_lite.data.tiny_world import world_problems, world_prompts
-from icpo_lite.rewards.asking import aim, asked_for
 from icpo_lite.rewards.icpo import REWARDS
 from icpo_lite.rewards.judge import Judge
+from icpo_lite.rewards.question_targets import aim, asked_for
 
 KINDS = list(ResponseType)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from icpo_lite.core.errors import GraderError
 from icpo_lite.rewards import math_grader, math_verify_pool
-from icpo_lite.rewards.correctness import GradingOptions, grade
+from icpo_lite.rewards.grading import GradingOptions, grade
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

@@ -11,7 +11,7 @@ from icpo_lite.core.errors import GraderError, ModelError, RecipeError
 from icpo_lite.core.types import Intent, Message, Prompt, Reward, Turn, Verdict
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper, question, read_type
-from icpo_lite.rewards.plugins import load_reward_funcs, with_user_rewards
+from icpo_lite.rewards.user_functions import load_reward_funcs, with_user_rewards
 
 PROMPT = Prompt(
     "p", "p", "math", Intent.COMPLETE, (Message("user", "How many?"),), "7", columns={"level": 3}

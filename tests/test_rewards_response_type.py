@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from icpo_lite.core.types import ResponseType, Shard
-from icpo_lite.rewards import agreement, asking, cues, scorecard
+from icpo_lite.rewards import feature_weights, features, judge_agreement, question_targets
 from icpo_lite.rewards.response_type import answers_anyway, classify, explain
 
 DEV = Path(__file__).parents[2] / "shared" / "data" / "lic_turn_types_dev.jsonl"
@@ -94,9 +94,12 @@ def test_what_is_asked_for() -> None:
         "I need the following details:\n1. The price of a ticket.\n2. The number of guests.\n\n"
         "Does this make sense? Is there anything else?"
     )
-    assert asking.asked(reply) == ("The price of a ticket.", "The number of guests.")
-    assert len(asking.asked("I need the price of a ticket. What is the price of a ticket?")) == 1
-    assert asking.asked("The answer is 7.") == ()
+    assert question_targets.asked(reply) == ("The price of a ticket.", "The number of guests.")
+    assert (
+        len(question_targets.asked("I need the price of a ticket. What is the price of a ticket?"))
+        == 1
+    )
+    assert question_targets.asked("The answer is 7.") == ()
 
 
 def test_an_answer_under_a_question_is_seen() -> None:
@@ -107,13 +110,15 @@ def test_an_answer_under_a_question_is_seen() -> None:
 
 def test_scorecard_adds_up() -> None:
     """All features 0 leave the bias; one feature adds its own weight."""
-    zero = dict.fromkeys(scorecard.WEIGHTS, 0.0)
+    zero = dict.fromkeys(feature_weights.WEIGHTS, 0.0)
     kind = ResponseType.ANSWER_ATTEMPT
-    assert scorecard.score(kind, zero) == scorecard.BIAS[0]
+    assert feature_weights.score(kind, zero) == feature_weights.BIAS[0]
     one = zero | {"conclude@tail": 1.0}
-    added = scorecard.WEIGHTS["conclude@tail"][0]
-    assert scorecard.score(kind, one) == pytest.approx(scorecard.BIAS[0] + added)
-    assert set(cues.features(cues.read("So the answer is 7."))) == set(scorecard.WEIGHTS)
+    added = feature_weights.WEIGHTS["conclude@tail"][0]
+    assert feature_weights.score(kind, one) == pytest.approx(feature_weights.BIAS[0] + added)
+    assert set(features.features(features.read("So the answer is 7."))) == set(
+        feature_weights.WEIGHTS
+    )
 
 
 # ------------------------------------------------------------------------- labelled real turns
@@ -121,23 +126,25 @@ def test_scorecard_adds_up() -> None:
 needs_dev = pytest.mark.skipif(not DEV.is_file(), reason="labelled turns are not at hand")
 
 
-def _typed() -> tuple[list[agreement.Typed], float]:
+def _typed() -> tuple[list[judge_agreement.Typed], float]:
     from icpo_lite.rewards.judge import Rules
 
-    rows = agreement.read_rows(DEV, agreement.Columns(label="response_type", by="source_model"))
-    return agreement.type_rows(rows, Rules())
+    rows = judge_agreement.read_rows(
+        DEV, judge_agreement.Columns(label="response_type", by="source_model")
+    )
+    return judge_agreement.type_rows(rows, Rules())
 
 
 @needs_dev
 def test_agreement_on_labelled_turns_and_speed() -> None:
-    for function in (cues.read, asking.asked):
+    for function in (features.read, question_targets.asked):
         function.cache_clear()
     typed, seconds = _typed()
     math = [t for t in typed if t.row.task == "math"]
     actions = [t for t in typed if t.row.task == "actions"]
-    assert agreement.binary_agreement(math) >= 0.93
-    assert agreement.binary_agreement(actions) >= 0.93
-    assert agreement.macro_f1(math) >= 0.50
+    assert judge_agreement.binary_agreement(math) >= 0.93
+    assert judge_agreement.binary_agreement(actions) >= 0.93
+    assert judge_agreement.macro_f1(math) >= 0.50
     # processor time, with room for a slower machine than the one that measured 6,000 a second
     assert len(typed) / seconds >= 1500
 
@@ -147,7 +154,7 @@ def test_no_model_is_left_far_behind() -> None:
     typed, _ = _typed()
     for group in {t.row.group for t in typed}:
         part = [t for t in typed if t.row.group == group and t.row.task == "math"]
-        assert agreement.binary_agreement(part) >= 0.85, group
+        assert judge_agreement.binary_agreement(part) >= 0.85, group
 
 
 @needs_dev
@@ -160,7 +167,7 @@ def test_cues_hold_for_models_they_were_not_weighed_on() -> None:
 
     rows = [json.loads(line) for line in DEV.read_text().splitlines()]
     rows = [r for r in rows if r["task"] == "math"]
-    features = [cues.features(cues.read(r["assistant"])) for r in rows]
+    features = [features.features(features.read(r["assistant"])) for r in rows]
     x = np.array([[1.0, *f.values()] for f in features])
     y = np.array([r["response_type"] == "answer_attempt" for r in rows], dtype=float)
     models = sorted({r["source_model"] for r in rows})

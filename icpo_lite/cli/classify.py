@@ -57,21 +57,21 @@ def classify(
     With --label, prints agreement for each task: answer attempt against the rest, all seven types,
     macro-F1, the confusion matrix and disagreements.
     """
-    from icpo_lite.rewards import agreement
+    from icpo_lite.rewards import judge_agreement
 
     typer = _typer(judge, model, base_url, api_key_env, device)
-    columns = agreement.Columns(text=text, task=task, user=user, label=label, by=by)
-    rows = agreement.read_rows(file, columns)
-    typed, seconds = agreement.type_rows(rows, typer)
+    columns = judge_agreement.Columns(text=text, task=task, user=user, label=label, by=by)
+    rows = judge_agreement.read_rows(file, columns)
+    typed, seconds = judge_agreement.type_rows(rows, typer)
     click.echo(f"{len(rows)} replies, {len(rows) / max(seconds, 1e-9):,.0f} a second by {judge}")
     if label:
-        for line in agreement.report(typed, worst=worst):
+        for line in judge_agreement.report(typed, worst=worst):
             click.echo(line)
     else:
-        for line in agreement.counts(typed):
+        for line in judge_agreement.counts(typed):
             click.echo(line)
     if output:
-        agreement.write(typed, output)
+        judge_agreement.write(typed, output)
         click.echo(f"written: {output}")
 
 

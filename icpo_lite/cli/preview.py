@@ -32,10 +32,10 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     its replies can earn. Loads the tokenizer alone and needs no GPU. KEY=VALUE changes keys of
     the recipe.
     """
-    from icpo_lite.binding import bind_reward
     from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
     from icpo_lite.policy.load import load_tokenizer
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.rewards.from_recipe import bind_reward
 
     loaded = load_recipe(recipe, overrides)
     if corpus_needs_model(loaded):

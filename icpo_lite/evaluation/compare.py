@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from icpo_lite import __version__
-from icpo_lite.binding import bind_judge, choose_shard
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.oom import empty_cache
@@ -32,6 +31,7 @@ from icpo_lite.evaluation.system_prompts import system_turns
 from icpo_lite.evaluation.table import comparison_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.sampling import PolicyGenerator, SamplingOptions
+from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
 from icpo_lite.rollout import PolicyTalker
 from icpo_lite.user import ModelUser
 

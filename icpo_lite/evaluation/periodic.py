@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.binding import choose_shard, sampling_options
+from icpo_lite.binding import sampling_options
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.runner import evaluate
+from icpo_lite.rewards.from_recipe import choose_shard
 from icpo_lite.rollout import PolicyTalker
 
 if TYPE_CHECKING:

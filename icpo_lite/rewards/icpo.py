@@ -23,7 +23,7 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
-from icpo_lite.rewards.form import both_ways, faults, marked_up, works_ahead
+from icpo_lite.rewards.format_faults import both_ways, faults, marked_up, works_ahead
 from icpo_lite.rewards.response_type import answers_anyway
 
 

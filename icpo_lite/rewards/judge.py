@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
-from icpo_lite.rewards.asking import aim
-from icpo_lite.rewards.correctness import GradingOptions, grade
+from icpo_lite.rewards.grading import GradingOptions, grade
+from icpo_lite.rewards.question_targets import aim
 from icpo_lite.rewards.response_type import Classification, explain, is_cut_off, is_nothing
 
 Item = tuple[Prompt, str, StopReason | None]

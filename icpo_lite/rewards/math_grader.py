@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from icpo_lite import text as words_of
 from icpo_lite.core.errors import GraderError
-from icpo_lite.rewards.cues import strip_markup, strip_thought
+from icpo_lite.rewards.features import strip_markup, strip_thought
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 Hard evidence comes first: nothing said, a call or a query or a code block where the task wants
 one, a short reply that states its answer. What is left is long prose, which `scorecard` weighs by
-its cues (`cues.py`). The types are those of Lost in Conversation (arXiv 2505.06120).
+its cues (`features.py`). The types are those of Lost in Conversation (arXiv 2505.06120).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from icpo_lite.core.types import ResponseType, Shard, StopReason, TaskName
-from icpo_lite.rewards import cues, scorecard
-from icpo_lite.rewards.asking import asked
-from icpo_lite.rewards.cues import CUES, Reading
+from icpo_lite.rewards import feature_weights, features
+from icpo_lite.rewards.features import CUES, Reading
+from icpo_lite.rewards.question_targets import asked
 
 #: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
 SHORT = 40
@@ -93,8 +93,8 @@ def is_nothing(response: str) -> bool:
 
 def _repeats(response: str, shards: tuple[Shard, ...]) -> bool:
     """Whether every sentence of a reply is a shard, word for word."""
-    known = {cues.flatten(s.text.lower()).strip() for s in shards}
-    said = {cues.flatten(s).strip() for s in cues.read(response).sentences}
+    known = {features.flatten(s.text.lower()).strip() for s in shards}
+    said = {features.flatten(s).strip() for s in features.read(response).sentences}
     return bool(said) and said <= known
 
 
@@ -134,7 +134,7 @@ def _math(response: str) -> Classification:
 
 @lru_cache(maxsize=16384)
 def _math_said(response: str) -> Classification:
-    reading = cues.read(response)
+    reading = features.read(response)
     if not reading.flat.strip():
         return Classification(ResponseType.MISSING, "nothing is said outside of hidden thought")
     return _short_math(response, reading) if reading.words <= SHORT else _long(reading)
@@ -164,7 +164,9 @@ def _candidates(told: str) -> int:
 
 
 def _short_told(reading: Reading, told: str) -> Classification:
-    gives_up = cues.found(CUES["lack"], reading.flat) + cues.found(CUES["apology"], reading.flat)
+    gives_up = features.found(CUES["lack"], reading.flat) + features.found(
+        CUES["apology"], reading.flat
+    )
     if gives_up and not reading.text.strip().endswith("?"):
         return Classification(ResponseType.REFUSAL, gives_up[0])
     if _HAS_NUMBER.search(told):
@@ -173,13 +175,13 @@ def _short_told(reading: Reading, told: str) -> Classification:
 
 
 def _long(reading: Reading) -> Classification:
-    features = cues.features(reading)
-    score = scorecard.score(ResponseType.ANSWER_ATTEMPT, features)
+    features = features.features(reading)
+    score = feature_weights.score(ResponseType.ANSWER_ATTEMPT, features)
     answers = score > 0
-    kind = ResponseType.ANSWER_ATTEMPT if answers else scorecard.best_kind(features)
+    kind = ResponseType.ANSWER_ATTEMPT if answers else feature_weights.best_kind(features)
     if kind is ResponseType.CLARIFICATION and reading.text.count("?") >= MANY_QUESTIONS:
         return Classification(ResponseType.INTERROGATION, "many question marks")
-    evidence = f"{scorecard.strongest(kind, features)} (answer score {score:+.1f})"
+    evidence = f"{feature_weights.strongest(kind, features)} (answer score {score:+.1f})"
     return Classification(kind, evidence, committed=answers)
 
 
@@ -195,13 +197,15 @@ def answers_anyway(response: str, task: TaskName = "math") -> bool:
     The type of a long reply is a weighing of cues, and a question at its end weighs against an
     answer. A reward must not fall for that.
     """
-    told = "\n".join(s for s in cues.read(response).sentences if not any(p in s for p in cues.ASKS))
+    told = "\n".join(
+        s for s in features.read(response).sentences if not any(p in s for p in features.ASKS)
+    )
     if task != "math" or not told:
         return bool(told) and _BY_TASK[task](told).committed
-    reading = cues.read(told)
+    reading = features.read(told)
     if reading.words <= SHORT:
         return bool(_ANSWER_WORDS.search(told))
-    return scorecard.score(ResponseType.ANSWER_ATTEMPT, cues.features(reading)) > _SURE
+    return feature_weights.score(ResponseType.ANSWER_ATTEMPT, features.features(reading)) > _SURE
 
 
 # --------------------------------------------------------------------- actions, code and database
@@ -230,7 +234,7 @@ def _actions(response: str) -> Classification:
         return _prose(response)
     if _COMPLAINT.search(call[0]):
         return Classification(ResponseType.REFUSAL, call[0])
-    reading = cues.read(response)
+    reading = features.read(response)
     if reading.words > _BARE_CALL and _OPEN_ARGUMENT.search(response):
         return Classification(ResponseType.CLARIFICATION, "a call with an argument left open")
     if reading.words > SHORT and (doubt := _only_shown(reading)):
@@ -243,11 +247,11 @@ def _actions(response: str) -> Classification:
 
 def _only_shown(reading: Reading) -> str:
     """Why a call in prose is an illustration and not an act, or nothing."""
-    supposed = cues.found(CUES["suppose"], reading.flat)
+    supposed = features.found(CUES["suppose"], reading.flat)
     if len(supposed) >= 2:
         return supposed[0]
-    gives_up = cues.found((*CUES["lack"], *CUES["apology"], "none of"), reading.head)
-    asks = cues.found(CUES["request"], reading.flat)
+    gives_up = features.found((*CUES["lack"], *CUES["apology"], "none of"), reading.head)
+    asks = features.found(CUES["request"], reading.flat)
     return (gives_up + asks + [""])[0]
 
 
@@ -285,7 +289,7 @@ def _talk(response: str) -> ResponseType:
         return ResponseType.INTERROGATION
     if questions:
         return ResponseType.CLARIFICATION
-    long = cues.read(response).words > SHORT
+    long = features.read(response).words > SHORT
     return ResponseType.DISCUSSION if long else ResponseType.REFUSAL
 
 

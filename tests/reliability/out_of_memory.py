@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from icpo_lite.binding import bind_judge, train_settings
+from icpo_lite.binding import train_settings
 from icpo_lite.core.types import Prompt, Reward, Turn, Verdict
 from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
@@ -25,6 +25,7 @@ from icpo_lite.policy import sampling
 from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe import load_recipe
+from icpo_lite.rewards.from_recipe import bind_judge
 from icpo_lite.rollout import encode_prompts
 from icpo_lite.trainer import Trainer
 

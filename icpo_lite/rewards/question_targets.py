@@ -17,7 +17,7 @@ from functools import lru_cache
 
 from icpo_lite import text as words_of
 from icpo_lite.core.types import Prompt, Shard
-from icpo_lite.rewards.cues import strip_markup
+from icpo_lite.rewards.features import strip_markup
 
 
 def _bag(words: str) -> frozenset[str]:

@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from icpo_lite import text as words_of
 from icpo_lite.core.types import NON_ANSWERS, ResponseType, TaskName
-from icpo_lite.rewards.asking import asked
+from icpo_lite.rewards.question_targets import asked
 
 _ATTEMPT = ResponseType.ANSWER_ATTEMPT
 _LABEL = re.compile(
