@@ -250,7 +250,7 @@ def _bare(source: str) -> str:
 
 
 def _calls(answer: object) -> str:
-    from icpo_lite.rewards.action_grader import read_allowed
+    from icpo_lite.rewards.graders.actions import read_allowed
 
     shown = []
     for name, choices in read_allowed(answer):

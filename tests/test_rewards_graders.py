@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.rewards import action_grader, code_grader, sandbox, sql_grader
+from icpo_lite.rewards.graders import actions, code, sandbox, sql
 from icpo_lite.rewards.grading import GradingOptions, grade
 
 # ------------------------------------------------------------------------------------- actions
@@ -66,16 +66,16 @@ def test_calls_in_any_order_with_bfcls_tolerance(reply: str, right: bool) -> Non
     ],
 )
 def test_values(given: str, allowed: dict[str, list[object]], right: bool) -> None:
-    calls = action_grader.parse_calls(given)
+    calls = actions.parse_calls(given)
     assert calls is not None
-    assert action_grader.correct(calls, [("f", allowed)]) is right
+    assert actions.correct(calls, [("f", allowed)]) is right
 
 
 def test_calls_that_fit_several_are_matched_one_to_one() -> None:
     """f(1) fits both allowed calls, f(2) only the first: greedy matching would fail."""
     allowed = [("f", {"x": [1, 2]}), ("f", {"x": [1]})]
-    assert action_grader.correct([("f", {"x": 1}), ("f", {"x": 2})], allowed)
-    assert not action_grader.correct([("f", {"x": 2}), ("f", {"x": 2})], allowed)
+    assert actions.correct([("f", {"x": 1}), ("f", {"x": 2})], allowed)
+    assert not actions.correct([("f", {"x": 2}), ("f", {"x": 2})], allowed)
 
 
 def test_parsing_runs_nothing(tmp_path: Path) -> None:
@@ -133,8 +133,8 @@ def test_execution_match(query: str, gold: str, right: bool) -> None:
     ],
 )
 def test_queries_may_only_read(query: str) -> None:
-    with sql_grader.connect(SCHEMA) as database, pytest.raises(sqlite3.Error):
-        sql_grader.run_query(database, query, 1.0)
+    with sql.connect(SCHEMA) as database, pytest.raises(sqlite3.Error):
+        sql.run_query(database, query, 1.0)
 
 
 def test_an_endless_query_is_stopped() -> None:
@@ -209,8 +209,8 @@ def test_kinds_of_tests() -> None:
 
 
 def test_code_without_a_fence() -> None:
-    assert code_grader.extract_code("Sure:\ndef f():\n    pass") == "def f():\n    pass"
-    assert code_grader.extract_code("I would rather not.") is None
+    assert code.extract_code("Sure:\ndef f():\n    pass") == "def f():\n    pass"
+    assert code.extract_code("I would rather not.") is None
 
 
 @needs_isolation

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.rewards import math_grader, math_verify_pool
+from icpo_lite.rewards.graders import math, math_verify
 from icpo_lite.rewards.grading import GradingOptions, grade
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -47,7 +47,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data"
     ],
 )
 def test_a_number_as_written(written: str, value: Fraction) -> None:
-    found = math_grader.values(math_grader.tidy(written))
+    found = math.values(math.tidy(written))
     assert found[-1][0].amount == value
 
 
@@ -71,7 +71,7 @@ def test_a_number_as_written(written: str, value: Fraction) -> None:
     ],
 )
 def test_equality(given: str, gold: str, right: bool) -> None:
-    assert math_grader.equal(given, gold) is right
+    assert math.equal(given, gold) is right
 
 
 @pytest.mark.parametrize(
@@ -95,24 +95,24 @@ def test_equality(given: str, gold: str, right: bool) -> None:
     ],
 )
 def test_extraction(reply: str, extracted: str | None) -> None:
-    assert math_grader.extract(reply) == extracted
+    assert math.extract(reply) == extracted
 
 
 def test_division_by_zero_is_no_number() -> None:
-    assert math_grader.values("1/0") == []
+    assert math.values("1/0") == []
 
 
 @given(st.integers(-(10**12), 10**12))
 def test_any_integer_is_read_back(number: int) -> None:
     for written in (str(number), f"{number:,}", f"\\boxed{{{number}}}", f"The answer is {number}."):
-        extracted = math_grader.extract(written)
+        extracted = math.extract(written)
         assert extracted is not None
-        assert math_grader.equal(extracted, str(number))
+        assert math.equal(extracted, str(number))
 
 
 @given(st.text(max_size=300))
 def test_no_text_breaks_extraction(reply: str) -> None:
-    math_grader.extract(reply)
+    math.extract(reply)
     grade("math", reply, "7")
 
 
@@ -144,9 +144,9 @@ def test_symbolic_answers_compare_as_written_without_math_verify() -> None:
 def test_lics_rule_keeps_its_faults() -> None:
     """METHOD: "$100.00" becomes "$1"."""
     compat = GradingOptions(math_rule="compat")
-    assert math_grader.lic_equal("3 trucks", "#### 3")
-    assert math_grader.lic_equal("$2,100", "#### 2100")
-    assert not math_grader.lic_equal("$100.00", "#### 100")
+    assert math.lic_equal("3 trucks", "#### 3")
+    assert math.lic_equal("$2,100", "#### 2100")
+    assert not math.lic_equal("$100.00", "#### 100")
     assert grade("math", "The answer is $100.00", "100").correct
     assert not grade("math", "The answer is $100.00", "100", options=compat).correct
 
@@ -167,7 +167,7 @@ def _echo(pipe) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_a_worker_that_hangs_is_ended_and_replaced() -> None:
-    verifier = math_verify_pool.Verifier(seconds=0.3, work=_echo)
+    verifier = math_verify.Verifier(seconds=0.3, work=_echo)
     try:
         assert verifier.verify("a", "a") is True
         process = verifier._process
@@ -182,7 +182,7 @@ def test_a_worker_that_hangs_is_ended_and_replaced() -> None:
         verifier.close()
 
 
-@pytest.mark.skipif(not math_verify_pool.available(), reason="math-verify is not installed")
+@pytest.mark.skipif(not math_verify.available(), reason="math-verify is not installed")
 def test_math_verify_sees_what_strings_do_not() -> None:
     assert grade("math", "\\boxed{\\frac{2\\pi}{4}}", "\\frac{\\pi}{2}").correct
     assert grade("math", "\\boxed{x + 1 + x}", "$2x + 1$").correct
@@ -208,7 +208,7 @@ def test_extracted_answers_of_lost_in_conversation_are_graded_as_there() -> None
     rows = _scored()
     assert len(rows) == 561
     for row, gold in rows:
-        right = math_grader.equal(str(row["exact_answer"]), gold)
+        right = math.equal(str(row["exact_answer"]), gold)
         assert right == (row["score"] == 1), row["exact_answer"]
 
 
@@ -224,5 +224,5 @@ def test_answers_in_the_text_are_found() -> None:
 def test_their_gold_answers_are_read() -> None:
     for line in (DATA / "gsm8k_test.jsonl").open():
         answer = json.loads(line)["answer"]
-        assert math_grader.is_plain(answer)
+        assert math.is_plain(answer)
         assert grade("math", answer, answer).correct

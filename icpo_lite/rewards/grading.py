@@ -15,14 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from icpo_lite.core.errors import GraderError
 from icpo_lite.core.types import TaskName
-from icpo_lite.rewards import (
-    action_grader,
-    code_grader,
-    math_grader,
-    math_verify_pool,
-    sandbox,
-    sql_grader,
-)
+from icpo_lite.rewards.graders import actions, code, math, math_verify, sandbox, sql
 
 
 class GradingOptions(BaseModel):
@@ -66,25 +59,25 @@ Grader = Callable[[str, Any, Mapping[str, Any], GradingOptions], Grade]
 
 def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
     gold = str(answer)
-    if options.math_rule == "numeric" and not math_grader.is_plain(gold):
+    if options.math_rule == "numeric" and not math.is_plain(gold):
         return _symbolic(reply, gold, options)
-    extracted = math_grader.extract(reply)
+    extracted = math.extract(reply)
     if extracted is None:
-        math_grader.gold_value(gold)  # a gold answer without a number is the row's fault
+        math.gold_value(gold)  # a gold answer without a number is the row's fault
         return Grade(False)
-    same = math_grader.lic_equal if options.math_rule == "compat" else math_grader.equal
+    same = math.lic_equal if options.math_rule == "compat" else math.equal
     return Grade(same(extracted, gold), extracted)
 
 
 def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
     if not gold.strip():
         raise GraderError("expected a gold answer, found an empty one; change the row")
-    extracted = math_grader.symbolic_answer(reply)
+    extracted = math.symbolic_answer(reply)
     if extracted is None:
         return Grade(False)
-    if math_grader.same_symbols(extracted, gold):
+    if math.same_symbols(extracted, gold):
         return Grade(True, extracted)
-    if options.math_verify and math_verify_pool.available():
+    if options.math_verify and math_verify.available():
         verifier = _verifier(options.math_verify_seconds)
         wanted = gold.rpartition("####")[2].strip(" $\n")
         return Grade(bool(verifier.verify(extracted.strip(" $"), wanted)), extracted)
@@ -92,17 +85,17 @@ def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
 
 
 @lru_cache(maxsize=2)
-def _verifier(seconds: float) -> math_verify_pool.Verifier:
-    return math_verify_pool.Verifier(seconds)
+def _verifier(seconds: float) -> math_verify.Verifier:
+    return math_verify.Verifier(seconds)
 
 
 def _actions(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
-    allowed = action_grader.read_allowed(answer)
-    calls = action_grader.parse_calls(reply)
+    allowed = actions.read_allowed(answer)
+    calls = actions.parse_calls(reply)
     if calls is None:
         return Grade(False)
     shown = ", ".join(f"{n}({', '.join(f'{k}={v!r}' for k, v in a.items())})" for n, a in calls)
-    return Grade(action_grader.correct(calls, allowed), f"[{shown}]")
+    return Grade(actions.correct(calls, allowed), f"[{shown}]")
 
 
 def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
@@ -110,21 +103,21 @@ def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
         raise GraderError(
             "grading code runs it, which is off; set allow_code_execution: true to agree"
         )
-    code = code_grader.extract_code(reply)
+    code = code.extract_code(reply)
     if code is None:
         return Grade(False)
     limits = sandbox.Limits(seconds=options.code_seconds, memory_mb=options.code_memory_mb)
-    passed, _ = code_grader.correct(code, answer, columns, limits)
+    passed, _ = code.correct(code, answer, columns, limits)
     return Grade(passed, code)
 
 
 def _database(
     reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions
 ) -> Grade:
-    query = sql_grader.extract_query(reply)
+    query = sql.extract_query(reply)
     if query is None:
         return Grade(False)
-    return Grade(sql_grader.correct(query, str(answer), columns, options.query_seconds), query)
+    return Grade(sql.correct(query, str(answer), columns, options.query_seconds), query)
 
 
 GRADERS: dict[str, Grader] = {

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.rewards import sandbox
+from icpo_lite.rewards.graders import sandbox
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"^(?:def|class|import|from|@)\b", re.MULTILINE)
