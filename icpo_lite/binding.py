@@ -8,34 +8,15 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.rollout.from_recipe import sampling_options, wanted_engine
 
 if TYPE_CHECKING:
     from icpo_lite.kernels.logprob import Impl
     from icpo_lite.loss import LossConfig
     from icpo_lite.policy.load import Policy
-    from icpo_lite.policy.sampling import SamplingOptions
     from icpo_lite.recipe import Recipe
     from icpo_lite.schedules import Schedule
     from icpo_lite.trainer import TrainSettings
-
-
-def wanted_engine(recipe: Recipe) -> str:
-    """The engine that the recipe asks for, or auto."""
-    return "vllm" if recipe.use_vllm else recipe.engine
-
-
-def sampling_options(recipe: Recipe, **changes: Any) -> SamplingOptions:
-    """How replies are drawn in training, or with some options changed."""
-    from icpo_lite.policy.sampling import SamplingOptions
-
-    training = SamplingOptions(
-        max_new_tokens=recipe.max_completion_length,
-        temperature=recipe.temperature,
-        top_p=recipe.top_p,
-        top_k=recipe.top_k,
-        engine="native" if wanted_engine(recipe) == "auto" else wanted_engine(recipe),
-    )
-    return replace(training, **changes)
 
 
 def tried_settings(

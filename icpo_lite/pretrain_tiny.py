@@ -24,7 +24,12 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from icpo_lite.core.types import Message, Shard
 from icpo_lite.data.tiny_world import NAMES, OBJECTS, TEMPLATES, WorldProblem, chain, draw_problem
-from icpo_lite.user import NEUTRAL_QUESTION, concat_text, recap_text, snowball_text
+from icpo_lite.rollout.simulated_user import (
+    NEUTRAL_QUESTION,
+    concat_text,
+    recap_text,
+    snowball_text,
+)
 
 PAD, END, START, UNKNOWN = "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|unk|>"
 CHATML = (

@@ -14,8 +14,8 @@ from torch import Tensor
 from icpo_lite.batch import collate
 from icpo_lite.core.console import clock
 from icpo_lite.core.types import Group, Trajectory
-from icpo_lite.policy.sampling import sample
-from icpo_lite.rollout import as_turn
+from icpo_lite.rollout.groups import as_turn
+from icpo_lite.rollout.sampler import sample
 from icpo_lite.step_metrics import memory_gb
 from icpo_lite.trainer import Trainer
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from icpo_lite.binding import sampling_options, tried_settings
+from icpo_lite.binding import tried_settings
 from icpo_lite.checkpoint import discard_later, latest_checkpoint, write_together
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import Watch, tokenizer_warning
@@ -41,7 +41,8 @@ from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe import compared_recipes
 from icpo_lite.rehearsal import rehearse, wanted
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
-from icpo_lite.rollout import encode_prompts
+from icpo_lite.rollout.from_recipe import sampling_options
+from icpo_lite.rollout.groups import encode_prompts
 from icpo_lite.runlog import RunDirectory
 from icpo_lite.selfcheck import check_reward
 from icpo_lite.tracking import Tracking, require_trackers, start_tracking

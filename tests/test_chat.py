@@ -9,11 +9,11 @@ from click.testing import CliRunner
 
 from icpo_lite.cli.chat import chat
 from icpo_lite.core.types import Message
-from icpo_lite.policy import streaming
 from icpo_lite.policy.load import load_policy
-from icpo_lite.policy.sampling import SamplingOptions, sample
 from icpo_lite.policy.spec import ModelSpec
-from icpo_lite.policy.streaming import stream_reply
+from icpo_lite.rollout.groups import streaming
+from icpo_lite.rollout.sampler import SamplingOptions, sample
+from icpo_lite.rollout.streaming import stream_reply
 
 ASK = [Message("user", "How many apples does Ann have after shopping?")]
 KEY = ("chat", 0, 1)

@@ -6,12 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from icpo_lite.conversation import converse, last_words
 from icpo_lite.core.types import Problem, ResponseType, Shard, Turn, Verdict
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.evaluation.settings import SETTINGS, certified_prompt
 from icpo_lite.rewards.judge import Judge
-from icpo_lite.user import ModelUser, Moment, keeps_facts, recap_text, snowball_text
+from icpo_lite.rollout.conversation import converse, last_words
+from icpo_lite.rollout.simulated_user import (
+    ModelUser,
+    Moment,
+    keeps_facts,
+    recap_text,
+    snowball_text,
+)
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 

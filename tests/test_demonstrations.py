@@ -22,7 +22,7 @@ from icpo_lite.demonstrations import (
 )
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.spec import ModelSpec
-from icpo_lite.rollout import advantage_groups
+from icpo_lite.rollout.groups import advantage_groups
 
 
 @pytest.fixture(scope="module")

@@ -17,13 +17,13 @@ import torch
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy.dense_copies import dense_layers
-from icpo_lite.policy.drawing import SamplingOptions
 from icpo_lite.policy.engines import table
 from icpo_lite.policy.engines.cache import BLOCK, BufferedLayer, buffered_cache
 from icpo_lite.policy.engines.table import ENGINES, choose_engine
 from icpo_lite.policy.load import Policy, load_policy
-from icpo_lite.policy.sampling import sample
 from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.rollout.noise import SamplingOptions
+from icpo_lite.rollout.sampler import sample
 
 TEXTS = (
     "Ann has 3 apples. Ben has 4 apples. How many apples do Ann and Ben have together?",

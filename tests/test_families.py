@@ -20,8 +20,8 @@ from icpo_lite.core.types import Completion, Group, Intent, Message, Prompt, Tra
 from icpo_lite.policy.chat_template import with_template_roles
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.policy.logprobs import LogprobOptions, check_impl, completion_logprobs
-from icpo_lite.policy.sampling import SamplingOptions, sample
 from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 CHATS = ("How many?", "Ann has 3 apples and Ben has 4 more.")
 

@@ -23,11 +23,11 @@ from icpo_lite.evaluation.table import comparison_rows, fitting
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.opening_logprobs import opening_logprobs
-from icpo_lite.policy.sampling import SamplingOptions
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe, resolved_yaml
 from icpo_lite.rewards.from_recipe import bind_judge
-from icpo_lite.rollout import PolicyTalker
+from icpo_lite.rollout.groups import PolicyTalker
+from icpo_lite.rollout.sampler import SamplingOptions
 
 ARGUMENTS = ["builtin:tiny", "--problems", "3", "--runs", "2", "--device", "cpu"]
 

@@ -11,8 +11,8 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.engines.table import ENGINES
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.policy.logprobs import LogprobOptions, PolicyScorer, completion_logprobs
-from icpo_lite.policy.sampling import PolicyGenerator, SamplingOptions, draw, sample, uniforms
 from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions, draw, sample, uniforms
 
 TEXTS = (
     "Ann has 3 apples. Ben has 4 apples. How many apples do Ann and Ben have together?",

@@ -13,9 +13,9 @@ from icpo_lite.policy import sharing
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.prompt_packing import PREFIX, pack, why_not_shared
-from icpo_lite.policy.sampling import SamplingOptions, sample
 from icpo_lite.policy.sharing import choose_sharing
 from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 PLAIN, SHARED = LogprobOptions(), LogprobOptions(share_prompts=True)
 TEXTS = (

@@ -21,9 +21,9 @@ from icpo_lite.bench.machine import machine, versions
 from icpo_lite.policy.engines.table import ENGINES
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
-from icpo_lite.policy.sampling import SamplingOptions, sample
 from icpo_lite.policy.sharing import timed
 from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 PLAIN = "plain generate"
 #: Spread of LoRA's B matrices, which are zero when new.

@@ -175,7 +175,7 @@ def _journal(options: AugmentOptions, given: dict[str, Any], output: Path) -> Re
 
         return ReplyJournal(Endpoint(options.endpoint), partial, name=options.endpoint.model)
     from icpo_lite.policy.from_recipe import load_model
-    from icpo_lite.policy.sampling import PolicyGenerator
+    from icpo_lite.rollout.sampler import PolicyGenerator
 
     policy, _ = load_model(given["model"])
     return ReplyJournal(PolicyGenerator(policy), partial, name=given["model"])

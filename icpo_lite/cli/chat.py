@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from icpo_lite.core.types import Message
     from icpo_lite.evaluation.ask_threshold import AskingTalker
     from icpo_lite.policy.load import Policy
-    from icpo_lite.policy.sampling import SamplingOptions
+    from icpo_lite.rollout.sampler import SamplingOptions
 
 
 @click.command()
@@ -61,8 +61,8 @@ def chat(
     from icpo_lite.core.types import Message
     from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
     from icpo_lite.policy.from_recipe import load_model
-    from icpo_lite.policy.sampling import SamplingOptions
-    from icpo_lite.rollout import PolicyTalker
+    from icpo_lite.rollout.groups import PolicyTalker
+    from icpo_lite.rollout.sampler import SamplingOptions
 
     policy, recipe = load_model(model, device=device)
     if system is None and recipe is not None:
@@ -122,7 +122,7 @@ def _reply(
     import numpy as np
 
     # After the model, since unsloth must be imported before transformers is.
-    from icpo_lite.policy.streaming import stream_reply
+    from icpo_lite.rollout.streaming import stream_reply
 
     if asking is not None:
         (p,) = asking.prober.ask_probability([messages])

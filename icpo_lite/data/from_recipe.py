@@ -110,7 +110,7 @@ def _augmenting_model(
         return Endpoint(block)
     if policy is None:
         return None
-    from icpo_lite.policy.sampling import PolicyGenerator
+    from icpo_lite.rollout.sampler import PolicyGenerator
 
     rows = recipe.prompts_per_step * recipe.num_generations
     return PolicyGenerator(policy, adapter=False, max_rows=rows)

@@ -23,8 +23,8 @@ import numpy as np
 from icpo_lite.core.types import Message, Turn
 from icpo_lite.evaluation.openings import Openings, from_json
 from icpo_lite.policy.opening_logprobs import opening_logprobs
-from icpo_lite.policy.sampling import sample, uniforms
-from icpo_lite.rollout import PolicyTalker, as_turn
+from icpo_lite.rollout.groups import PolicyTalker, as_turn
+from icpo_lite.rollout.sampler import sample, uniforms
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

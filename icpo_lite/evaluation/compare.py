@@ -30,10 +30,10 @@ from icpo_lite.evaluation.settings import SETTINGS
 from icpo_lite.evaluation.system_prompts import system_turns
 from icpo_lite.evaluation.table import comparison_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import load_model
-from icpo_lite.policy.sampling import PolicyGenerator, SamplingOptions
 from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
-from icpo_lite.rollout import PolicyTalker
-from icpo_lite.user import ModelUser
+from icpo_lite.rollout.groups import PolicyTalker
+from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions
+from icpo_lite.rollout.simulated_user import ModelUser
 
 if TYPE_CHECKING:
     from icpo_lite.core.endpoint import EndpointOptions

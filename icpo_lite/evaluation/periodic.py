@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.binding import sampling_options
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.rewards.from_recipe import choose_shard
-from icpo_lite.rollout import PolicyTalker
+from icpo_lite.rollout.from_recipe import sampling_options
+from icpo_lite.rollout.groups import PolicyTalker
 
 if TYPE_CHECKING:
     from icpo_lite.core.types import Problem

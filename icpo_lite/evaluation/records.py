@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from icpo_lite.conversation import Conversation
 from icpo_lite.core.types import NON_ANSWERS, QUESTIONS, ResponseType, Turn
+from icpo_lite.rollout.conversation import Conversation
 
 Row = Mapping[str, Any]
 #: Tokens of a reply's beginning that are kept: what `openings.learn` looks at.

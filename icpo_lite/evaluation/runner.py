@@ -10,7 +10,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from icpo_lite.conversation import (
+from icpo_lite.core.errors import UsageError
+from icpo_lite.core.files import plain, write_atomically
+from icpo_lite.core.types import Problem
+from icpo_lite.evaluation.metrics import summarise
+from icpo_lite.evaluation.records import row_of
+from icpo_lite.evaluation.resume import Lines, Progress
+from icpo_lite.evaluation.settings import SETTINGS, Setting
+from icpo_lite.rollout.conversation import (
     Chooser,
     Conversation,
     Referee,
@@ -19,13 +26,6 @@ from icpo_lite.conversation import (
     converse,
     last_words,
 )
-from icpo_lite.core.errors import UsageError
-from icpo_lite.core.files import plain, write_atomically
-from icpo_lite.core.types import Problem
-from icpo_lite.evaluation.metrics import summarise
-from icpo_lite.evaluation.records import row_of
-from icpo_lite.evaluation.resume import Lines, Progress
-from icpo_lite.evaluation.settings import SETTINGS, Setting
 
 #: Seconds between two words on how far an evaluation is.
 TELL_EVERY_S = 30.0

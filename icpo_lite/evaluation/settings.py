@@ -10,11 +10,16 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from icpo_lite.conversation import Conversation, start
 from icpo_lite.core.types import Intent, Problem, Prompt, Shard, Turn
 from icpo_lite.data.augment import augment
 from icpo_lite.data.sharding import RejectedError, shard_by_rules
-from icpo_lite.user import NEUTRAL_QUESTION, concat_text, recap_text, snowball_text
+from icpo_lite.rollout.conversation import Conversation, start
+from icpo_lite.rollout.simulated_user import (
+    NEUTRAL_QUESTION,
+    concat_text,
+    recap_text,
+    snowball_text,
+)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.errors import IcpoError, UsageError
-from icpo_lite.policy.drawing import own_random_state
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.prompt_packing import pack, why_not_shared
+from icpo_lite.rollout.noise import own_random_state
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

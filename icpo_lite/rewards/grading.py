@@ -103,12 +103,12 @@ def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
         raise GraderError(
             "grading code runs it, which is off; set allow_code_execution: true to agree"
         )
-    code = code.extract_code(reply)
-    if code is None:
+    program = code.extract_code(reply)
+    if program is None:
         return Grade(False)
     limits = sandbox.Limits(seconds=options.code_seconds, memory_mb=options.code_memory_mb)
-    passed, _ = code.correct(code, answer, columns, limits)
-    return Grade(passed, code)
+    passed, _ = code.correct(program, answer, columns, limits)
+    return Grade(passed, program)
 
 
 def _database(

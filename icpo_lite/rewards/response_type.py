@@ -175,13 +175,13 @@ def _short_told(reading: Reading, told: str) -> Classification:
 
 
 def _long(reading: Reading) -> Classification:
-    features = features.features(reading)
-    score = feature_weights.score(ResponseType.ANSWER_ATTEMPT, features)
+    found = features.features(reading)
+    score = feature_weights.score(ResponseType.ANSWER_ATTEMPT, found)
     answers = score > 0
-    kind = ResponseType.ANSWER_ATTEMPT if answers else feature_weights.best_kind(features)
+    kind = ResponseType.ANSWER_ATTEMPT if answers else feature_weights.best_kind(found)
     if kind is ResponseType.CLARIFICATION and reading.text.count("?") >= MANY_QUESTIONS:
         return Classification(ResponseType.INTERROGATION, "many question marks")
-    evidence = f"{feature_weights.strongest(kind, features)} (answer score {score:+.1f})"
+    evidence = f"{feature_weights.strongest(kind, found)} (answer score {score:+.1f})"
     return Classification(kind, evidence, committed=answers)
 
 

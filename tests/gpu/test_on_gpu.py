@@ -20,9 +20,9 @@ from icpo_lite.core.types import Message
 from icpo_lite.kernels.logprob import choose_impl, token_logprobs
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs, hidden_states
-from icpo_lite.policy.sampling import SamplingOptions, sample
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe
+from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device(os.environ.get("ICPO_TEST_DEVICE", "cuda"))

@@ -21,12 +21,11 @@ from icpo_lite.binding import train_settings
 from icpo_lite.core.types import Prompt, Reward, Turn, Verdict
 from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
-from icpo_lite.policy import sampling
 from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import bind_judge
-from icpo_lite.rollout import encode_prompts
+from icpo_lite.rollout.groups import encode_prompts, sampler
 from icpo_lite.trainer import Trainer
 
 TINY = (
@@ -92,7 +91,7 @@ class Stage:
             train_settings(self.recipe, "torch"),
         )
         mode = Fails(fail_at)
-        sample, updates = sampling._sample_all, trainer._updates
+        sample, updates = sampler._sample_all, trainer._updates
 
         def under(work: Callable[..., Any]) -> Callable[..., Any]:
             def wrapped(*arguments: Any) -> Any:
@@ -101,11 +100,11 @@ class Stage:
 
             return wrapped
 
-        sampling._sample_all, trainer._updates = under(sample), under(updates)
+        sampler._sample_all, trainer._updates = under(sample), under(updates)
         try:
             report = trainer.step()
         finally:
-            sampling._sample_all = sample
+            sampler._sample_all = sample
         return Step(
             [t.reply.token_ids for g in report.groups for t in g.trajectories],
             [p.grad.clone() for p in self.policy.trainable() if p.grad is not None],

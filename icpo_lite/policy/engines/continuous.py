@@ -17,7 +17,7 @@ import torch
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Completion
 from icpo_lite.kernels.chunks import free_bytes
-from icpo_lite.policy.drawing import (
+from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
     completion,

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.types import Completion
-from icpo_lite.policy.drawing import (
+from icpo_lite.policy.engines.native import prefill
+from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
     completions,
@@ -22,7 +23,6 @@ from icpo_lite.policy.drawing import (
     left_pad,
     noise_of,
 )
-from icpo_lite.policy.engines.native import prefill
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.dense_copies import dense_layers
-from icpo_lite.policy.drawing import (
+from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
     completions,

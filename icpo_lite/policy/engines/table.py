@@ -12,11 +12,11 @@ import torch
 
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.types import Completion
-from icpo_lite.policy.drawing import Key, SamplingOptions
 from icpo_lite.policy.engines.continuous import sample_continuous
 from icpo_lite.policy.engines.generate import sample_generate, sample_unsloth
 from icpo_lite.policy.engines.native import sample_native
 from icpo_lite.policy.engines.vllm import sample_vllm
+from icpo_lite.rollout.noise import Key, SamplingOptions
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

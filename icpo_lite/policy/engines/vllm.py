@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Completion
-from icpo_lite.policy.drawing import Key, SamplingOptions, completion, seed_of
+from icpo_lite.rollout.noise import Key, SamplingOptions, completion, seed_of
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -24,8 +24,8 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
-from icpo_lite.user import Chooser as Chooser
-from icpo_lite.user import Moment
+from icpo_lite.rollout.simulated_user import Chooser as Chooser
+from icpo_lite.rollout.simulated_user import Moment
 
 
 class Talker(Protocol):

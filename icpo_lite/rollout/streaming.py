@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig, TextStreamer
 
 from icpo_lite.core.types import Message
-from icpo_lite.policy.sampling import Key, SamplingOptions
+from icpo_lite.rollout.sampler import Key, SamplingOptions
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -23,7 +23,7 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
-from icpo_lite.policy.sampling import SamplingOptions, sample
+from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from icpo_lite.core.oom import RowLimit
 from icpo_lite.core.types import Completion, Message
-from icpo_lite.policy.drawing import Key, SamplingOptions, draw, left_pad, uniforms
 from icpo_lite.policy.engines.table import engine_for
 from icpo_lite.policy.prompt_packing import use_loaded_attention
+from icpo_lite.rollout.noise import Key, SamplingOptions, draw, left_pad, uniforms
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
