@@ -23,8 +23,8 @@ def tried_settings(
     recipe: Recipe, policy: Policy, prompt_ids: Mapping[str, Sequence[int]], impl: Impl
 ) -> tuple[TrainSettings, str, str]:
     """The settings with what was tried on this machine, and a line on sampling and on prompts."""
-    from icpo_lite.policy.engines.table import choose_engine
     from icpo_lite.policy.sharing import choose_sharing
+    from icpo_lite.rollout.engines.registry import choose_engine
 
     settings = train_settings(recipe, impl)
     prompts = sorted(prompt_ids.values(), key=len)

@@ -38,10 +38,10 @@ from icpo_lite.loss import (
     sampling_mismatch,
     select_tokens,
 )
-from icpo_lite.policy.engines.table import ENGINES
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.optimizer import make_optimizer
 from icpo_lite.policy.prompt_packing import why_not_shared
+from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.groups import advantage_groups, judge_groups, reward_groups, sample_groups
 from icpo_lite.rollout.sampler import SamplingOptions
 from icpo_lite.schedules import (

@@ -17,11 +17,11 @@ import torch
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy.dense_copies import dense_layers
-from icpo_lite.policy.engines import table
-from icpo_lite.policy.engines.cache import BLOCK, BufferedLayer, buffered_cache
-from icpo_lite.policy.engines.table import ENGINES, choose_engine
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.rollout.engines import registry
+from icpo_lite.rollout.engines.kv_cache import BLOCK, BufferedLayer, buffered_cache
+from icpo_lite.rollout.engines.registry import ENGINES, choose_engine
 from icpo_lite.rollout.noise import SamplingOptions
 from icpo_lite.rollout.sampler import sample
 
@@ -105,7 +105,7 @@ def test_continuous_is_greedy_at_temperature_0_and_knows_no_cut_log_probs(policy
 
 
 def test_continuous_goes_on_with_fewer_pages_than_replies(policy, prompts, monkeypatch):
-    from icpo_lite.policy.engines import continuous
+    from icpo_lite.rollout.engines import continuous
 
     token = continuous._token_bytes(policy)
     assert token == 2 * 3 * 2 * 32 * 4
@@ -195,7 +195,7 @@ def test_keys_and_values_are_freed_before_the_backward_pass(policy, prompts, mon
         made.append(weakref.ref(cache := buffered_cache(config)))
         return cache
 
-    monkeypatch.setattr("icpo_lite.policy.engines.cache.buffered_cache", remember)
+    monkeypatch.setattr("icpo_lite.rollout.engines.kv_cache.buffered_cache", remember)
     for engine in ("native", "generate"):
         drawn(policy, prompts, engine)
     assert len(made) == 2
@@ -232,7 +232,7 @@ def test_auto_on_a_cpu_is_native(policy, prompts):
 )
 def test_auto_takes_the_fastest_by_a_margin(policy, prompts, monkeypatch, speeds, chosen):
     on_gpu = SimpleNamespace(torch_device=SimpleNamespace(type="cuda"))
-    monkeypatch.setattr(table, "_tokens_per_second", lambda p, name, *_: speeds[name])
+    monkeypatch.setattr(registry, "_tokens_per_second", lambda p, name, *_: speeds[name])
     gpu = SimpleNamespace(
         device=on_gpu, causal_lm=policy.causal_lm, model=policy.model, backend=policy.backend
     )
@@ -248,12 +248,12 @@ def test_an_engine_that_fails_is_said_and_passed_over(policy, prompts, monkeypat
         raise RuntimeError("no kernel image\nfor this device")
 
     monkeypatch.setitem(ENGINES, "generate", replace(ENGINES["generate"], sample=broken))
-    said = table._tokens_per_second(policy, "generate", prompts, SamplingOptions(4))
+    said = registry._tokens_per_second(policy, "generate", prompts, SamplingOptions(4))
     assert said == "failed: no kernel image"
     monkeypatch.setitem(ENGINES, "native", replace(ENGINES["native"], sample=broken))
     with pytest.raises(RuntimeError, match="no kernel"):
-        table._tokens_per_second(policy, "native", prompts, SamplingOptions(4))
-    speed = table._tokens_per_second(policy, "continuous", prompts, SamplingOptions(4))
+        registry._tokens_per_second(policy, "native", prompts, SamplingOptions(4))
+    speed = registry._tokens_per_second(policy, "continuous", prompts, SamplingOptions(4))
     assert speed > 0
 
 

@@ -8,10 +8,10 @@ import torch
 
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
-from icpo_lite.policy.engines.table import ENGINES
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.policy.logprobs import LogprobOptions, PolicyScorer, completion_logprobs
 from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions, draw, sample, uniforms
 
 TEXTS = (

@@ -16,8 +16,8 @@ from icpo_lite.cli.train import train as train_command
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import DataError, NumericsError, RecipeError, RunDirectoryError
 from icpo_lite.core.files import read_metrics
-from icpo_lite.policy.engines.table import ENGINES, Engine
 from icpo_lite.recipe import load_recipe
+from icpo_lite.rollout.engines.registry import ENGINES, Engine
 from icpo_lite.trainer import Trainer, _mini_batches
 
 SMALL = (

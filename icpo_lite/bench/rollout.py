@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 
 from icpo_lite.bench.machine import machine, versions
-from icpo_lite.policy.engines.table import ENGINES
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.sharing import timed
 from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 PLAIN = "plain generate"

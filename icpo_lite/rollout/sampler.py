@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from icpo_lite.core.oom import RowLimit
 from icpo_lite.core.types import Completion, Message
-from icpo_lite.policy.engines.table import engine_for
 from icpo_lite.policy.prompt_packing import use_loaded_attention
+from icpo_lite.rollout.engines.registry import engine_for
 from icpo_lite.rollout.noise import Key, SamplingOptions, draw, left_pad, uniforms
 
 if TYPE_CHECKING:

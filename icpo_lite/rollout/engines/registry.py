@@ -12,10 +12,10 @@ import torch
 
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.types import Completion
-from icpo_lite.policy.engines.continuous import sample_continuous
-from icpo_lite.policy.engines.generate import sample_generate, sample_unsloth
-from icpo_lite.policy.engines.native import sample_native
-from icpo_lite.policy.engines.vllm import sample_vllm
+from icpo_lite.rollout.engines.continuous import sample_continuous
+from icpo_lite.rollout.engines.generate import sample_generate, sample_unsloth
+from icpo_lite.rollout.engines.native import sample_native
+from icpo_lite.rollout.engines.vllm import sample_vllm
 from icpo_lite.rollout.noise import Key, SamplingOptions
 
 if TYPE_CHECKING:

@@ -72,7 +72,7 @@ def prefill(
     B = prompts x group, in runs of `group`. drop_last: the cache leaves out the last token.
     """
     # Here, since unsloth must be imported before transformers is (`backends`).
-    from icpo_lite.policy.engines.cache import buffered_cache
+    from icpo_lite.rollout.engines.kv_cache import buffered_cache
 
     ids, mask = left_pad(prompts, policy.pad_id, policy.device.torch_device)
     lm = policy.causal_lm

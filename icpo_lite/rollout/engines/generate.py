@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.types import Completion
-from icpo_lite.policy.engines.native import prefill
+from icpo_lite.rollout.engines.native import prefill
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
