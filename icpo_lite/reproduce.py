@@ -26,7 +26,7 @@ from icpo_lite.core.files import write_atomically
 from icpo_lite.evaluation.metrics import paired_difference
 from icpo_lite.evaluation.table import LINES, POINTS, figure_at
 from icpo_lite.recipe import Recipe, load_recipe
-from icpo_lite.runlog import git_commit, machine, versions
+from icpo_lite.runs.run_directory import git_commit, machine, versions
 
 COMMAND = (sys.executable, "-m", "icpo_lite")
 BASE, TRAINED = "base", "icpo"

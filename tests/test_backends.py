@@ -170,7 +170,7 @@ def test_train_imports_unsloth_before_transformers_and_peft(tmp_path):
 def test_a_run_can_be_imported_without_transformers(tmp_path):
     """Runs that are compared begin by importing `run`, in processes of their own."""
     code = (
-        "import icpo_lite.run, icpo_lite.evaluation.compare, icpo_lite.policy.load, sys\n"
+        "import icpo_lite.runs.train, icpo_lite.evaluation.compare, icpo_lite.policy.load, sys\n"
         "assert not {'transformers', 'peft', 'unsloth'} & set(sys.modules)"
     )
     run_python(["-c", code], tmp_path, PYTHONPATH=str(ROOT))

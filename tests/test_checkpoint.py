@@ -16,7 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from icpo_lite.checkpoint import (
+from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.runs.checkpoint import (
     discard_later,
     latest_checkpoint,
     load_checkpoint,
@@ -28,7 +29,6 @@ from icpo_lite.checkpoint import (
     set_rng_state,
     unpack_optimizer,
 )
-from icpo_lite.core.errors import RunDirectoryError
 
 
 def content(step: int) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from model_families import save_family, save_planted
 from safetensors.torch import load_file
 from transformers import DynamicCache
 
-from icpo_lite import run as run_module
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import NumericsError
 from icpo_lite.core.files import read_metrics
@@ -20,6 +19,7 @@ from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import hidden_states
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe
+from icpo_lite.runs import train as run_module
 
 CHAT = [Message("user", "Ann has 3 apples and Ben has 4. How many?")]
 #: The share of a product of 2·10⁵ that is written back: 10⁴, or more than the residual holds.

@@ -11,13 +11,15 @@ import torch
 from reliability.small_run import SMALL, forked, same_adapter, train
 from test_run import adapter, assert_equal_adapters, quiet, recipe
 
-from icpo_lite import keeping, rehearsal
-from icpo_lite import run as run_module
-from icpo_lite.checkpoint import latest_checkpoint, load_checkpoint
+from icpo_lite import rehearsal
 from icpo_lite.core.errors import RecipeError, RunDirectoryError
 from icpo_lite.core.files import read_metrics
 from icpo_lite.evaluation import periodic
-from icpo_lite.evaluation.periodic import SmallEvaluation, Standing, figure_names
+from icpo_lite.evaluation.periodic import SmallEvaluation, figure_names
+from icpo_lite.runs import checkpoint_manager
+from icpo_lite.runs import train as run_module
+from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
+from icpo_lite.runs.checkpoint_manager import Standing
 from icpo_lite.trainer import Trainer
 
 EVAL = ("eval_steps=1", "eval_problems=2", "eval_settings=[full,underspecified]")
@@ -146,7 +148,7 @@ def test_the_rehearsal_changes_nothing_and_tells_what_fits(tmp_path, monkeypatch
 
 def test_minutes_make_checkpoints_too(tmp_path, monkeypatch):
     clock = [0.0]
-    monkeypatch.setattr(keeping, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(checkpoint_manager, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     real = Trainer.step
 
     def slow(self):
@@ -194,7 +196,7 @@ def test_a_mirror_that_fails_is_said_and_stops_nothing(tmp_path):
     said = (tmp_path / "printed.txt").read_text()
     assert "warning: the mirror is not up to date: cannot copy the run to" in said
     with pytest.raises(RecipeError, match="outside output_dir"):
-        keeping.mirror_of(recipe(folder, f"mirror_dir={folder}"))
+        checkpoint_manager.mirror_of(recipe(folder, f"mirror_dir={folder}"))
 
 
 def test_a_directory_that_vanishes_ends_the_run_in_one_line(tmp_path, monkeypatch):
@@ -218,14 +220,14 @@ def test_a_full_disk_names_the_last_good_checkpoint_and_the_same_command_goes_on
     whole, folder = tmp_path / "whole", tmp_path / "run"
     keys = ("max_steps=2", "save_steps=1", "prompts_per_step=2")
     run_module.train(recipe(whole, *keys), quiet(tmp_path))
-    real = keeping.save_checkpoint
+    real = checkpoint_manager.save_checkpoint
 
     def full(run_dir, step, **content):
         if step == 2:
             content["extra_writer"] = _no_space
         return real(run_dir, step, **content)
 
-    monkeypatch.setattr(keeping, "save_checkpoint", full)
+    monkeypatch.setattr(checkpoint_manager, "save_checkpoint", full)
     with pytest.raises(RunDirectoryError, match=r"No space left .*free some.*checkpoint-1"):
         run_module.train(recipe(folder, *keys), quiet(tmp_path))
     monkeypatch.undo()

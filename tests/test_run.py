@@ -10,14 +10,14 @@ import torch
 from click.testing import CliRunner
 from safetensors.torch import load_file
 
-from icpo_lite import run as run_module
-from icpo_lite.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.cli.train import train as train_command
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import DataError, NumericsError, RecipeError, RunDirectoryError
 from icpo_lite.core.files import read_metrics
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rollout.engines.registry import ENGINES, Engine
+from icpo_lite.runs import train as run_module
+from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.trainer import Trainer, _mini_batches
 
 SMALL = (

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from icpo_lite import runlog
 from icpo_lite.core.errors import RunDirectoryError
 from icpo_lite.core.files import plain, read_metrics, redact, write_atomically
-from icpo_lite.runlog import RunDirectory
+from icpo_lite.runs import run_directory
+from icpo_lite.runs.run_directory import RunDirectory
 
 
 def in_child(work: Callable[[], int]) -> int:
@@ -351,12 +351,12 @@ def test_a_file_system_without_locks_is_said(
     def flock(*_: Any) -> None:
         raise OSError(errno.ENOTSUP, "no locks")
 
-    monkeypatch.setattr(runlog.fcntl, "flock", flock)
+    monkeypatch.setattr(run_directory.fcntl, "flock", flock)
     with RunDirectory(tmp_path) as run:
         assert "has no locks" in run.notes[0]
 
 
 def test_runlog_does_not_import_torch() -> None:
-    code = "import sys, icpo_lite.runlog; print('torch' in sys.modules)"
+    code = "import sys, icpo_lite.runs.run_directory; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -14,7 +14,7 @@ from icpo_lite.core.files import redact
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import Recipe, load_recipe
-from icpo_lite.runlog import RunDirectory
+from icpo_lite.runs.run_directory import RunDirectory
 
 PACKAGE = Path(icpo_lite.__file__).parent
 PLANTED = "s3cret-value-of-no-known-maker"

@@ -12,7 +12,7 @@ import pytest
 from reliability.small_run import SMALL, few_problems, forked, newest_loads, same_adapter
 
 from icpo_lite import cli
-from icpo_lite.checkpoint import latest_checkpoint
+from icpo_lite.runs.checkpoint import latest_checkpoint
 from icpo_lite.trainer import Trainer
 
 STEPS = ("max_steps=3", "rehearse=false", "max_completion_length=4")

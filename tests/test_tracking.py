@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from icpo_lite import run as run_module
-from icpo_lite import tracking
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import read_metrics
 from icpo_lite.recipe import load_recipe
-from icpo_lite.tracking import Tracking, require_trackers, start_tracking
+from icpo_lite.runs import trackers
+from icpo_lite.runs import train as run_module
+from icpo_lite.runs.trackers import Tracking, require_trackers, start_tracking
 
 INFO = {"started": "2026-11-21T10:00:00Z", "from_step": 0}
 RESUMED = {"started": "2026-11-21T12:00:00Z", "from_step": 4, "earlier": [INFO]}
@@ -152,7 +152,7 @@ def test_trackio_resumes_by_name(tmp_path, trackio, monkeypatch):
 
 def test_secrets_of_the_recipe_reach_no_tracker(tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setitem(tracking.TRACKERS, "wandb", lambda run: seen.append(run.config))
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", lambda run: seen.append(run.config))
     begin(["wandb"], tmp_path, config={"endpoint": {"api_key": "sk-secret-123456"}, "seed": 3})
     assert seen == [{"endpoint": {"api_key": "***"}, "seed": 3}]
 
@@ -186,7 +186,7 @@ class Failing:
 def test_a_failing_tracker_is_said_once_and_the_others_go_on(
     tmp_path, trackio, monkeypatch, when, line
 ):
-    monkeypatch.setitem(tracking.TRACKERS, "wandb", lambda run: Failing(when))
+    monkeypatch.setitem(trackers.TRACKERS, "wandb", lambda run: Failing(when))
     said = []
     run = begin(["wandb", "trackio"], tmp_path, said=said)
     for step in (1, 2, 3):
@@ -210,7 +210,7 @@ def test_nothing_is_imported_that_no_recipe_names(tmp_path, monkeypatch):
 
 
 def test_a_tracker_that_is_missing_stops_the_run_before_it_starts(tmp_path, monkeypatch):
-    monkeypatch.setattr(tracking.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(trackers.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'icpo-lite\[tracking\]'"):
         require_trackers(("trackio",))
     chosen = load_recipe("tiny", [f"output_dir={tmp_path / 'run'}", "report_to=[wandb]"])

@@ -45,11 +45,11 @@ def train(
         raise click.UsageError(
             f"{loaded.where('reward_funcs')}: --no-user-code refuses reward_funcs; take the key out"
         )
-    from icpo_lite import run
     from icpo_lite.core.console import Display
+    from icpo_lite.runs import train
 
     display = Display(total=loaded.max_steps, every=loaded.logging_steps)
     try:
-        run.train(loaded, display, resume_anyway=resume_anyway)
+        train.train(loaded, display, resume_anyway=resume_anyway)
     finally:
         display.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
@@ -30,40 +29,6 @@ _RATES = {
 _OF_A_SETTING = ("P", "U", "lucky", "turns")
 #: Conversations that are sampled at once on a CPU, where memory is not what limits them.
 _CPU_ROWS = 512
-
-
-@dataclass(frozen=True)
-class Standing:
-    """What the small evaluations have shown so far; a checkpoint keeps it.
-
-    step, value: of the best one, step 0 before there is one. stale: evaluations since.
-    ended_at: max_steps of the run that these ended before its time, 0 where they did not.
-    """
-
-    metric: str
-    step: int = 0
-    value: float = 0.0
-    stale: int = 0
-    ended_at: int = 0
-
-    def after(self, step: int, value: float, *, greater_is_better: bool) -> Standing:
-        better = value > self.value if greater_is_better else value < self.value
-        if not self.step or better:
-            return Standing(self.metric, step, value)
-        return replace(self, stale=self.stale + 1)
-
-    def going_on(self, max_steps: int) -> Standing:
-        """As a run to `max_steps` takes it up; after an early end, more steps begin it anew."""
-        more = self.ended_at not in (0, max_steps)
-        return replace(self, stale=0, ended_at=0) if more else self
-
-    def state(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @staticmethod
-    def restored(state: Mapping[str, Any] | None, metric: str) -> Standing:
-        """What a checkpoint held; another metric begins anew."""
-        return Standing(**state) if state and state["metric"] == metric else Standing(metric)
 
 
 def figure_names(settings: Sequence[str]) -> list[str]:

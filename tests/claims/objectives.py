@@ -23,7 +23,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from icpo_lite.core.files import read_metrics
-from icpo_lite.runlog import git_commit, versions
+from icpo_lite.runs.run_directory import git_commit, versions
 
 COMMAND = [sys.executable, "-m", "icpo_lite"]
 SHARED = (

@@ -1,4 +1,4 @@
-"""A recipe's own steps, by `run.train`, within the memory of a smaller card; prints JSON.
+"""A recipe's own steps, by `train.train`, within the memory of a smaller card; prints JSON.
 
 The prompts are the built-in world's, made long by a system turn, and a reward tells the random
 responses apart, so that every step samples, judges, updates and saves as a real one does.
@@ -59,10 +59,10 @@ def main() -> None:
 
     from safetensors.torch import load_file
 
-    from icpo_lite import run
     from icpo_lite.core.console import Display
     from icpo_lite.core.files import read_metrics
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.runs import train
 
     limit_memory(asked.limit_gb)
     with contextlib.ExitStack() as stack:
@@ -75,7 +75,7 @@ def main() -> None:
         warned = stack.enter_context(warnings.catch_warnings(record=True))
         warnings.simplefilter("always", UserWarning)
         log = stack.enter_context(printed.open("w"))
-        run.train(recipe, Display(total=asked.steps, live=False, file=log))
+        train.train(recipe, Display(total=asked.steps, live=False, file=log))
         log.flush()
         rows = read_metrics(output)
         adapter = load_file(output / "adapter_model.safetensors")

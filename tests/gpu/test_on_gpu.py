@@ -13,7 +13,6 @@ import torch
 from kernels_cases import errors, four_ulps, make_case, on_device, ours, plain, truth_of
 from model_families import save_family
 
-from icpo_lite import run as run_module
 from icpo_lite.core.console import Display
 from icpo_lite.core.files import read_metrics
 from icpo_lite.core.types import Message
@@ -23,6 +22,7 @@ from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs, hidde
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rollout.sampler import SamplingOptions, sample
+from icpo_lite.runs import train as run_module
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device(os.environ.get("ICPO_TEST_DEVICE", "cuda"))

@@ -14,7 +14,7 @@ from unittest.mock import patch
 
 from safetensors.torch import load_file
 
-from icpo_lite.checkpoint import latest_checkpoint, load_checkpoint
+from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 
 SMALL = (
     *("prompts_per_step=2", "num_generations=4", "compare={}", "evaluation.enabled=false"),
@@ -31,14 +31,14 @@ def few_problems() -> Any:
 
 
 def train(folder: Path, *overrides: str) -> None:
-    from icpo_lite import run
     from icpo_lite.core.console import Display
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.runs import train
 
     with few_problems(), Path(f"{folder}.log").open("a", encoding="utf-8") as log:
         recipe = load_recipe("tiny", [f"output_dir={folder}", *SMALL, *overrides])
         display = Display(total=recipe.max_steps, live=False, file=log)
-        run.train(recipe, display, threads=1)  # a pool of threads would not survive a fork
+        train.train(recipe, display, threads=1)  # a pool of threads would not survive a fork
 
 
 @lru_cache(maxsize=1)

@@ -7,23 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
 import shutil
-import signal
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from icpo_lite.binding import tried_settings
-from icpo_lite.checkpoint import discard_later, latest_checkpoint, write_together
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import Watch, tokenizer_warning
 from icpo_lite.core.errors import IcpoError, NumericsError, OutOfMemory, RunDirectoryError
@@ -34,7 +28,6 @@ from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.evaluation.periodic import SmallEvaluation
 from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
-from icpo_lite.keeping import Keeper, bring_back, mirror_of
 from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
@@ -43,9 +36,13 @@ from icpo_lite.rehearsal import rehearse, wanted
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.rollout.groups import encode_prompts
-from icpo_lite.runlog import RunDirectory
+from icpo_lite.runs.checkpoint import discard_later, latest_checkpoint, write_together
+from icpo_lite.runs.checkpoint_manager import Keeper, bring_back, mirror_of
+from icpo_lite.runs.comparison_runs import _await_rivals, _start_rivals, _stop_rivals
+from icpo_lite.runs.run_directory import RunDirectory
+from icpo_lite.runs.signals import StopRequest, stop_signals
+from icpo_lite.runs.trackers import Tracking, require_trackers, start_tracking
 from icpo_lite.selfcheck import check_reward
-from icpo_lite.tracking import Tracking, require_trackers, start_tracking
 from icpo_lite.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -418,22 +415,6 @@ def _summary(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _start_rivals(
-    rivals: Mapping[str, Recipe], children: dict[str, BaseProcess], display: Display
-) -> None:
-    """Train the runs to compare with, each in a process of its own, kept in `children`."""
-    context = multiprocessing.get_context("spawn")
-    for name, recipe in rivals.items():
-        log = Path(f"{recipe.output_dir}.log")
-        log.parent.mkdir(parents=True, exist_ok=True)
-        process = context.Process(
-            target=_train_rival, args=(recipe, log, torch.get_num_threads()), name=name
-        )
-        process.start()
-        children[name] = process
-        display.message(f"{name} is trained beside this run: {recipe.output_dir}, log {log}")
-
-
 def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
     """The body of a rival's process; everything it prints goes to `log`."""
     with log.open("a", encoding="utf-8") as out, contextlib.redirect_stderr(out):
@@ -446,30 +427,6 @@ def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
         except Exception:
             traceback.print_exc()
             raise SystemExit(IcpoError.exit_code) from None
-
-
-def _await_rivals(
-    children: Mapping[str, BaseProcess],
-    rivals: Mapping[str, Recipe],
-    display: Display,
-) -> None:
-    for name, process in children.items():
-        if process.is_alive():
-            display.message(f"Waiting for {name} …")
-        process.join()
-        if process.exitcode:
-            raise RunDirectoryError(
-                f"the run {name} that this one is compared with ended with exit code "
-                f"{process.exitcode}; see {rivals[name].output_dir}.log, then run this again"
-            )
-
-
-def _stop_rivals(children: Mapping[str, BaseProcess]) -> None:
-    for process in children.values():
-        if process.is_alive() and process.pid:
-            os.kill(process.pid, signal.SIGTERM)
-    for process in children.values():
-        process.join()
 
 
 def _show_result(recipe: Recipe, display: Display) -> None:
@@ -535,30 +492,3 @@ def _check_changes(
             f"{run.path} was trained with another {', '.join(breaking)}; set output_dir to a new "
             "directory, undo the change, or pass --resume-anyway"
         )
-
-
-class StopRequest:
-    """Whether somebody asked the run to stop."""
-
-    requested = False
-
-
-@contextlib.contextmanager
-def stop_signals() -> Iterator[StopRequest]:
-    """SIGINT and SIGTERM end the step first; a second one ends the program at once."""
-    stop = StopRequest()
-    seen: set[int] = set()
-
-    def ask(signum: int, frame: FrameType | None) -> None:
-        # SIGTERM after SIGINT is the same wish (Colab sends both); the same one twice is haste.
-        if signum in seen:
-            raise KeyboardInterrupt
-        seen.add(signum)
-        stop.requested = True
-
-    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

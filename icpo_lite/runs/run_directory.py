@@ -4,7 +4,7 @@
     recipe.yaml        the resolved recipe
     metrics.jsonl      a row a step
     completions/       step-000040.jsonl, sampled replies
-    checkpoint-N/      written by `icpo_lite.checkpoint`
+    checkpoint-N/      written by `icpo_lite.runs.checkpoint`
     finished           what the run ended with; absent while it may be resumed
     lock               held by the process that trains here
 

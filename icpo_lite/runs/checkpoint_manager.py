@@ -7,13 +7,15 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from icpo_lite.checkpoint import (
+from icpo_lite.core.errors import NumericsError, RecipeError, RunDirectoryError
+from icpo_lite.core.oom import Say, first_not_finite
+from icpo_lite.runs.checkpoint import (
     discard_later,
     latest_checkpoint,
     load_checkpoint,
@@ -26,9 +28,10 @@ from icpo_lite.checkpoint import (
     step_of,
     unpack_optimizer,
 )
-from icpo_lite.core.errors import NumericsError, RecipeError, RunDirectoryError
-from icpo_lite.core.oom import Say, first_not_finite
-from icpo_lite.evaluation.periodic import Standing
+
+if TYPE_CHECKING:
+    from icpo_lite.policy.load import Policy
+    from icpo_lite.recipe import Recipe
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -208,3 +211,37 @@ def _load_lora(policy: Policy, tensors: Mapping[str, torch.Tensor]) -> None:
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(tensors[name])
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the small evaluations have shown so far; a checkpoint keeps it.
+
+    step, value: of the best one, step 0 before there is one. stale: evaluations since.
+    ended_at: max_steps of the run that these ended before its time, 0 where they did not.
+    """
+
+    metric: str
+    step: int = 0
+    value: float = 0.0
+    stale: int = 0
+    ended_at: int = 0
+
+    def after(self, step: int, value: float, *, greater_is_better: bool) -> Standing:
+        better = value > self.value if greater_is_better else value < self.value
+        if not self.step or better:
+            return Standing(self.metric, step, value)
+        return replace(self, stale=self.stale + 1)
+
+    def going_on(self, max_steps: int) -> Standing:
+        """As a run to `max_steps` takes it up; after an early end, more steps begin it anew."""
+        more = self.ended_at not in (0, max_steps)
+        return replace(self, stale=0, ended_at=0) if more else self
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def restored(state: Mapping[str, Any] | None, metric: str) -> Standing:
+        """What a checkpoint held; another metric begins anew."""
+        return Standing(**state) if state and state["metric"] == metric else Standing(metric)
