@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from icpo_lite import doctor
 from icpo_lite.cli import run
+from icpo_lite.tools import doctor
 
 GOOD = {**doctor.FLOORS, "torch": "2.13.0+cpu"}
 

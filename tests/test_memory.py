@@ -7,7 +7,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from icpo_lite.core.errors import ModelError
-from icpo_lite.memory import (
+from icpo_lite.tools.memory_model import (
     Job,
     kv_bytes,
     lora_weights,
@@ -55,7 +55,7 @@ def test_weights_are_those_of_the_real_model(family: str, tied: bool) -> None:
 
 
 def test_qwen25_7b_has_its_published_number_of_weights() -> None:
-    from icpo_lite.planning import known_config
+    from icpo_lite.tools.planner import known_config
 
     shape = shape_of(known_config("Qwen/Qwen2.5-7B-Instruct") or {})
     assert sum(shape.parameters().values()) == 7_615_616_512

@@ -6,9 +6,16 @@ import pytest
 
 from icpo_lite.cli import run
 from icpo_lite.core.errors import UsageError
-from icpo_lite.memory import plan_memory, shape_of
-from icpo_lite.planning import CARDS, card_named, fit_on, job_of, known_config, measured_seconds
 from icpo_lite.recipe import load_recipe, shipped_recipes
+from icpo_lite.tools.memory_model import plan_memory, shape_of
+from icpo_lite.tools.planner import (
+    CARDS,
+    card_named,
+    fit_on,
+    job_of,
+    known_config,
+    measured_seconds,
+)
 
 
 def fit(card: str, *overrides: str):

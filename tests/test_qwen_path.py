@@ -9,9 +9,9 @@ from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.files import read_metrics
-from icpo_lite.pretrain_tiny import CHATML
 from icpo_lite.recipe import load_recipe
 from icpo_lite.runs import train as run_module
+from icpo_lite.tools.pretrain_tiny import CHATML
 
 ROWS = [
     (

@@ -13,7 +13,7 @@ import pytest
 from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.reproduce import _seeds
 from icpo_lite.core.errors import IcpoError, RecipeError
-from icpo_lite.reproduce import (
+from icpo_lite.tools.reproduce import (
     PartInterruptedError,
     Plan,
     Results,

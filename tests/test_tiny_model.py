@@ -7,11 +7,11 @@ from icpo_lite.data.tiny_world import world_problems
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.policy.spec import ModelSpec
-from icpo_lite.pretrain_tiny import DialogueMaker, Mix, encode, make_tokenizer, vocabulary
 from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
 from icpo_lite.rollout.groups import PolicyTalker
 from icpo_lite.rollout.sampler import SamplingOptions
 from icpo_lite.rollout.simulated_user import concat_text, recap_text, snowball_text
+from icpo_lite.tools.pretrain_tiny import DialogueMaker, Mix, encode, make_tokenizer, vocabulary
 
 
 def test_shipped_tokenizer_is_the_one_that_the_command_makes():

@@ -30,7 +30,7 @@ def doctor(ctx: click.Context, as_json: bool, output_dir: Path) -> None:
     import textwrap
     from dataclasses import asdict
 
-    from icpo_lite.doctor import examine
+    from icpo_lite.tools.doctor import examine
 
     found = examine(output_dir)
     if as_json:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from icpo_lite.planning import Fit, RunPlan
+    from icpo_lite.tools.planner import Fit, RunPlan
 
 
 @click.command()
@@ -25,8 +25,8 @@ def plan(recipe: str, overrides: tuple[str, ...], card: str | None, as_json: boo
     """
     import json
 
-    from icpo_lite.planning import card_named, plan_run
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.tools.planner import card_named, plan_run
 
     loaded = load_recipe(recipe, overrides)
     chosen = card_named(card) if card else None

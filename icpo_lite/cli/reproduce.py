@@ -51,8 +51,8 @@ def reproduce(
     The same data, steps and evaluation for all. KEY=VALUE changes keys of all runs. The same
     command goes on where it was interrupted, and only shows the table when all is done.
     """
-    from icpo_lite.reproduce import Plan, report
-    from icpo_lite.reproduce import reproduce as run_plan
+    from icpo_lite.tools.reproduce import Plan, report
+    from icpo_lite.tools.reproduce import reproduce as run_plan
 
     plan = Plan(
         recipe=recipe,

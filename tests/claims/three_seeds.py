@@ -11,7 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from icpo_lite.reproduce import Plan, Results, report, reproduce, rows
+from icpo_lite.tools.reproduce import Plan, Results, report, reproduce, rows
 
 
 def misses(results: Results, split: str) -> list[str]:

@@ -23,10 +23,10 @@ from live_tensors import LiveTensors, tensors_of
 
 from icpo_lite import binding, trainer
 from icpo_lite.data.prompt_pool import PromptPool
-from icpo_lite.memory import MemoryPlan, plan_memory, shape_of
-from icpo_lite.planning import job_of, on_cpu
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.recipe import load_recipe
+from icpo_lite.tools.memory_model import MemoryPlan, plan_memory, shape_of
+from icpo_lite.tools.planner import job_of, on_cpu
 
 SHAPE = {
     "model_type": "qwen2",

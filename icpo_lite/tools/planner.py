@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
 from icpo_lite.core.files import read_metrics
-from icpo_lite.memory import (
+from icpo_lite.tools.memory_model import (
     Job,
     MemoryPlan,
     ModelShape,

@@ -1,4 +1,4 @@
-"""How the embedded model was made: `python -m icpo_lite.pretrain_tiny --out DIR`.
+"""How the embedded model was made: `python -m icpo_lite.tools.pretrain_tiny --out DIR`.
 
 A Qwen2 of about 0.6 M parameters learns dialogues of the built-in world with the habits of real
 models: it solves most complete problems, mostly invents what is missing instead of asking, and,
