@@ -6,9 +6,12 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from icpo_lite.bench import logprob as bench
-from icpo_lite.bench import rollout
-from icpo_lite.bench.logprob import (
+from icpo_lite.cli.bench import bench as command
+from icpo_lite.core.errors import UsageError
+from icpo_lite.kernels.logprob import token_logprobs
+from icpo_lite.tools.bench import logprob as bench
+from icpo_lite.tools.bench import rollout
+from icpo_lite.tools.bench.logprob import (
     Method,
     Shape,
     chosen_peers,
@@ -17,9 +20,6 @@ from icpo_lite.bench.logprob import (
     ours,
     run_bench,
 )
-from icpo_lite.cli.bench import bench as command
-from icpo_lite.core.errors import UsageError
-from icpo_lite.kernels.logprob import token_logprobs
 
 TINY = Shape("tiny", 311, 24)
 CPU = torch.device("cpu")

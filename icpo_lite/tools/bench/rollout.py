@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from icpo_lite.bench.machine import machine, versions
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.sharing import timed
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.sampler import SamplingOptions, sample
+from icpo_lite.tools.bench.machine import machine, versions
 
 PLAIN = "plain generate"
 #: Spread of LoRA's B matrices, which are zero when new.

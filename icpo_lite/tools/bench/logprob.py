@@ -25,11 +25,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from icpo_lite.bench.machine import machine, version_of, versions
 from icpo_lite.core.errors import DeviceError, UsageError
 from icpo_lite.kernels.check import Outputs as Checked
 from icpo_lite.kernels.check import allowances, errors, true_outputs
 from icpo_lite.kernels.logprob import choose_impl, token_logprobs
+from icpo_lite.tools.bench.machine import machine, version_of, versions
 
 #: log p [N] of (hidden [N, D], weight [V, D], targets [N], shape), differentiable for hidden.
 LogProbs = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Shape"], torch.Tensor]
