@@ -30,16 +30,16 @@ from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.export import export as export_command
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
-from icpo_lite.export import gguf, hub, merged, parity
-from icpo_lite.export import run as export_run
-from icpo_lite.export.card import fence, inline, model_card
-from icpo_lite.export.ollama import detect_family, modelfile
-from icpo_lite.export.run import ExportOptions, NotTheSameError, export
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy, load_tokenizer, model_path
 from icpo_lite.policy.lora_merge import LowRank, lora_updates
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe, resolved_yaml
+from icpo_lite.tools.export import gguf, hub, merged, parity
+from icpo_lite.tools.export import run as export_run
+from icpo_lite.tools.export.card import fence, inline, model_card
+from icpo_lite.tools.export.ollama import detect_family, modelfile
+from icpo_lite.tools.export.run import ExportOptions, NotTheSameError, export
 
 TINY = Path(model_path("builtin:tiny"))
 SPEC = ModelSpec("builtin:tiny", device="cpu", lora_r=4)

@@ -68,8 +68,8 @@ def export(run: Path, format_: Any, output: Path | None, push: str | None, **cho
     The files are read back and compared with the adapter on a few prompts before it says done.
     """
     from icpo_lite.core.console import Display
-    from icpo_lite.export.run import ExportOptions
-    from icpo_lite.export.run import export as export_run
+    from icpo_lite.tools.export.run import ExportOptions
+    from icpo_lite.tools.export.run import export as export_run
 
     options = ExportOptions(
         format=format_,

@@ -14,21 +14,21 @@ import torch
 
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.files import ASIDE, write_atomically
-from icpo_lite.export.card import model_card
-from icpo_lite.export.gguf import make_gguf
-from icpo_lite.export.hub import check_name, push
-from icpo_lite.export.merged import Base, base_files, write_merged
-from icpo_lite.export.ollama import detect_family, modelfile
-from icpo_lite.export.parity import Parity, check_prompts, compare, logprobs, reference
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.tools.export.card import model_card
+from icpo_lite.tools.export.gguf import make_gguf
+from icpo_lite.tools.export.hub import check_name, push
+from icpo_lite.tools.export.merged import Base, base_files, write_merged
+from icpo_lite.tools.export.ollama import detect_family, modelfile
+from icpo_lite.tools.export.parity import Parity, check_prompts, compare, logprobs, reference
 
 if TYPE_CHECKING:
     from icpo_lite.core.console import Display
-    from icpo_lite.export.parity import Reference
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
+    from icpo_lite.tools.export.parity import Reference
 
 Format = Literal["safetensors", "gguf", "ollama"]
 #: Marks a folder as an export, which a later export may replace.
