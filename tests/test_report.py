@@ -23,13 +23,13 @@ from report_cases import (
 
 from icpo_lite.cli import run
 from icpo_lite.core.errors import UsageError
-from icpo_lite.report import Options, make_report, reader
-from icpo_lite.report.charts import Chart, Series, number, smooth, thin, ticks, window_of
-from icpo_lite.report.figures import paper_charts, slots, training_charts
-from icpo_lite.report.reader import MOST_OF_A_TURN, select, training_steps
-from icpo_lite.report.sources import read_sources
-from icpo_lite.report.svg import BOTTOM, HEIGHT, LEFT, TOP, draw
-from icpo_lite.report.tables import comparison_lines, curve_lines, paired_differences
+from icpo_lite.tools.report import Options, make_report, reader
+from icpo_lite.tools.report.charts import Chart, Series, number, smooth, thin, ticks, window_of
+from icpo_lite.tools.report.figures import paper_charts, slots, training_charts
+from icpo_lite.tools.report.reader import MOST_OF_A_TURN, select, training_steps
+from icpo_lite.tools.report.sources import read_sources
+from icpo_lite.tools.report.svg import BOTTOM, HEIGHT, LEFT, TOP, draw
+from icpo_lite.tools.report.tables import comparison_lines, curve_lines, paired_differences
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from icpo_lite.core.errors import UsageError
-from icpo_lite.report.charts import Chart
+from icpo_lite.tools.report.charts import Chart
 
 COLOURS = (
     *("#5b6470", "#0b5fa5", "#b8430b", "#00734f"),

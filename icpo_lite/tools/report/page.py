@@ -17,9 +17,9 @@ from markupsafe import Markup
 from icpo_lite import __version__
 from icpo_lite.core.diagnostics import diagnose
 from icpo_lite.core.files import redact, write_atomically
-from icpo_lite.report import figures, reader, svg, tables
-from icpo_lite.report.charts import Chart, number
-from icpo_lite.report.sources import Judgement, Run, read_sources
+from icpo_lite.tools.report import figures, reader, svg, tables
+from icpo_lite.tools.report.charts import Chart, number
+from icpo_lite.tools.report.sources import Judgement, Run, read_sources
 
 BUILT_IN = "builtin:tiny"
 
@@ -110,7 +110,7 @@ def make_report(folders: Sequence[Path], output: Path, options: Options) -> Repo
 def _pngs(
     output: Path, training: Sequence[Chart], entropy: Chart | None, sections: Sequence[_Section]
 ) -> list[Path]:
-    from icpo_lite.report.png import write_pngs
+    from icpo_lite.tools.report.png import write_pngs
 
     charts = [*training, *([entropy] if entropy else [])]
     charts += [chart for section in sections for chart in section.charts]
@@ -119,7 +119,7 @@ def _pngs(
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("icpo_lite.report"),
+        loader=PackageLoader("icpo_lite.tools.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

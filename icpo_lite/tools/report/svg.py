@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup, escape
 
-from icpo_lite.report.charts import Chart, Point, Series, number, ticks
+from icpo_lite.tools.report.charts import Chart, Point, Series, number, ticks
 
 WIDTH, HEIGHT = 360, 232
 LEFT, TOP, BOTTOM = 42, 14, 40
