@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from icpo_lite.advantages import group_advantages, hpt_gate, select_groups, zero_variance
 from icpo_lite.core.errors import NumericsError
 from icpo_lite.rewards.length_penalty import soft_overlong_penalty
+from icpo_lite.training.advantages import group_advantages, hpt_gate, select_groups, zero_variance
 
 #: Row 0: mean 1/2, deviations ±1/2, unbiased variance 4·(1/4)/3 = 1/3, std 0.57735.
 #: Row 1: mean 1/4, deviations 3/4, -1/4 (three times), variance (9 + 3)/16/3 = 1/4, std 0.5.

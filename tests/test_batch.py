@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from icpo_lite.batch import collate
 from icpo_lite.core.types import Group, Intent, Prompt, Trajectory, Turn
+from icpo_lite.training.batch import collate
 
 EOS = PAD = 9
 

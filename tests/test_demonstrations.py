@@ -13,16 +13,16 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
-from icpo_lite.demonstrations import (
+from icpo_lite.policy.load import load_policy
+from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.training.advantages import advantage_groups
+from icpo_lite.training.demonstrations import (
     gated,
     join_demonstrations,
     right_only,
     sampled_only,
     turn_end_id,
 )
-from icpo_lite.policy.load import load_policy
-from icpo_lite.policy.spec import ModelSpec
-from icpo_lite.rollout.groups import advantage_groups
 
 
 @pytest.fixture(scope="module")

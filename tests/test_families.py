@@ -14,7 +14,6 @@ from model_families import (
 )
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
-from icpo_lite.batch import collate
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Completion, Group, Intent, Message, Prompt, Trajectory, Turn
 from icpo_lite.policy.chat_template import with_template_roles
@@ -22,6 +21,7 @@ from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.policy.logprobs import LogprobOptions, check_impl, completion_logprobs
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout.sampler import SamplingOptions, sample
+from icpo_lite.training.batch import collate
 
 CHATS = ("How many?", "Ann has 3 apples and Ben has 4 more.")
 

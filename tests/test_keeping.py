@@ -11,7 +11,6 @@ import torch
 from reliability.small_run import SMALL, forked, same_adapter, train
 from test_run import adapter, assert_equal_adapters, quiet, recipe
 
-from icpo_lite import rehearsal
 from icpo_lite.core.errors import RecipeError, RunDirectoryError
 from icpo_lite.core.files import read_metrics
 from icpo_lite.evaluation import periodic
@@ -20,7 +19,8 @@ from icpo_lite.runs import checkpoint_manager
 from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.runs.checkpoint_manager import Standing
-from icpo_lite.trainer import Trainer
+from icpo_lite.training import dry_run
+from icpo_lite.training.trainer import Trainer
 
 EVAL = ("eval_steps=1", "eval_problems=2", "eval_settings=[full,underspecified]")
 
@@ -142,8 +142,8 @@ def test_the_rehearsal_changes_nothing_and_tells_what_fits(tmp_path, monkeypatch
     assert "add per_device_train_batch_size=4" in said
     assert lengths[0][0] == 8
     assert lengths[0][1] > max(length for _, length in lengths[2:])  # none as long later
-    assert not rehearsal.wanted(None, torch.device("cpu"))
-    assert rehearsal.wanted(None, torch.device("cuda"))
+    assert not dry_run.wanted(None, torch.device("cpu"))
+    assert dry_run.wanted(None, torch.device("cuda"))
 
 
 def test_minutes_make_checkpoints_too(tmp_path, monkeypatch):

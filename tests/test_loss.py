@@ -19,17 +19,19 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.errors import RecipeError
-from icpo_lite.loss import (
+from icpo_lite.training.loss import (
     LOSSES,
     LossConfig,
-    SamplingCorrection,
-    covariance,
-    high_entropy_tokens,
     k3,
     loss_normalizer,
     mean_metrics,
-    off_policy_rows,
     policy_loss,
+)
+from icpo_lite.training.token_weights import (
+    SamplingCorrection,
+    covariance,
+    high_entropy_tokens,
+    off_policy_rows,
     sampling_correction,
     sampling_mismatch,
     select_tokens,

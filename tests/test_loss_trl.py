@@ -19,14 +19,11 @@ pytest.importorskip("trl", reason="trl is not installed (it is in the test extra
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import nanstd
 
-from icpo_lite.advantages import group_advantages
-from icpo_lite.loss import (
-    LossConfig,
+from icpo_lite.training.advantages import group_advantages
+from icpo_lite.training.loss import LossConfig, loss_normalizer, mean_metrics, policy_loss
+from icpo_lite.training.token_weights import (
     high_entropy_tokens,
-    loss_normalizer,
-    mean_metrics,
     off_policy_rows,
-    policy_loss,
     sampling_correction,
 )
 

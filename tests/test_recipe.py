@@ -472,7 +472,7 @@ def test_every_key_is_described() -> None:
 
 def test_choices_are_those_of_the_rooms_that_act_on_them() -> None:
     from icpo_lite.evaluation.settings import SETTINGS
-    from icpo_lite.loss import LOSSES, RatioLevel
+    from icpo_lite.training.loss import LOSSES, RatioLevel
 
     fields = Recipe.model_fields
     assert set(get_args(fields["loss_type"].annotation)) <= set(LOSSES)

@@ -5,13 +5,19 @@ import torch
 from reliability.out_of_memory import Stage, difference, worst
 from test_run import adapter, assert_equal_adapters, quiet, recipe
 
-from icpo_lite import trainer as trainer_module
 from icpo_lite.core import oom
 from icpo_lite.core.errors import NumericsError, OutOfMemory
 from icpo_lite.core.files import read_metrics
 from icpo_lite.core.oom import RowLimit, Size, Snapshot, first_not_finite, is_out_of_memory
-from icpo_lite.loss import LossConfig, Normalizer, loss_normalizer, part_normalizer, token_mean
 from icpo_lite.runs import train as run_module
+from icpo_lite.training import trainer as trainer_module
+from icpo_lite.training.loss import (
+    LossConfig,
+    Normalizer,
+    loss_normalizer,
+    part_normalizer,
+    token_mean,
+)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from icpo_lite.recipe import load_recipe
 from icpo_lite.rollout.engines.registry import ENGINES, Engine
 from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
-from icpo_lite.trainer import Trainer, _mini_batches
+from icpo_lite.training.trainer import Trainer, _mini_batches
 
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from icpo_lite.core.errors import RecipeError
-from icpo_lite.schedules import (
+from icpo_lite.training.schedules import (
     Adaptive,
     Constant,
     EntropyTarget,

@@ -17,7 +17,7 @@ from icpo_lite.core.types import QUESTIONS, Intent, Prompt, Reward, Turn, Verdic
 from icpo_lite.data.tiny_world import world_problems, world_prompts
 from icpo_lite.rewards.icpo import REWARDS
 from icpo_lite.rewards.judge import Judge
-from icpo_lite.selfcheck import PROBES, check_reward
+from icpo_lite.training.reward_check import PROBES, check_reward
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
-from icpo_lite.policy import sharing
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.prompt_packing import PREFIX, pack, why_not_shared
-from icpo_lite.policy.sharing import choose_sharing
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout.sampler import SamplingOptions, sample
+from icpo_lite.training import prompt_sharing
+from icpo_lite.training.prompt_sharing import choose_sharing
 
 PLAIN, SHARED = LogprobOptions(), LogprobOptions(share_prompts=True)
 TEXTS = (
@@ -219,9 +219,9 @@ def choice(policy, wanted, rows=4):
 
 def test_auto_shares_where_it_was_faster_and_says_so(policy, monkeypatch):
     state = torch.get_rng_state()
-    monkeypatch.setattr(sharing, "_gain", lambda *_: 3.0)
+    monkeypatch.setattr(prompt_sharing, "_gain", lambda *_: 3.0)
     assert choice(policy, "auto") == (True, "computed once for a group, 3.0 times as fast here")
-    monkeypatch.setattr(sharing, "_gain", lambda *_: 0.5)
+    monkeypatch.setattr(prompt_sharing, "_gain", lambda *_: 0.5)
     share, why = choice(policy, "auto")
     assert not share
     assert why == "computed for each response: once for a group is 0.5 times as fast"
@@ -236,21 +236,21 @@ def test_on_a_cpu_tokens_decide_so_that_a_resumed_run_chooses_alike(policy):
     gain = 4 * (prompt + 12) / (prompt + 4 * 11)
     assert choice(policy, "auto")[1] == f"computed once for a group, {gain:.1f} times as fast here"
     batch = sampled_batch(policy)
-    assert all(seconds > 0 for seconds in sharing._seconds(policy, batch, PLAIN))
+    assert all(seconds > 0 for seconds in prompt_sharing._seconds(policy, batch, PLAIN))
 
 
 def test_auto_leaves_it_where_it_cannot_or_would_change_the_run(policy, monkeypatch):
     assert "a micro-batch holds one response" in choice(policy, "auto", rows=1)[1]
     dropping = replace(policy, spec=replace(policy.spec, lora_dropout=0.1))
     assert "lora_dropout" in choice(dropping, "auto")[1]
-    monkeypatch.setattr(sharing, "why_not_shared", lambda _: "no such attention")
+    monkeypatch.setattr(prompt_sharing, "why_not_shared", lambda _: "no such attention")
     assert choice(policy, "auto") == (False, "computed for each response: no such attention")
     with pytest.raises(UsageError, match="share_prompts: this run cannot: no such attention"):
         choice(policy, True)
 
 
 def test_log_probs_that_differ_are_not_trusted(policy, monkeypatch):
-    monkeypatch.setitem(sharing.TOLERANCE, torch.float32, -1.0)
+    monkeypatch.setitem(prompt_sharing.TOLERANCE, torch.float32, -1.0)
     share, why = choice(policy, "auto")
     assert not share
     assert "log-probs differ by" in why

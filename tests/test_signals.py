@@ -13,7 +13,7 @@ from reliability.small_run import SMALL, few_problems, forked, newest_loads, sam
 
 from icpo_lite import cli
 from icpo_lite.runs.checkpoint import latest_checkpoint
-from icpo_lite.trainer import Trainer
+from icpo_lite.training.trainer import Trainer
 
 STEPS = ("max_steps=3", "rehearse=false", "max_completion_length=4")
 

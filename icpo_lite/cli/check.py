@@ -21,7 +21,7 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> 
 
     from icpo_lite import binding
     from icpo_lite.recipe import load_recipe
-    from icpo_lite.selfcheck import check_reward
+    from icpo_lite.training.reward_check import check_reward
 
     loaded = load_recipe(recipe, overrides)
     reward, change = binding.bind_reward(loaded), binding.bind_reward_change(loaded)

@@ -7,14 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import torch
-
-from icpo_lite.advantages import ScaleRewards, group_advantages
 from icpo_lite.core.errors import DataError, NumericsError
 from icpo_lite.core.types import (
     Completion,
     Group,
-    Intent,
     Message,
     Prompt,
     RewardChange,
@@ -191,31 +187,6 @@ def reward_groups(
         return replace(_with_reply(trajectory, turn), reward=reward)
 
     return [_each(group, rewarded) for group in groups]
-
-
-def advantage_groups(
-    groups: Sequence[Group], scale_rewards: ScaleRewards, underspecified_weight: float = 1.0
-) -> list[Group]:
-    """Every group with the advantages of its trajectories (`advantages.group_advantages`).
-
-    A group of one row, a demonstration that is learned from by itself, gets 1.
-    underspecified_weight: factor of the advantages on `q*`. On its rewards it would be lost: a
-        group is divided by its own spread.
-    """
-    if not groups:
-        return []
-    rewards = [torch.tensor(g.rewards, dtype=torch.float64) for g in groups]
-    batch_std = torch.cat(rewards).std(correction=min(1, sum(map(len, rewards)) - 1))
-    out = []
-    for group, row_G in zip(groups, rewards, strict=True):
-        under = group.prompt.intent is Intent.UNDERSPECIFIED
-        if len(row_G) == 1:
-            advantages_G = torch.ones_like(row_G)
-        else:
-            advantages_G = group_advantages(row_G[None], scale_rewards, batch_std)[0]
-        weighted = advantages_G * (underspecified_weight if under else 1.0)
-        out.append(replace(group, advantages=tuple(weighted.tolist())))
-    return out
 
 
 def _verdict(turn: Turn) -> Verdict:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
-    from icpo_lite.trainer import Trainer
+    from icpo_lite.training.trainer import Trainer
 
 
 def mirror_of(recipe: Recipe) -> Path | None:

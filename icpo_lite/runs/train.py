@@ -17,7 +17,6 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.binding import tried_settings
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import Watch, tokenizer_warning
 from icpo_lite.core.errors import IcpoError, NumericsError, OutOfMemory, RunDirectoryError
@@ -32,7 +31,6 @@ from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe import compared_recipes
-from icpo_lite.rehearsal import rehearse, wanted
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.rollout.groups import encode_prompts
@@ -42,8 +40,10 @@ from icpo_lite.runs.comparison_runs import _await_rivals, _start_rivals, _stop_r
 from icpo_lite.runs.run_directory import RunDirectory
 from icpo_lite.runs.signals import StopRequest, stop_signals
 from icpo_lite.runs.trackers import Tracking, require_trackers, start_tracking
-from icpo_lite.selfcheck import check_reward
-from icpo_lite.trainer import Trainer
+from icpo_lite.training.dry_run import rehearse, wanted
+from icpo_lite.training.from_recipe import tried_settings
+from icpo_lite.training.reward_check import check_reward
+from icpo_lite.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe

@@ -21,12 +21,13 @@ from typing import Any
 import torch
 from live_tensors import LiveTensors, tensors_of
 
-from icpo_lite import binding, trainer
+from icpo_lite import binding
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.recipe import load_recipe
 from icpo_lite.tools.memory_model import MemoryPlan, plan_memory, shape_of
 from icpo_lite.tools.planner import job_of, on_cpu
+from icpo_lite.training import trainer
 
 SHAPE = {
     "model_type": "qwen2",

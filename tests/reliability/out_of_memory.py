@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from icpo_lite.binding import train_settings
 from icpo_lite.core.types import Prompt, Reward, Turn, Verdict
 from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
@@ -26,7 +25,8 @@ from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import bind_judge
 from icpo_lite.rollout.groups import encode_prompts, sampler
-from icpo_lite.trainer import Trainer
+from icpo_lite.training.from_recipe import train_settings
+from icpo_lite.training.trainer import Trainer
 
 TINY = (
     *("device=cpu", "prompts_per_step=2", "num_generations=4", "max_completion_length=6"),

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
-from icpo_lite.policy.sharing import timed
 from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 from icpo_lite.tools.bench.machine import machine, versions
+from icpo_lite.training.prompt_sharing import timed
 
 PLAIN = "plain generate"
 #: Spread of LoRA's B matrices, which are zero when new.

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from icpo_lite.core.errors import NumericsError
+from icpo_lite.core.types import (
+    Group,
+    Intent,
+)
+
+if TYPE_CHECKING:
+    pass
 
 ScaleRewards = Literal["group", "batch", "none"]
 
@@ -96,3 +105,28 @@ def hpt_gate(correct_PG: Tensor, gate: float) -> Tensor:
     False one on its group alone; the other side's rows must leave the step, not only its mask.
     """
     return correct_PG.to(torch.float32).mean(dim=1) <= gate
+
+
+def advantage_groups(
+    groups: Sequence[Group], scale_rewards: ScaleRewards, underspecified_weight: float = 1.0
+) -> list[Group]:
+    """Every group with the advantages of its trajectories (`advantages.group_advantages`).
+
+    A group of one row, a demonstration that is learned from by itself, gets 1.
+    underspecified_weight: factor of the advantages on `q*`. On its rewards it would be lost: a
+        group is divided by its own spread.
+    """
+    if not groups:
+        return []
+    rewards = [torch.tensor(g.rewards, dtype=torch.float64) for g in groups]
+    batch_std = torch.cat(rewards).std(correction=min(1, sum(map(len, rewards)) - 1))
+    out = []
+    for group, row_G in zip(groups, rewards, strict=True):
+        under = group.prompt.intent is Intent.UNDERSPECIFIED
+        if len(row_G) == 1:
+            advantages_G = torch.ones_like(row_G)
+        else:
+            advantages_G = group_advantages(row_G[None], scale_rewards, batch_std)[0]
+        weighted = advantages_G * (underspecified_weight if under else 1.0)
+        out.append(replace(group, advantages=tuple(weighted.tolist())))
+    return out

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import torch
 
-from icpo_lite.advantages import EQUAL_REWARDS, select_groups
 from icpo_lite.core.types import Group, Intent
-from icpo_lite.demonstrations import gated, right_only
+from icpo_lite.training.advantages import EQUAL_REWARDS, select_groups
+from icpo_lite.training.demonstrations import gated, right_only
 
 #: At most so many prompts are sampled for one that is missing, however seldom they teach.
 MOST_FOR_ONE = 4

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from icpo_lite.advantages import zero_variance
 from icpo_lite.core.types import NON_ANSWERS, QUESTIONS, Group, Intent, Trajectory
-from icpo_lite.demonstrations import sampled_only
+from icpo_lite.training.advantages import zero_variance
+from icpo_lite.training.demonstrations import sampled_only
 
 
 def group_metrics(groups: Sequence[Group], chosen: Sequence[Group]) -> dict[str, float]:

@@ -17,34 +17,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from icpo_lite.advantages import ScaleRewards
-from icpo_lite.batch import Batch, collate
 from icpo_lite.core.errors import NumericsError
 from icpo_lite.core.oom import RowLimit, Say, Size, Snapshot, first_not_finite, quiet
 from icpo_lite.core.types import Group, Prompt, RewardChange, RewardRule, StepReport
-from icpo_lite.demonstrations import HybridPolicy, join_demonstrations
-from icpo_lite.loss import (
+from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
+from icpo_lite.policy.prompt_packing import why_not_shared
+from icpo_lite.rollout.engines.registry import ENGINES
+from icpo_lite.rollout.groups import judge_groups, reward_groups, sample_groups
+from icpo_lite.rollout.sampler import SamplingOptions
+from icpo_lite.training.advantages import ScaleRewards, advantage_groups
+from icpo_lite.training.batch import Batch, collate
+from icpo_lite.training.demonstrations import HybridPolicy, join_demonstrations
+from icpo_lite.training.dynamic_sampling import as_learned, refilled_groups, teaching_groups
+from icpo_lite.training.loss import (
     LossConfig,
     Mean,
     Normalizer,
     Peak,
-    SamplingCorrection,
-    high_entropy_tokens,
     loss_normalizer,
     mean_metrics,
-    off_policy_rows,
     part_normalizer,
     policy_loss,
-    sampling_mismatch,
-    select_tokens,
 )
-from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
-from icpo_lite.policy.optimizer import make_optimizer
-from icpo_lite.policy.prompt_packing import why_not_shared
-from icpo_lite.rollout.engines.registry import ENGINES
-from icpo_lite.rollout.groups import advantage_groups, judge_groups, reward_groups, sample_groups
-from icpo_lite.rollout.sampler import SamplingOptions
-from icpo_lite.schedules import (
+from icpo_lite.training.optimizer import make_optimizer
+from icpo_lite.training.schedules import (
     Constant,
     EntropyTarget,
     Kind,
@@ -53,8 +49,14 @@ from icpo_lite.schedules import (
     State,
     lr_factor,
 )
-from icpo_lite.selection import as_learned, refilled_groups, teaching_groups
-from icpo_lite.step_metrics import group_metrics, memory_gb, sampled_tokens
+from icpo_lite.training.step_metrics import group_metrics, memory_gb, sampled_tokens
+from icpo_lite.training.token_weights import (
+    SamplingCorrection,
+    high_entropy_tokens,
+    off_policy_rows,
+    sampling_mismatch,
+    select_tokens,
+)
 
 if TYPE_CHECKING:
     from icpo_lite.data.prompt_pool import PromptPool

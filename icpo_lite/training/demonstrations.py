@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from icpo_lite.advantages import hpt_gate
 from icpo_lite.core.types import Group, Intent, Trajectory, Turn
+from icpo_lite.training.advantages import hpt_gate
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

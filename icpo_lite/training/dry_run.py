@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from icpo_lite.batch import collate
 from icpo_lite.core.console import clock
 from icpo_lite.core.types import Group, Trajectory
 from icpo_lite.rollout.groups import as_turn
 from icpo_lite.rollout.sampler import sample
-from icpo_lite.step_metrics import memory_gb
-from icpo_lite.trainer import Trainer
+from icpo_lite.training.batch import collate
+from icpo_lite.training.step_metrics import memory_gb
+from icpo_lite.training.trainer import Trainer
 
 _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 

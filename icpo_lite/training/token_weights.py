@@ -1,0 +1,148 @@
+"""To be said."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from icpo_lite.training.loss import CorrectionMode, LossConfig, Mean, Peak, _mean, token_mean
+
+
+def covariance(logps: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
+    """(A_t - mean A) (logp_t - mean logp) over the tokens under the mask (arXiv 2505.22617).
+
+    logps [B, T], advantages [B] or [B, T], mask [B, T] -> [B, T], 0 outside the mask. A token of
+    high covariance is likely and rewarded: training on it costs entropy.
+    """
+    advantages = (advantages.unsqueeze(1) if advantages.dim() == 1 else advantages).expand_as(mask)
+    centred = [
+        (values - token_mean(values, mask)).masked_fill(~mask, 0.0)
+        for values in (advantages, logps)
+    ]
+    return centred[0] * centred[1]
+
+
+def select_tokens(
+    config: LossConfig,
+    logps: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    generator: torch.Generator,
+) -> Tensor | None:
+    """The tokens that Clip-Cov or KL-Cov acts on, None where neither is on.
+
+    All arguments span the whole step, so that a step does not depend on its split; `logps` [B, T]
+    are therefore those of the policy that sampled (the papers' code takes the current policy's,
+    micro-batch by micro-batch; on the first update of a batch they are the same).
+    KL-Cov takes the top `kl_cov` of all tokens by covariance. Clip-Cov draws `clip_cov` of them
+    at random among those between clip_cov_low and clip_cov_high, with a CPU `generator`. Each
+    takes at least one, if there is one to take. Returns bool [B, T].
+    """
+    share = config.clip_cov if config.kl_cov is None else config.kl_cov
+    if share is None:
+        return None
+    selected = torch.zeros_like(mask)
+    if not mask.any():
+        return selected
+    values = covariance(logps.detach(), advantages, mask)
+    count = max(1, int(share * int(mask.sum())))
+    if config.kl_cov is not None:
+        chosen = values.masked_fill(~mask, -math.inf).flatten().topk(count).indices
+    else:
+        inside = mask & (values > config.clip_cov_low) & (values < config.clip_cov_high)
+        among = inside.flatten().nonzero().squeeze(1)
+        order = torch.randperm(len(among), generator=generator)[:count]
+        chosen = among[order.to(among.device)]
+    selected.view(-1)[chosen] = True
+    return selected
+
+
+def high_entropy_tokens(entropy: Tensor, mask: Tensor, share: float) -> Tensor:
+    """The `share` of tokens where the policy is least sure, as weights (arXiv 2506.01939).
+
+    entropy, mask [B, T], of as much of the step as the threshold shall be drawn from ->
+    1 where the entropy reaches its (1 - share) quantile, else 0.
+    """
+    if not mask.any():
+        return torch.zeros_like(entropy)
+    threshold = torch.quantile(entropy.detach()[mask], 1 - share)
+    return ((entropy >= threshold) & mask).to(entropy.dtype)
+
+
+def sampling_correction(
+    old_logps: Tensor,
+    sampled_logps: Tensor,
+    mask: Tensor,
+    mode: CorrectionMode = "sequence_mask",
+    *,
+    low: float | None = None,
+    high: float | None = 3.0,
+) -> Tensor:
+    """Weights pi_old / pi_sampler, where another program than the trainer did the sampling.
+
+    Two programs never agree to the last bit on the same weights, and the difference makes the
+    gradient biased: truncated (TIS) and masked (MIS) importance sampling, in TRL's modes.
+    truncate clamps a ratio to [low, high]; mask sets it to 0 outside. token: [B, T]; sequence:
+    the product over the row, [B, 1]. A NaN of the sampler counts as ratio 1. No gradient.
+    """
+    level, _, action = mode.partition("_")
+    log_ratio = (old_logps - sampled_logps).detach().masked_fill(~mask, 0.0).nan_to_num(nan=0.0)
+    ratio = (log_ratio.sum(-1, keepdim=True) if level == "sequence" else log_ratio).exp()
+    if action == "truncate":
+        return ratio.clamp(min=low, max=high)
+    if action == "mask":
+        outside = ratio < (-math.inf if low is None else low)
+        outside |= ratio > (math.inf if high is None else high)
+        return ratio.masked_fill(outside, 0.0)
+    raise ValueError(f"expected a mode such as token_truncate or sequence_mask, found {mode!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingCorrection:
+    """How `sampling_correction` is applied; TRL's vllm_importance_sampling_* keys."""
+
+    mode: CorrectionMode = "token_truncate"
+    low: float | None = None
+    high: float | None = 3.0
+
+    def weights(self, old_logps: Tensor, sampled_logps: Tensor, mask: Tensor) -> Tensor:
+        """Factors of the policy term, [B, T] or [B, 1] (`policy_loss`)."""
+        return sampling_correction(
+            old_logps, sampled_logps, mask, self.mode, low=self.low, high=self.high
+        )
+
+
+def sampling_mismatch(
+    old_logps: Tensor, sampled_logps: Tensor, mask: Tensor, weights: Tensor | None = None
+) -> dict[str, Mean | Peak]:
+    """|log pi_old - log pi_sampler| of the sampled tokens [B, T]: the same weights, two programs.
+
+    old_logps: the trainer's, before any update on this batch. A NaN of the sampler is left out.
+    weights: those of `SamplingCorrection`, whose mean is told too. TRL's names.
+    """
+    gap = (old_logps.detach() - sampled_logps).abs()
+    known = mask & ~gap.isnan()
+    gap = gap.masked_fill(~known, 0.0)
+    found: dict[str, Mean | Peak] = {
+        "sampling/sampling_logp_difference/mean": Mean(gap.sum(), known.sum()),
+        "sampling/sampling_logp_difference/max": Peak(gap.amax() if gap.numel() else gap.sum()),
+    }
+    if weights is not None:
+        found["sampling/importance_sampling_ratio/mean"] = _mean(weights, mask)
+    return found
+
+
+def off_policy_rows(
+    logps: Tensor, sampled_logps: Tensor, advantages: Tensor, mask: Tensor, threshold: float
+) -> Tensor:
+    """Weights [B, 1]: 0 for a row with A < 0 that the policy has left behind, else 1.
+
+    Left behind: mean over tokens of log pi_sampler - log pi above `threshold`
+    (DeepSeek-V3.2, arXiv 2512.02556). advantages [B].
+    """
+    distance = (sampled_logps - logps).detach().masked_fill(~mask, 0.0).nan_to_num(nan=0.0)
+    mean = distance.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
+    return ((advantages.unsqueeze(1) >= 0) | (mean <= threshold)).to(logps.dtype)
