@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from icpo_lite.cli.bench import bench as command
 from icpo_lite.core.errors import UsageError
 from icpo_lite.kernels.logprob import token_logprobs
-from icpo_lite.tools.bench import logprob as bench
-from icpo_lite.tools.bench import rollout
-from icpo_lite.tools.bench.logprob import (
+from icpo_lite.tools.bench import logprob_path as bench
+from icpo_lite.tools.bench import rollout_speed
+from icpo_lite.tools.bench.logprob_path import (
     Method,
     Shape,
     chosen_peers,
@@ -157,11 +157,11 @@ def test_rollout_measures_every_engine_beside_plain_generate(tmp_path):
     assert done.exit_code == 0, done.output
     report = json.loads(out.read_text())
     rows = {row["engine"]: row for row in report["sampling"]}
-    assert set(rows) == {rollout.PLAIN, "native", "generate", "continuous", "unsloth", "vllm"}
-    for name in (rollout.PLAIN, "native", "generate", "continuous"):
+    assert set(rows) == {rollout_speed.PLAIN, "native", "generate", "continuous", "unsloth", "vllm"}
+    for name in (rollout_speed.PLAIN, "native", "generate", "continuous"):
         median = sum(rows[name]["seconds"]) / 2
         assert rows[name]["tokens_per_second"] == pytest.approx(2 * 3 * 5 / median)
-    assert rows[rollout.PLAIN]["times_plain"] == 1.0
+    assert rows[rollout_speed.PLAIN]["times_plain"] == 1.0
     assert rows["unsloth"]["status"] == "the model was not loaded by unsloth"
     training = report["training"]
     assert training["tokens"] == {"plain": 6 * 17, "shared": 2 * 12 + 6 * 4}

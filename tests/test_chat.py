@@ -11,7 +11,7 @@ from icpo_lite.cli.chat import chat
 from icpo_lite.core.types import Message
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.spec import ModelSpec
-from icpo_lite.rollout.groups import streaming
+from icpo_lite.rollout import streaming
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 from icpo_lite.rollout.streaming import stream_reply
 

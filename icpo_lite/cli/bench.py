@@ -128,7 +128,7 @@ def _logprob(
 ) -> tuple[dict[str, Any], str]:
     import torch
 
-    from icpo_lite.tools.bench.logprob import (
+    from icpo_lite.tools.bench.logprob_path import (
         chosen_peers,
         chosen_shapes,
         default_setup,
@@ -164,7 +164,12 @@ def _rollout(
     model: str, sizes: tuple[int, int, int, int], repeats: int, cpu: bool
 ) -> tuple[dict[str, Any], str]:
     from icpo_lite.policy.spec import ModelSpec
-    from icpo_lite.tools.bench.rollout import GroupShape, bench_policy, markdown, run_rollout_bench
+    from icpo_lite.tools.bench.rollout_speed import (
+        GroupShape,
+        bench_policy,
+        markdown,
+        run_rollout_bench,
+    )
 
     names = ("prompts", "generations", "prompt-tokens", "reply-tokens")
     given = " ".join(f"--{name} {size}" for name, size in zip(names, sizes, strict=True))

@@ -19,19 +19,21 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> 
     """
     from dataclasses import replace
 
-    from icpo_lite import binding
+    from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
+    from icpo_lite.policy.from_recipe import model_spec
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
     from icpo_lite.training.reward_check import check_reward
 
     loaded = load_recipe(recipe, overrides)
-    reward, change = binding.bind_reward(loaded), binding.bind_reward_change(loaded)
+    reward, change = bind_reward(loaded), bind_reward_change(loaded)
     policy = None
-    if loaded.judge == "self" or binding.corpus_needs_model(loaded):
+    if loaded.judge == "self" or corpus_needs_model(loaded):
         from icpo_lite.policy.load import load_policy
 
-        policy = load_policy(replace(binding.model_spec(loaded), device=device))
-    prompts, described = binding.training_prompts(loaded, policy)
-    judge = binding.bind_judge(loaded, policy)
+        policy = load_policy(replace(model_spec(loaded), device=device))
+    prompts, described = training_prompts(loaded, policy)
+    judge = bind_judge(loaded, policy)
     report = check_reward(prompts, judge, reward, change=change, sample=sample)
     click.echo(f"reward {loaded.reward['name']} on {described}")
     for line in report.lines():

@@ -9,7 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from icpo_lite.core.endpoint import EndpointOptions
-    from icpo_lite.evaluation import compare
+    from icpo_lite.evaluation.compare import UserKind
 
 
 @click.command()
@@ -101,7 +101,7 @@ def eval_(
     max_new_tokens: int | None,
     max_turns: int | None,
     system: str | None,
-    user: compare.UserKind,
+    user: UserKind,
     user_base_url: str | None,
     user_model: str | None,
     user_api_key_env: str | None,
@@ -120,9 +120,9 @@ def eval_(
     where it was.
     """
     from icpo_lite.core.console import Display
-    from icpo_lite.evaluation import compare
+    from icpo_lite.evaluation.compare import Wishes, judge_models, named_models
 
-    wishes = compare.Wishes(
+    wishes = Wishes(
         data=data,
         split=split,
         settings=tuple(name.strip() for name in settings.split(",") if name.strip()),
@@ -139,9 +139,9 @@ def eval_(
         device=device,
         seed=seed,
     )
-    models = compare.named_models(model, compare)
+    models = named_models(model, compare)
     try:
-        compare.judge_models(models, wishes, display=Display(total=0), output=output)
+        judge_models(models, wishes, display=Display(total=0), output=output)
     except KeyboardInterrupt:
         from icpo_lite.cli import INTERRUPTED, CommandError
 

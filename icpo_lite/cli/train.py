@@ -22,12 +22,18 @@ import click
     help="Resume although a key that decides what is learned has changed.",
 )
 @click.option("--no-user-code", is_flag=True, help="Refuse a recipe that names reward_funcs.")
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads of this run; by default its share of the cores.",
+)
 def train(
     recipe: str,
     overrides: tuple[str, ...],
     compare: tuple[str, ...],
     resume_anyway: bool,
     no_user_code: bool,
+    threads: int | None,
 ) -> None:
     """Train RECIPE: a file, or a shipped recipe such as tiny.
 
@@ -46,10 +52,10 @@ def train(
             f"{loaded.where('reward_funcs')}: --no-user-code refuses reward_funcs; take the key out"
         )
     from icpo_lite.core.console import Display
-    from icpo_lite.runs import train
+    from icpo_lite.runs.train import train as train_run
 
     display = Display(total=loaded.max_steps, every=loaded.logging_steps)
     try:
-        train.train(loaded, display, resume_anyway=resume_anyway)
+        train_run(loaded, display, resume_anyway=resume_anyway, threads=threads)
     finally:
         display.close()

@@ -1,1 +1,1 @@
-"""core: to be said."""
+"""What every room stands on: errors, the records that travel through the program, devices, disk."""

@@ -1,4 +1,4 @@
-"""To be said."""
+"""The disk: files that are whole or absent, rows that survive a kill, no secrets."""
 
 from __future__ import annotations
 

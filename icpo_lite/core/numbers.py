@@ -1,4 +1,8 @@
-"""To be said."""
+"""Numbers of a text: digits, words, fractions, money, percentages, with the noun that each counts.
+
+Pure functions over `str`, written for word problems and for short chat turns in English. They are
+heuristics, linear in the length of the text.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""To be said."""
+"""Sentences and names of a text, as spans into it.
+
+Pure functions over `str`, written for word problems and for short chat turns in English. They are
+heuristics, linear in the length of the text.
+"""
 
 from __future__ import annotations
 

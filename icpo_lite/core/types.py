@@ -12,13 +12,10 @@ advantage made of it. `None` means "not determined yet".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-if TYPE_CHECKING:
-    pass
+from typing import Any, Literal, Protocol
 
 TaskName = Literal["math", "actions", "code", "database"]
 CertificateLevel = Literal["marks", "numbers", "solver", "none"]
@@ -230,6 +227,14 @@ class Completion:
     token_ids: tuple[int, ...]
     logprobs: tuple[float, ...]
     stop_reason: StopReason
+
+
+class Judge(Protocol):
+    """Who says what a reply is (`rewards.judge.Judge`)."""
+
+    def judge_many(self, items: Iterable[tuple[Prompt, str, StopReason | None]]) -> list[Verdict]:
+        """One verdict for each (prompt, reply, stop reason), in order."""
+        ...
 
 
 class Generator(Protocol):

@@ -1,4 +1,8 @@
-"""To be said."""
+"""Words of a text, their stems, and which of them carry meaning.
+
+Pure functions over `str`, written for word problems and for short chat turns in English. They are
+heuristics, linear in the length of the text.
+"""
 
 from __future__ import annotations
 

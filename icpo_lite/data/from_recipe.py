@@ -1,4 +1,4 @@
-"""To be said."""
+"""The prompts that a recipe says to train on."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ JSON Lines, CSV, TSV, Parquet, and data sets of the Hugging Face hub. Known shap
     actions   BFCL (`question`, `function`, `possible_answer` or `ground_truth`). `Problem.answer`
               is the list of allowed calls; the functions are in `Problem.columns["functions"]`.
     database  `question`, `query` (the gold SQL), further columns for the grader.
-    any       Lost in Conversation's instructions (`data/lost_in_conversation.py`); what has no grader here is
-              counted and left out, whatever `on_bad_row` says.
+    any       Lost in Conversation's instructions (`data/lost_in_conversation.py`);
+              what has no grader here is counted and left out, whatever `on_bad_row` says.
 
 A `.json` file may also hold one array of rows, which is then read whole.
 

@@ -1,4 +1,4 @@
-"""To be said."""
+"""The problems that a recipe or a file says to judge on, with shards."""
 
 from __future__ import annotations
 

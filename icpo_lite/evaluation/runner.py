@@ -12,7 +12,7 @@ from typing import Any
 
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import plain, write_atomically
-from icpo_lite.core.types import Problem
+from icpo_lite.core.types import Judge, Problem
 from icpo_lite.evaluation.metrics import summarise
 from icpo_lite.evaluation.records import row_of
 from icpo_lite.evaluation.resume import Lines, Progress
@@ -20,7 +20,6 @@ from icpo_lite.evaluation.settings import SETTINGS, Setting
 from icpo_lite.rollout.conversation import (
     Chooser,
     Conversation,
-    Referee,
     Talker,
     User,
     converse,
@@ -64,7 +63,7 @@ class _Play:
     """All that a portion is played with."""
 
     talker: Talker
-    referee: Referee
+    judge: Judge
     choose: Chooser
     user: User | None
     runs: int
@@ -84,7 +83,7 @@ class _Play:
         done = converse(
             opened,
             self.talker,
-            self.referee,
+            self.judge,
             choose=self.choose,
             say=setting.say,
             seed=self.seed,
@@ -99,9 +98,7 @@ class _Play:
         closing = SETTINGS[name].closing
         if closing is None:
             return done
-        return last_words(
-            done, self.talker, self.referee, text=closing, seed=self.seed, setting=name
-        )
+        return last_words(done, self.talker, self.judge, text=closing, seed=self.seed, setting=name)
 
     def _system(self, problem: Problem) -> str | None:
         return self.system(problem) if callable(self.system) else self.system
@@ -110,7 +107,7 @@ class _Play:
 def evaluate(
     name: str,
     talker: Talker,
-    referee: Referee,
+    judge: Judge,
     problems: Sequence[Problem],
     *,
     choose: Chooser,
@@ -139,7 +136,7 @@ def evaluate(
         raise UsageError(f"settings: expected some of {', '.join(SETTINGS)}, got {unknown[0]!r}")
     if not problems:
         raise UsageError("evaluation: no problem to judge on; give a file that holds some")
-    play = _Play(talker, referee, choose, user, runs, seed, max_turns, system)
+    play = _Play(talker, judge, choose, user, runs, seed, max_turns, system)
     portions = list(_portions(settings, problems, max(1, (at_once or 0) // runs)))
     if not at_once:
         portions = list(_portions(settings, problems, len(problems)))

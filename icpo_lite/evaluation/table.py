@@ -1,4 +1,4 @@
-"""To be said."""
+"""Figures of several models side by side: rows, remarks, paired differences."""
 
 from __future__ import annotations
 

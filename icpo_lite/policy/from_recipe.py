@@ -1,4 +1,4 @@
-"""To be said."""
+"""A recipe or a name as a loaded policy."""
 
 from __future__ import annotations
 

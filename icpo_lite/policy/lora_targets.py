@@ -1,4 +1,4 @@
-"""To be said."""
+"""Which layers of a model LoRA adapts."""
 
 from __future__ import annotations
 

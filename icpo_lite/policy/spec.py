@@ -1,4 +1,4 @@
-"""To be said."""
+"""What to load."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""To be said."""
+"""Loading through transformers, peft and bitsandbytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""To be said."""
+"""Loading through unsloth, and what has to be guarded against in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""To be said."""
+"""What the sections of a recipe are made of: strictness, short forms of values, shared kinds."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from icpo_lite import text as words_of
+from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import NON_ANSWERS, ResponseType, TaskName
 from icpo_lite.rewards.question_targets import asked
 
@@ -117,10 +117,9 @@ def works_ahead(reply: str, prompt_text: str) -> bool:
     if len(reply.split()) > _BRIEF:
         return False
     told = " ".join(s for s in _SENTENCE.split(reply) if "?" not in s)
-    given = {n.value for n in words_of.numbers(prompt_text)}
+    given = {n.value for n in numbers(prompt_text)}
     return any(
-        n.value not in given and (n.surface[:1].isdigit() or n.value > 2)
-        for n in words_of.numbers(told)
+        n.value not in given and (n.surface[:1].isdigit() or n.value > 2) for n in numbers(told)
     )
 
 

@@ -1,4 +1,4 @@
-"""To be said."""
+"""A recipe's keys as a judge, a reward and a user's own rewards."""
 
 from __future__ import annotations
 

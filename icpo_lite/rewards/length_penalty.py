@@ -1,4 +1,4 @@
-"""To be said."""
+"""DAPO's soft overlong penalty (arXiv 2503.14476, equation 13)."""
 
 from __future__ import annotations
 

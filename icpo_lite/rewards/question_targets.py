@@ -15,8 +15,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from icpo_lite import text as words_of
+from icpo_lite.core.numbers import numbers
+from icpo_lite.core.questions import questions
+from icpo_lite.core.sentences import entities, sentences
 from icpo_lite.core.types import Prompt, Shard
+from icpo_lite.core.words import content_words, stem
 from icpo_lite.rewards.features import strip_markup
 
 
@@ -157,14 +160,14 @@ def keys(text: str) -> frozenset[str]:
         word = match[0].lower().removesuffix("'s")
         if tag := _GROUP.get(word):
             found.add(tag)
-        elif word not in _FLUFF and (kept := words_of.content_words(word)):
+        elif word not in _FLUFF and (kept := content_words(word)):
             found |= kept
     return frozenset(found)
 
 
 @lru_cache(maxsize=32768)
 def names(text: str) -> frozenset[str]:
-    return frozenset(words_of.stem(span.text) for span in words_of.entities(text))
+    return frozenset(stem(span.text) for span in entities(text))
 
 
 _CLAUSE = re.compile(r"[,;:.?!]\s+|\s+(?:and|but|while|if|then|because|so|which)\s+", re.IGNORECASE)
@@ -188,13 +191,13 @@ class Piece:
 def _piece(fact: str) -> Piece:
     everything = keys(fact)
     focus = keys(" ".join(number_clauses(fact))) or everything
-    units = frozenset(n.unit for n in words_of.numbers(fact) if n.kind != "ordinal" and n.unit)
+    units = frozenset(n.unit for n in numbers(fact) if n.kind != "ordinal" and n.unit)
     return Piece(focus, everything - focus, units)
 
 
 def number_clauses(fact: str) -> list[str]:
     """The clauses of a fact that hold a number, in order; the whole fact where there is none."""
-    found = [n.start for n in words_of.numbers(fact) if n.kind != "ordinal"]
+    found = [n.start for n in numbers(fact) if n.kind != "ordinal"]
     ends = [m.start() for m in _CLAUSE.finditer(fact)] + [len(fact)]
     starts = [0] + [m.end() for m in _CLAUSE.finditer(fact)]
     spans = [(a, b) for a, b in zip(starts, ends, strict=True) if any(a <= n < b for n in found)]
@@ -222,9 +225,9 @@ def _frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_text: s
         facts = [s.text for s in shards if not s.is_question and s.shard_id not in gone]
         goal = " ".join(s.text for s in shards if s.is_question)
     else:
-        parts = [s.text for s in words_of.sentences(prompt_text)]
-        facts = [p for p in parts if not words_of.questions(p)]
-        goal = " ".join(p for p in parts if words_of.questions(p))
+        parts = [s.text for s in sentences(prompt_text)]
+        facts = [p for p in parts if not questions(p)]
+        goal = " ".join(p for p in parts if questions(p))
     out = tuple(_piece(s.text) for s in removed)
     there = tuple(_piece(f) for f in facts)
     task = Piece(keys(goal), frozenset())
@@ -294,12 +297,12 @@ def _stranger(unit: str, frame: Frame) -> bool:
 
     Words that a list merely writes in capitals ("Cost per Gift") are nobody's name.
     """
-    people = {span.text for span in words_of.entities(unit) if " " not in span.text}
+    people = {span.text for span in entities(unit) if " " not in span.text}
     return any(
         word.lower() not in _GROUP
         and word.lower() not in _FLUFF
-        and words_of.stem(word) not in frame.weight
-        and words_of.stem(word) not in frame.people
+        and stem(word) not in frame.weight
+        and stem(word) not in frame.people
         for word in people
     )
 
@@ -322,7 +325,7 @@ def _closest(about: frozenset[str], unit: str, pieces: Iterable[Piece], frame: F
 @lru_cache(maxsize=16384)
 def _unit_asked(question: str) -> str:
     """What a question wants counted: "day", "$", or "" where it does not say."""
-    for found in words_of.questions(question):
+    for found in questions(question):
         return "$" if found.kind == "money" else found.asks
     return ""
 

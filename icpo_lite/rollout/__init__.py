@@ -1,1 +1,1 @@
-"""rollout: to be said."""
+"""Sampling: engines, keyed noise, groups of replies, conversations with a simulated user."""

@@ -9,18 +9,18 @@ revealed and replied to; the last attempt counts.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from icpo_lite.core.types import (
     Intent,
+    Judge,
     Message,
     Problem,
     Prompt,
     ResponseType,
     Shard,
-    StopReason,
     Turn,
     Verdict,
 )
@@ -35,14 +35,6 @@ class Talker(Protocol):
         self, chats: Sequence[Sequence[Message]], keys: Sequence[tuple[int | str, ...]]
     ) -> list[Turn]:
         """The assistant's next turn in each chat; equal keys and chats give equal turns."""
-        ...
-
-
-class Referee(Protocol):
-    """What a conversation needs of a judge (`rewards.judge.Judge`)."""
-
-    def judge_many(self, items: Iterable[tuple[Prompt, str, StopReason | None]]) -> list[Verdict]:
-        """One verdict for each (prompt, reply, stop reason), in order."""
         ...
 
 
@@ -125,7 +117,7 @@ def start(
 def converse(
     conversations: Sequence[Conversation],
     talker: Talker,
-    referee: Referee,
+    judge: Judge,
     *,
     choose: Chooser,
     say: Callable[[Sequence[Shard], Shard], str],
@@ -146,7 +138,7 @@ def converse(
             break
         for i, talk in zip(
             active,
-            _replied([state[i] for i in active], talker, referee, seed, setting, turn),
+            _replied([state[i] for i in active], talker, judge, seed, setting, turn),
             strict=True,
         ):
             state[i] = replace(talk, done=_over(talk) or turn == max_turns - 1)
@@ -160,7 +152,7 @@ def converse(
 def last_words(
     conversations: Sequence[Conversation],
     talker: Talker,
-    referee: Referee,
+    judge: Judge,
     *,
     text: Callable[[Problem], str],
     seed: int,
@@ -179,13 +171,13 @@ def last_words(
         )
         for talk in conversations
     ]
-    return _replied(asked, talker, referee, seed, setting, 0)
+    return _replied(asked, talker, judge, seed, setting, 0)
 
 
 def _replied(
     talks: Sequence[Conversation],
     talker: Talker,
-    referee: Referee,
+    judge: Judge,
     seed: int,
     setting: str,
     turn: int,
@@ -193,7 +185,7 @@ def _replied(
     """Every conversation with the policy's next reply, judged."""
     keys = [(setting, seed, t.problem.problem_id, turn, t.run) for t in talks]
     replies = talker.reply([t.chat for t in talks], keys)
-    verdicts = referee.judge_many(
+    verdicts = judge.judge_many(
         [(t.prompt(), r.content, r.stop_reason) for t, r in zip(talks, replies, strict=True)]
     )
     return [

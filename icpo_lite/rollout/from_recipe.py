@@ -1,4 +1,4 @@
-"""To be said."""
+"""A recipe's keys as sampling options."""
 
 from __future__ import annotations
 

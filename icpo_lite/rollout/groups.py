@@ -11,6 +11,7 @@ from icpo_lite.core.errors import DataError, NumericsError
 from icpo_lite.core.types import (
     Completion,
     Group,
+    Judge,
     Message,
     Prompt,
     RewardChange,
@@ -23,7 +24,6 @@ from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
-    from icpo_lite.rewards.judge import Judge
 
 
 def as_turn(completion: Completion) -> Turn:

@@ -1,1 +1,1 @@
-"""runs: to be said."""
+"""A run on disk: training it, its checkpoints, signals, trackers, the runs it is compared with."""

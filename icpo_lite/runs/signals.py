@@ -1,4 +1,4 @@
-"""To be said."""
+"""SIGINT and SIGTERM end a step, not a run's work."""
 
 from __future__ import annotations
 

@@ -10,12 +10,12 @@ import json
 import os
 import shutil
 import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import Watch, tokenizer_warning
@@ -36,7 +36,7 @@ from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.rollout.groups import encode_prompts
 from icpo_lite.runs.checkpoint import discard_later, latest_checkpoint, write_together
 from icpo_lite.runs.checkpoint_manager import Keeper, bring_back, mirror_of
-from icpo_lite.runs.comparison_runs import _await_rivals, _start_rivals, _stop_rivals
+from icpo_lite.runs.comparison_runs import ComparisonRuns
 from icpo_lite.runs.run_directory import RunDirectory
 from icpo_lite.runs.signals import StopRequest, stop_signals
 from icpo_lite.runs.trackers import Tracking, require_trackers, start_tracking
@@ -114,10 +114,11 @@ def train(
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
-        children: dict[str, BaseProcess] = {}
-        stack.callback(_stop_rivals, children)
+        comparisons = ComparisonRuns(rivals, display)
+        stack.callback(comparisons.stop)
         if _on_cpu(session):
-            _start_rivals(rivals, children, display)
+            for name in rivals:
+                comparisons.start(name, torch.get_num_threads())
         with stop_signals() as stop:
             keeper = _train_steps(session, run, display, stop)
         if recipe.evaluation.enabled:
@@ -127,10 +128,10 @@ def train(
         del session
         if not on_cpu:
             empty_cache()
-            for name, rival in rivals.items():  # one GPU holds one of them at a time
-                _start_rivals({name: rival}, children, display)
-                children[name].join()
-        _await_rivals(children, rivals, display)
+        for name in rivals:
+            if not on_cpu:  # one GPU holds one of them at a time
+                comparisons.start(name, torch.get_num_threads())
+            comparisons.wait(name)
         early = {"stopped_early": done_steps} if done_steps < recipe.max_steps else {}
         run.mark_finished(steps=recipe.max_steps, **early)
         keeper.mirror()
@@ -413,20 +414,6 @@ def _summary(path: Path) -> dict[str, Any]:
         raise RunDirectoryError(
             f"{path}: expected figures as JSON, found {error}; delete the file and run this again"
         ) from None
-
-
-def _train_rival(recipe: Recipe, log: Path, threads: int) -> None:
-    """The body of a rival's process; everything it prints goes to `log`."""
-    with log.open("a", encoding="utf-8") as out, contextlib.redirect_stderr(out):
-        display = Display(total=recipe.max_steps, every=recipe.logging_steps, live=False, file=out)
-        try:
-            train(recipe, display, threads=threads)
-        except IcpoError as error:
-            display.message(f"Error: {error}")
-            raise SystemExit(error.exit_code) from None
-        except Exception:
-            traceback.print_exc()
-            raise SystemExit(IcpoError.exit_code) from None
 
 
 def _show_result(recipe: Recipe, display: Display) -> None:

@@ -1,1 +1,1 @@
-"""tools: to be said."""
+"""What is done before and after a run: plan, doctor, bench, reproduce, export, report."""

@@ -1,1 +1,1 @@
-"""training: to be said."""
+"""The training loop: from rewarded groups to an update of the LoRA weights."""

@@ -1,4 +1,4 @@
-"""To be said."""
+"""A recipe's keys as the settings of a training step."""
 
 from __future__ import annotations
 

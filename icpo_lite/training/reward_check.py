@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from icpo_lite import text as words_of
 from icpo_lite.core.errors import UsageError
+from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Prompt, Turn, Verdict
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _answers(prompt: Prompt) -> tuple[str, str]:
         gold = str(answer).rpartition("####")[2].strip()
         wrong = re.sub(r"\d+", lambda m: str(int(m[0]) + 1), gold)
         wrong = wrong if wrong != gold else f"{gold} + 1"
-        shown = gold if words_of.numbers(gold) and "\\" not in gold else f"\\boxed{{{gold}}}"
+        shown = gold if numbers(gold) and "\\" not in gold else f"\\boxed{{{gold}}}"
         return f"The answer is {shown}.", f"The answer is {wrong}."
     if prompt.task == "actions":
         return _calls(answer), "[no_such_function(x=1)]"
@@ -260,7 +260,7 @@ def _calls(answer: object) -> str:
 
 
 def _last_number(reply: str) -> str:
-    found = words_of.numbers(reply)
+    found = numbers(reply)
     return found[-1].surface if found else reply.rstrip(".")
 
 
@@ -279,6 +279,6 @@ def _question(prompt: Prompt) -> str:
     from icpo_lite.rewards.question_targets import number_clauses
 
     clause = number_clauses(facts[0].text)[0]
-    for number in reversed(words_of.numbers(clause)):
+    for number in reversed(numbers(clause)):
         clause = f"{clause[: number.start]}how many{clause[number.end :]}"
     return f"Could you tell me: {clause.strip().rstrip('.?!')}?"

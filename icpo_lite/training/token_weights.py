@@ -1,4 +1,4 @@
-"""To be said."""
+"""Which tokens carry loss, and how much each counts: covariance, entropy, off-policy."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from icpo_lite.core.errors import NumericsError
 from icpo_lite.core.oom import RowLimit, Say, Size, Snapshot, first_not_finite, quiet
 from icpo_lite.core.types import Group, Prompt, RewardChange, RewardRule, StepReport
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
+from icpo_lite.policy.optimizer import make_optimizer
 from icpo_lite.policy.prompt_packing import why_not_shared
 from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.groups import judge_groups, reward_groups, sample_groups
@@ -39,7 +40,6 @@ from icpo_lite.training.loss import (
     part_normalizer,
     policy_loss,
 )
-from icpo_lite.training.optimizer import make_optimizer
 from icpo_lite.training.schedules import (
     Constant,
     EntropyTarget,

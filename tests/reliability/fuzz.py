@@ -116,16 +116,16 @@ def cheap_binding() -> Iterator[None]:
     """The built-in world with few problems, and the model loaded once: both are slow, not tried."""
     from functools import lru_cache
 
-    from icpo_lite import binding
+    from icpo_lite.data import from_recipe
     from icpo_lite.policy import load
 
-    kept = binding.WORLD_PROBLEMS, load.load_policy
-    binding.WORLD_PROBLEMS = 8
+    kept = from_recipe.WORLD_PROBLEMS, load.load_policy
+    from_recipe.WORLD_PROBLEMS = 8
     load.load_policy = lru_cache(maxsize=2)(kept[1])  # type: ignore[assignment]
     try:
         yield
     finally:
-        binding.WORLD_PROBLEMS, load.load_policy = kept
+        from_recipe.WORLD_PROBLEMS, load.load_policy = kept
 
 
 class Slow(Exception):

@@ -21,13 +21,16 @@ from typing import Any
 import torch
 from live_tensors import LiveTensors, tensors_of
 
-from icpo_lite import binding
+from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
+from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.recipe import load_recipe
+from icpo_lite.rewards.from_recipe import bind_judge, bind_reward
 from icpo_lite.tools.memory_model import MemoryPlan, plan_memory, shape_of
 from icpo_lite.tools.planner import job_of, on_cpu
 from icpo_lite.training import trainer
+from icpo_lite.training.from_recipe import train_settings
 
 SHAPE = {
     "model_type": "qwen2",
@@ -60,8 +63,8 @@ def random_model(folder: Path, **shape: Any) -> Path:
 
 def measured_peaks(recipe: Any, *, steps: int = 2, explain: bool = False) -> LiveTensors:
     """Run `steps` steps of the recipe with prompts and replies of full length."""
-    policy = load_policy(binding.model_spec(recipe))
-    prompts, _ = binding.training_prompts(recipe)
+    policy = load_policy(model_spec(recipe))
+    prompts, _ = training_prompts(recipe)
     # One prompt is a token shorter, so that rows are padded as in every real batch.
     full = list(range(5, 5 + recipe.max_prompt_length))
     ids = {p.prompt_id: [i % 90 + 5 for i in full] for p in prompts}
@@ -69,9 +72,9 @@ def measured_peaks(recipe: Any, *, steps: int = 2, explain: bool = False) -> Liv
         policy,
         PromptPool(prompts, seed=recipe.seed),
         ids,
-        binding.bind_judge(recipe, policy),
-        binding.bind_reward(recipe),
-        binding.train_settings(recipe),
+        bind_judge(recipe, policy),
+        bind_reward(recipe),
+        train_settings(recipe),
     )
     shown = LiveTensors(tensors_of(policy.model), explain=explain)
     with watched(shown, made), shown:

@@ -25,9 +25,7 @@ SMALL = (
 
 def few_problems() -> Any:
     """Within this context a run draws 32 problems of the embedded world, in a tenth of a second."""
-    from icpo_lite import binding
-
-    return patch.object(binding, "WORLD_PROBLEMS", 32)
+    return patch("icpo_lite.data.from_recipe.WORLD_PROBLEMS", 32)
 
 
 def train(folder: Path, *overrides: str) -> None:

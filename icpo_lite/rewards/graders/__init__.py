@@ -1,1 +1,1 @@
-"""graders: to be said."""
+"""Is an answer right? One module a task; `rewards.grading` lists them."""

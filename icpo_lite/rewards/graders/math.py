@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
-from icpo_lite import text as words_of
 from icpo_lite.core.errors import GraderError
+from icpo_lite.core.numbers import numbers
 from icpo_lite.rewards.features import strip_markup, strip_thought
 
 
@@ -50,7 +50,7 @@ def values(text: str) -> list[tuple[Value, int, int]]:
             m.start,
             m.end,
         )
-        for m in words_of.numbers(text)
+        for m in numbers(text)
         if m.kind != "ordinal"
     ]
 

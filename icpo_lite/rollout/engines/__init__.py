@@ -1,1 +1,1 @@
-"""Ways to sample replies; `table` lists them."""
+"""Ways to sample replies; `registry` lists them."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icpo_lite.tools.report.charts import Chart, Interval, Point, Series, smooth, thin, window_of
-from icpo_lite.tools.report.sources import Judged, Judgement, Row, Run
+from icpo_lite.tools.report.run_files import Judged, Judgement, Row, Run
 
 #: Settings in the order of Lost in Conversation (arXiv 2505.06120), then ours.
 SETTINGS = ("full", "concat", "sharded", "recap", "snowball", "clean_history")

@@ -19,7 +19,7 @@ from icpo_lite.core.diagnostics import diagnose
 from icpo_lite.core.files import redact, write_atomically
 from icpo_lite.tools.report import figures, reader, svg, tables
 from icpo_lite.tools.report.charts import Chart, number
-from icpo_lite.tools.report.sources import Judgement, Run, read_sources
+from icpo_lite.tools.report.run_files import Judgement, Run, read_sources
 
 BUILT_IN = "builtin:tiny"
 

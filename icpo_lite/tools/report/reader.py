@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 from icpo_lite.core.types import QUESTIONS
-from icpo_lite.tools.report.sources import Judgement, Row, Run, read_rows
+from icpo_lite.tools.report.run_files import Judgement, Row, Run, read_rows
 
 #: Characters of one turn, and of all turns together, that a report holds at most.
 MOST_OF_A_TURN = 4_000

@@ -10,7 +10,7 @@ from typing import Any
 from icpo_lite.evaluation.metrics import paired_difference
 from icpo_lite.tools.report.charts import number
 from icpo_lite.tools.report.figures import CURVES, FIFTHS, metric_points, settings_of
-from icpo_lite.tools.report.sources import Judged, Judgement, Row, Run
+from icpo_lite.tools.report.run_files import Judged, Judgement, Row, Run
 
 #: Steps at either end of a run whose mean stands in the table of curves.
 ENDS = 10
