@@ -24,7 +24,7 @@ from icpo_lite.recipe import (
     resolved_yaml,
     shipped_recipes,
 )
-from icpo_lite.recipe.sections import _Setting
+from icpo_lite.recipe.section import SettingName
 
 MINIMAL = "model_name_or_path: m\ndataset_name: d\n"
 PACKAGE = Path(icpo_lite.__file__).parent
@@ -478,7 +478,7 @@ def test_choices_are_those_of_the_rooms_that_act_on_them() -> None:
     assert set(get_args(fields["loss_type"].annotation)) <= set(LOSSES)
     level = fields["importance_sampling_level"].annotation
     assert set(get_args(level)) == set(get_args(RatioLevel))
-    assert set(get_args(_Setting)) == set(SETTINGS)
+    assert set(get_args(SettingName)) == set(SETTINGS)
     assert set(Evaluation().settings) <= set(SETTINGS)
 
 
