@@ -41,7 +41,7 @@ from icpo_lite.runs.run_directory import RunDirectory
 from icpo_lite.runs.signals import StopRequest, stop_signals
 from icpo_lite.runs.trackers import Tracking, require_trackers, start_tracking
 from icpo_lite.training.dry_run import rehearse, wanted
-from icpo_lite.training.from_recipe import tried_settings
+from icpo_lite.training.from_recipe import tried
 from icpo_lite.training.reward_check import check_reward
 from icpo_lite.training.trainer import Trainer
 
@@ -173,13 +173,15 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     report = check_reward(prompts, judge, reward, change=change)
     report.require_ok()
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
-    settings, sampled, shared = tried_settings(recipe, policy, prompt_ids, impl)
+    chosen, sampled, shared = tried(recipe, policy, prompt_ids, impl)
     pool = PromptPool(prompts, seed=recipe.seed)
     moves = recipe.share_schedule["name"] != "constant"
     pool.require(0.5 if moves else recipe.share_underspecified)  # what moves takes both kinds
-    trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings, change, display.message)
-    tried = {"log-probs": checked, "sampling": sampled, "a prompt": shared}
-    display.header(_facts(recipe, policy, corpus, tried))
+    trainer = Trainer(
+        policy, pool, prompt_ids, judge, reward, recipe, chosen, change, display.message
+    )
+    measured = {"log-probs": checked, "sampling": sampled, "a prompt": shared}
+    display.header(_facts(recipe, policy, corpus, measured))
     unknown = tokenizer_warning(prompt_ids, policy.tokenizer.unk_token_id)
     seen = ""
     if judges_on_training_rows(recipe):
@@ -193,7 +195,7 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
 
 
 def _facts(
-    recipe: Recipe, policy: Policy, corpus: str, tried: dict[str, str]
+    recipe: Recipe, policy: Policy, corpus: str, measured: dict[str, str]
 ) -> dict[str, str | list[str]]:
     trainable, total = policy.parameter_counts()
     weights = "4-bit NF4, double quantisation" if recipe.load_in_4bit else "not quantised"
@@ -210,7 +212,7 @@ def _facts(
         "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses, "
         f"{_counted(recipe.num_iterations * recipe.num_mini_batches, 'update')} of "
         f"{_counted(recipe.gradient_accumulation_steps or 1, 'micro-batch')}",
-        **tried,
+        **measured,
         "compared": f"with base and {rivals}" if recipe.compare else "with base",
         "note": list(policy.notes),
     }
