@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,6 @@ from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.evaluation.periodic import SmallEvaluation
 from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
-from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe import compared_recipes
@@ -110,7 +109,8 @@ def train(
             display.message(f"This run is done: {folder}. Its result:")
             _show_result(recipe, display)
             return folder
-        session = _prepare(recipe, display, threads or (os.cpu_count() or 1) // (1 + len(rivals)))
+        share = max((os.cpu_count() or 1) // (1 + len(rivals)), 1)
+        session = _prepare(recipe, display, threads or share)
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
@@ -158,14 +158,13 @@ def _on_cpu(session: _Session) -> bool:
 def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
     require_trackers(recipe.report_to)
-    spec = replace(model_spec(recipe), threads=max(threads, 1))
-    prepare(spec)  # before a user's reward functions import transformers, which unsloth patches
+    prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
-    policy = load_policy(spec) if corpus_needs_model(recipe) else None
+    policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
     prompts, corpus = training_prompts(recipe, policy)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
-    policy = policy or load_policy(spec)
+    policy = policy or load_policy(recipe, threads=threads)
     prompt_ids = encode_prompts(
         policy, prompts, recipe.max_prompt_length, recipe.max_completion_length
     )
