@@ -102,10 +102,10 @@ def test_unsloth_that_breaks_at_import_leaves_a_run_with_transformers(tmp_path):
     code = (
         "import torch\nfrom icpo_lite.core.device import Device\n"
         "from icpo_lite.policy.backends import choose_backend\n"
-        "from icpo_lite.policy.load import ModelSpec\n"
+        "from icpo_lite.recipe.sections import ModelKeys\n"
         "torch.cuda.get_device_capability = lambda *_: (8, 6)\n"
         "gpu = Device(torch.device('cuda', 0), torch.bfloat16, 'GPU')\n"
-        "print(choose_backend(model_keys('m'), gpu))"
+        "print(choose_backend(ModelKeys(model_name_or_path='m'), gpu))"
     )
     done = run_python(["-c", code], tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert "unsloth cannot be imported (no driver)" in done.stdout

@@ -241,7 +241,7 @@ def test_on_a_cpu_tokens_decide_so_that_a_resumed_run_chooses_alike(policy):
 
 def test_auto_leaves_it_where_it_cannot_or_would_change_the_run(policy, monkeypatch):
     assert "a micro-batch holds one response" in choice(policy, "auto", rows=1)[1]
-    dropping = replace(policy, spec=replace(policy.spec, lora_dropout=0.1))
+    dropping = replace(policy, keys=policy.keys.but(lora_dropout=0.1))
     assert "lora_dropout" in choice(dropping, "auto")[1]
     monkeypatch.setattr(prompt_sharing, "why_not_shared", lambda _: "no such attention")
     assert choice(policy, "auto") == (False, "computed for each response: no such attention")

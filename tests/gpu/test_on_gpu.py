@@ -168,10 +168,11 @@ def test_sampling_splits_its_batch_where_the_gpus_memory_ends(folder):
 
 UNSLOTH = """
 import sys, torch
-from icpo_lite.policy.load import ModelSpec, load_policy
+from icpo_lite.policy.load import load_policy
+from icpo_lite.recipe.sections import PolicyKeys
 from icpo_lite.policy.logprobs import hidden_states
-policy = load_policy(model_keys(sys.argv[1], backend="unsloth", device="cuda", lora_r=4,
-                               gradient_checkpointing=True))
+policy = load_policy(PolicyKeys(model_name_or_path=sys.argv[1], backend="unsloth", device="cuda",
+                                lora_r=4, gradient_checkpointing=True))
 assert policy.backend.name == "unsloth", policy.backend
 ids = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]], device="cuda")
 loss = hidden_states(policy, ids, torch.ones_like(ids)).float()

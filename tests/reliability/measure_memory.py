@@ -28,7 +28,7 @@ from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward
 from icpo_lite.tools.memory_model import MemoryPlan, plan_memory, shape_of
 from icpo_lite.tools.planner import job_of, on_cpu
-from icpo_lite.training import trainer
+from icpo_lite.training import trainer, updater
 from icpo_lite.training.from_recipe import untried
 
 SHAPE = {
@@ -101,9 +101,9 @@ def watched(live: LiveTensors, made: Any) -> Any:
     """Names the phases of a step."""
     wrapped = [
         (trainer, "sample_groups", "sampling"),
-        (trainer, "completion_logprobs", "forward"),
+        (updater, "completion_logprobs", "forward"),
         (torch.Tensor, "backward", "backward"),
-        (made.optimizer, "step", "optimizer"),
+        (made.updater.optimizer, "step", "optimizer"),
     ]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in wrapped]
     for (owner, name, phase), (_, _, call) in zip(wrapped, kept, strict=True):

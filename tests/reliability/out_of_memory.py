@@ -23,7 +23,8 @@ from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import bind_judge
-from icpo_lite.rollout.groups import encode_prompts, sampler
+from icpo_lite.rollout import sampler
+from icpo_lite.rollout.groups import encode_prompts
 from icpo_lite.training.from_recipe import untried
 from icpo_lite.training.trainer import Trainer
 
@@ -91,7 +92,7 @@ class Stage:
             untried(self.recipe, "torch"),
         )
         mode = Fails(fail_at)
-        sample, updates = sampler._sample_all, trainer._updates
+        sample, updates = sampler._sample_all, trainer.updater._updates
 
         def under(work: Callable[..., Any]) -> Callable[..., Any]:
             def wrapped(*arguments: Any) -> Any:
@@ -100,7 +101,7 @@ class Stage:
 
             return wrapped
 
-        sampler._sample_all, trainer._updates = under(sample), under(updates)
+        sampler._sample_all, trainer.updater._updates = under(sample), under(updates)
         try:
             report = trainer.step()
         finally:
