@@ -106,7 +106,9 @@ class Section(Keys):
             super().__init__(**keys)
         except ValidationError as error:
             name = type(self).__name__
-            raise RecipeError(first_error(error, lambda key: name, blocks=self.blocks)) from error
+            known = type(self).model_fields
+            line = first_error(error, lambda key: name, blocks=self.blocks, names=known)
+            raise RecipeError(line) from error
 
     @classmethod
     def of(cls, other: Section) -> Self:

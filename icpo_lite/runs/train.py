@@ -19,7 +19,13 @@ import torch
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import Watch, tokenizer_warning
-from icpo_lite.core.errors import IcpoError, NumericsError, OutOfMemory, RunDirectoryError
+from icpo_lite.core.errors import (
+    Halted,
+    Interrupted,
+    NumericsError,
+    OutOfMemory,
+    RunDirectoryError,
+)
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.types import Group, Intent, Problem, Trajectory
 from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
@@ -65,30 +71,33 @@ FREE_TO_CHANGE = frozenset(
 )
 
 
-class Interrupted(IcpoError):
-    """The run was asked to stop and has saved its work."""
-
-    exit_code = 130
-
-
-class Halted(IcpoError):
-    """A finding that the recipe's `stop_on` names has ended the run, its work saved."""
-
-
 def train(
     recipe: Recipe,
-    display: Display,
+    display: Display | None = None,
     *,
     resume_anyway: bool = False,
     threads: int | None = None,
 ) -> Path:
     """Train, save, judge and compare as the recipe says; returns the run directory.
 
-    threads: of torch on a CPU; None shares the cores among this run and those compared with it.
+        train(load_recipe("tiny", max_steps=20))
+
+    display: where progress is shown, None for the terminal. threads: of torch on a CPU; None
+    shares the cores among this run and those compared with it. The same call resumes a run that
+    was interrupted. Works in a script, a thread or a notebook: a signal ends the run after its
+    step where this is the main thread.
 
     Raises Interrupted once the work is saved after SIGINT or SIGTERM, and any other IcpoError
     with the last whole checkpoint named.
     """
+    shown = display or Display(total=recipe.max_steps, every=recipe.logging_steps)
+    try:
+        return _train(recipe, shown, resume_anyway, threads)
+    finally:
+        shown.close()
+
+
+def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int | None) -> Path:
     folder = Path(recipe.output_dir)
     with contextlib.ExitStack() as stack:
         # An existing directory is locked before the model is loaded, so that a second process
