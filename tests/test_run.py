@@ -397,10 +397,10 @@ def test_what_was_chosen_by_timing_is_kept_on_resume_where_it_can_run(tmp_path, 
 
     kept = restored("share_prompts=auto", "engine=auto")
     assert kept.sampling.engine == "generate"
-    assert kept.updater.logprobs.share_prompts is other["share_prompts"]
+    assert kept.updater.logprobs.shared_prompts is other["share_prompts"]
     named = restored("share_prompts=false", "engine=native")
     assert named.sampling.engine == "native"
-    assert named.updater.logprobs.share_prompts is False
+    assert named.updater.logprobs.shared_prompts is False
 
     other["share_prompts"] = True
     monkeypatch.setitem(ENGINES, "generate", Engine(None, lambda policy: "another backend"))
@@ -408,4 +408,4 @@ def test_what_was_chosen_by_timing_is_kept_on_resume_where_it_can_run(tmp_path, 
         monkeypatch.setattr(f"icpo_lite.{place}.why_not_shared", lambda policy: "another backend")
     elsewhere = restored("share_prompts=auto", "engine=auto")
     assert elsewhere.sampling.engine == "native"
-    assert elsewhere.updater.logprobs.share_prompts is False
+    assert elsewhere.updater.logprobs.shared_prompts is False
