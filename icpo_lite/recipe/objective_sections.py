@@ -188,7 +188,8 @@ class AdvantageKeys(Section):
     count_zero_variance: bool = Field(
         True,
         description="count groups whose rewards are all equal where losses are averaged, as TRL "
-        "does; false averages over the others alone: the fewer teach, the larger the gradient",
+        "does; false averages over the others alone: the fewer teach, the larger the gradient "
+        "(with beta or an entropy bonus all count)",
     )
     dynamic_sampling: bool = Field(
         False, description="sample further prompts in place of groups whose rewards are all equal"

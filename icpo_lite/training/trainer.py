@@ -125,7 +125,10 @@ class Trainer:
         recipe = self.recipe
         gate = recipe.hpt_gate if recipe.demonstrations == "hpt" else None
         if not recipe.dynamic_sampling:
-            spread = None if recipe.count_zero_variance else recipe.min_reward_spread
+            # Left out, a group would lose its KL and entropy terms as well.
+            terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target
+            every = recipe.count_zero_variance or terms
+            spread = None if every else recipe.min_reward_spread
             return groups, teaching_groups(groups, spread=spread, hpt_gate=gate), 0
         return refilled_groups(
             groups,
