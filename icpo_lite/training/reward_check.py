@@ -276,7 +276,7 @@ def _question(prompt: Prompt) -> str:
     asks = prompt.columns.get("asks")
     if asks and 0 < facts[0].shard_id <= len(asks):
         return str(asks[facts[0].shard_id - 1])
-    from icpo_lite.rewards.question_targets import number_clauses
+    from icpo_lite.rewards.fact_likeness import number_clauses
 
     clause = number_clauses(facts[0].text)[0]
     for number in reversed(numbers(clause)):

@@ -1,0 +1,483 @@
+"""What kind of thing a question wants told, and what kind of thing a fact tells.
+
+A question about a colour is never met by a number, nor one about minutes by a price: before words
+are compared, the sorts of quantity must fit. A sort is a dimension ("money", "time", "length" …);
+what has none is a count of some noun. The tables hold ordinary English for each sort; a word that
+is in none of them decides nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from icpo_lite.core.numbers import NumberMention, numbers
+from icpo_lite.core.words import bag, is_plural, stem
+
+
+def _table(groups: dict[str, str]) -> dict[str, frozenset[str]]:
+    """Stem → sorts, of lines "sort sort: words"."""
+    found: dict[str, frozenset[str]] = {}
+    for sorts, words in groups.items():
+        for word in words.split():
+            key = stem(word)
+            found[key] = found.get(key, frozenset()) | frozenset(sorts.split())
+    return found
+
+
+#: Units: a number in front of one has this sort.
+UNITS = _table(
+    {
+        "money": "$ dollar cent euro buck",
+        "money count": "penny pennies nickel dime quarter coin",
+        "time": "second minute hour day night week weekend month year decade century fortnight",
+        "length": "mile kilometer kilometre km meter metre centimeter cm millimeter mm foot feet "
+        "inch yard",
+        "length count": "block lap step",
+        "weight": "pound lb kilogram kilo kg gram ounce oz ton tonne",
+        "volume count": "cup",
+        "volume": "gallon liter litre quart pint ml milliliter ounce oz tablespoon teaspoon",
+        "area": "acre hectare",
+        "temperature": "degree",
+        "speed": "mph kph knot",
+        "share": "% percent",
+    }
+)
+#: Nouns that name a quantity.
+_NAMED = _table(
+    {
+        "money": "price cost fee fare rent salary wage pay payment bill income revenue earnings "
+        "saving budget tip bonus deposit balance profit expense charge worth donation allowance "
+        "money cash dollar paycheck commission debt loan spending proceeds funds change euro "
+        "cent bid refund toll tuition premium",
+        "money share": "discount tax interest markup reduction raise increase",
+        "money count time weight volume length share temperature age amount": "value figure "
+        "amount quantity total sum",
+        "count": "number count tally headcount population membership attendance how-many score",
+        "count length volume weight area time": "size length extent magnitude scale",
+        "length": "distance height width depth mileage radius diameter perimeter altitude",
+        "weight": "weight mass load",
+        "volume": "volume",
+        "volume count weight money": "capacity yield output content dose serving supply limit",
+        "speed money share frequency count volume": "rate",
+        "speed frequency count": "pace speed velocity frequency",
+        "area": "area",
+        "age": "age",
+        "share factor": "percentage percent fraction share portion proportion ratio part",
+        "share": "probability chance odds",
+        "factor": "factor multiple multiplier",
+        "temperature": "temperature",
+        "time": "duration lifespan",
+        "time clock": "time deadline",
+        "clock": "date",
+    }
+)
+#: "How …" with an adjective or adverb.
+_HOW = {
+    "long": "time length",
+    "far": "length",
+    "old": "age time",
+    "young": "age time",
+    "tall": "length",
+    "high": "length money temperature",
+    "low": "length money temperature",
+    "deep": "length",
+    "wide": "length",
+    "thick": "length",
+    "short": "length time",
+    "big": "count length area volume weight share",
+    "large": "count length area volume weight share",
+    "small": "count length area volume weight share",
+    "fast": "speed frequency count time",
+    "quickly": "speed frequency count time",
+    "slow": "speed",
+    "heavy": "weight",
+    "often": "frequency",
+    "frequently": "frequency",
+    "hot": "temperature",
+    "cold": "temperature",
+    "warm": "temperature",
+    "expensive": "money",
+    "cheap": "money",
+    "late": "clock time",
+    "early": "clock time",
+    "soon": "clock time",
+    "full": "share volume",
+}
+_COMPARED = {
+    "heavier": "weight",
+    "lighter": "weight",
+    "older": "age time",
+    "younger": "age time",
+    "taller": "length",
+    "shorter": "length time",
+    "longer": "length time",
+    "farther": "length",
+    "further": "length",
+    "higher": "length money temperature",
+    "faster": "speed time",
+    "slower": "speed time",
+    "warmer": "temperature",
+    "colder": "temperature",
+    "cheaper": "money share",
+    "pricier": "money share",
+    "bigger": "count length area volume weight money",
+    "larger": "count length area volume weight money",
+    "smaller": "count length area volume weight money",
+}
+_VERBS = _table(
+    {
+        "money": "cost pay charge earn spend owe save sell bill invest donate",
+        "money count": "make raise receive collect",
+        "weight": "weigh",
+        "length": "measure",
+    }
+)
+#: What else a question may want: none of these is a quantity.
+_NO_QUANTITY = bag(
+    "color colour name kind type brand flavor flavour breed variety sort style title topic "
+    "subject shape material reason purpose job profession hobby address location place city "
+    "country school gender species model make genre theme design pattern language taste mood "
+    "ingredient recipe method way plan opinion favorite favourite shade"
+)
+#: "How much …" alone: anything that is not counted one by one.
+_MUCH = frozenset("money weight volume share amount temperature length area time".split())
+_PEOPLE = frozenset(
+    stem(w)
+    for w in bag(
+        "person people child kid student pupil adult grown-up man woman boy girl member guest "
+        "passenger worker employee friend sibling sister brother cousin player customer visitor "
+        "patient teacher resident attendee participant viewer senior classmate teammate"
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What a question wants, or a fact tells.
+
+    sorts: that it may have; empty where the words do not say. nouns: stems of what is counted.
+    measurable: False for a question that wants no quantity at all. compared: whether it is a
+    difference of two ("how many more", "5 fewer than").
+    """
+
+    sorts: frozenset[str] = frozenset()
+    nouns: frozenset[str] = frozenset()
+    measurable: bool = True
+    compared: bool = False
+
+
+_COMPARES = re.compile(
+    r"\b(?:more|fewer|less|older|younger|taller|shorter|longer|heavier|lighter|faster|slower"
+    r"|bigger|larger|smaller|higher|lower|cheaper|warmer|colder|farther|further|greater)\b"
+    r"(?=[^.?!]{0,60}\bthan\b)|\bdifference\b|\bby how (?:much|many)\b|\bexceeds?\b"
+    r"|\bhow (?:much|many) (?:more|fewer|less)\b(?!\s+(?:information|detail))"
+    r"|\bhow much (?:older|younger|taller|shorter|longer|heavier|lighter|faster|slower|higher|cheaper)\b",
+    re.IGNORECASE,
+)
+#: "Which", "who" and "when" ask at the head of a question; elsewhere they lead in a clause.
+_ASKING = re.compile(
+    r"\bhow\s+(?P<how>[a-z]+)|\bhow\b|\b(?P<wh>what(?:'s)?\b"
+    r"|(?:(?<=know )|(?<=tell me )|(?<=and )|(?<=: )|(?<=specify )|(?<=clarify )|^\W*)"
+    r"(?:which|who(?:m|se|'s)?|where|why|when)\b)",
+    re.IGNORECASE,
+)
+#: "…, in minutes?"
+_IN_UNITS = re.compile(
+    r"\bin (percent|dollars|cents|minutes|hours|days|weeks|months|years|miles|feet|meters|inches"
+    r"|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
+_AUXILIARY = bag(
+    "do does did is are was were be will would can could should has have had must might may 's"
+)
+_ENDS_NOUN = bag(
+    "of in on at to for from by with without that which who when if before after during since "
+    "until than per between among and or but so left did she he they it we you i into as each "
+    "every while because"
+)
+_SKIPPED = bag("the a an his her its their our your my this these those more less fewer")
+
+
+@lru_cache(maxsize=16384)
+def wanted(question: str) -> Quantity:
+    """What a question, or a request without a question mark, wants told."""
+    text = question.replace("’", "'")
+    compared = bool(_COMPARES.search(text))
+    if in_units := _IN_UNITS.search(text):
+        return Quantity(UNITS[stem(in_units[1])], compared=compared)
+    found = [_after(text, match) for match in _ASKING.finditer(text)]
+    if not found or not any(f.measurable for f in found):
+        named = _named_anywhere(text)
+        if named and not found:
+            return Quantity(named, _counted(text), compared=compared)
+        if not found and text.rstrip().endswith("?"):
+            return Quantity(measurable=False)
+        return Quantity(measurable=not found)
+    kept = [f for f in found if f.measurable]
+    sorts = frozenset[str]().union(*(f.sorts for f in kept))
+    if any(not f.sorts for f in kept):
+        sorts = frozenset()
+    nouns = frozenset[str]().union(*(f.nouns for f in kept))
+    return Quantity(sorts, nouns, compared=compared)
+
+
+def _after(text: str, match: re.Match[str]) -> Quantity:
+    """What one "how …", "what …" of a question asks for."""
+    rest = text[match.end() :]
+    if match["wh"]:
+        return _after_what(match["wh"].lower().strip(" \"'(*-"), rest)
+    how = (match["how"] or "").lower()
+    if how == "many":
+        return _after_many(rest)
+    if how == "much":
+        return _after_much(rest)
+    if how in _HOW:
+        sorts = frozenset(_HOW[how].split())
+        return Quantity((len(sorts) > 4 and _named_anywhere(rest)) or sorts)
+    return Quantity()
+
+
+_TIMES_AS = re.compile(r"\s*times\s+(?:as|more|larger|bigger|older|heavier|greater)\b", re.I)
+
+
+def _after_many(rest: str) -> Quantity:
+    if _TIMES_AS.match(rest):
+        return Quantity(frozenset({"factor"}))
+    nouns = _noun_phrase(rest)
+    if not nouns:
+        return Quantity(frozenset({"count"}))
+    if nouns[-1] == "tim":
+        return Quantity(frozenset({"frequency", "factor", "count"}), frozenset({"tim"}))
+    if sorts := UNITS.get(nouns[-1]):
+        more = {"age"} if nouns[-1] == "year" else set()
+        return Quantity(sorts | more, frozenset({nouns[-1]}))
+    return Quantity(frozenset({"count"}), frozenset({nouns[-1]}))
+
+
+def _after_much(rest: str) -> Quantity:
+    words = [w.lower() for w in _WORD.findall(rest)][:12]
+    if words and words[0] in _COMPARED:
+        return Quantity(frozenset(_COMPARED[words[0]].split()))
+    nouns = _noun_phrase(rest)
+    for noun in reversed(nouns):
+        if noun in _NAMED:
+            return Quantity(_NAMED[noun])
+    if nouns:
+        return Quantity(
+            frozenset("volume weight amount length area count share".split()),
+            frozenset({nouns[-1]}),
+        )
+    for word in words:
+        if sorts := _VERBS.get(stem(word)):
+            return Quantity(sorts)
+    if words[:1] == ["of"] or " of " in f" {' '.join(words[:4])} ":
+        return Quantity(_MUCH | {"factor", "count"})
+    return Quantity(_MUCH)
+
+
+def _noun_phrase(rest: str) -> list[str]:
+    """Stems of the noun phrase that stands right behind "how many"."""
+    found: list[str] = []
+    words = _WORD.findall(rest)[:8]
+    if words[:1] and words[0].lower() == "of":
+        words = words[1:]
+    for word in words:
+        low = word.lower()
+        if low in _AUXILIARY or low in _ENDS_NOUN:
+            break
+        if low in _SKIPPED or low in ("total", "other", "additional"):
+            continue
+        found.append(stem(low))
+        if is_plural(low) and not rest.lower().lstrip().startswith(low + " and"):
+            nxt = words[words.index(word) + 1 : words.index(word) + 2]
+            if not nxt or not is_plural(nxt[0].lower()):
+                break
+    return found
+
+
+def _after_what(wh: str, rest: str) -> Quantity:
+    if wh in ("when",):
+        return Quantity(frozenset({"clock", "time"}))
+    if wh[:3] == "who" or wh in ("where", "why"):
+        return Quantity(measurable=False)
+    words = [w.lower() for w in _WORD.findall(rest)][:16]
+    behind_is = wh == "what's" or bool(
+        words and words[0] in ("is", "are", "was", "were", "will", "would")
+    )
+    if (
+        words
+        and words[0] in ("do", "does", "did", "has", "have", "had", "can", "could", "should")
+        or (words[:1] == ["will"] and words[1:2] != ["be"])
+    ):
+        for word in words:
+            if sorts := _VERBS.get(stem(word)):
+                return Quantity(sorts)
+        return Quantity(measurable=False)
+    return _of_noun(words, rest, behind_is=behind_is)
+
+
+def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
+    """Of "what [is the] <noun phrase>": the sort that its noun names."""
+    phrase: list[str] = []
+    for word in words:
+        if word in ("is", "are", "was", "were", "will", "would", "be") and not phrase:
+            continue
+        if word in _AUXILIARY or (word in _ENDS_NOUN and phrase):
+            break
+        if word not in _SKIPPED:
+            phrase.append(stem(word.removesuffix("'s")))
+    if behind_is and not phrase:
+        return Quantity(measurable=False)
+    if any(p in _NO_QUANTITY_STEMS for p in phrase[-2:]):
+        return Quantity(measurable=False)
+    for noun in phrase:
+        if noun == "siz" and not behind_is:
+            return Quantity(_NAMED[noun] - {"count"})
+        if noun in _NAMED:
+            if len(_NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=noun)):
+                return Quantity(closer)
+            nouns = _counted(rest) if "count" in _NAMED[noun] else frozenset()
+            sorts = frozenset[str]().union(*(UNITS.get(n, frozenset()) for n in nouns))
+            return Quantity(sorts or _NAMED[noun], nouns)
+    if phrase and phrase[-1] in UNITS:
+        return Quantity(UNITS[phrase[-1]] | ({"age"} if phrase[-1] == "year" else set()))
+    return Quantity() if behind_is else Quantity(measurable=False)
+
+
+_NO_QUANTITY_STEMS = frozenset(stem(w) for w in _NO_QUANTITY)
+_NUMBER_OF = re.compile(
+    r"\b(?:number|count|counts|quantity|amount|total|tally)\s+(?:of|for)\s+([^?.,;]*)", re.I
+)
+
+
+def _counted(text: str) -> frozenset[str]:
+    """Of "the number of red apples that …": what is counted."""
+    match = _NUMBER_OF.search(text)
+    nouns = _noun_phrase(match[1]) if match else []
+    return frozenset(nouns[-1:])
+
+
+def _named_anywhere(text: str, besides: str = "") -> frozenset[str]:
+    """The sorts of the first noun of a text that names a quantity."""
+    for word in _WORD.findall(text):
+        noun = stem(word.removesuffix("'s"))
+        if noun != besides and (sorts := _NAMED.get(noun)):
+            return sorts
+    return frozenset()
+
+
+# ----------------------------------------------------------------------------------------- facts
+
+
+def _noun_words(clause: str, number: NumberMention) -> set[str]:
+    """Of "4 adult patients" and "3 cups of coffee": all nouns that the number counts."""
+    if hyphened := _HYPHENED.match(clause, number.end):
+        return {stem(hyphened[1])}
+    words = {stem(w) for w in _WORD.findall(clause[number.end : number.unit_end])}
+    if of := _OF.match(clause, number.unit_end):
+        words |= {stem(w) for w in of[1].split() if w.lower() not in _ENDS_NOUN}
+    if not words and _TIMES.match(clause, number.end):
+        words.add("tim")
+    return words
+
+
+_TIMES = re.compile(r" times\b", re.I)
+_HYPHENED = re.compile(r"-([a-z]+)", re.I)
+_OF = re.compile(r" of (?:(?:the|his|her|their|its|these|those) )?([a-z]+(?: [a-z]+)?)", re.I)
+_SPEED = re.compile(
+    r"\b(?:mph|kph|miles? (?:per|an|each) hour|(?:km|kilometers?|feet|meters?) (?:per|an?|each) (?:hour|second|minute))\b|km/h",
+    re.I,
+)
+_OFTEN = re.compile(
+    r"\b(?:times?|twice|once)\b[^.,;]{0,20}\b(?:an?|per|each|every) (?:day|week|month|year|hour|night)|\btimes?\b",
+    re.I,
+)
+_AGED = re.compile(
+    r"\b(?:ages?|aged|old|older|younger|turns?|birthday|brother|sister|years?)\b", re.I
+)
+_CLOCK = re.compile(r"\b\d{1,2}(?::\d\d)? ?(?:[ap]\.?m\b|o'clock)", re.I)
+_WEIGHS = re.compile(r"\bweigh", re.I)
+
+
+@lru_cache(maxsize=16384)
+def told(clause: str, sentence: str) -> Quantity:
+    """What the numbers of a fact are.
+
+    clause: the part of the fact that holds them, `sentence` the whole of it.
+    """
+    sorts: set[str] = set()
+    nouns: set[str] = set()
+    for number in numbers(clause):
+        if number.kind == "ordinal":
+            continue
+        counted = _noun_words(clause, number)
+        nouns |= counted
+        if number.kind == "money":
+            sorts.add("money")
+        elif number.kind in ("percent", "fraction"):
+            sorts |= {"share", "factor"}
+        elif number.kind == "multiple":
+            sorts |= {"factor", "frequency"}
+        else:
+            units = {u for noun in counted for u in UNITS.get(noun, ())}
+            sorts |= units or {"count"}
+            if "tim" in counted:
+                sorts |= {"factor", "frequency"}
+    nouns -= {"", "$", "%"}
+    if not sorts:
+        return Quantity(measurable=False)
+    if _SPEED.search(clause):
+        sorts |= {"speed"}
+        sorts.discard("length")
+    if _OFTEN.search(clause):
+        sorts |= {"frequency"}
+    if "time" in sorts and _AGED.search(sentence):
+        sorts |= {"age"}
+    if _CLOCK.search(clause):
+        sorts |= {"clock"}
+    if _WEIGHS.search(clause):
+        sorts |= {"weight"}
+    for word in _WORD.findall(clause):
+        named = _NAMED.get(stem(word), frozenset())
+        if len(named) == 1 and sorts == {"count"}:
+            sorts |= named
+    return Quantity(frozenset(sorts), frozenset(nouns), compared=bool(_COMPARES.search(clause)))
+
+
+#: Nouns that stand for whatever is counted.
+_GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object"))
+
+
+def _same_noun(one: str, other: str) -> bool:
+    """Equal, or one the head of the other: "room" and "bedroom"."""
+    short, long = sorted((one, other), key=len)
+    return one == other or (len(short) >= 4 and long.endswith(short))
+
+
+def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
+    """How well a fact's quantity answers a question's: 1 in kind, 0.5 perhaps, 0 not said, -1 never.
+
+    known: stems of all nouns of the problem; a noun that is one of them means itself, another
+    may be a synonym.
+    """
+    if not fact.measurable:
+        return 0.0
+    if not question.measurable:
+        return -1.0
+    if not question.sorts:
+        return 0.0
+    if not question.sorts & fact.sorts:
+        return -1.0
+    nouns = question.nouns - _GENERIC
+    if not nouns:
+        return 1.0 if len(question.sorts) <= 2 else 0.5
+    if any(_same_noun(a, b) for a in nouns for b in fact.nouns):
+        return 1.0
+    if question.nouns & _PEOPLE and fact.nouns & _PEOPLE and not (question.nouns & known):
+        return 0.8
+    if all(n in UNITS for n in question.nouns):
+        return 0.3 if question.nouns & known else 0.6
+    return -1.0 if question.nouns & known and fact.nouns else 0.2
