@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 
 from icpo_lite.core.numbers import NumberMention, numbers
@@ -142,7 +143,9 @@ _NO_QUANTITY = bag(
     "ingredient recipe method way plan opinion favorite favourite shade"
 )
 #: "How much …" alone: anything that is not counted one by one.
-_MUCH = frozenset("money weight volume share amount temperature length area time".split())
+_MUCH = frozenset(
+    ["money", "weight", "volume", "share", "amount", "temperature", "length", "area", "time"]
+)
 _PEOPLE = frozenset(
     stem(w)
     for w in bag(
@@ -159,13 +162,15 @@ class Quantity:
 
     sorts: that it may have; empty where the words do not say. nouns: stems of what is counted.
     measurable: False for a question that wants no quantity at all. compared: whether it is a
-    difference of two ("how many more", "5 fewer than").
+    difference of two ("how many more", "5 fewer than"). phrase: the words of what is counted
+    ("grey cats"), as written.
     """
 
     sorts: frozenset[str] = frozenset()
     nouns: frozenset[str] = frozenset()
     measurable: bool = True
     compared: bool = False
+    phrase: str = ""
 
 
 _COMPARES = re.compile(
@@ -221,7 +226,7 @@ def wanted(question: str) -> Quantity:
     if any(not f.sorts for f in kept):
         sorts = frozenset()
     nouns = frozenset[str]().union(*(f.nouns for f in kept))
-    return Quantity(sorts, nouns, compared=compared)
+    return Quantity(sorts, nouns, True, compared, " ".join(f.phrase for f in kept))
 
 
 def _after(text: str, match: re.Match[str]) -> Quantity:
@@ -233,7 +238,8 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
     if how == "many":
         return _after_many(rest)
     if how == "much":
-        return _after_much(rest)
+        by = text[: match.start()].rstrip().lower().endswith("by")
+        return Quantity() if by else _after_much(rest)
     if how in _HOW:
         sorts = frozenset(_HOW[how].split())
         return Quantity((len(sorts) > 4 and _named_anywhere(rest)) or sorts)
@@ -254,7 +260,7 @@ def _after_many(rest: str) -> Quantity:
     if sorts := UNITS.get(nouns[-1]):
         more = {"age"} if nouns[-1] == "year" else set()
         return Quantity(sorts | more, frozenset({nouns[-1]}))
-    return Quantity(frozenset({"count"}), frozenset({nouns[-1]}))
+    return Quantity(frozenset({"count"}), frozenset({nouns[-1]}), phrase=_phrase_words(rest))
 
 
 def _after_much(rest: str) -> Quantity:
@@ -267,7 +273,7 @@ def _after_much(rest: str) -> Quantity:
             return Quantity(_NAMED[noun])
     if nouns:
         return Quantity(
-            frozenset("volume weight amount length area count share".split()),
+            frozenset(["volume", "weight", "amount", "length", "area", "count", "share"]),
             frozenset({nouns[-1]}),
         )
     for word in words:
@@ -276,6 +282,16 @@ def _after_much(rest: str) -> Quantity:
     if words[:1] == ["of"] or " of " in f" {' '.join(words[:4])} ":
         return Quantity(_MUCH | {"factor", "count"})
     return Quantity(_MUCH)
+
+
+def _phrase_words(rest: str) -> str:
+    """The words right behind "how many", up to a verb or a preposition."""
+    words: list[str] = []
+    for word in _WORD.findall(rest)[:8]:
+        if word.lower() in _AUXILIARY or word.lower() in _ENDS_NOUN:
+            break
+        words.append(word)
+    return " ".join(words)
 
 
 def _noun_phrase(rest: str) -> list[str]:
@@ -308,10 +324,8 @@ def _after_what(wh: str, rest: str) -> Quantity:
         words and words[0] in ("is", "are", "was", "were", "will", "would")
     )
     if (
-        words
-        and words[0] in ("do", "does", "did", "has", "have", "had", "can", "could", "should")
-        or (words[:1] == ["will"] and words[1:2] != ["be"])
-    ):
+        words and words[0] in ("do", "does", "did", "has", "have", "had", "can", "could", "should")
+    ) or (words[:1] == ["will"] and words[1:2] != ["be"]):
         for word in words:
             if sorts := _VERBS.get(stem(word)):
                 return Quantity(sorts)
@@ -329,7 +343,7 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
             break
         if word not in _SKIPPED:
             phrase.append(stem(word.removesuffix("'s")))
-    if behind_is and not phrase:
+    if behind_is and (not phrase or phrase[0] in _ENDS_NOUN):
         return Quantity(measurable=False)
     if any(p in _NO_QUANTITY_STEMS for p in phrase[-2:]):
         return Quantity(measurable=False)
@@ -403,15 +417,16 @@ _WEIGHS = re.compile(r"\bweigh", re.I)
 
 
 @lru_cache(maxsize=16384)
-def told(clause: str, sentence: str) -> Quantity:
+def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
     """What the numbers of a fact are.
 
-    clause: the part of the fact that holds them, `sentence` the whole of it.
+    clause: the part of the fact that holds them, sentence: the whole of it. of: values of the
+    numbers that count; others in the clause are beside the point.
     """
     sorts: set[str] = set()
     nouns: set[str] = set()
     for number in numbers(clause):
-        if number.kind == "ordinal":
+        if number.kind == "ordinal" or number.value not in of:
             continue
         counted = _noun_words(clause, number)
         nouns |= counted
@@ -472,6 +487,8 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
     if not question.sorts & fact.sorts:
         return -1.0
     nouns = question.nouns - _GENERIC
+    if not fact.nouns and "count" in fact.sorts and nouns & known:
+        return 0.6
     if not nouns:
         return 1.0 if len(question.sorts) <= 2 else 0.5
     if any(_same_noun(a, b) for a in nouns for b in fact.nouns):

@@ -28,7 +28,7 @@ from icpo_lite.rewards.subject_keys import DECISIVE, KIN, SORT_TAGS, keys, names
 #: are recognised move by less than two points when any of these is halved or doubled.
 _SORT, _GOAL_SORT = 1.0, 0.7
 _CLAUSE, _SENTENCE, _REST = 0.9, 0.5, 0.3
-_NUMBER_BESIDE, _OWN_NUMBER = 0.7, 1.5
+_NUMBER_BESIDE, _NUMBER_ELSEWHERE, _OWN_NUMBER = 0.7, 0.5, 1.5
 _TAG, _SORT_TAG, _DECISIVE = 0.6, 0.5, 2.0
 _CONTRASTED, _UNKNOWN, _UNASKED, _GOAL_UNASKED = 0.35, 0.3, 0.25, 0.5
 _KIN_UNASKED, _EACH, _COMPARED, _NOT_COMPARED = 0.6, 0.6, 0.6, 0.15
@@ -71,10 +71,11 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as facts are compared with it."""
+    """A question as facts are compared with it. narrow: keys of the noun phrase that it counts."""
 
     about: frozenset[str]
     quantity: Quantity
+    narrow: frozenset[str]
     people: frozenset[str]
     numbers: frozenset[Fraction]
     each: bool | None
@@ -84,13 +85,14 @@ class Asked:
 class Frame:
     """What of a problem a question can be about.
 
-    weight: of a key, the less the more facts are about it. people: whom the problem names.
+    stated: numbers that the prompt holds. weight: of a key, the less the more facts are about it. people: whom the problem names.
     nouns: stems of all its content words.
     """
 
     removed: tuple[Fact, ...]
     given: tuple[Fact, ...]
     goal: Fact
+    stated: frozenset[Fraction]
     weight: dict[str, float]
     people: frozenset[str]
     nouns: frozenset[str]
@@ -107,9 +109,15 @@ def _values(text: str) -> frozenset[Fraction]:
     return frozenset(n.value for n in numbers(text) if n.kind != "ordinal")
 
 
-def _clauses(fact: str) -> list[tuple[int, str, list[NumberMention]]]:
-    """Start, text and numbers of each clause that holds a number."""
-    found = [n for n in numbers(fact) if n.kind != "ordinal"]
+def _clauses(
+    fact: str, there: frozenset[Fraction] = frozenset()
+) -> list[tuple[int, str, list[NumberMention]]]:
+    """Start, text and numbers of each clause that holds a number.
+
+    there: numbers that are still to read in the prompt; others come first where there are any.
+    """
+    every = [n for n in numbers(fact) if n.kind != "ordinal"]
+    found = [n for n in every if n.value not in there] or every
     ends = [m.start() for m in _CLAUSE_END.finditer(fact)] + [len(fact)]
     starts = [0] + [m.end() for m in _CLAUSE_END.finditer(fact)]
     spans = (
@@ -125,17 +133,17 @@ def number_clauses(fact: str) -> list[str]:
 
 
 @lru_cache(maxsize=16384)
-def read_fact(fact: str) -> Fact:
-    """One fact with what its number is and what stands around it."""
+def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
+    """One fact with what its number is and what stands around it; `there` as in `_clauses`."""
     fact = _BLANKS.sub(" ", fact)
-    spans = _clauses(fact)
+    spans = _clauses(fact, there)
     everything = keys(fact)
     if not spans:
-        return Fact(everything, everything, tells=told(fact, fact), each=of_each(fact))
+        return Fact(everything, everything, tells=told(fact, fact, frozenset()), each=of_each(fact))
     clause_text = " ".join(text for _, text, _ in spans)
     clause = keys(clause_text) or everything
     phrase = frozenset[str]().union(*(_phrase(*span) for span in spans))
-    tells = told(clause_text, fact)
+    tells = told(clause_text, fact, frozenset(n.value for _, _, found in spans for n in found))
     if "money" in tells.sorts and _AT_A_PRICE.search(clause_text):
         phrase, clause = phrase | {"~cost"}, clause | {"~cost"}
     around = (s for s in sentences(fact) if any(s.start <= at < s.end for at, _, _ in spans))
@@ -202,7 +210,8 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
         parts = [s.text for s in sentences(prompt_text)]
         given = [p for p in parts if not questions(p)]
         goal = " ".join(p for p in parts if questions(p))
-    out = tuple(_beside(read_fact(s.text), prompt_text) for s in removed)
+    stated = _values(prompt_text)
+    out = tuple(_beside(read_fact(s.text, stated), prompt_text) for s in removed)
     there = tuple(read_fact(text) for text in given)
     task = _read_goal(goal)
     counts = Counter(k for fact in (*out, *there, task) for k in fact.clause)
@@ -212,6 +221,7 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
         out,
         there,
         task,
+        stated=stated,
         weight={k: 1 / n for k, n in counts.items()} | dict.fromkeys(shown - counts.keys(), 0.5),
         people=names(everything),
         nouns=content_words(everything),
@@ -220,9 +230,11 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
 
 def read_question(question: str, frame: Frame) -> Asked:
     """A question with what it wants, of whom, and the numbers that it takes as known."""
+    quantity = wanted(question)
     return Asked(
         about=keys(question),
-        quantity=wanted(question),
+        quantity=quantity,
+        narrow=keys(quantity.phrase),
         people=names(question) & frame.people,
         numbers=_values(question),
         each=of_each(question),
@@ -240,7 +252,7 @@ def closest(asked: Asked, facts: Iterable[Fact], frame: Frame) -> float:
 def _likeness(asked: Asked, fact: Fact, frame: Frame) -> float:
     """In [0, 1): what agrees, against that and what differs; 0 for two sorts or two people."""
     sort = _goal_fit(asked, fact) if fact.is_goal else fit(asked.quantity, fact.tells, frame.nouns)
-    people = fact.everything & frame.people
+    people = fact.clause & frame.people or fact.everything & frame.people
     if sort < 0 or (asked.people and people and not asked.people & people):
         return 0.0
     contrast = _contrast(fact, frame)
@@ -291,7 +303,8 @@ def _shared(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) ->
     worth += _CLAUSE * _weigh(about & clause - fact.phrase, frame)
     worth += _SENTENCE * _weigh(farther & fact.sentence, frame)
     worth += _REST * _weigh(farther & fact.rest - fact.sentence, frame)
-    return worth + (_NUMBER_BESIDE if asked.numbers & fact.beside else 0.0)
+    beside = fact.own if fact.is_goal else fact.beside
+    return worth + (_NUMBER_BESIDE if asked.numbers & beside else 0.0)
 
 
 def _foreign(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) -> float:
@@ -299,16 +312,21 @@ def _foreign(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) -
     farther = fact.sentence | fact.rest
     strange = asked.about - _reach(fact) - (farther - contrast) - SORT_TAGS
     known = [k for k in strange if k in frame.weight or k[0] == "~"]
-    cost = sum(
-        _weight(k, frame) * (_CONTRASTED if k in farther else 1.0) for k in known
-    ) + _UNKNOWN * (len(strange) - len(known))
-    return cost + (_OWN_NUMBER if asked.numbers & fact.own else 0.0)
+    loosely = farther - asked.narrow
+    cost = sum(_weight(k, frame) * (_CONTRASTED if k in loosely else 1.0) for k in known)
+    cost += _UNKNOWN * (len(strange) - len(known))
+    if asked.numbers & fact.own and not fact.is_goal:
+        return cost + _OWN_NUMBER
+    elsewhere = asked.numbers & frame.stated - fact.beside - fact.own
+    return cost + (_NUMBER_ELSEWHERE if elsewhere else 0.0)
 
 
 def _unasked(asked: Asked, fact: Fact, frame: Frame) -> float:
     """What the fact says and the question does not."""
     if fact.is_goal:
-        cost = _GOAL_UNASKED * _weigh(fact.phrase - asked.about, frame)
+        narrow = keys(fact.tells.phrase)
+        cost = _weigh(narrow - asked.about, frame)
+        cost += _GOAL_UNASKED * _weigh(fact.phrase - narrow - asked.about, frame)
     else:
         said = fact.phrase | (fact.clause & frame.people)
         cost = _UNASKED * _weigh(said - asked.about, frame)
@@ -319,6 +337,12 @@ def _unasked(asked: Asked, fact: Fact, frame: Frame) -> float:
     if asked.each is not None and asked.each != fact.each:
         cost += _EACH if fact.each is not None else 0.6 * _EACH
     return cost
+
+
+def beyond(asked: Asked, frame: Frame) -> bool:
+    """Whether a question says something of a removed fact that the task itself does not say."""
+    hers = frozenset[str]().union(*(fact.phrase for fact in frame.removed))
+    return bool(asked.about & hers - frame.goal.clause - SORT_TAGS)
 
 
 def covers(asked: Asked, facts: Sequence[Fact]) -> int:

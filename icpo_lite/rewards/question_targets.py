@@ -17,19 +17,28 @@ from functools import lru_cache
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.types import Prompt, Shard
 from icpo_lite.core.words import stem
-from icpo_lite.rewards.fact_likeness import Frame, closest, covers, read_frame, read_question
+from icpo_lite.rewards.fact_likeness import (
+    Frame,
+    beyond,
+    closest,
+    covers,
+    read_frame,
+    read_question,
+)
 from icpo_lite.rewards.features import strip_markup
 from icpo_lite.rewards.subject_keys import keys, says_nothing
-
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
 _PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^)]*\)", re.IGNORECASE)
 _ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(.*)$")
+#: No questions about the task. What a courtesy opens may be one: "how many would you like …?"
 _COURTESY = re.compile(
-    r"make sense|anything else|other questions?|further (?:questions?|help|assistance)"
-    r"|is that (?:right|correct)|would you like|shall (?:i|we)|do you (?:want|understand)"
-    r"|any questions|ready\?|^(?:right|ok|okay|correct|yes|no)\W*\?$",
-    re.IGNORECASE,
+    r"\bmakes? sense\b|\banything else\b|\b(?:other|further|any|more) questions?\b"
+    r"|\bfurther (?:help|assistance)\b|\bis that (?:right|correct)\b"
+    r"|^(?!.*\b(?:how|what|which|when|where|who)\b.*\b(?:would you like|shall|do you want)\b)"
+    r".*\b(?:would you like|shall (?:i|we)|do you (?:want|understand))\b"
+    r"|\bready\W*\?|^\W*(?:right|ok|okay|correct|yes|no)\W*\?$",
+    re.IGNORECASE | re.DOTALL,
 )
 _REQUEST = re.compile(
     r"\b(?:please|kindly)\s+(?:\w+\s+)?(?:provide|share|tell|specify|clarify|give|supply|state"
@@ -55,7 +64,11 @@ _SO_THAT = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _LEADS_LIST = re.compile(r":\s*$")
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+|\n+")
+#: A point behind "Mrs" or "e.g" ends nothing.
+_SENTENCE = re.compile(
+    r"(?<=[.!?])(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\be\.g\.)"
+    r"(?<!\bi\.e\.)(?<!\bvs\.)[\"')*]*\s+|\n+"
+)
 
 
 @lru_cache(maxsize=16384)
@@ -143,17 +156,19 @@ def _aim(
 
 #: A question must be this much like a fact (see `fact_likeness`), like a given one or the task.
 _LIKE, _LIKE_GIVEN, _LIKE_GOAL = 0.3, 0.5, 0.25
+#: What is left of the likeness to the task when a question says more, and of a removed fact.
+_BEYOND = 0.8
 #: A question that covers this many given facts in full asks for everything, so for nothing.
 _SHOTGUN = 2
 
 
 def _points_at(unit: str, frame: Frame) -> str:
     question = read_question(unit, frame)
-    if _stranger(unit, frame) or not any(k in frame.weight for k in question.about):
+    if _stranger(unit, frame) or not (question.about or question.quantity.sorts):
         return "elsewhere"
     removed = closest(question, frame.removed, frame)
     given = closest(question, frame.given, frame)
-    goal = closest(question, [frame.goal], frame)
+    goal = closest(question, [frame.goal], frame) * (_BEYOND if beyond(question, frame) else 1.0)
     if removed >= _LIKE and removed > max(given, goal) and covers(question, frame.given) < _SHOTGUN:
         return "removed"
     if given >= _LIKE_GIVEN and given > max(removed, goal):

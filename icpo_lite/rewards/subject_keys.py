@@ -92,7 +92,7 @@ for _name, _group in _RELATIONS.items():
         _TAGS.setdefault(_word, []).append(f"~{_name}")
 
 #: Tags that a quantity's sort says already; they count little, and never against a fact.
-SORT_TAGS = frozenset(f"~{t}" for t in "own cost time far fast weigh age".split())
+SORT_TAGS = frozenset(f"~{t}" for t in ["own", "cost", "time", "far", "fast", "weigh", "age"])
 #: A question that says one of these is not about a fact that does not.
 DECISIVE = frozenset({"~left", "~not"})
 #: Words that a request is made of and that say nothing about the problem.
