@@ -21,7 +21,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Shard
 from icpo_lite.core.words import content_words
 from icpo_lite.rewards.asked_quantity import Quantity, fit, told, wanted
-from icpo_lite.rewards.subject_keys import DECISIVE, KIN, SORT_TAGS, keys, names, of_each
+from icpo_lite.rewards.subject_keys import DECISIVE, KIN, RELATIONS, SORT_TAGS, keys, names, of_each
 
 #: What each agreement is worth and each difference costs, in units of a content word that no other
 #: fact has. Chosen on questions written for 100 problems of GSM8K's training set; the shares that
@@ -32,7 +32,7 @@ _NUMBER_BESIDE, _NUMBER_ELSEWHERE, _OWN_NUMBER = 0.7, 0.5, 1.5
 _TAG, _SORT_TAG, _DECISIVE = 0.6, 0.5, 2.0
 _CONTRASTED, _UNKNOWN, _UNASKED, _GOAL_UNASKED = 0.35, 0.3, 0.25, 0.5
 _KIN_UNASKED, _EACH, _COMPARED, _NOT_COMPARED = 0.6, 0.6, 0.6, 0.15
-_NOTHING_SAID = 0.3
+_OTHER_RELATION, _NOTHING_SAID = 0.5, 0.3
 #: Words on each side of a number and its noun that belong to its phrase.
 _NEAR = 3
 
@@ -170,15 +170,19 @@ def _phrase(start: int, clause: str, found: list[NumberMention]) -> frozenset[st
 
 
 _ASKS = re.compile(r"\b(?:how|what|which|calculate|find|determine)\b", re.IGNORECASE)
-_ONLY_THEN = re.compile(
-    r"\b(?:in order to|if|when|after|before|so that|assuming|given)\b|,", re.IGNORECASE
-)
+_ONLY_THEN = re.compile(r"\b(?:in order to|if|when|so that|assuming|given)\b|,", re.IGNORECASE)
+
+
+_AFTER = re.compile(r"\b(?:after|before)\b.*", re.IGNORECASE | re.DOTALL)
 
 
 def _read_goal(goal: str) -> Fact:
-    """The problem's own question: its phrase is the question alone, without its conditions."""
+    """The problem's own question: its phrase is the question alone, without its conditions, and
+    the event that it comes after."""
     heads = list(_ASKS.finditer(goal))
     main = _ONLY_THEN.split(goal[heads[-1].start() :])[0] if heads else goal
+    if heads and (event := _AFTER.search(goal[: heads[-1].start()])):
+        main = f"{event[0]} {main}"
     about = keys(goal)
     return Fact(
         keys(main) or about,
@@ -332,6 +336,9 @@ def _unasked(asked: Asked, fact: Fact, frame: Frame) -> float:
         cost = _UNASKED * _weigh(said - asked.about, frame)
     if asked.people:
         cost += _KIN_UNASKED * len((fact.clause & KIN) - asked.about)
+    hers, its = asked.about & RELATIONS, _reach(fact) & RELATIONS
+    if hers and its and not hers & its:
+        cost += _OTHER_RELATION
     if asked.quantity.compared != fact.tells.compared:
         cost += _COMPARED if asked.quantity.compared else _NOT_COMPARED
     if asked.each is not None and asked.each != fact.each:
@@ -345,6 +352,11 @@ def beyond(asked: Asked, frame: Frame) -> bool:
     return bool(asked.about & hers - frame.goal.clause - SORT_TAGS)
 
 
+#: Tags that a question may leave out and still name a fact in full.
+_UNSAID = frozenset({"~own", "~all"})
+
+
 def covers(asked: Asked, facts: Sequence[Fact]) -> int:
     """How many facts a question names in full."""
-    return len({fact.clause for fact in facts if fact.clause <= asked.about})
+    named = {fact.clause - _UNSAID for fact in facts}
+    return sum(bool(keys_) and keys_ <= asked.about for keys_ in named)

@@ -155,7 +155,9 @@ def _aim(
 
 
 #: A question must be this much like a fact (see `fact_likeness`), like a given one or the task.
-_LIKE, _LIKE_GIVEN, _LIKE_GOAL = 0.3, 0.5, 0.25
+_LIKE, _LIKE_GIVEN, _LIKE_GOAL = 0.25, 0.5, 0.25
+#: Of two facts about as alike, a person asks for the one that they cannot read.
+_NEARLY_GIVEN, _NEARLY_GOAL = 0.95, 0.9
 #: What is left of the likeness to the task when a question says more, and of a removed fact.
 _BEYOND = 0.8
 #: A question that covers this many given facts in full asks for everything, so for nothing.
@@ -169,7 +171,8 @@ def _points_at(unit: str, frame: Frame) -> str:
     removed = closest(question, frame.removed, frame)
     given = closest(question, frame.given, frame)
     goal = closest(question, [frame.goal], frame) * (_BEYOND if beyond(question, frame) else 1.0)
-    if removed >= _LIKE and removed > max(given, goal) and covers(question, frame.given) < _SHOTGUN:
+    beaten = removed <= max(_NEARLY_GIVEN * given, _NEARLY_GOAL * goal)
+    if removed >= _LIKE and not beaten and covers(question, frame.given) < _SHOTGUN:
         return "removed"
     if given >= _LIKE_GIVEN and given > max(removed, goal):
         return "given"

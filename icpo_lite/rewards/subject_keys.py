@@ -15,10 +15,12 @@ from icpo_lite.core.words import bag, content_words, stem
 
 _RELATIONS = {
     # between somebody and a quantity
-    "own": "have has had having own owns owned possess possesses hold there belong belongs",
+    "own": "have has had having own owns owned possess possesses hold there belong belongs start "
+    "starts started begin begins began",
     "start": "start starts started begin begins began beginning initial initially originally "
     "original first starting opening before already arrive arrives arrived",
-    "buy": "buy buys bought buying purchase purchases purchased purchasing shopping pick acquire "
+    "buy": "buy buys bought buying purchase purchases purchased purchasing shopping pick "
+    "picks picked picking acquire "
     "acquired order orders ordered ordering",
     "keep": "keep keeps kept keeping",
     "lose": "lose loses lost losing drop drops dropped misplace misplaced",
@@ -47,7 +49,7 @@ _RELATIONS = {
     "read": "read reads reading",
     "make": "make makes made making create creates produce produces produced bake bakes baked "
     "baking build builds built yield yields",
-    "use": "use uses used using need needs require requires",
+    "use": "use uses used using",
     "run": "run runs ran running jog jogs jogged jogging",
     "walk": "walk walks walked walking hike hikes hiked",
     "plant": "plant plants planted planting",
@@ -91,6 +93,13 @@ for _name, _group in _RELATIONS.items():
     for _word in _group.split():
         _TAGS.setdefault(_word, []).append(f"~{_name}")
 
+#: Tags of what happens between somebody and a quantity; two that differ are two events.
+RELATIONS = frozenset(
+    f"~{name}"
+    for name in bag(
+        "own start buy keep lose gift sell earn eat find grow read make use run walk plant"
+    )
+)
 #: Tags that a quantity's sort says already; they count little, and never against a fact.
 SORT_TAGS = frozenset(f"~{t}" for t in ["own", "cost", "time", "far", "fast", "weigh", "age"])
 #: A question that says one of these is not about a fact that does not.
