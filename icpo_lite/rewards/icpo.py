@@ -23,7 +23,8 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
-from icpo_lite.rewards.format_faults import both_ways, faults, marked_up, works_ahead
+from icpo_lite.rewards.format_faults import both_ways, faults, marked_up
+from icpo_lite.rewards.guesses import guess
 from icpo_lite.rewards.response_type import answers_anyway
 
 
@@ -79,9 +80,11 @@ class GuardedOptions(RewardOptions):
         description="an answer with a question behind it or a doubt before it: it must not be a "
         "way to be paid for both",
     )
-    worked_ahead: float = Field(
-        -0.3,
-        description="a short question beside a number of its own making: it asks, and guesses too",
+    guessed: float = Field(
+        0.1,
+        description="the most that a reply to an underspecified problem is worth when it also "
+        "tells or offers a number of its own making, whatever else it asks: less than a hedge, "
+        "which names its assumptions",
     )
     form: float = Field(
         -0.5,
@@ -94,9 +97,9 @@ class GuardedOptions(RewardOptions):
         description="code fences or tags around prose: a blemish, not a trick, so it costs less",
     )
     long_question: int = Field(
-        100,
-        description="words from which a question is no longer short (LiC: under 100); it is then "
-        "paid as discussion",
+        200,
+        description="words from which a question is paid as discussion; honest questions that sum "
+        "up what is known reach 100 (LiC's own bound, which is for its labels, not for a reward)",
     )
     max_tokens: int = Field(
         0,
@@ -153,10 +156,9 @@ def _on_underspecified(
     name, worth = _worth_of_not_answering(verdict, turn, options)
     if worth > options.hedging and answers_anyway(turn.content, prompt.task):
         name, worth = "hedging", options.hedging
-    parts = {name: worth}
-    if verdict.response_type in QUESTIONS and works_ahead(turn.content, prompt.text):
-        parts["worked_ahead"] = options.worked_ahead
-    return parts
+    if worth > options.guessed and prompt.task == "math" and guess(turn.content, prompt):
+        name, worth = "guessed", options.guessed
+    return {name: worth}
 
 
 def _worth_of_not_answering(
