@@ -1,9 +1,7 @@
 """What kind of thing a question wants told, and what kind of thing a fact tells.
 
 A question about a colour is never met by a number, nor one about minutes by a price: before words
-are compared, the sorts of quantity must fit. A sort is a dimension ("money", "time", "length" …);
-what has none is a count of some noun. The tables hold ordinary English for each sort; a word that
-is in none of them decides nothing.
+are compared, the sorts of quantity must fit.
 """
 
 from __future__ import annotations
@@ -15,144 +13,15 @@ from functools import lru_cache
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.words import bag, is_plural, stem
-
-
-def _table(groups: dict[str, str]) -> dict[str, frozenset[str]]:
-    """Stem → sorts, of lines "sort sort: words"."""
-    found: dict[str, frozenset[str]] = {}
-    for sorts, words in groups.items():
-        for word in words.split():
-            key = stem(word)
-            found[key] = found.get(key, frozenset()) | frozenset(sorts.split())
-    return found
-
-
-#: Units: a number in front of one has this sort.
-UNITS = _table(
-    {
-        "money": "$ dollar cent euro buck",
-        "money count": "penny pennies nickel dime quarter coin",
-        "time": "second minute hour day night week weekend month year decade century fortnight",
-        "length": "mile kilometer kilometre km meter metre centimeter cm millimeter mm foot feet "
-        "inch yard",
-        "length count": "block lap step",
-        "weight": "pound lb kilogram kilo kg gram ounce oz ton tonne",
-        "volume count": "cup",
-        "volume": "gallon liter litre quart pint ml milliliter ounce oz tablespoon teaspoon",
-        "area": "acre hectare",
-        "temperature": "degree",
-        "speed": "mph kph knot",
-        "share": "% percent",
-    }
-)
-#: Nouns that name a quantity.
-_NAMED = _table(
-    {
-        "money": "price cost fee fare rent salary wage pay payment bill income revenue earnings "
-        "saving budget tip bonus deposit balance profit expense charge worth donation allowance "
-        "money cash dollar paycheck commission debt loan spending proceeds funds change euro "
-        "cent bid refund toll tuition premium",
-        "money share": "discount tax interest markup reduction raise increase",
-        "money count time weight volume length share temperature age amount": "value figure "
-        "amount quantity total sum",
-        "count": "number count tally headcount population membership attendance how-many score",
-        "count length volume weight area time": "size length extent magnitude scale",
-        "length": "distance height width depth mileage radius diameter perimeter altitude",
-        "weight": "weight mass load",
-        "volume": "volume",
-        "volume count weight money": "capacity yield output content dose serving supply limit",
-        "speed money share frequency count volume": "rate",
-        "speed frequency count": "pace speed velocity frequency",
-        "area": "area",
-        "age": "age",
-        "share factor": "percentage percent fraction share portion proportion ratio part",
-        "share": "probability chance odds",
-        "factor": "factor multiple multiplier",
-        "temperature": "temperature",
-        "time": "duration lifespan",
-        "time clock": "time deadline",
-        "clock": "date",
-    }
-)
-#: "How …" with an adjective or adverb.
-_HOW = {
-    "long": "time length",
-    "far": "length",
-    "old": "age time",
-    "young": "age time",
-    "tall": "length",
-    "high": "length money temperature",
-    "low": "length money temperature",
-    "deep": "length",
-    "wide": "length",
-    "thick": "length",
-    "short": "length time",
-    "big": "count length area volume weight share",
-    "large": "count length area volume weight share",
-    "small": "count length area volume weight share",
-    "fast": "speed frequency count time",
-    "quickly": "speed frequency count time",
-    "slow": "speed",
-    "heavy": "weight",
-    "often": "frequency",
-    "frequently": "frequency",
-    "hot": "temperature",
-    "cold": "temperature",
-    "warm": "temperature",
-    "expensive": "money",
-    "cheap": "money",
-    "late": "clock time",
-    "early": "clock time",
-    "soon": "clock time",
-    "full": "share volume",
-}
-_COMPARED = {
-    "heavier": "weight",
-    "lighter": "weight",
-    "older": "age time",
-    "younger": "age time",
-    "taller": "length",
-    "shorter": "length time",
-    "longer": "length time",
-    "farther": "length",
-    "further": "length",
-    "higher": "length money temperature",
-    "faster": "speed time",
-    "slower": "speed time",
-    "warmer": "temperature",
-    "colder": "temperature",
-    "cheaper": "money share",
-    "pricier": "money share",
-    "bigger": "count length area volume weight money",
-    "larger": "count length area volume weight money",
-    "smaller": "count length area volume weight money",
-}
-_VERBS = _table(
-    {
-        "money": "cost pay charge earn spend owe save sell bill invest donate",
-        "money count": "make raise receive collect",
-        "weight": "weigh",
-        "length": "measure",
-    }
-)
-#: What else a question may want: none of these is a quantity.
-_NO_QUANTITY = bag(
-    "color colour name kind type brand flavor flavour breed variety sort style title topic "
-    "subject shape material reason purpose job profession hobby address location place city "
-    "country school gender species model make genre theme design pattern language taste mood "
-    "ingredient recipe method way plan opinion favorite favourite shade"
-)
-#: "How much …" alone: anything that is not counted one by one.
-_MUCH = frozenset(
-    ["money", "weight", "volume", "share", "amount", "temperature", "length", "area", "time"]
-)
-_PEOPLE = frozenset(
-    stem(w)
-    for w in bag(
-        "person people child kid student pupil adult grown-up man woman boy girl member guest "
-        "passenger worker employee friend sibling sister brother cousin player customer visitor "
-        "patient teacher resident attendee participant viewer senior classmate teammate"
-    )
+from icpo_lite.rewards.quantity_words import (
+    COMPARED,
+    HOW,
+    MUCH,
+    NAMED,
+    NO_QUANTITY,
+    PEOPLE,
+    UNITS,
+    VERBS,
 )
 
 
@@ -178,7 +47,7 @@ _COMPARES = re.compile(
     r"|bigger|larger|smaller|higher|lower|cheaper|warmer|colder|farther|further|greater)\b"
     r"(?=[^.?!]{0,60}\bthan\b)|\bdifference\b|\bby how (?:much|many)\b|\bexceeds?\b"
     r"|\bhow (?:much|many) (?:more|fewer|less)\b(?!\s+(?:information|detail))"
-    r"|\bhow much (?:older|younger|taller|shorter|longer|heavier|lighter|faster|slower|higher|cheaper)\b",
+    rf"|\bhow much (?:{'|'.join(COMPARED)})\b",
     re.IGNORECASE,
 )
 #: "Which", "who" and "when" ask at the head of a question; elsewhere they lead in a clause.
@@ -240,8 +109,8 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
     if how == "much":
         by = text[: match.start()].rstrip().lower().endswith("by")
         return Quantity() if by else _after_much(rest)
-    if how in _HOW:
-        sorts = frozenset(_HOW[how].split())
+    if how in HOW:
+        sorts = HOW[how]
         return Quantity((len(sorts) > 4 and _named_anywhere(rest)) or sorts)
     return Quantity()
 
@@ -265,23 +134,23 @@ def _after_many(rest: str) -> Quantity:
 
 def _after_much(rest: str) -> Quantity:
     words = [w.lower() for w in _WORD.findall(rest)][:12]
-    if words and words[0] in _COMPARED:
-        return Quantity(frozenset(_COMPARED[words[0]].split()))
+    if words and words[0] in COMPARED:
+        return Quantity(COMPARED[words[0]])
     nouns = _noun_phrase(rest)
     for noun in reversed(nouns):
-        if noun in _NAMED:
-            return Quantity(_NAMED[noun])
+        if noun in NAMED:
+            return Quantity(NAMED[noun])
     if nouns:
         return Quantity(
             frozenset(["volume", "weight", "amount", "length", "area", "count", "share"]),
             frozenset({nouns[-1]}),
         )
     for word in words:
-        if sorts := _VERBS.get(stem(word)):
+        if sorts := VERBS.get(stem(word)):
             return Quantity(sorts)
     if words[:1] == ["of"] or " of " in f" {' '.join(words[:4])} ":
-        return Quantity(_MUCH | {"factor", "count"})
-    return Quantity(_MUCH)
+        return Quantity(MUCH | {"factor", "count"})
+    return Quantity(MUCH)
 
 
 def _phrase_words(rest: str) -> str:
@@ -327,7 +196,7 @@ def _after_what(wh: str, rest: str) -> Quantity:
         words and words[0] in ("do", "does", "did", "has", "have", "had", "can", "could", "should")
     ) or (words[:1] == ["will"] and words[1:2] != ["be"]):
         for word in words:
-            if sorts := _VERBS.get(stem(word)):
+            if sorts := VERBS.get(stem(word)):
                 return Quantity(sorts)
         return Quantity(measurable=False)
     return _of_noun(words, rest, behind_is=behind_is)
@@ -345,23 +214,22 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
             phrase.append(stem(word.removesuffix("'s")))
     if behind_is and (not phrase or phrase[0] in _ENDS_NOUN):
         return Quantity(measurable=False)
-    if any(p in _NO_QUANTITY_STEMS for p in phrase[-2:]):
+    if any(p in NO_QUANTITY for p in phrase[-2:]):
         return Quantity(measurable=False)
     for noun in phrase:
         if noun == "siz" and not behind_is:
-            return Quantity(_NAMED[noun] - {"count"})
-        if noun in _NAMED:
-            if len(_NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=noun)):
+            return Quantity(NAMED[noun] - {"count"})
+        if noun in NAMED:
+            if len(NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=noun)):
                 return Quantity(closer)
-            nouns = _counted(rest) if "count" in _NAMED[noun] else frozenset()
+            nouns = _counted(rest) if "count" in NAMED[noun] else frozenset()
             sorts = frozenset[str]().union(*(UNITS.get(n, frozenset()) for n in nouns))
-            return Quantity(sorts or _NAMED[noun], nouns)
+            return Quantity(sorts or NAMED[noun], nouns)
     if phrase and phrase[-1] in UNITS:
         return Quantity(UNITS[phrase[-1]] | ({"age"} if phrase[-1] == "year" else set()))
     return Quantity() if behind_is else Quantity(measurable=False)
 
 
-_NO_QUANTITY_STEMS = frozenset(stem(w) for w in _NO_QUANTITY)
 _NUMBER_OF = re.compile(
     r"\b(?:number|count|counts|quantity|amount|total|tally)\s+(?:of|for)\s+([^?.,;]*)", re.I
 )
@@ -378,7 +246,7 @@ def _named_anywhere(text: str, besides: str = "") -> frozenset[str]:
     """The sorts of the first noun of a text that names a quantity."""
     for word in _WORD.findall(text):
         noun = stem(word.removesuffix("'s"))
-        if noun != besides and (sorts := _NAMED.get(noun)):
+        if noun != besides and (sorts := NAMED.get(noun)):
             return sorts
     return frozenset()
 
@@ -402,12 +270,14 @@ _TIMES = re.compile(r" times\b", re.I)
 _HYPHENED = re.compile(r"-([a-z]+)", re.I)
 _OF = re.compile(r" of (?:(?:the|his|her|their|its|these|those) )?([a-z]+(?: [a-z]+)?)", re.I)
 _SPEED = re.compile(
-    r"\b(?:mph|kph|miles? (?:per|an|each) hour|(?:km|kilometers?|feet|meters?) (?:per|an?|each) (?:hour|second|minute))\b|km/h",
-    re.I,
+    r"\b(?:mph|kph|km/h"
+    r"|(?:miles?|km|kilometers?|feet|meters?) (?:per|an?|each) (?:hour|second|minute))\b",
+    re.IGNORECASE,
 )
 _OFTEN = re.compile(
-    r"\b(?:times?|twice|once)\b[^.,;]{0,20}\b(?:an?|per|each|every) (?:day|week|month|year|hour|night)|\btimes?\b",
-    re.I,
+    r"\b(?:twice|once)\b[^.,;]{0,20}\b(?:an?|per|each|every) (?:day|week|month|year|hour|night)"
+    r"|\btimes?\b",
+    re.IGNORECASE,
 )
 _AGED = re.compile(
     r"\b(?:ages?|aged|old|older|younger|turns?|birthday|brother|sister|years?)\b", re.I
@@ -456,7 +326,7 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
     if _WEIGHS.search(clause):
         sorts |= {"weight"}
     for word in _WORD.findall(clause):
-        named = _NAMED.get(stem(word), frozenset())
+        named = NAMED.get(stem(word), frozenset())
         if len(named) == 1 and sorts == {"count"}:
             sorts |= named
     return Quantity(frozenset(sorts), frozenset(nouns), compared=bool(_COMPARES.search(clause)))
@@ -473,7 +343,7 @@ def _same_noun(one: str, other: str) -> bool:
 
 
 def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
-    """How well a fact's quantity answers a question's: 1 in kind, 0.5 perhaps, 0 not said, -1 never.
+    """How well a fact's quantity answers a question's: 1 well, 0.5 perhaps, 0 unsaid, -1 never.
 
     known: stems of all nouns of the problem; a noun that is one of them means itself, another
     may be a synonym.
@@ -493,7 +363,7 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         return 1.0 if len(question.sorts) <= 2 else 0.5
     if any(_same_noun(a, b) for a in nouns for b in fact.nouns):
         return 1.0
-    if question.nouns & _PEOPLE and fact.nouns & _PEOPLE and not (question.nouns & known):
+    if question.nouns & PEOPLE and fact.nouns & PEOPLE and not (question.nouns & known):
         return 0.8
     if all(n in UNITS for n in question.nouns):
         return 0.3 if question.nouns & known else 0.6

@@ -85,8 +85,8 @@ class Asked:
 class Frame:
     """What of a problem a question can be about.
 
-    stated: numbers that the prompt holds. weight: of a key, the less the more facts are about it. people: whom the problem names.
-    nouns: stems of all its content words.
+    stated: numbers that the prompt holds. weight: of a key, the less the more facts are about it.
+    people: whom the problem names. nouns: stems of all its content words.
     """
 
     removed: tuple[Fact, ...]

@@ -67,7 +67,7 @@ _FILLER = (
     "Every fact that is stated matters for the result, so nothing should be left out.",
     "Your reply will let me go on with the calculation without delay.",
     "I am looking forward to hearing from you about this.",
-    "Please take all the time that you want, there is no hurry on my side.",
+    "There is no hurry at all on my side, whatever time it takes.",
 )
 #: Lengths in words that a reply is filled up to; 0 leaves it as short as it is.
 LENGTHS = (0, 30, 60, 98)
@@ -109,11 +109,12 @@ def _made_up(prompt: Prompt, beyond: int = 0) -> int:
     return number
 
 
-_SMALL = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
-    "sixteen seventeen eighteen nineteen"
-).split()  # fmt: skip
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()  # fmt: skip
+_SMALL = [
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"),
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 
 def in_words(number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +36,13 @@ class RewardOptions(BaseModel):
 
 class GuardedOptions(RewardOptions):
     """The weights of `guarded`. A reward is at most 1; no part alone costs more than 0.5."""
+
+    target_by: Literal["rules", "judge", "gold_rise"] = Field(
+        "rules",
+        description="who says whether a question asks for the removed condition: rules; the model "
+        "of judge: self or endpoint; or gold_rise, whether the policy finds the gold answer "
+        "likelier once the fact that answers the question is told (no judge, no rule)",
+    )
 
     correct: float = Field(
         1.0, description="a right answer to a complete prompt: the thing that is wanted there"
@@ -156,9 +163,16 @@ def _on_underspecified(
     name, worth = _worth_of_not_answering(verdict, turn, options)
     if worth > options.hedging and answers_anyway(turn.content, prompt.task):
         name, worth = "hedging", options.hedging
-    if worth > options.guessed and prompt.task == "math" and guess(turn.content, prompt):
+    if worth > options.guessed and _guesses(prompt, verdict, turn):
         name, worth = "guessed", options.guessed
     return {name: worth}
+
+
+def _guesses(prompt: Prompt, verdict: Verdict, turn: Turn) -> bool:
+    """Whether a reply to a word problem makes up a number; a hedge says what it assumes."""
+    if prompt.task != "math" or verdict.response_type is ResponseType.HEDGING:
+        return False
+    return bool(guess(turn.content, prompt))
 
 
 def _worth_of_not_answering(
@@ -194,10 +208,15 @@ def _sum(**parts: float) -> Reward:
 
 @dataclass(frozen=True, slots=True)
 class RewardSpec:
-    """A reward: its options model and a pure function of prompt, verdict, turn and options."""
+    """A reward: its options model and a pure function of prompt, verdict, turn and options.
+
+    guess_limit: the share of an honest question's worth that it may pay for one with a guess
+    beside it; None where the reward's own rule says nothing of guesses.
+    """
 
     options: type[RewardOptions]
     function: Callable[[Prompt, Verdict, Turn, Any], Reward]
+    guess_limit: float | None = None
 
     def bind(self, block: Mapping[str, Any] | None = None) -> Callable[..., Reward]:
         """The function with its options read from a recipe's block: f(prompt, verdict, turn)."""
@@ -207,6 +226,6 @@ class RewardSpec:
 
 REWARDS: dict[str, RewardSpec] = {
     "paper": RewardSpec(RewardOptions, _paper),
-    "guarded": RewardSpec(GuardedOptions, _guarded),
+    "guarded": RewardSpec(GuardedOptions, _guarded, guess_limit=0.3),
     "accuracy": RewardSpec(RewardOptions, _accuracy),
 }
