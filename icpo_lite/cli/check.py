@@ -22,11 +22,10 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, de
     lengths. Exit code 2 when gold fails, when all replies earn the same, when asking beats
     answering a complete prompt, or when a guess earns more than the reward's rule leaves to it.
     """
-    from dataclasses import replace
 
     from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
-    from icpo_lite.policy.from_recipe import model_spec
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.recipe.sections import PolicyKeys
     from icpo_lite.rewards.from_recipe import (
         bind_judge,
         bind_reward,
@@ -42,7 +41,7 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, de
     if judge_needs_policy(loaded) or corpus_needs_model(loaded):
         from icpo_lite.policy.load import load_policy
 
-        policy = load_policy(replace(model_spec(loaded), device=device))
+        policy = load_policy(PolicyKeys.of(loaded).but(device=device))
     prompts, described = training_prompts(loaded, policy)
     judge = bind_judge(loaded, policy)
     report = check_reward(

@@ -47,6 +47,7 @@ def reward_spec(recipe: Recipe) -> RewardSpec:
 def bind_reward(recipe: Recipe) -> RewardRule:
     """The reward rule that the recipe names, its options checked."""
     spec = reward_spec(recipe)
+    target_by(recipe)  # refused here, before a model is loaded
     options = recipe.bind("reward", spec.options, skip=["name"])
     return partial(_rewarded, spec.function, options)
 
