@@ -14,6 +14,7 @@ from functools import lru_cache
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.words import bag, is_plural, stem
 from icpo_lite.rewards.quantity_words import (
+    COLLECTIVES,
     COMPARED,
     HOW,
     MUCH,
@@ -32,7 +33,8 @@ class Quantity:
     sorts: that it may have; empty where the words do not say. nouns: stems of what is counted.
     measurable: False for a question that wants no quantity at all. compared: whether it is a
     difference of two ("how many more", "5 fewer than"). phrase: the words of what is counted
-    ("grey cats"), as written.
+    ("grey cats"), as written. sized: whether a size is asked for that may be of any sort ("how
+    big"); of_many: of something that is many things, such as a class.
     """
 
     sorts: frozenset[str] = frozenset()
@@ -40,6 +42,8 @@ class Quantity:
     measurable: bool = True
     compared: bool = False
     phrase: str = ""
+    sized: bool = False
+    of_many: bool = False
 
 
 _COMPARES = re.compile(
@@ -51,6 +55,7 @@ _COMPARES = re.compile(
     re.IGNORECASE,
 )
 #: "Which", "who" and "when" ask at the head of a question; elsewhere they lead in a clause.
+_SIZED = re.compile(r"\bhow (?:big|large|small)\b|\bsize\b", re.IGNORECASE)
 _ASKING = re.compile(
     r"\bhow\s+(?P<how>[a-z]+)|\bhow\b|\b(?P<wh>what(?:'s)?\b"
     r"|(?:(?<=know )|(?<=tell me )|(?<=and )|(?<=: )|(?<=specify )|(?<=clarify )|^\W*)"
@@ -63,6 +68,8 @@ _IN_UNITS = re.compile(
     r"|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
     re.IGNORECASE,
 )
+#: "…, in problems?"
+_IN_NOUNS = re.compile(r",\s*(?:counted )?in (?:number of )?([a-z]+s)\W*$", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
 _AUXILIARY = bag(
     "do does did is are was were be will would can could should has have had must might may 's"
@@ -70,7 +77,7 @@ _AUXILIARY = bag(
 _ENDS_NOUN = bag(
     "of in on at to for from by with without that which who when if before after during since "
     "until than per between among and or but so left did she he they it we you i into as each "
-    "every while because"
+    "every while because inside outside behind under"
 )
 _SKIPPED = bag("the a an his her its their our your my this these those more less fewer")
 
@@ -82,6 +89,8 @@ def wanted(question: str) -> Quantity:
     compared = bool(_COMPARES.search(text))
     if in_units := _IN_UNITS.search(text):
         return Quantity(UNITS[stem(in_units[1])], compared=compared)
+    if in_nouns := _IN_NOUNS.search(text):
+        return Quantity(frozenset({"count"}), frozenset({stem(in_nouns[1])}), compared=compared)
     found = [_after(text, match) for match in _ASKING.finditer(text)]
     if not found or not any(f.measurable for f in found):
         named = _named_anywhere(text)
@@ -95,7 +104,14 @@ def wanted(question: str) -> Quantity:
     if any(not f.sorts for f in kept):
         sorts = frozenset()
     nouns = frozenset[str]().union(*(f.nouns for f in kept))
-    return Quantity(sorts, nouns, True, compared, " ".join(f.phrase for f in kept))
+    return Quantity(
+        sorts,
+        nouns,
+        compared=compared,
+        phrase=" ".join(f.phrase for f in kept),
+        sized=bool(_SIZED.search(text)),
+        of_many=any(stem(word) in COLLECTIVES for word in _WORD.findall(text)),
+    )
 
 
 def _after(text: str, match: re.Match[str]) -> Quantity:
@@ -282,6 +298,8 @@ _OFTEN = re.compile(
 _AGED = re.compile(
     r"\b(?:ages?|aged|old|older|younger|turns?|birthday|brother|sister|years?)\b", re.I
 )
+_OLDER = re.compile(r"\b(?:older|younger|age|as old)\b", re.IGNORECASE)
+_TIMES_AS_MANY = re.compile(r"\b(?:times|twice|half) as many ([a-z]+)", re.IGNORECASE)
 _CLOCK = re.compile(r"\b\d{1,2}(?::\d\d)? ?(?:[ap]\.?m\b|o'clock)", re.I)
 _WEIGHS = re.compile(r"\bweigh", re.I)
 
@@ -319,6 +337,11 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
         sorts.discard("length")
     if _OFTEN.search(clause):
         sorts |= {"frequency"}
+    if many := _TIMES_AS_MANY.search(clause):
+        sorts |= {"count"}
+        nouns.add(stem(many[1]))
+    if "factor" in sorts and _OLDER.search(clause):
+        sorts |= {"age"}
     if "time" in sorts and _AGED.search(sentence):
         sorts |= {"age"}
     if _CLOCK.search(clause):
@@ -348,14 +371,20 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
     known: stems of all nouns of the problem; a noun that is one of them means itself, another
     may be a synonym.
     """
-    if not fact.measurable:
-        return 0.0
+    vague = len(question.sorts) > 4
+    if not fact.measurable:  # no number answers "how many"; anything else may be anything
+        return -1.0 if question.sorts and not vague else 0.0
     if not question.measurable:
         return -1.0
     if not question.sorts:
         return 0.0
     if not question.sorts & fact.sorts:
         return -1.0
+    if vague and question.sized:
+        if fact.sorts == {"count"} and not question.of_many:
+            return -1.0
+        if question.sorts & fact.sorts == {"money"}:
+            return 0.2
     nouns = question.nouns - _GENERIC
     if not fact.nouns and "count" in fact.sorts and nouns & known:
         return 0.6

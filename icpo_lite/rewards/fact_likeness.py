@@ -31,7 +31,7 @@ _CLAUSE, _SENTENCE, _REST = 0.9, 0.5, 0.3
 _NUMBER_BESIDE, _NUMBER_ELSEWHERE, _OWN_NUMBER = 0.7, 0.5, 1.5
 _TAG, _SORT_TAG, _DECISIVE = 0.6, 0.5, 2.0
 _CONTRASTED, _UNKNOWN, _UNASKED, _GOAL_UNASKED = 0.35, 0.3, 0.25, 0.5
-_KIN_UNASKED, _EACH, _COMPARED, _NOT_COMPARED = 0.6, 0.6, 0.6, 0.15
+_KIN_UNASKED, _NAME_UNASKED, _EACH, _COMPARED, _NOT_COMPARED = 0.6, 0.3, 0.6, 0.6, 0.15
 _OTHER_RELATION, _NOTHING_SAID = 0.5, 0.3
 #: Words on each side of a number and its noun that belong to its phrase.
 _NEAR = 3
@@ -336,6 +336,7 @@ def _unasked(asked: Asked, fact: Fact, frame: Frame) -> float:
         cost = _UNASKED * _weigh(said - asked.about, frame)
     if asked.people:
         cost += _KIN_UNASKED * len((fact.clause & KIN) - asked.about)
+        cost += _NAME_UNASKED * len((fact.phrase & frame.people) - asked.about)
     hers, its = asked.about & RELATIONS, _reach(fact) & RELATIONS
     if hers and its and not hers & its:
         cost += _OTHER_RELATION
@@ -359,4 +360,6 @@ _UNSAID = frozenset({"~own", "~all"})
 def covers(asked: Asked, facts: Sequence[Fact]) -> int:
     """How many facts a question names in full."""
     named = {fact.clause - _UNSAID for fact in facts}
-    return sum(bool(keys_) and keys_ <= asked.about for keys_ in named)
+    return sum(
+        len(all_) > 1 and any(k[0] != "~" for k in all_) and all_ <= asked.about for all_ in named
+    )

@@ -53,7 +53,7 @@ NAMED = _table(
         "money count time weight volume length share temperature age amount": "value figure "
         "amount quantity total sum",
         "count": "number count tally headcount population membership attendance how-many score",
-        "count length volume weight area time": "size length extent magnitude scale",
+        "count length volume weight area time money": "size length extent magnitude scale",
         "length": "distance height width depth mileage radius diameter perimeter altitude",
         "weight": "weight mass load",
         "volume": "volume",
@@ -78,7 +78,7 @@ HOW = _words(
         "length": "far tall deep wide thick",
         "age time": "old young",
         "length money temperature": "high low",
-        "count length area volume weight share": "big large small",
+        "count length area volume weight share money": "big large small",
         "speed frequency count time": "fast quickly",
         "speed": "slow",
         "weight": "heavy",
@@ -131,5 +131,14 @@ PEOPLE = frozenset(
         "person people child kid student pupil adult grown-up man woman boy girl member guest "
         "passenger worker employee friend sibling sister brother cousin player customer visitor "
         "patient teacher resident attendee participant viewer senior classmate teammate"
+    )
+)
+#: Things made of what can be counted: the size of a class is a number of students.
+COLLECTIVES = frozenset(
+    stem(word)
+    for word in bag(
+        "class team group family crowd bunch pack set collection litter batch order harvest herd "
+        "flock fleet library army audience staff crew membership club troop band company pile "
+        "stack row crop catch population supply stock assignment homework test exam list playlist"
     )
 )

@@ -157,7 +157,9 @@ def _aim(
 #: A question must be this much like a fact (see `fact_likeness`), like a given one or the task.
 _LIKE, _LIKE_GIVEN, _LIKE_GOAL = 0.25, 0.5, 0.25
 #: Of two facts about as alike, a person asks for the one that they cannot read.
-_NEARLY_GIVEN, _NEARLY_GOAL = 0.95, 0.9
+_NEARLY_GIVEN, _NEARLY_GOAL = 0.95, 1.0
+#: A question that names nothing ("how much is it?") needs one fact that fits better than others.
+_CLEARLY = 1.1
 #: What is left of the likeness to the task when a question says more, and of a removed fact.
 _BEYOND = 0.8
 #: A question that covers this many given facts in full asks for everything, so for nothing.
@@ -171,7 +173,8 @@ def _points_at(unit: str, frame: Frame) -> str:
     removed = closest(question, frame.removed, frame)
     given = closest(question, frame.given, frame)
     goal = closest(question, [frame.goal], frame) * (_BEYOND if beyond(question, frame) else 1.0)
-    beaten = removed <= max(_NEARLY_GIVEN * given, _NEARLY_GOAL * goal)
+    nearly = _NEARLY_GIVEN if question.about else _CLEARLY
+    beaten = removed <= max(nearly * given, _NEARLY_GOAL * goal)
     if removed >= _LIKE and not beaten and covers(question, frame.given) < _SHOTGUN:
         return "removed"
     if given >= _LIKE_GIVEN and given > max(removed, goal):

@@ -53,8 +53,8 @@ _RELATIONS = {
     "run": "run runs ran running jog jogs jogged jogging",
     "walk": "walk walks walked walking hike hikes hiked",
     "plant": "plant plants planted planting",
-    "travel": "travel travels traveled travelled drive drives drove driven driving go goes went "
-    "going ride rides rode riding cover covers covered",
+    "travel": "travel travels traveled travelled drive drives drove driven driving ride rides rode "
+    "riding",
     "trip": "trip trips journey journeys voyage",
     "work": "work works worked working job jobs shift",
     "save": "save saves saved saving savings",
@@ -63,7 +63,6 @@ _RELATIONS = {
     "kid": "child children kid kids",
     "adult": "adult adults grown-up grown-ups grownups",
     "pupil": "student students pupil pupils",
-    "friend": "friend friends buddy buddies",
     "worker": "employee employees worker workers staff",
     "present": "present presents",
     "parcel": "package packages parcel parcels",
@@ -112,7 +111,7 @@ _FLUFF = bag(
     "additional required following more make sure also still actual current currently mean "
     "means first order able problem missing find compute solve work thing things bit little "
     "count quantity size what how which when into times time per each every does did do fewer "
-    "less some several large big part portion itself dollar dollars cents money cash double "
+    "less some several part portion itself mr mrs ms dr dollar dollars cents money cash double "
     "twice half both"
 )
 _KIN = bag(
@@ -123,6 +122,8 @@ _KIN = bag(
 #: People who are named by what they are to somebody: "Tom's brother" is not Tom.
 KIN = frozenset(stem(word) for word in _KIN)
 _TITLES = bag("Mr. Mrs. Ms. Dr. Prof. St.")
+#: What is asked, not what it is asked of.
+_HOW = re.compile(r"\bhow (?:big|large|small|long|far|old|fast|heavy|tall|high|deep|wide)\b", re.I)
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*(?:-ups?)?")
 
 
@@ -130,9 +131,12 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z']*(?:-ups?)?")
 def keys(text: str) -> frozenset[str]:
     """What a question or a fact is about; numbers, pronouns and words of courtesy left out."""
     found: set[str] = set()
-    for match in _WORD.finditer(text.replace("’", "'")):
+    for match in _WORD.finditer(_HOW.sub(" ", text.replace("’", "'"))):
         word = match[0].lower().removesuffix("'s")
         if word in _SMALL or word in _SCALES:
+            continue
+        if word.endswith("n't"):
+            found.add("~not")
             continue
         if tags := _TAGS.get(word):
             found.update(tags)
