@@ -7,7 +7,7 @@ are compared, the sorts of quantity must fit.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 
@@ -77,7 +77,7 @@ _AUXILIARY = bag(
 _ENDS_NOUN = bag(
     "of in on at to for from by with without that which who when if before after during since "
     "until than per between among and or but so left did she he they it we you i into as each "
-    "every while because inside outside behind under"
+    "every while because off inside outside behind under"
 )
 _SKIPPED = bag("the a an his her its their our your my this these those more less fewer")
 
@@ -93,12 +93,7 @@ def wanted(question: str) -> Quantity:
         return Quantity(frozenset({"count"}), frozenset({stem(in_nouns[1])}), compared=compared)
     found = [_after(text, match) for match in _ASKING.finditer(text)]
     if not found or not any(f.measurable for f in found):
-        named = _named_anywhere(text)
-        if named and not found:
-            return Quantity(named, _counted(text), compared=compared)
-        if not found and text.rstrip().endswith("?"):
-            return Quantity(measurable=False)
-        return Quantity(measurable=not found)
+        return _without_interrogative(text, compared) if not found else Quantity(measurable=False)
     kept = [f for f in found if f.measurable]
     sorts = frozenset[str]().union(*(f.sorts for f in kept))
     if any(not f.sorts for f in kept):
@@ -112,6 +107,20 @@ def wanted(question: str) -> Quantity:
         sized=bool(_SIZED.search(text)),
         of_many=any(stem(word) in COLLECTIVES for word in _WORD.findall(text)),
     )
+
+
+def _without_interrogative(text: str, compared: bool) -> Quantity:
+    """Of "please give me the price" and "does she like tea?", which wants no quantity."""
+    if named := _named_anywhere(text):
+        return replace(_number_of(named, text), compared=compared)
+    return Quantity(measurable=not text.rstrip().endswith("?"))
+
+
+def _number_of(named: frozenset[str], text: str) -> Quantity:
+    """Sorts of a noun that names a quantity; "the number of hours" is a time."""
+    nouns = _counted(text) if "count" in named else frozenset()
+    units = frozenset[str]().union(*(UNITS.get(n, frozenset()) for n in nouns))
+    return Quantity(units or named, nouns)
 
 
 def _after(text: str, match: re.Match[str]) -> Quantity:
@@ -238,12 +247,14 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
         if noun in NAMED:
             if len(NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=noun)):
                 return Quantity(closer)
-            nouns = _counted(rest) if "count" in NAMED[noun] else frozenset()
-            sorts = frozenset[str]().union(*(UNITS.get(n, frozenset()) for n in nouns))
-            return Quantity(sorts or NAMED[noun], nouns)
+            return _number_of(NAMED[noun], rest)
     if phrase and phrase[-1] in UNITS:
         return Quantity(UNITS[phrase[-1]] | ({"age"} if phrase[-1] == "year" else set()))
-    return Quantity() if behind_is else Quantity(measurable=False)
+    if behind_is:
+        return Quantity()
+    verbs = (VERBS[stem(word)] for word in words[:6] if stem(word) in VERBS)
+    sorts = next(verbs, None)  # "what Julie spent"
+    return Quantity(sorts) if sorts else Quantity(measurable=False)
 
 
 _NUMBER_OF = re.compile(

@@ -37,7 +37,7 @@ _OTHER_RELATION, _NOTHING_SAID = 0.5, 0.3
 _NEAR = 3
 
 _CLAUSE_END = re.compile(
-    r"[,;:.?!]\s+"
+    r"(?:[,;:?!]|(?<!\bMrs)(?<!\b(?:Mr|Ms|Dr|St))\.)\s+"
     r"|\s+(?:and|but|while|if|then|because|so|which|before|after|until|when)\s+",
     re.IGNORECASE,
 )
@@ -232,11 +232,22 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
     )
 
 
+_BEFORE = re.compile(r"\b(?:before|prior to)\b", re.IGNORECASE)
+
+
+def _about(question: str) -> frozenset[str]:
+    """Keys of a question; what it asks for "before …" is how things were at the start."""
+    main = _BEFORE.split(question, maxsplit=1)[0]
+    if main == question or not (about := keys(main)):
+        return keys(question)
+    return about | {"~start"}
+
+
 def read_question(question: str, frame: Frame) -> Asked:
     """A question with what it wants, of whom, and the numbers that it takes as known."""
     quantity = wanted(question)
     return Asked(
-        about=keys(question),
+        about=_about(question),
         quantity=quantity,
         narrow=keys(quantity.phrase),
         people=names(question) & frame.people,
@@ -319,6 +330,8 @@ def _foreign(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) -
     loosely = farther - asked.narrow
     cost = sum(_weight(k, frame) * (_CONTRASTED if k in loosely else 1.0) for k in known)
     cost += _UNKNOWN * (len(strange) - len(known))
+    if fact.is_goal and "~start" in strange:  # what comes out is not what was there at first
+        cost += _DECISIVE
     if asked.numbers & fact.own and not fact.is_goal:
         return cost + _OWN_NUMBER
     elsewhere = asked.numbers & frame.stated - fact.beside - fact.own
@@ -338,7 +351,8 @@ def _unasked(asked: Asked, fact: Fact, frame: Frame) -> float:
         cost += _KIN_UNASKED * len((fact.clause & KIN) - asked.about)
         cost += _NAME_UNASKED * len((fact.phrase & frame.people) - asked.about)
     hers, its = asked.about & RELATIONS, _reach(fact) & RELATIONS
-    if hers and its and not hers & its:
+    at_first = "~start" in asked.about and its <= _SUPPLIES
+    if hers and its and not hers & its and not at_first:
         cost += _OTHER_RELATION
     if asked.quantity.compared != fact.tells.compared:
         cost += _COMPARED if asked.quantity.compared else _NOT_COMPARED
@@ -355,6 +369,10 @@ def beyond(asked: Asked, frame: Frame) -> bool:
 
 #: Tags that a question may leave out and still name a fact in full.
 _UNSAID = frozenset({"~own", "~all"})
+
+
+#: Events that put there what is there at the start.
+_SUPPLIES = frozenset({"~make", "~buy", "~grow", "~find", "~earn", "~plant", "~own"})
 
 
 def covers(asked: Asked, facts: Sequence[Fact]) -> int:

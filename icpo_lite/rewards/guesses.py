@@ -26,6 +26,7 @@ from icpo_lite.rewards.features import strip_markup
 #: Characters of a reply that are read: no honest question is longer.
 _READ = 20_000
 _DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_DOZEN = re.compile(r"\bdozen\b", re.IGNORECASE)
 _SENTENCE = re.compile(
     r"(?<=[.!?])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
     r"[\"')*\]]*\s+|\n+"
@@ -90,9 +91,9 @@ def read_numbers(text: str) -> list[_Number]:
     loose = [
         _Number(Fraction(m[0].replace(",", "")), m.start(), m.end(), True)
         for m in _DIGITS.finditer(text)
-        if not any(a < m.end() and m.start() < b for a, b in spans)
-    ]
-    return sorted([*mentions, *loose], key=lambda n: n.start)
+    ] + [_Number(Fraction(12), m.start(), m.end(), False) for m in _DOZEN.finditer(text)]
+    unseen = [n for n in loose if not any(a < n.end and n.start < b for a, b in spans)]
+    return sorted([*mentions, *unseen], key=lambda n: n.start)
 
 
 # --------------------------------------------------------------------------- what may be said
@@ -108,8 +109,7 @@ def held(said: str) -> frozenset[Fraction]:
     for before, after in pairwise(mentions):
         if said[before.end : after.start].strip().lower() == "and" and 0 < after.value < 1:
             found.add(before.value + after.value)
-    found |= {Fraction(m[0].replace(",", "")) for m in _DIGITS.finditer(plain(said))}
-    return frozenset(found)
+    return frozenset(found | {n.value for n in read_numbers(plain(said))})
 
 
 def _forms(mention: NumberMention) -> set[Fraction]:
@@ -243,6 +243,7 @@ _COMMITS = re.compile(
     r"|\bmeantime\b|\bmeanwhile\b|\bguess\b|\bleft\b|\bremain",
     re.IGNORECASE,
 )
+_PARTS = re.compile(r"\d+(?=\s?/)|(?<=/)\s?\d+")
 #: Numbers of one sentence that are combined at most; more are no working but a list.
 _MOST_COMBINED = 6
 
@@ -254,6 +255,11 @@ def _worked_out(sentence: str, found: Iterable[_Number], known: set[Fraction]) -
     have: list[Fraction] = []
     derived: set[Fraction] = set()
     for number in list(found)[:_MOST_COMBINED]:
+        parts = [Fraction(p.strip()) for p in _PARTS.findall(sentence[number.start : number.end])]
+        if len(parts) == 2 and (known | derived).issuperset(
+            parts
+        ):  # "60 / 2" is work, and no share
+            derived.add(number.value)
         if number.value not in known and number.value in _combinations(have):
             derived.add(number.value)
         if number.value in known or number.value in derived:

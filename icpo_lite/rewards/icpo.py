@@ -25,6 +25,7 @@ from icpo_lite.core.types import (
 )
 from icpo_lite.rewards.format_faults import both_ways, faults, marked_up
 from icpo_lite.rewards.guesses import guess
+from icpo_lite.rewards.question_targets import asked
 from icpo_lite.rewards.response_type import answers_anyway
 
 
@@ -175,14 +176,24 @@ def _guesses(prompt: Prompt, verdict: Verdict, turn: Turn) -> bool:
     return bool(guess(turn.content, prompt))
 
 
+def _asks(verdict: Verdict) -> bool:
+    """Whether a reply is a question: by its type, or since it asks for what is missing.
+
+    A question that sums up at length what is known reads like a discussion; but a discussion does
+    not ask.
+    """
+    talks = verdict.response_type in (ResponseType.DISCUSSION, ResponseType.REFUSAL)
+    return verdict.response_type in QUESTIONS or (talks and bool(verdict.targeted))
+
+
 def _worth_of_not_answering(
     verdict: Verdict, turn: Turn, options: GuardedOptions
 ) -> tuple[str, float]:
     kind = verdict.response_type
-    if kind in QUESTIONS and len(turn.content.split()) < options.long_question:
+    if _asks(verdict) and len(turn.content.split()) < options.long_question:
         if not verdict.targeted:
             return "untargeted", options.untargeted
-        if kind is ResponseType.CLARIFICATION:
+        if kind is ResponseType.CLARIFICATION or len(asked(turn.content)) == 1:
             return "targeted", options.targeted
         return "targeted_interrogation", options.targeted_interrogation
     if kind is ResponseType.ANSWER_ATTEMPT:

@@ -60,6 +60,7 @@ _TO_DO = re.compile(
 )
 _SO_THAT = re.compile(
     r"[,;]?\s*\b(?:so (?:that )?(?:we|i)\b|and (?:then )?(?:i'll|i will|i can|we can)\b"
+    r"|(?<=, )(?:then )?(?:i|we) (?:can|could|will|would)\b"
     r"|(?:in order )?to (?:calculate|find|determine|compute|finish|solve|answer|proceed)\b).*",
     re.IGNORECASE | re.DOTALL,
 )
