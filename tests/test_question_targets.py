@@ -195,7 +195,7 @@ def test_what_is_no_quantity_is_no_quantity(question: str) -> None:
 def test_the_sort_of_a_fact_is_that_of_its_removed_number() -> None:
     """ "10 one-hour videos" with 10 removed is a count, though the hour still stands there."""
     fact = "Ann uploads 10 one-hour videos."
-    assert told(fact, fact, frozenset({10})).sorts == {"count"}  # type: ignore[arg-type]
+    assert told(fact, fact, frozenset({10})).sorts == {"count"}
     assert number_clauses("Ann has some pens, 3 books.") == ["3 books."]
     assert number_clauses("Mrs. Reed has 3 books.") == ["Mrs. Reed has 3 books."]
 

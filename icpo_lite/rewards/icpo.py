@@ -41,8 +41,9 @@ class GuardedOptions(RewardOptions):
     target_by: Literal["rules", "judge", "gold_rise"] = Field(
         "rules",
         description="who says whether a question asks for the removed condition: rules; the model "
-        "of judge: self or endpoint; or gold_rise, whether the policy finds the gold answer "
-        "likelier once the fact that answers the question is told (no judge, no rule)",
+        "of judge: self or endpoint; or gold_rise, whether the base model finds the gold answer "
+        "likelier once the fact that answers the question is told (no judge, no rule; it takes a "
+        "base that can solve the problems: the tiny one cannot, and it tells nothing there)",
     )
 
     correct: float = Field(
