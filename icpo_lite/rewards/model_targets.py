@@ -2,7 +2,7 @@
 
 Three ways. `SelfTargets` and `EndpointTargets` ask a model outright. `GoldRise` asks nobody: it
 lets the base model's own probabilities say which fact would answer the question, tells that fact,
-and looks whether the gold answer becomes likelier (IGPO, arXiv 2510.14967, as a reward of one turn):
+and looks whether the gold answer becomes likelier (IGPO, arXiv 2510.14967, for a single turn):
 
     rise = P(gold | history, question, fact) - P(gold | history, question)
     P    = exp(mean log-prob of the gold answer's tokens)
