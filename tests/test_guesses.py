@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from click.testing import CliRunner
 
@@ -11,6 +13,7 @@ from icpo_lite.rewards.guess_attacks import GUESS_ATTACKS, attacks, filled_up, i
 from icpo_lite.rewards.guesses import guess, held
 from icpo_lite.rewards.icpo import REWARDS
 from icpo_lite.rewards.judge import Judge
+from icpo_lite.rewards.question_targets import aim
 from icpo_lite.training.reward_check import check_reward
 
 GOAL = Shard(0, "How many apples does Ann have left?", is_question=True)
@@ -164,6 +167,22 @@ def test_held_knows_the_forms_of_a_number() -> None:
 )
 def test_numbers_in_words(number: int, words: str) -> None:
     assert in_words(number) == words
+
+
+@pytest.mark.parametrize(
+    "piece", ["1 ", "1,", "9", "٣", "\n", "(e.g. ", "two ", "how many ", "x30"]
+)
+def test_no_reply_is_too_long_to_read(piece: str) -> None:
+    """100,000 characters: seconds would mean a pattern that backtracks."""
+    reply = piece * (100_000 // len(piece)) + HONEST
+    start = time.process_time()
+    guess(reply, Q_STAR)
+    aim(Q_STAR, reply)
+    assert time.process_time() - start < 1
+
+
+def test_a_number_with_ten_thousand_digits_is_a_guess_and_no_crash() -> None:
+    assert guess(f"{'9' * 10_000} {HONEST}", Q_STAR)
 
 
 # ------------------------------------------------------------------------------------------ check

@@ -23,9 +23,12 @@ from icpo_lite.core.types import Prompt
 from icpo_lite.core.words import bag
 from icpo_lite.rewards.features import strip_markup
 
-#: Characters of a reply that are read: no honest question is longer.
-_READ = 20_000
+#: Characters of a reply that are read, from its start and from its end; a question is shorter.
+_READ_FIRST, _READ_LAST = 4000, 2000
+#: A longer run of digits is no number that a person wrote, and no number that a prompt holds.
+_MOST_DIGITS = 40
 _DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?")
+_RUN, _NO_NUMBER = re.compile(rf"\d{{{_MOST_DIGITS},}}"), "9" * (_MOST_DIGITS + 1)
 _DOZEN = re.compile(r"\bdozen\b", re.IGNORECASE)
 _SENTENCE = re.compile(
     r"(?<=[.!?])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
@@ -66,7 +69,9 @@ def _guess(reply: str, said: str) -> str:
 
 def plain(reply: str) -> str:
     """The reply without hidden thought and markup, digits of every script as 0 to 9."""
-    text = unicodedata.normalize("NFKC", strip_markup(reply)[:_READ])
+    if len(reply) > _READ_FIRST + _READ_LAST:
+        reply = f"{reply[:_READ_FIRST]}\n{reply[-_READ_LAST:]}"
+    text = _RUN.sub(_NO_NUMBER, unicodedata.normalize("NFKC", strip_markup(reply)))
     return "".join(
         str(unicodedata.digit(c)) if c > "\x7f" and c.isdigit() else c for c in text
     ).replace("_", " ")
@@ -87,13 +92,17 @@ def read_numbers(text: str) -> list[_Number]:
         for m in numbers(text)
         if m.kind != "ordinal"
     ]
-    spans = [(m.start, m.end) for m in numbers(text)]
+    seen = {at for m in numbers(text) for at in range(m.start, m.end)}
     loose = [
-        _Number(Fraction(m[0].replace(",", "")), m.start(), m.end(), True)
-        for m in _DIGITS.finditer(text)
+        _Number(_in_digits(m[0]), m.start(), m.end(), True) for m in _DIGITS.finditer(text)
     ] + [_Number(Fraction(12), m.start(), m.end(), False) for m in _DOZEN.finditer(text)]
-    unseen = [n for n in loose if not any(a < n.end and n.start < b for a, b in spans)]
+    unseen = [n for n in loose if seen.isdisjoint(range(n.start, n.end))]
     return sorted([*mentions, *unseen], key=lambda n: n.start)
+
+
+def _in_digits(written: str) -> Fraction:
+    digits = written.replace(",", "")
+    return Fraction(digits) if len(digits) <= _MOST_DIGITS else Fraction(10**_MOST_DIGITS)
 
 
 # --------------------------------------------------------------------------- what may be said
@@ -128,11 +137,11 @@ def _forms(mention: NumberMention) -> set[Fraction]:
 
 
 _LABEL = re.compile(
-    r"(?:^|(?<=[.!?:]\s)|(?<=[(*#>-]))\s*(?:step|question|part|problem|equation|option|case"
+    r"(?:^|(?<=[.!?:]\s)|(?<=[(*#>-]))[ \t]{0,3}(?:step|question|part|problem|equation|option|case"
     r"|scenario|q)\s?#?(\d)\b",
     re.IGNORECASE | re.MULTILINE,
 )
-_ITEM = re.compile(r"^[ \t>*|-]*\(?(\d{1,2})[.):](?=\s)", re.MULTILINE)
+_ITEM = re.compile(r"^[ \t>*|-]{0,12}\(?(\d{1,2})[.):](?=\s)", re.MULTILINE)
 _INLINE_ITEM = re.compile(r"(?<![\w(])\(?(\d)\)(?=\s+[A-Za-z])")
 
 
@@ -255,7 +264,7 @@ def _worked_out(sentence: str, found: Iterable[_Number], known: set[Fraction]) -
     have: list[Fraction] = []
     derived: set[Fraction] = set()
     for number in list(found)[:_MOST_COMBINED]:
-        parts = [Fraction(p.strip()) for p in _PARTS.findall(sentence[number.start : number.end])]
+        parts = [_in_digits(p.strip()) for p in _PARTS.findall(sentence[number.start : number.end])]
         if len(parts) == 2 and (known | derived).issuperset(
             parts
         ):  # "60 / 2" is work, and no share

@@ -29,17 +29,20 @@ from icpo_lite.rewards.features import strip_markup
 from icpo_lite.rewards.subject_keys import keys, says_nothing
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
-_PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^)]*\)", re.IGNORECASE)
+_PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^()]{0,300}\)", re.IGNORECASE)
 _ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(.*)$")
-#: No questions about the task. What a courtesy opens may be one: "how many would you like …?"
+#: No questions about the task.
 _COURTESY = re.compile(
     r"\bmakes? sense\b|\banything else\b|\b(?:other|further|any|more) questions?\b"
     r"|\bfurther (?:help|assistance)\b|\bis that (?:right|correct)\b"
-    r"|^(?!.*\b(?:how|what|which|when|where|who)\b.*\b(?:would you like|shall|do you want)\b)"
-    r".*\b(?:would you like|shall (?:i|we)|do you (?:want|understand))\b"
-    r"|\bready\W*\?|^\W*(?:right|ok|okay|correct|yes|no)\W*\?$",
-    re.IGNORECASE | re.DOTALL,
+    r"|\bready\W?\?|^\W{0,3}(?:right|ok|okay|correct|yes|no)\W{0,3}\?$",
+    re.IGNORECASE,
 )
+#: A courtesy, but for "how many would you like me to count?".
+_WISH = re.compile(
+    r"\b(?:would you like|shall (?:i|we)|do you (?:want|understand))\b", re.IGNORECASE
+)
+_INTERROGATIVE = re.compile(r"\b(?:how|what|which|when|where|who)\b", re.IGNORECASE)
 _REQUEST = re.compile(
     r"\b(?:please|kindly)\s+(?:\w+\s+)?(?:provide|share|tell|specify|clarify|give|supply|state"
     r"|confirm|let me know)\b"
@@ -102,14 +105,36 @@ def asked(reply: str) -> tuple[str, ...]:
                 listing = 1 if _LEADS_LIST.search(sentence.rstrip(" *")) else -1
             elif match := _OFFER.search(sentence):
                 offers.append(_core(sentence[match.start() :]))
+    units, offers = _short(units), _short(offers)
     about = [unit for unit in units if keys(unit)] or units or offers
     return _distinct([unit for unit in about if _WORD.search(unit)])
 
 
+#: Questions of a reply that are looked at, from its end, and characters of one at each end.
+_MOST_QUESTIONS, _MOST_CHARACTERS = 30, 400
+
+
+def _short(units: list[str]) -> list[str]:
+    """The last questions of a reply, the middle of a very long one left out."""
+    return [
+        unit
+        if len(unit) <= 2 * _MOST_CHARACTERS
+        else f"{unit[:_MOST_CHARACTERS]} {unit[-_MOST_CHARACTERS:]}"
+        for unit in units[-_MOST_QUESTIONS:]
+    ]
+
+
 def _asks(sentence: str) -> bool:
     if "?" in sentence:
-        return not _COURTESY.search(sentence)
-    return bool(_REQUEST.search(sentence)) and not _COURTESY.search(sentence)
+        return not _is_courtesy(sentence)
+    return bool(_REQUEST.search(sentence)) and not _is_courtesy(sentence)
+
+
+def _is_courtesy(sentence: str) -> bool:
+    if _COURTESY.search(sentence):
+        return True
+    wish = _WISH.search(sentence)
+    return wish is not None and not _INTERROGATIVE.search(sentence[: wish.start()])
 
 
 def _core(sentence: str) -> str:
