@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
+from icpo_lite.evaluation.compare import CPU_ROWS
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.rewards.from_recipe import choose_shard
@@ -27,8 +28,6 @@ _RATES = {
     "full": ("over_asking_rate",),
 }
 _OF_A_SETTING = ("P", "U", "lucky", "turns")
-#: Conversations that are sampled at once on a CPU, where memory is not what limits them.
-_CPU_ROWS = 512
 
 
 def figure_names(settings: Sequence[str]) -> list[str]:
@@ -97,7 +96,7 @@ class SmallEvaluation:
         """
         recipe, started = self._recipe, time.monotonic()
         on_cpu = policy.device.torch_device.type == "cpu"
-        rows = _CPU_ROWS if on_cpu else recipe.prompts_per_step * recipe.num_generations
+        rows = CPU_ROWS if on_cpu else recipe.prompts_per_step * recipe.num_generations
         options = sampling_options(
             recipe,
             temperature=recipe.evaluation.temperature,
