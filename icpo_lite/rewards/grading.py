@@ -91,11 +91,12 @@ def _verifier(seconds: float) -> math_verify.Verifier:
 
 def _actions(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
     allowed = actions.read_allowed(answer)
-    calls = actions.parse_calls(reply)
+    functions = columns.get("functions")
+    calls = actions.parse_calls(reply, actions.known_names(functions))
     if calls is None:
         return Grade(False)
     shown = ", ".join(f"{n}({', '.join(f'{k}={v!r}' for k, v in a.items())})" for n, a in calls)
-    return Grade(actions.correct(calls, allowed), f"[{shown}]")
+    return Grade(actions.correct(calls, allowed, functions), f"[{shown}]")
 
 
 def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
