@@ -133,6 +133,8 @@ def _code(row: Row, folder: Path | None) -> tuple[str, Any, dict[str, Any]]:
     name = metadata.get("func_name") or row.get("entry_point") or ""
     tests = [_read_test(test, bool(name)) for test in _test_cases(row)]
     columns: dict[str, Any] = {"starter_code": row.get("starter_code") or ""}
+    if isinstance(row.get("prompt"), str):
+        columns["code_prompt"] = row["prompt"]  # HumanEval: a reply may go on from it
     if not tests and isinstance(row.get("test"), str):
         return question, row["test"], {**columns, "entry_point": name}
     if not tests:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from icpo_lite.core.errors import GraderError
 from icpo_lite.core.types import TaskName
 from icpo_lite.rewards.graders import actions, code, math, math_verify, sandbox, sql
+from icpo_lite.rewards.graders.row_tests import read_tests
 
 
 class GradingOptions(BaseModel):
@@ -104,11 +105,12 @@ def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
         raise GraderError(
             "grading code runs it, which is off; set allow_code_execution: true to agree"
         )
-    program = code.extract_code(reply)
+    tests = read_tests(answer, columns)
+    program = code.program_of(reply, tests)
     if program is None:
         return Grade(False)
     limits = sandbox.Limits(seconds=options.code_seconds, memory_mb=options.code_memory_mb)
-    passed, _ = code.correct(program, answer, columns, limits)
+    passed, _ = code.correct(program, tests, columns, limits)
     return Grade(passed, program)
 
 
