@@ -39,10 +39,10 @@ from icpo_lite.data.sharding import (
     Sharding,
     align,
     shard_by_model,
-    shard_by_rules,
 )
 from icpo_lite.data.solution_equations import last_number, to_number
 from icpo_lite.data.tiny_world import world_prompts
+from icpo_lite.data.value_shards import ValueSharding, sharding_by_rules
 
 __all__ = [
     "AugmentOptions",
@@ -267,7 +267,7 @@ class _Run:
 
     def _shard(self, batch: Sequence[Problem]) -> Iterator[Draft]:
         todo = [p for p in batch if not p.shards]
-        made = self._shardings([p.question for p in todo])
+        made = self._shardings(todo)
         by_id = {p.problem_id: m for p, m in zip(todo, made, strict=True)}
         for problem in batch:
             sharding = by_id.get(problem.problem_id) or align(problem.question, problem.shards)
@@ -276,10 +276,11 @@ class _Run:
             else:
                 yield Draft(problem, sharding)
 
-    def _shardings(self, texts: Sequence[str]) -> list[Sharding | RejectedError]:
+    def _shardings(self, problems: Sequence[Problem]) -> list[Sharding | RejectedError]:
         if self.options.method != "rules" and self.generator is not None:
+            texts = [p.question for p in problems]
             return shard_by_model(texts, self.generator, seed=self.seed) if texts else []
-        return [_by_rules(text) for text in texts]
+        return [_by_rules(problem) for problem in problems]
 
     # -- removals
 
@@ -309,11 +310,9 @@ class _Run:
         if given is not None:
             accepted = [r for r in given if self._accepts(r.certificate.level)]
             return accepted, "certificate level not accepted"
-        needed = needs(problem, sharding.mentions)
-        found: list[Removal] = []
+        found, reasons = _found_removals(problem, sharding)
         reason = "no equations that lead to the answer"
-        if needed is not None:
-            found, reasons = certified_removals(problem.question, sharding, needed)
+        if reasons is not None:
             self.summary.refused.update(reasons)
             reason = _main_reason(reasons)
         accepted = [r for r in found if self._accepts(r.certificate.level)]
@@ -441,11 +440,23 @@ class _Run:
         return tuple(messages)
 
 
-def _by_rules(text: str) -> Sharding | RejectedError:
+def _by_rules(problem: Problem) -> Sharding | RejectedError:
     try:
-        return shard_by_rules(text)
+        return sharding_by_rules(problem)
     except RejectedError as rejected:
         return rejected
+
+
+def _found_removals(
+    problem: Problem, sharding: Sharding
+) -> tuple[list[Removal], Sequence[str] | None]:
+    """Certified removals, and why other facts have none; None where nothing shows what is needed."""
+    if isinstance(sharding, ValueSharding):
+        return list(sharding.removals), sharding.refused
+    needed = needs(problem, sharding.mentions)
+    if needed is None:
+        return [], None
+    return certified_removals(problem.question, sharding, needed)
 
 
 #: Reasons from the nearest to a certificate to the farthest; a problem is counted by its nearest.
@@ -456,6 +467,13 @@ _NEARNESS = (
     "no fluent cut",
     "not one number",
     "not needed by the solution",
+    "given away by the words left",
+    "examples among the words give it away",
+    "one of several that a reader can guess",
+    "one name for two values",
+    "one value for two things",
+    "not required by the function",
+    "not said once in the request",
 )
 
 
@@ -474,6 +492,8 @@ def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
     taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
     if any(e.start <= end and start <= e.end for e in removal.cut.edits for start, end in taken):
         return False
+    if removal.cut.kind in ("value", "gap"):
+        return True  # certified with all other values in place; fewer do not bring it back
     left = {n.value for n in numbers(apply(text, [removal.cut, *(r.cut for r in chosen)]))}
     return len({n.value for n in numbers(text)} - left) > len(chosen)
 

@@ -24,7 +24,7 @@ from icpo_lite.data.sharding import FactShard, Sharding
 from icpo_lite.data.solution_equations import Need, needs_of_arguments, solution_graph
 
 #: What each kind of cut leaves behind for a reader to miss.
-_GAPS: Mapping[CutKind, str] = {
+GAPS: Mapping[CutKind, str] = {
     "count": "{slot!r} stay in the text without their number",
     "measure": "{slot!r} stays in the text without its quantity",
     "modifier": "{slot!r} stays in the text without its size",
@@ -35,9 +35,11 @@ _GAPS: Mapping[CutKind, str] = {
     "share": "a share stays in the text without its size",
     "amount": "{slot!r} stands where the amount was",
     "clause": "{slot!r} is still counted, and nothing says what the question asks of each",
+    "value": "{slot!r} is required, and the request no longer gives it",
+    "gap": "{slot!r} stands in the request and nothing says which",
 }
-#: Cuts that put a vague word in the number's place; all others only delete.
-REWORDING: frozenset[CutKind] = frozenset({"share", "amount"})
+#: Cuts that put vague words in the value's place; all others only delete.
+REWORDING: frozenset[CutKind] = frozenset({"share", "amount", "gap"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +125,7 @@ def certify(
     certificate = Certificate(
         need.level,
         f"{mention.surface!r} enters {need.equation} and nothing left gives it",
-        _GAPS[cut.kind].format(slot=cut.slot),
+        GAPS[cut.kind].format(slot=cut.slot),
     )
     return Removal(fact, cut, left, certificate, need.additive)
 

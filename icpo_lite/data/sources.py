@@ -4,11 +4,13 @@ JSON Lines, CSV, TSV, Parquet, and data sets of the Hugging Face hub. Known shap
 
     math      question + answer; GSM8K (`#### 72`), MATH (`\\boxed{72}`), prompt/answer columns,
               chat `messages` whose last turn is the answer. `Problem.answer` is a string.
-    code      MBPP (`text`, `test_list`), HumanEval (`prompt`, `test`, `entry_point`).
-              `Problem.answer` is {"tests": [source, …], "setup": source, "entry_point": name}.
+    code      MBPP (`text`, `test_list`), HumanEval (`prompt`, `test`, `entry_point`), inputs and
+              outputs (`input_output`, or `tests` of {"input", "output"}; `fn_name` where they are
+              calls). `Problem.answer` is what `data/task_rows.py` says.
     actions   BFCL (`question`, `function`, `possible_answer` or `ground_truth`). `Problem.answer`
               is the list of allowed calls; the functions are in `Problem.columns["functions"]`.
-    database  `question`, `query` (the gold SQL), further columns for the grader.
+    database  Spider (`question`, `query`, `db_id`), BIRD (`question`, `SQL`, `db_id`, `evidence`),
+              or a column `schema` (SQL) or `db_path`.
     any       Lost in Conversation's instructions (`data/lost_in_conversation.py`);
               what has no grader here is counted and left out, whatever `on_bad_row` says.
 
@@ -37,6 +39,16 @@ from icpo_lite.core.errors import DataError
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Problem, Shard, TaskName
 from icpo_lite.data import lost_in_conversation
+from icpo_lite.data.task_rows import (
+    Take,
+    TaskRowError,
+    actions_gold,
+    code_gold,
+    database_columns,
+    database_gold,
+    functions,
+    with_signature,
+)
 
 Row = Mapping[str, Any]
 OnBadRow = Literal["error", "skip"]
@@ -52,12 +64,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "answer": ("answer", "final_answer", "target", "completion", "response", "output"),
     "solution": ("solution", "rationale", "reasoning", "canonical_solution", "code"),
     "id": ("id", "problem_id", "task_id", "unique_id", "question_id"),
-    "tests": ("test_list", "tests", "test"),
+    "tests": ("test_list", "tests", "test", "input_output", "test_cases"),
     "setup": ("test_setup_code", "test_imports", "setup"),
     "entry_point": ("entry_point",),
     "calls": ("possible_answer", "ground_truth"),
     "functions": ("function", "functions", "tools"),
-    "query": ("query", "sql"),
+    "query": ("query", "sql", "SQL"),
     "shards": ("shards",),
 }
 
@@ -384,10 +396,19 @@ class _RowReader:
 
         task = self._task or self._guess_task(row)
         question, reply = _question_and_reply(take("question"), row)
-        answer, solution = _GOLD[task](take, reply)
+        try:
+            answer, solution = self._gold(task, take, reply, row, question)
+        except TaskRowError as error:
+            raise BadRowError(*map(str, error.args)) from None
+        if task == "code":
+            question = with_signature(question, answer, solution)
         problem_id = self._id(take("id"), number)
         shards = _given_shards(take("shards"))
-        extra = {"functions": take("functions")} if task == "actions" else {}
+        extra: dict[str, Any] = {}
+        if task == "actions":
+            extra = {"functions": functions(take("functions"))}
+        elif task == "database":
+            extra = database_columns(row, self._folder)
         rest = {k: v for k, v in row.items() if k not in used and _is_plain(v)}
         return Problem(
             problem_id=problem_id,
@@ -399,6 +420,16 @@ class _RowReader:
             source=found.where,
             columns=rest | extra,
         )
+
+    def _gold(
+        self, task: TaskName, take: Take, reply: str, row: Row, question: str
+    ) -> tuple[Any, str]:
+        """(answer, solution) of a row, as its task has them."""
+        if task == "code":
+            return code_gold(take, reply, row, question)
+        if task == "actions":
+            return actions_gold(take, reply)
+        return database_gold(take, reply) if task == "database" else _math_gold(take, reply)
 
     def _lic_problem(self, where: str, row: Row, number: int) -> Problem:
         try:
@@ -519,40 +550,3 @@ def _math_gold(take: Any, reply: str) -> tuple[str, str]:
     if not re.search(r"\d|\\", text) and not numbers(text):
         raise BadRowError("a number in the answer", repr(text[:40]))
     return text, written
-
-
-def _code_gold(take: Any, reply: str) -> tuple[dict[str, Any], str]:
-    tests, setup = take("tests"), take("setup")
-    listed = tests if isinstance(tests, list) else [tests]
-    if not all(isinstance(t, str) and t.strip() for t in listed) or not listed:
-        raise BadRowError("tests", repr(tests)[:60])
-    before = "\n".join(setup) if isinstance(setup, list) else setup or ""
-    answer = {"tests": listed, "setup": before, "entry_point": take("entry_point") or ""}
-    return answer, str(take("solution") or reply)
-
-
-def _actions_gold(take: Any, reply: str) -> tuple[list[Any], str]:
-    calls = take("calls")
-    if isinstance(calls, str):
-        try:
-            calls = json.loads(calls)
-        except json.JSONDecodeError:
-            raise BadRowError("possible_answer as JSON", repr(calls[:60])) from None
-    if not isinstance(calls, list) or not calls:
-        raise BadRowError("a list of allowed calls", repr(calls)[:60])
-    return calls, reply
-
-
-def _database_gold(take: Any, reply: str) -> tuple[str, str]:
-    query = take("query") or take("answer")
-    if not isinstance(query, str) or not query.strip():
-        raise BadRowError("a gold query", repr(query)[:60])
-    return query, reply
-
-
-_GOLD: Mapping[TaskName, Any] = {
-    "math": _math_gold,
-    "code": _code_gold,
-    "actions": _actions_gold,
-    "database": _database_gold,
-}

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import json
 import re
 import sqlite3
@@ -61,10 +62,8 @@ def code_gold(take: Take, reply: str, row: Row, question: str) -> tuple[dict[str
 def _tests(given: Any) -> Any:
     """Sources as a list of texts, pairs as a list of mappings or a mapping of two lists."""
     if isinstance(given, str) and given.lstrip().startswith(("[", "{")):
-        try:
+        with contextlib.suppress(ValueError):  # then it is source that starts so
             given = json.loads(given)
-        except ValueError:
-            pass  # source that starts so
     if isinstance(given, Mapping) and ({"inputs", "outputs"} <= set(given) or {"input", "output"} <= set(given)):
         return given
     listed = given if isinstance(given, list) else [given]
@@ -157,12 +156,14 @@ def actions_gold(take: Take, reply: str) -> tuple[Any, str]:
             calls = json.loads(calls)
         except ValueError:
             raise TaskRowError("possible_answer as JSON", repr(calls[:60])) from None
-    if isinstance(calls, Mapping):
+    if isinstance(calls, Mapping) and calls:
         calls = [calls]
     if isinstance(calls, str) and re.match(r"\s*\[?\s*[A-Za-z_][\w.]*\(", calls):
         return [calls.strip()], reply
     if not isinstance(calls, list) or not calls:
         raise TaskRowError("a list of allowed calls", repr(calls)[:60])
+    if any(isinstance(call, list) for call in calls):
+        raise TaskRowError("the calls of one turn", f"those of {len(calls)} turns")
     return calls, reply
 
 
@@ -238,7 +239,7 @@ _STATEMENT = re.compile(r"(?:[^;'\"]++|'[^']*+'|\"[^\"]*+\")++")
 
 def _shown(script: str) -> str:
     """The statements of a script that make tables and views, without those that fill them."""
-    made = [m[0].strip() for m in _STATEMENT.finditer(script)]
+    made = [m[0].strip() for m in _STATEMENT.finditer(re.sub(r"--[^\n]*", "", script))]
     return "\n".join(f"{s};" for s in made if re.match(r"create\b", s, re.IGNORECASE))
 
 

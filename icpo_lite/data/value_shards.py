@@ -29,7 +29,7 @@ from icpo_lite.core.questions import is_request
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.core.words import is_plural, stem
-from icpo_lite.data.certificate import Removal
+from icpo_lite.data.certificate import GAPS, Removal, implied
 from icpo_lite.data.code_text import CodeText, read_code_text, signature_line
 from icpo_lite.data.deletions import Cut, Edit, apply
 from icpo_lite.data.gold_values import GoldValue, gold_values
@@ -156,13 +156,17 @@ def _found(problem: Problem, code: CodeText | None) -> tuple[list[_Found], list[
     return found, refused
 
 
+#: What a program answers by itself where nothing else is said.
+_EVERYDAY = frozenset({"yes", "no", "true", "false", "none"})
+
+
 def _tabulated(text: str, start: int, end: int, gold: GoldValue) -> bool:
     """Whether a value stands in an enumeration or a table, or is a text without quotes.
 
     Such a value follows from the others ("1, 3, 5, 7, 9") or from what everybody knows.
     """
     if _is_word(gold):
-        return not _quoted(text, start)
+        return not _quoted(text, start) or gold.values[0].lower() in _EVERYDAY
     near = text[max(0, start - 3) : start], text[end : end + 3]
     return "," in near[0] or near[1].startswith(",") or bool(re.search(r"\n\s*[<>=]*\s*$|\|", near[0]))
 
@@ -464,11 +468,13 @@ def _certified(
     hints = f"{left}\n{problem.columns.get('evidence') or ''}"
     if any(next(_spans(hints, value), None) for value in one.gold.values):
         return "given away by the words left"
-    incomplete = f"{one.gap!r} stands in the request and nothing says which"
-    if one.gold.required:
-        incomplete = f"{one.gold.required}, and the request no longer gives it"
-    elif not one.gap:
+    slot = one.gold.required or one.gap
+    if not slot:
         return "not visibly incomplete"
+    incomplete = GAPS["value" if one.gold.required else "gap"].format(slot=slot)
+    at = next((m for m in numbers(problem.question) if m.surface == one.surface), None)
+    if problem.task == "code" and at is not None and implied(at, left, []):
+        return "implied by the words left"
     evidence = f"{one.surface!r} enters {one.gold.needed} and nothing left gives it"
     certificate = Certificate("numbers", evidence, incomplete)
     return Removal(fact, cut, left, certificate, additive=False)
