@@ -41,7 +41,9 @@ FORMATS: dict[str, Callable[[list[Call]], str]] = {
         "```python\n" + "\n".join(f"print({as_python([one])[1:-1]})" for one in c) + "\n```"
     ),
     "python, assigned": lambda c: (
-        "```python\n" + "\n".join(f"r{i} = {as_python([x])[1:-1]}" for i, x in enumerate(c)) + "\n```"
+        "```python\n"
+        + "\n".join(f"r{i} = {as_python([x])[1:-1]}" for i, x in enumerate(c))
+        + "\n```"
     ),
     "json list": lambda c: json.dumps(objects(c)),
     "json objects": lambda c: "\n".join(map(json.dumps, objects(c))),
@@ -55,18 +57,18 @@ FORMATS: dict[str, Callable[[list[Call]], str]] = {
     "json, tool_calls": lambda c: json.dumps(
         {"tool_calls": [{"id": "1", "type": "function", "function": x} for x in objects(c)]}
     ),
-    "json, function named": lambda c: json.dumps(
-        [{"function": n, "arguments": a} for n, a in c]
-    ),
+    "json, function named": lambda c: json.dumps([{"function": n, "arguments": a} for n, a in c]),
     "json, by name": lambda c: json.dumps([{n: a} for n, a in c]),
     "json, fenced": lambda c: f"Here it is:\n```json\n{json.dumps(objects(c), indent=2)}\n```\nOk?",
-    "json, a fence each": lambda c: "\nThen\n".join(f"```json\n{json.dumps(x)}\n```" for x in objects(c)),
+    "json, a fence each": lambda c: "\nThen\n".join(
+        f"```json\n{json.dumps(x)}\n```" for x in objects(c)
+    ),
     "json in python's quotes": lambda c: str(objects(c)),
     "tool_call": lambda c: "\n".join(
         f"<tool_call>\n{json.dumps(x)}\n</tool_call>" for x in objects(c)
     ),
-    "tool_call, unclosed": lambda c: "Sure.\n" + "\n".join(
-        f"<tool_call>\n{json.dumps(x)}" for x in objects(c)
+    "tool_call, unclosed": lambda c: (
+        "Sure.\n" + "\n".join(f"<tool_call>\n{json.dumps(x)}" for x in objects(c))
     ),
     "tool_call, a list": lambda c: f"<tool_call>{json.dumps(objects(c))}</tool_call>",
     "TOOL_CALLS": lambda c: f"[TOOL_CALLS] {json.dumps(objects(c))}",
@@ -87,27 +89,29 @@ FORMATS: dict[str, Callable[[list[Call]], str]] = {
         + "</tool_call>"
         for n, a in c
     ),
-    "react": lambda c: "Thought: I need this.\n" + "\n".join(
-        f"Action: {n}\nAction Input: {json.dumps(a)}" for n, a in c
+    "react": lambda c: (
+        "Thought: I need this.\n"
+        + "\n".join(f"Action: {n}\nAction Input: {json.dumps(a)}" for n, a in c)
     ),
     "react, fenced": lambda c: "\n".join(
         f"**Action:** `{n}`\n**Action Input:**\n```json\n{json.dumps(a, indent=1)}\n```\n"
-        f"Observation: 7\nThought: next" for n, a in c
+        f"Observation: 7\nThought: next"
+        for n, a in c
     ),
     "react, json action": lambda c: "\n".join(
         "Action:\n```\n" + json.dumps({"action": n, "action_input": a}) + "\n```" for n, a in c
     ),
-    "behind a thought": lambda c: (
-        f"<think>\nMaybe [wrong(x=1)]? No.\n</think>\n{as_python(c)}"
+    "behind a thought": lambda c: f"<think>\nMaybe [wrong(x=1)]? No.\n</think>\n{as_python(c)}",
+    "behind a lone end of thought": lambda c: (
+        f"Maybe wrong(x=1)?\n</think>\n\n{json.dumps(objects(c))}"
     ),
-    "behind a lone end of thought": lambda c: f"Maybe wrong(x=1)?\n</think>\n\n{json.dumps(objects(c))}",
 }
 #: One call of every kind of value, and two calls of one function.
 TYPED: list[Call] = [
     (
         "shop.order_now",
         {
-            "item": "a (red) \"cup\", 5,5",
+            "item": 'a (red) "cup", 5,5',
             "count": 3,
             "weight": 1.5,
             "gift": True,
@@ -273,10 +277,14 @@ def test_published_gold_calls_are_right_and_changed_ones_wrong(form: str) -> Non
         ((name, arguments),) = first_values(gold)
         key = next(iter(arguments))
         bad = [(name, {**arguments, key: wrong(arguments[key])})]
-        assert not grade("actions", FORMATS[form](bad), gold, {"functions": row["function"]}).correct
+        assert not grade(
+            "actions", FORMATS[form](bad), gold, {"functions": row["function"]}
+        ).correct
 
 
-@pytest.mark.parametrize("text", ["f(", "[", "{", '{"a":', "<tool_call>", "Action: x\n", "```\n", "\\", "'", "f(x=1) "])
+@pytest.mark.parametrize(
+    "text", ["f(", "[", "{", '{"a":', "<tool_call>", "Action: x\n", "```\n", "\\", "'", "f(x=1) "]
+)
 def test_no_reply_takes_long(text: str) -> None:
     reply = text * (100_000 // len(text))
     started = time.perf_counter()

@@ -59,6 +59,7 @@ def chat(
     run where there is one.
     """
     from icpo_lite.core.types import Message
+    from icpo_lite.data.system_prompts import system_words
     from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
     from icpo_lite.policy.from_recipe import load_model
     from icpo_lite.rollout.groups import PolicyTalker
@@ -66,7 +67,7 @@ def chat(
 
     policy, recipe = load_model(model, device=device)
     if system is None and recipe is not None:
-        system = recipe.system_prompt
+        system = system_words(recipe.system_prompt, recipe.task)
     limit = min(max_new_tokens, policy.max_positions // 2)
     sampling = SamplingOptions(limit, temperature)
     asking = None

@@ -77,12 +77,9 @@ def _problems(prompts: Sequence[Prompt], count: int) -> Iterator[list[Prompt]]:
 
 
 def _templated(tokenizer: Any, prompt: Prompt) -> str:
-    from icpo_lite.policy.chat_template import with_template_roles
+    from icpo_lite.policy.chat_template import chat_text
 
-    text: str = tokenizer.apply_chat_template(
-        with_template_roles(tokenizer, prompt.messages), tokenize=False, add_generation_prompt=True
-    )
-    return text
+    return chat_text(tokenizer, prompt.messages)
 
 
 def _ids(tokenizer: Any, prompt: Prompt) -> list[int]:
@@ -91,7 +88,7 @@ def _ids(tokenizer: Any, prompt: Prompt) -> list[int]:
 
 
 def _turns(prompt: Prompt) -> str:
-    return "\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
+    return "\n".join(f"{m.role}: {m.text}" for m in prompt.messages)
 
 
 def _length_line(lengths: Sequence[int], limit: int) -> str:

@@ -91,7 +91,7 @@ class Display:
         order = sorted(range(len(advantages)), key=lambda i: advantages[i])
         body: list[Text] = []
         for message in group.prompt.messages:
-            body.append(Text.assemble((f"{message.role}: ", "bold"), message.content))
+            body.append(Text.assemble((f"{message.role}: ", "bold"), message.text))
         if group.prompt.removed:
             removed = " ".join(s.text for s in group.prompt.removed)
             body.append(Text.assemble(("removed: ", "bold"), (removed, "dim")))

@@ -130,7 +130,7 @@ class Endpoint:
     ) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.options.model,
-            "messages": [{"role": m.role, "content": m.content} for m in chat],
+            "messages": [{"role": m.role, "content": m.text} for m in chat],
             "max_tokens": max_new_tokens,
             "temperature": temperature,
             "seed": seed,

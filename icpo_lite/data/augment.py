@@ -450,7 +450,7 @@ def _by_rules(problem: Problem) -> Sharding | RejectedError:
 def _found_removals(
     problem: Problem, sharding: Sharding
 ) -> tuple[list[Removal], Sequence[str] | None]:
-    """Certified removals, and why other facts have none; None where nothing shows what is needed."""
+    """Certified removals, and why other facts have none; None where nothing shows the needs."""
     if isinstance(sharding, ValueSharding):
         return list(sharding.removals), sharding.refused
     needed = needs(problem, sharding.mentions)

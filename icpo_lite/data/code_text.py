@@ -12,8 +12,8 @@ import re
 from dataclasses import dataclass
 
 _HEADING = re.compile(
-    r"[ \t]*(?:#+ )?(?:\d+[.)] )?(?:some |here are |for )?(?:examples?|e\.g\.?|for instance|test cases?"
-    r"|sample)\b[^\n]{0,40}$",
+    r"[ \t]*(?:#+ )?(?:\d+[.)] )?(?:some |here are |for )?(?:examples?|e\.g\.?"
+    r"|for instance|test cases?|sample)\b[^\n]{0,40}$",
     re.IGNORECASE,
 )
 _QUOTES = re.compile(r"[ \t]*(?:[rRuU]?(?:\"\"\"|'''))")

@@ -14,9 +14,9 @@ from icpo_lite.core.paths import user_cache
 from icpo_lite.core.types import (
     Generator,
     Intent,
-    Message,
     Prompt,
 )
+from icpo_lite.data.system_prompts import opening_turn
 
 if TYPE_CHECKING:
     from icpo_lite.data.augment import AugmentOptions
@@ -59,7 +59,8 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
         prompts, described = _augmented(recipe, policy)
     kinds = Counter(p.intent for p in prompts)
     counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
-    return _with_system(prompts, recipe.system_prompt), f"{counts}, {described}"
+    opened = [_opened(prompt, recipe.system_prompt) for prompt in prompts]
+    return opened, f"{counts}, {described}"
 
 
 def _augment_options(recipe: Recipe) -> AugmentOptions:
@@ -138,8 +139,13 @@ def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
     return digest.hexdigest()[:32]
 
 
-def _with_system(prompts: list[Prompt], system: str | None) -> list[Prompt]:
-    if not system:
-        return prompts
-    opening = Message("system", system)
-    return [replace(p, messages=(opening, *p.messages)) for p in prompts]
+def _opened(prompt: Prompt, choice: str | None) -> Prompt:
+    """The prompt behind the turn that opens its chat; a system turn of its own is part of that."""
+    opening = opening_turn(choice, prompt)
+    if opening is None:
+        return prompt
+    first, *rest = prompt.messages
+    if first.role != "system":
+        return replace(prompt, messages=(opening, *prompt.messages))
+    content = "\n\n".join(filter(None, (opening.content, first.content)))
+    return replace(prompt, messages=(replace(opening, content=content), *rest))

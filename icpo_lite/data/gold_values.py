@@ -42,7 +42,7 @@ def gold_values(problem: Problem) -> list[GoldValue]:
     return []
 
 
-# ------------------------------------------------------------------------------------ function calls
+# ----------------------------------------------------------------------------------- function calls
 
 
 def _of_calls(answer: Any, functions: Any) -> Iterator[GoldValue]:
@@ -113,11 +113,15 @@ def _of_query(query: str) -> Iterator[GoldValue]:
     for match in _COMPARED.finditer(query):
         value = _sql_value(match["value"])
         if value not in ("", None):
-            yield GoldValue(noun_of(match["column"]), _forms(value), f"the query's {match[0].strip()}")
+            yield GoldValue(
+                noun_of(match["column"]), _forms(value), f"the query's {match[0].strip()}"
+            )
     for match in _BETWEEN.finditer(query):
         for side in ("low", "high"):
             value = _sql_value(match[side])
-            yield GoldValue(noun_of(match["column"]), _forms(value), f"the query's {match[0].strip()}")
+            yield GoldValue(
+                noun_of(match["column"]), _forms(value), f"the query's {match[0].strip()}"
+            )
     for match in _LIMIT.finditer(query):
         if int(match[1]) > 1:
             yield GoldValue("number", (int(match[1]),), f"the query's {match[0]}")
@@ -147,7 +151,7 @@ def _whole_program(problem: Problem) -> str:
     return f"{prompt}{problem.solution}" if prompt else problem.solution
 
 
-#: Numbers that programs hold for their own sake.
+#: Numbers that programs hold for their own sake, unless they are what is returned or rounded to.
 _IDIOMS = frozenset({-1, 0, 1, 2})
 
 
@@ -159,19 +163,38 @@ def _of_program(source: str) -> Iterator[GoldValue]:
         return
     words = {id(n.value) for n in ast.walk(tree) if isinstance(n, ast.Expr)}
     words |= {id(item) for node in ast.walk(tree) for item in _table(node)}
+    told = {id(item) for node in ast.walk(tree) for item in _deliberate(node)}
     seen: set[Any] = set()
     for node in ast.walk(tree):
-        if not isinstance(node, ast.Constant) or id(node) in words:
+        if id(node) in words or not isinstance(node, ast.Constant | ast.UnaryOp):
             continue
-        value = node.value
-        if isinstance(value, bool | bytes) or value is None or value is Ellipsis or value in seen:
-            continue
+        value = _constant(node)
         number = isinstance(value, int | float)
-        if (number and value in _IDIOMS) or (isinstance(value, str) and len(value.strip()) < 2):
+        if value is None or value in seen or not re.search(r"[^\W_]", str(value)):
+            continue
+        if number and value in _IDIOMS and id(node) not in told:
             continue
         seen.add(value)
         noun = "number" if number else "text"
         yield GoldValue(noun, (value,), f"the reference solution's {value!r} in line {node.lineno}")
+
+
+def _constant(node: ast.expr) -> int | float | str | None:
+    """A number, also a negative one, or a text; None for anything else."""
+    try:
+        value = ast.literal_eval(node)
+    except (ValueError, TypeError):
+        return None
+    plain = isinstance(value, int | float | str) and not isinstance(value, bool)
+    return value if plain else None
+
+
+def _deliberate(node: ast.AST) -> Iterator[ast.AST]:
+    """What is returned as it stands, and to how many places is rounded."""
+    if isinstance(node, ast.Return) and node.value is not None:
+        yield node.value
+    elif isinstance(node, ast.Call) and ast.unparse(node.func) == "round":
+        yield from node.args[1:]
 
 
 #: So many items of a list or mapping are a table that is known or follows from its pattern.
@@ -201,7 +224,9 @@ def noun_of(name: str) -> str:
     A name of one or two letters stays as it is.
     """
     bare = name.strip("`\"'").rpartition(".")[2]
-    parts = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", bare.replace("_", " ").replace("-", " "))
+    parts = re.findall(
+        r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", bare.replace("_", " ").replace("-", " ")
+    )
     said = [p.lower() for p in parts] or [bare.lower()]
     while len(said) > 1 and said[-1] in _NO_NOUN:
         said.pop()

@@ -22,6 +22,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.core.words import bag
+
 Take = Callable[[str], Any]
 Row = Mapping[str, Any]
 
@@ -64,7 +66,9 @@ def _tests(given: Any) -> Any:
     if isinstance(given, str) and given.lstrip().startswith(("[", "{")):
         with contextlib.suppress(ValueError):  # then it is source that starts so
             given = json.loads(given)
-    if isinstance(given, Mapping) and ({"inputs", "outputs"} <= set(given) or {"input", "output"} <= set(given)):
+    if isinstance(given, Mapping) and (
+        {"inputs", "outputs"} <= set(given) or {"input", "output"} <= set(given)
+    ):
         return given
     listed = given if isinstance(given, list) else [given]
     texts = all(isinstance(t, str) and t.strip() for t in listed)
@@ -137,9 +141,9 @@ def _tested_name(answer: Mapping[str, Any]) -> str:
 
 
 _CALLED = re.compile(r"\b([A-Za-z_]\w*)\(")
-_PYTHONS = frozenset(
-    "abs all any assert bool dict float frozenset int isinstance len list map max min not print "
-    "range repr round set sorted str sum tuple type zip and or in is check".split()
+_PYTHONS = bag(
+    "abs all any assert bool dict float frozenset int isinstance len list map max min not "
+    "print range repr round set sorted str sum tuple type zip and or in is check"
 )
 
 
@@ -197,17 +201,19 @@ def database_columns(row: Row, folder: Path | None) -> dict[str, Any]:
     where Spider and BIRD keep it.
     """
     found: dict[str, Any] = {}
-    script = next((row[n] for n in ("schema", "schema_sql", "context") if _is_sql(row.get(n))), None)
+    script = next(
+        (row[n] for n in ("schema", "schema_sql", "context") if _is_sql(row.get(n))), None
+    )
     path = _database_file(row, folder)
     if path is not None:
         found["db_path"] = str(path)
     if script is not None and (path is None or "schema" in row):
         found["schema"] = script
-    text = row.get("schema_text") or (_shown(str(script)) if script else "")
-    if not text and path is not None:
-        text = file_schema(path)
-    if text:
-        found["schema_text"] = str(text)[:_LONGEST_SCHEMA]
+    shown = str(row.get("schema_text") or (_shown(str(script)) if script else ""))
+    if not shown and path is not None:
+        shown = file_schema(path)
+    if shown:
+        found["schema_text"] = shown[:_LONGEST_SCHEMA]
     return found
 
 
@@ -248,7 +254,9 @@ def file_schema(path: Path) -> str:
     if not path.is_file():
         return ""
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)) as db:
+        with closing(
+            sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
+        ) as db:
             rows = db.execute("SELECT sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     except sqlite3.Error:
         return ""

@@ -19,6 +19,7 @@ from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.types import Message
+from icpo_lite.data.system_prompts import openings
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
 from icpo_lite.evaluation.calibration import Asked, calibrate
 from icpo_lite.evaluation.openings import Openings, learn
@@ -27,7 +28,6 @@ from icpo_lite.evaluation.records import Record, read_row
 from icpo_lite.evaluation.resume import Progress
 from icpo_lite.evaluation.runner import Evaluation, evaluate, write_evaluation
 from icpo_lite.evaluation.settings import SETTINGS
-from icpo_lite.evaluation.system_prompts import system_turns
 from icpo_lite.evaluation.table import comparison_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
@@ -58,10 +58,11 @@ UserKind = Literal["deterministic", "self", "endpoint"]
 class JudgingOptions:
     """How a model is judged; `sampling` without its `max_rows`, which the device decides.
 
-    system: the system turn of every chat, or one of `system.CHOICES`. user: who words the shards:
-    deterministic, self (the base model) or endpoint (`endpoint` names it). ask_threshold: above
-    this probability of asking the model is made to ask. openings_from: the model or run directory
-    whose evaluation tells how it asks. facts: written into eval.json as `judged_with`.
+    system: the system turn of every chat, or one of `system_prompts.CHOICES`. user: who words the
+    shards: deterministic, self (the base model) or endpoint (`endpoint` names it).
+    ask_threshold: above this probability of asking the model is made to ask. openings_from: the
+    model or run directory whose evaluation tells how it asks. facts: written into eval.json as
+    `judged_with`.
     """
 
     settings: tuple[str, ...]
@@ -137,8 +138,8 @@ def _workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads())
 
 
-def _system(options: JudgingOptions) -> Callable[[Problem], str | None] | None:
-    return None if options.system is None else system_turns(options.system)
+def _system(options: JudgingOptions) -> Callable[[Problem], Message | None]:
+    return openings(options.system)
 
 
 def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | None:
@@ -207,7 +208,7 @@ def _calibrated(
     if not first.keys() <= result.rows.keys():
         return result
     system = _system(options)
-    opened = {p.problem_id: system(p) if system else None for p in problems}
+    opened = {p.problem_id: system(p) for p in problems}
     flat = [
         (name, index, read_row(row))
         for name in first
@@ -247,9 +248,9 @@ def _calibrated(
     return replace(result, rows=judged, summary={**result.summary, "calibration": block})
 
 
-def _chat(record: Record, system: str | None) -> list[Message]:
+def _chat(record: Record, system: Message | None) -> list[Message]:
     """What the policy read before its first reply."""
-    head = [Message("system", system)] if system else []
+    head = [system] if system else []
     return head + [Message(role, content) for role, content in record.prompt]  # type: ignore[arg-type]
 
 

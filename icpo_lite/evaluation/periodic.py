@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
+from icpo_lite.data.system_prompts import openings
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.rewards.from_recipe import choose_shard
@@ -115,7 +116,7 @@ class SmallEvaluation:
                 runs=recipe.eval_runs,
                 seed=0,
                 max_turns=recipe.evaluation.max_turns,
-                system=recipe.system_prompt,
+                system=openings(recipe.system_prompt),
             )
         found = {f"eval/{name}": value for name, value in figures(result.summary).items()}
         return {**found, "eval/seconds": time.monotonic() - started}

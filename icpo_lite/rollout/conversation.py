@@ -60,7 +60,7 @@ class Conversation:
     given: tuple[Shard, ...]
     turns: tuple[Turn, ...]
     done: bool = False
-    system: str | None = None
+    system: Message | None = None
     last_only: bool = False
     certified: bool = True
 
@@ -71,7 +71,7 @@ class Conversation:
 
     @property
     def chat(self) -> list[Message]:
-        head = [Message("system", self.system)] if self.system else []
+        head = [self.system] if self.system else []
         return head + [Message(t.role, t.content) for t in self.turns]
 
     @property
@@ -108,7 +108,7 @@ class Conversation:
 
 
 def start(
-    problem: Problem, run: int, text: str, given: Sequence[Shard], system: str | None = None
+    problem: Problem, run: int, text: str, given: Sequence[Shard], system: Message | None = None
 ) -> Conversation:
     """A conversation that opens with `text`, which says the shards in `given`."""
     return Conversation(problem, run, tuple(given), (Turn("user", text),), system=system)

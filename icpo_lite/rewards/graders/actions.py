@@ -10,13 +10,18 @@ servers that forbid dots have it. The calls are parsed, never run.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.rewards.graders.call_formats import Call, Written, json_calls, parse_calls, read_value
+from icpo_lite.rewards.graders.call_formats import (
+    Call,
+    Written,
+    json_calls,
+    parse_calls,
+    read_value,
+)
 
 #: name and, for each argument, its allowed values.
 Allowed = tuple[str, dict[str, list[Any]]]

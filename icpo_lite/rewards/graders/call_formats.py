@@ -142,7 +142,9 @@ def _xml_arguments(body: str) -> dict[str, Any]:
 _ACTION = re.compile(r"^[ \t>*]*Action[ \t]*\d*[*]*:[*]*[ \t]*(?P<name>[^\n]+)$", re.M | re.I)
 _INPUT = re.compile(r"\s*[>*]*Action[ _]?Input[ \t]*\d*[*]*:[*]*[ \t]*", re.I)
 #: What follows an action's input in a ReAct transcript.
-_NEXT = re.compile(r"^[ \t>*]*(?:Observation|Thought|Action|Final Answer)\b[^\n:]{0,12}:", re.M | re.I)
+_NEXT = re.compile(
+    r"^[ \t>*]*(?:Observation|Thought|Action|Final Answer)\b[^\n:]{0,12}:", re.M | re.I
+)
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w.-]*")
 
 
@@ -263,7 +265,11 @@ def _pieces(text: str) -> list[_Piece]:
     found: list[_Piece] = []
     at = failures = 0
     budget = [_MOST_STEPS]
-    while failures < _MOST_FAILURES and len(found) < _MOST_CALLS and (match := _START.search(text, at)):
+    while (
+        failures < _MOST_FAILURES
+        and len(found) < _MOST_CALLS
+        and (match := _START.search(text, at))
+    ):
         read = _json_piece if match[0] in "{[" else _python_piece
         piece = read(text, match.start(), budget)
         if piece is None:

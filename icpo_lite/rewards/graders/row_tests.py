@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from icpo_lite.core.errors import GraderError
+from icpo_lite.core.words import bag
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,9 @@ def read_tests(answer: Any, columns: Mapping[str, Any]) -> CodeTests:
     found = _shaped(tests, row)
     prompt = row.get("prompt") if isinstance(answer, Mapping) else ""
     return CodeTests(
-        **found, setup=str(row.get("setup") or ""), prompt=str(prompt or row.get("code_prompt") or "")
+        **found,
+        setup=str(row.get("setup") or ""),
+        prompt=str(prompt or row.get("code_prompt") or ""),
     )
 
 
@@ -119,11 +122,9 @@ def _zipped(inputs: Sequence[Any], outputs: Sequence[Any]) -> tuple[tuple[Any, A
 
 
 #: What Python brings along: `assert set(similar((3, 4))) == …` is about similar.
-_PYTHONS = frozenset(
-    (
-        "abs all any bool dict enumerate float frozenset int isinstance len list map max min print "
-        "range repr round set sorted str sum tuple type zip"
-    ).split()
+_PYTHONS = bag(
+    "abs all any bool dict enumerate float frozenset int isinstance len list map max min "
+    "print range repr round set sorted str sum tuple type zip"
 )
 
 
