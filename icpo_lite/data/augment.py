@@ -402,7 +402,7 @@ class _Run:
     def _prompt(self, draft: Draft, removals: Sequence[Removal]) -> Prompt:
         problem = draft.problem
         shards = draft.sharding.shards if draft.sharding else ()
-        removed = tuple(r.fact.shard for r in removals)
+        removed = tuple(dict.fromkeys(shard for r in removals for shard in r.shards))
         intent = Intent.UNDERSPECIFIED if removed else Intent.COMPLETE
         return Prompt(
             prompt_id=f"{problem.problem_id}/{intent}",
@@ -424,7 +424,7 @@ class _Run:
     ) -> tuple[Message, ...]:
         """One user turn, or several where the prompt is drawn to start mid-conversation."""
         rng = random.Random(f"turns/{self.seed}/{problem.problem_id}/{bool(removals)}")
-        gone = {r.fact.shard.shard_id for r in removals}
+        gone = {shard.shard_id for r in removals for shard in r.shards}
         kept = [s for s in shards if not s.is_question and s.shard_id not in gone]
         if not kept or rng.random() >= self.options.mid_conversation:
             return (Message("user", _without(problem, removals)),)
@@ -492,7 +492,7 @@ def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
     taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
     if any(e.start <= end and start <= e.end for e in removal.cut.edits for start, end in taken):
         return False
-    if removal.cut.kind in ("value", "gap"):
+    if removal.cut.kind in ("value", "gap", "description"):
         return True  # certified with all other values in place; fewer do not bring it back
     left = {n.value for n in numbers(apply(text, [removal.cut, *(r.cut for r in chosen)]))}
     return len({n.value for n in numbers(text)} - left) > len(chosen)
@@ -520,6 +520,7 @@ def _noted(removal: Removal, note: str) -> Removal:
         removal.text,
         Certificate(level, evidence, old.incomplete),
         removal.additive,
+        removal.along,
     )
 
 

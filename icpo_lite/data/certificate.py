@@ -17,7 +17,7 @@ from fractions import Fraction
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.questions import Question, questions
 from icpo_lite.core.sentences import entities
-from icpo_lite.core.types import Certificate, Problem
+from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.core.words import content_words, stem
 from icpo_lite.data.deletions import Cut, CutKind, apply, counts_people, is_common_knowledge
 from icpo_lite.data.sharding import FactShard, Sharding
@@ -36,6 +36,7 @@ GAPS: Mapping[CutKind, str] = {
     "amount": "{slot!r} stands where the amount was",
     "clause": "{slot!r} is still counted, and nothing says what the question asks of each",
     "value": "{slot!r} is required, and the request no longer gives it",
+    "description": "a function {slot!r} is asked for, and nothing says what it does",
     "gap": "{slot!r} stands in the request and nothing says which",
 }
 #: Cuts that put vague words in the value's place; all others only delete.
@@ -44,17 +45,26 @@ REWORDING: frozenset[CutKind] = frozenset({"share", "amount", "gap"})
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A certified way to make a `q*`: remove `fact` by `cut`, which leaves `text`."""
+    """A certified way to make a `q*`: remove `fact` by `cut`, which leaves `text`.
+
+    along: further shards that the cut takes with it, since they would give the fact away.
+    """
 
     fact: FactShard
     cut: Cut
     text: str
     certificate: Certificate
     additive: bool
+    along: tuple[Shard, ...] = ()
 
     @property
     def shard_id(self) -> int:
         return self.fact.shard.shard_id
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """All that goes."""
+        return (self.fact.shard, *self.along)
 
     @property
     def rewords(self) -> bool:

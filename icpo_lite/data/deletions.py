@@ -31,6 +31,8 @@ CutKind = Literal[
     # "a certain year" stands in its place.
     "value",
     "gap",
+    # Of code: all that says what a function does (data/code_descriptions.py).
+    "description",
 ]
 
 

@@ -201,7 +201,7 @@ def database_columns(row: Row, folder: Path | None) -> dict[str, Any]:
     where Spider and BIRD keep it.
     """
     found: dict[str, Any] = {}
-    script = next(
+    script: Any = next(
         (row[n] for n in ("schema", "schema_sql", "context") if _is_sql(row.get(n))), None
     )
     path = _database_file(row, folder)

@@ -27,6 +27,7 @@ from icpo_lite.core.questions import is_request
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.data.certificate import GAPS, Removal, implied
+from icpo_lite.data.code_descriptions import description_removal
 from icpo_lite.data.code_text import CodeText, read_code_text, signature_line
 from icpo_lite.data.deletions import Edit, apply
 from icpo_lite.data.gold_values import GoldValue, gold_values
@@ -85,9 +86,12 @@ def shard_by_values(problem: Problem) -> ValueSharding:
     for words in (*told, *([examples] if examples else [])):
         facts.append(FactShard(Shard(len(facts) + 1, words), (), ()))
     shards = (Shard(0, question, is_question=True), *(f.shard for f in facts))
+    removals, more = _removals(problem, code, found, facts)
+    if code is not None and not removals and (described := description_removal(problem, code)):
+        plain, removal = described
+        return ValueSharding(plain.shards, plain.facts, plain.mentions, plain.question, (removal,))
     if len(shards) < MIN_VALUE_SHARDS:
         raise RejectedError("too few facts", "no value of the gold answer stands in the request")
-    removals, more = _removals(problem, code, found, facts)
     mentions = numbers(text)
     return ValueSharding(
         shards, tuple(facts), mentions, question, tuple(removals), (*refused, *more)
@@ -192,8 +196,9 @@ def _removals(
     problem: Problem, code: CodeText | None, found: Sequence[SaidValue], facts: Sequence[FactShard]
 ) -> tuple[list[Removal], list[str]]:
     removals, refused = [], []
+    shown = facts[-1].shard if code is not None and code.examples and facts else None
     for one, fact in zip(found, facts, strict=False):
-        result = _certified(problem, code, one, fact)
+        result = _certified(problem, code, one, fact, shown)
         if isinstance(result, Removal):
             removals.append(result)
         else:
@@ -202,15 +207,20 @@ def _removals(
 
 
 def _certified(
-    problem: Problem, code: CodeText | None, one: SaidValue, fact: FactShard
+    problem: Problem, code: CodeText | None, one: SaidValue, fact: FactShard, examples: Shard | None
 ) -> Removal | str:
-    """The certified removal of a value, or the reason why there is none."""
+    """The certified removal of a value, or the reason why there is none.
+
+    examples: the shard that shows them, where there are any; they go with the value.
+    """
     cut = one.cut
+    along: tuple[Shard, ...] = ()
     if code is not None and code.example_spans:
         if not code.whole:
             return "examples among the words give it away"
         shown = tuple(Edit(start, end) for start, end in code.example_spans)
         cut = replace(cut, edits=(*cut.edits, *shown))
+        along = (examples,) if examples else ()
     left = apply(problem.question, [cut])
     hints = f"{left}\n{problem.columns.get('evidence') or ''}"
     if any(next(spans_of(hints, value), None) for value in one.gold.values):
@@ -224,4 +234,4 @@ def _certified(
         return "implied by the words left"
     evidence = f"{one.surface!r} enters {one.gold.needed} and nothing left gives it"
     certificate = Certificate("numbers", evidence, incomplete)
-    return Removal(fact, cut, left, certificate, additive=False)
+    return Removal(fact, cut, left, certificate, additive=False, along=along)
