@@ -23,6 +23,7 @@ from icpo_lite.data.sharding import FactShard, Sharding
 NO_NAME = "solve"
 #: A description of fewer words tells too little to be missed.
 _FEWEST_WORDS = 3
+_DEFINITION = re.compile(r"^(?:async )?(?:def|class)\s+(\w+)", re.MULTILINE)
 _NAMING = re.compile(r"\s*Name the function `(?P<name>\w+)(?P<rest>[^`]*)`\.\s*\Z")
 
 
@@ -58,9 +59,7 @@ def description_removal(problem: Problem, code: CodeText) -> tuple[Sharding, Rem
 
 def _of_docstring(text: str, code: CodeText) -> tuple[str, str, str, Cut] | None:
     """(header as a request, description, examples, the cut that leaves a header alone)."""
-    definitions = list(
-        re.finditer(r"^(?:async )?(?:def|class)\s+(\w+)", code.opening, re.MULTILINE)
-    )
+    definitions = list(_DEFINITION.finditer(code.opening))
     if len(definitions) != 1 or not code.prose:
         return None
     named = definitions[0]

@@ -226,10 +226,10 @@ def _database_file(row: Row, folder: Path | None) -> Path | None:
         if isinstance(given := row.get(name), str) and given:
             path = Path(given).expanduser()
             return path if path.is_absolute() or folder is None else folder / path
-    name = row.get("db_id")
-    if folder is None or not isinstance(name, str) or not re.fullmatch(r"[\w.-]+", name):
+    database = row.get("db_id")
+    if folder is None or not isinstance(database, str) or not re.fullmatch(r"[\w.-]+", database):
         return None
-    return next((f for f in _candidates(folder, name) if f.is_file()), None)
+    return next((f for f in _candidates(folder, database) if f.is_file()), None)
 
 
 def _candidates(folder: Path, name: str) -> Iterator[Path]:

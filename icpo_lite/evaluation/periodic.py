@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
 from icpo_lite.data.system_prompts import openings
-from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
+from icpo_lite.evaluation.problems import (
+    read_evaluation_problems,
+    require_judgeable,
+    trains_on,
+)
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.rewards.from_recipe import choose_shard
 from icpo_lite.rollout.from_recipe import sampling_options
@@ -54,7 +59,8 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float]:
 class SmallEvaluation:
     """`eval_steps` of a recipe: the policy as it is, on a few problems that are not the table's.
 
-    Raises RecipeError when metric_for_best_model is not among its figures.
+    Raises RecipeError when metric_for_best_model is not among its figures, and where there is no
+    problem to judge on.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -75,7 +81,9 @@ class SmallEvaluation:
             split=recipe.eval_split,
             count=recipe.eval_problems,
             seed=0,
+            left_out=(left_out := Counter[str]()),
         )
+        require_judgeable(self._problems, recipe, "eval_steps", left_out)
 
     @property
     def warning(self) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.types import (
     Intent,
     Problem,
@@ -24,11 +25,52 @@ JUDGED_PROBLEMS = 140
 
 
 def evaluation_problems(recipe: Recipe) -> list[Problem]:
-    """The problems that `evaluation` judges on, shards set; the same for every run and seed."""
-    options = recipe.evaluation
-    return read_evaluation_problems(
-        options.dataset_name, recipe, split=options.split, count=recipe.evaluation.problems, seed=0
+    """The problems that `evaluation` judges on, shards set; the same for every run and seed.
+
+    Raises RecipeError where there is none, or where they cannot be graded.
+    """
+    options, left_out = recipe.evaluation, Counter[str]()
+    found = read_evaluation_problems(
+        options.dataset_name,
+        recipe,
+        split=options.split,
+        count=options.problems,
+        seed=0,
+        left_out=left_out,
     )
+    require_judgeable(found, recipe, "evaluation", left_out)
+    return found
+
+
+def require_judgeable(
+    problems: Sequence[Problem], recipe: Recipe, key: str, left_out: Mapping[str, int]
+) -> None:
+    """Raises RecipeError, with the key's line, where a run could not be judged at its end.
+
+    left_out: rows that became no problem, by what was expected of them.
+    """
+    if not problems:
+        reasons = "; ".join(f"{n} rows, expected {reason}" for reason, n in left_out.items())
+        raise RecipeError(
+            f"{recipe.where(key)}: {key}: expected problems to judge on, found none"
+            f"{f' ({reasons})' if reasons else ''}; name a data set that holds some, or switch it "
+            "off (evaluation.enabled: false, eval_steps: null)"
+        )
+    if not recipe.allow_code_execution and any(p.task == "code" for p in problems):
+        raise RecipeError(
+            f"{recipe.where(key)}: {key}: judging code runs it; set allow_code_execution: true to "
+            "agree, or judge on another task"
+        )
+    bare = next((p for p in problems if p.task == "database" and not _has_database(p)), None)
+    if bare is not None:
+        raise RecipeError(
+            f"{recipe.where(key)}: {key}: expected a database with each row (a column schema or "
+            f"db_path, or a db_id whose file lies beside the data), found none at {bare.source}"
+        )
+
+
+def _has_database(problem: Problem) -> bool:
+    return bool(problem.columns.get("schema") or problem.columns.get("db_path"))
 
 
 def judges_on_training_rows(recipe: Recipe) -> bool:
@@ -83,8 +125,11 @@ def read_evaluation_problems(
     )
     found: list[Problem] = []
     for row in rows:
-        with contextlib.suppress(RejectedError):
+        try:
             found.append(shard_problem(row))
+        except RejectedError as rejected:
+            if left_out is not None:
+                left_out[f"what splits into facts, found {rejected.reason}"] += 1
         whole_file = count is None and row.columns.get("benchmark") == BENCHMARK
         if not whole_file and len(found) == (count or JUDGED_PROBLEMS):
             break

@@ -161,10 +161,10 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     spec = replace(model_spec(recipe), threads=max(threads, 1))
     prepare(spec)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
-    policy = load_policy(spec) if corpus_needs_model(recipe) else None
-    prompts, corpus = training_prompts(recipe, policy)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
+    policy = load_policy(spec) if corpus_needs_model(recipe) else None
+    prompts, corpus = training_prompts(recipe, policy)
     policy = policy or load_policy(spec)
     prompt_ids = encode_prompts(
         policy, prompts, recipe.max_prompt_length, recipe.max_completion_length

@@ -217,9 +217,11 @@ def _replies(prompt: Prompt) -> Iterator[tuple[str, str]]:
         hedged = (
             f"It could be {_last_number(wrong)} or {_last_number(gold)}, depending on the rest."
         )
-    yield "gold", gold
+    if gold:
+        yield "gold", gold
     yield "wrong", wrong
-    yield "hedged", hedged
+    if gold:
+        yield "hedged", hedged
     yield "targeted question", _question(prompt)
     yield "untargeted question", "Could you tell me more about this task?"
     yield "refusal", "I cannot answer this."
@@ -236,12 +238,14 @@ def _answers(prompt: Prompt) -> tuple[str, str]:
         shown = gold if numbers(gold) and "\\" not in gold else f"\\boxed{{{gold}}}"
         return f"The answer is {shown}.", f"The answer is {wrong}."
     if prompt.task == "actions":
-        return _calls(answer), "[no_such_function(x=1)]"
+        from icpo_lite.rewards.graders.actions import gold_text
+
+        return gold_text(answer), "[no_such_function(x=1)]"
     if prompt.task == "code":
         reference = prompt.solution or str(prompt.columns.get("canonical_solution", ""))
         gold = f"```python\n{_bare(reference)}\n```" if reference.strip() else ""
         return gold, "```python\nraise SystemExit(1)\n```"
-    return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row' WHERE 0\n```"
+    return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row'\n```"
 
 
 def _bare(source: str) -> str:
@@ -249,14 +253,19 @@ def _bare(source: str) -> str:
     return match[1] if match else source
 
 
-def _calls(answer: object) -> str:
-    from icpo_lite.rewards.graders.actions import read_allowed
+_FACT = re.compile(r"The (?P<noun>.+?)(?: (?P<verb>is|are) |: )|Take (?P<letter>\S+) = ")
 
-    shown = []
-    for name, choices in read_allowed(answer):
-        arguments = ", ".join(f"{k}={v[0]!r}" for k, v in choices.items() if v and v[0] != "")
-        shown.append(f"{name}({arguments})")
-    return f"[{', '.join(shown)}]"
+
+def _task_question(prompt: Prompt, fact: str) -> str:
+    """A question about a fact of an actions, database or code task ("The year is 2014.")."""
+    stated = _FACT.match(fact)
+    if stated and stated["letter"]:
+        return f"What is {stated['letter']}?"
+    if stated:
+        return f"What {stated['verb'] or 'are'} the {stated['noun']}?"
+    if prompt.task == "code":
+        return "What should the function do?"
+    return f"Could you tell me more about this: {fact.rstrip('.?!')}?"
 
 
 def _last_number(reply: str) -> str:
@@ -276,6 +285,8 @@ def _question(prompt: Prompt) -> str:
     asks = prompt.columns.get("asks")
     if asks and 0 < facts[0].shard_id <= len(asks):
         return str(asks[facts[0].shard_id - 1])
+    if prompt.task != "math":
+        return _task_question(prompt, facts[0].text)
     from icpo_lite.rewards.question_targets import number_clauses
 
     clause = number_clauses(facts[0].text)[0]
