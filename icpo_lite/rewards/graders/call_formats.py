@@ -76,6 +76,12 @@ def parse_calls(reply: str, known: frozenset[str] = frozenset()) -> list[Call] |
     return _in_text(text, known)
 
 
+def is_marked(reply: str) -> bool:
+    """Whether a call is marked as one that is made, and not shown: a tag, or ReAct's Action."""
+    text = _said(reply[:_LONGEST])
+    return any(reader(text) for reader in (_tagged, _xml_functions, _react))
+
+
 def _said(reply: str) -> str:
     """The reply behind its hidden thought, markdown's escapes undone."""
     said = reply.rpartition("</think>")[2]
