@@ -35,7 +35,7 @@ GAPS: Mapping[CutKind, str] = {
     "share": "a share stays in the text without its size",
     "amount": "{slot!r} stands where the amount was",
     "clause": "{slot!r} is still counted, and nothing says what the question asks of each",
-    "value": "{slot!r} is required, and the request no longer gives it",
+    "value": "{slot}, and the request no longer gives it",
     "description": "a function {slot!r} is asked for, and nothing says what it does",
     "gap": "{slot!r} stands in the request and nothing says which",
 }

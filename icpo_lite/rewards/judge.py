@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
+from icpo_lite.rewards.description_targets import with_description
 from icpo_lite.rewards.grading import GradingOptions, grade
 from icpo_lite.rewards.question_targets import aim
 from icpo_lite.rewards.response_type import Classification, explain, is_cut_off, is_nothing
@@ -72,7 +73,7 @@ class Judge:
             return self._graded(prompt, reply, found.evidence)
         if kind not in NON_ANSWERS:
             return Verdict(kind, found.evidence)
-        asking = aim(prompt, reply)
+        asking = with_description(prompt, reply, aim(prompt, reply))
         targeted = None
         if prompt.removed and asking.count:
             targeted = asking.hits > 0 and 2 * asking.hits >= asking.count

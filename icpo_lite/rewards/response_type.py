@@ -225,7 +225,9 @@ _OPEN_ARGUMENT = re.compile(r"=\s*(?:\?|''|\"\"|<[^>]*>|\.\.\.)\s*[,)]")
 _STAND_IN = re.compile(r"=\s*['\"](?:unknown|unspecified|tbd|n/a|some_\w+)['\"]", re.IGNORECASE)
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"^\s*(?:def|class|import|from|return)\s+\w", re.MULTILINE)
-_SQL = re.compile(r"\b(?:select|with)\b[\s\S]{1,2000}?\bfrom\b|\bselect\s+[\w(*]", re.IGNORECASE)
+_SQL = re.compile(
+    r"\b(?:select|with)\b[\s\S]{1,2000}?\bfrom\b|\bselect\s+[\w(*'\"`]", re.IGNORECASE
+)
 
 
 #: A query that begins its line, also behind "SQL:".
