@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -136,7 +137,18 @@ def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
     if options.method == "endpoint" and recipe.endpoint is not None:
         parts.append(recipe.endpoint.model_dump())
     digest.update(json.dumps(parts, default=str).encode())
+    digest.update(_rules_digest())
     return digest.hexdigest()[:32]
+
+
+@cache
+def _rules_digest() -> bytes:
+    """Of the code that makes prompts: other rules make other prompts, whatever the version says."""
+    digest = hashlib.sha256()
+    for room in ("core", "data"):
+        for file in sorted((Path(__file__).parents[1] / room).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.digest()
 
 
 def _opened(prompt: Prompt, choice: str | None) -> Prompt:

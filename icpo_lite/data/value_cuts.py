@@ -21,7 +21,7 @@ class SaidValue:
     """A value where it stands in a request, and how it goes.
 
     noun: what the fact calls it. cut: leaves the request readable. gap: what then stands in its
-    place, "" where nothing does.
+    place, "" where nothing does. context: the gap with the words before it.
     """
 
     gold: GoldValue
@@ -29,6 +29,7 @@ class SaidValue:
     noun: str
     cut: Cut
     gap: str
+    context: str = ""
 
     @property
     def statement(self) -> str:
@@ -36,6 +37,8 @@ class SaidValue:
         said = self.surface.strip().rstrip(".")
         if len(self.noun) <= 2:
             return f"Take {self.noun} = {said}."
+        if self.noun in _SAYS_LITTLE and self.context:
+            return f'In "{self.context}", the {self.noun} is {said}.'
         plural = is_plural(self.noun.split()[-1]) and " of " not in self.noun
         if plural and not re.search(r",|\band\b", said):
             return f"The {self.noun}: {said}."
@@ -188,7 +191,14 @@ def gap_cut(text: str, start: int, end: int, gold: GoldValue) -> SaidValue | Non
     gap = f"a certain {called}"
     if " of " not in called and is_plural(called.split()[-1]):
         gap = f"certain {called}"
-    return SaidValue(gold, surface, noun, Cut("gap", (Edit(begin, stop, gap),), gap), gap)
+    before = _WORDS_BEFORE.search(text, max(0, begin - 60), begin)
+    context = " ".join(f"{before[0] if before else ''}{gap}".split())
+    return SaidValue(gold, surface, noun, Cut("gap", (Edit(begin, stop, gap),), gap), gap, context)
+
+
+#: Nouns that do not tell one value from another.
+_SAYS_LITTLE = frozenset({"number", "text", "value"})
+_WORDS_BEFORE = re.compile(r"(?:[\w'’-]+\s+){1,4}$")
 
 
 def _with_own_name(text: str, start: int, end: int, noun: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from icpo_lite.core.types import Prompt
 from icpo_lite.rewards.question_targets import Aim, asked
 
 #: A removed value as a fact of its own ("The year is 2014."), which a question can name.
-_VALUE = re.compile(r"The .{1,60}?(?: is | are |: )|Take \S+ = ")
+_VALUE = re.compile(r'(?:In ".{1,200}?", t|T)he .{1,60}?(?: is | are |: )|Take \S+ = ')
 _WHAT_IT_DOES = re.compile(
     r"\b(?:do|does|doing|perform|compute|calculate|return|output|produce|accomplish|achieve|behave"
     r"|solve|implement|purpose|goal|aim|task|problem|logic|behaviou?r|requirements?|specification"

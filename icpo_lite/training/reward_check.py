@@ -253,7 +253,10 @@ def _bare(source: str) -> str:
     return match[1] if match else source
 
 
-_FACT = re.compile(r"The (?P<noun>.+?)(?: (?P<verb>is|are) |: )|Take (?P<letter>\S+) = ")
+_FACT = re.compile(
+    r'(?:In "(?P<context>.+?)", t|T)he (?P<noun>.+?)(?: (?P<verb>is|are) |: )'
+    r"|Take (?P<letter>\S+) = "
+)
 
 
 def _task_question(prompt: Prompt, fact: str) -> str:
@@ -262,7 +265,8 @@ def _task_question(prompt: Prompt, fact: str) -> str:
     if stated and stated["letter"]:
         return f"What is {stated['letter']}?"
     if stated:
-        return f"What {stated['verb'] or 'are'} the {stated['noun']}?"
+        where = f' in "{stated["context"]}"' if stated["context"] else ""
+        return f"What {stated['verb'] or 'are'} the {stated['noun']}{where}?"
     if prompt.task == "code":
         return "What should the function do?"
     return f"Could you tell me more about this: {fact.rstrip('.?!')}?"
