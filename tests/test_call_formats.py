@@ -287,7 +287,6 @@ def test_published_gold_calls_are_right_and_changed_ones_wrong(form: str) -> Non
 )
 def test_no_reply_takes_long(text: str) -> None:
     reply = text * (100_000 // len(text))
-    started = time.perf_counter()
+    started = time.process_time()
     parse_calls(reply)
-    # What a quiet machine does in 50 ms may take a busy one some times as long.
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.2  # 0.05 where nothing else runs

@@ -14,12 +14,14 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 #: A longer reply is cut: no solution is so long.
-_LONGEST = 30_000
-#: Nor are more places tried where code may begin, nor more blocks read.
-_MOST_TRIES = 20
+_LONGEST, _MOST_LINES = 16_000, 500
+#: Nor are more blocks read, and more pieces of prose, than this.
+_MOST_BLOCKS, _MOST_PIECES = 50, 200
+#: Nor are more places tried where code may begin in prose.
+_MOST_STARTS = 3
 
 _FENCE = re.compile(
-    r"^[ \t>]*(?P<f>```+|~~~+)(?P<info>[^\n`]*)\n(?P<body>.*?)(?:^[ \t>]*(?P=f)[ \t]*$|(?P=f)|\Z)",
+    r"^[ \t>]*(?P<f>`{3,}+|~{3,}+)(?P<info>[^\n`]*+)\n(?P<body>.*?)(?:^[ \t>]*(?P=f)[ \t]*$|(?P=f)|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 _TAGS = re.compile(
@@ -38,7 +40,7 @@ def extract_code(reply: str, *, entry_point: str = "", prompt: str = "") -> str 
     import, a signature, a docstring); where the reply does not repeat it, it stands before it.
     """
     reply = _said(reply)
-    blocks = list(islice(_blocks(reply), _MOST_TRIES))
+    blocks = list(islice(_blocks(reply), _MOST_BLOCKS))
     if _opened(prompt) is not None and prompt.strip():
         found = _continued(blocks or [reply], blocks, reply, entry_point, prompt)
         if found is not None:
@@ -51,7 +53,8 @@ def extract_code(reply: str, *, entry_point: str = "", prompt: str = "") -> str 
 def _said(reply: str) -> str:
     """The reply behind its hidden thought, with plain line ends."""
     said = reply.rpartition("</think>")[2].partition("<think>")[0]
-    return said.replace("\r\n", "\n").replace("\r", "\n")[:_LONGEST]
+    lines = said[:_LONGEST].replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return "\n".join(lines[:_MOST_LINES])
 
 
 def _blocks(reply: str) -> Iterator[str]:
@@ -82,7 +85,10 @@ def _chosen(blocks: Sequence[str], entry_point: str) -> str:
 
 def _defines(block: str, name: str) -> bool:
     pattern = re.escape(name) if name else r"\w+"
-    return bool(re.search(rf"^[ \t]*(?:async[ \t]+)?(?:def|class)[ \t]+{pattern}\b", block, re.M))
+    defined = (
+        rf"^[ \t]*(?:(?:async[ \t]+)?(?:def|class)[ \t]+{pattern}\b|{pattern}[ \t]*=[ \t]*lambda\b)"
+    )
+    return bool(re.search(defined, block, re.MULTILINE))
 
 
 def _only_defines(block: str) -> bool:
@@ -112,13 +118,14 @@ def _parsed(source: str) -> ast.Module | None:
 
 def _bare(reply: str) -> str | None:
     """Code in prose without fences: from its first line on, as far as it parses."""
-    starts = [m.start() for m in islice(_CODE.finditer(reply), _MOST_TRIES)]
+    starts = [m.start() for m in islice(_CODE.finditer(reply), _MOST_STARTS)]
     if not starts:
         return None
     for start in starts:
         if _parsed(textwrap.dedent(reply[start:])) is not None:
             return textwrap.dedent(reply[start:])
-    kept = [piece for piece in _paragraphs(reply[starts[0] :]) if _is_code(piece)]
+    pieces = islice(_paragraphs(reply[starts[0] :]), _MOST_PIECES)
+    kept = [piece for piece in pieces if _is_code(piece)]
     return "\n".join(kept) or reply[starts[0] :]
 
 
@@ -196,20 +203,28 @@ def _indent(prompt: str) -> str:
 
 
 def _with_body(prompt: str, body: str) -> Iterator[str]:
-    """The prompt with a body behind it, indented as it may have been meant.
+    """The prompt with a body behind it, indented as it may have been meant."""
+    lines = body.strip("\n").splitlines()
+    if not lines:
+        return
+    yield from _placed(prompt, lines)
+    said = _indented_part(lines)
+    if said != lines:
+        yield from _placed(prompt, said)
+
+
+def _placed(prompt: str, lines: Sequence[str]) -> Iterator[str]:
+    """A body as it stands where it is indented, else indented.
 
     Decoders strip a reply: its first line may have lost the indentation that the rest still has.
     """
     opening, indent = prompt.rstrip() + "\n", _indent(prompt)
-    lines = body.strip("\n").splitlines()
-    if not lines:
+    if lines[0].startswith((" ", "\t")):
+        yield opening + "\n".join(lines) + "\n"
         return
-    yield opening + "\n".join(lines) + "\n"
-    yield f"{opening}{indent}{lines[0].lstrip()}\n" + "\n".join(lines[1:]) + "\n"
-    yield f"{opening}{textwrap.indent(textwrap.dedent(body), indent)}\n"
-    said = _indented_part(lines)
-    if said != lines:
-        yield from _with_body(prompt, "\n".join(said))
+    if any(line.startswith(indent) for line in lines[1:]):
+        yield "\n".join([f"{opening}{indent}{lines[0]}", *lines[1:]]) + "\n"
+    yield opening + textwrap.indent("\n".join(lines), indent) + "\n"
 
 
 def _indented_part(lines: Sequence[str]) -> list[str]:

@@ -132,9 +132,17 @@ def called_function(sources: Sequence[str]) -> str:
     """The function that every source calls; "" where none or several could be meant."""
     common: set[str] | None = None
     for source in sources:
-        names = _called_names(_tree(source).body) - _PYTHONS
+        body = _tree(source).body
+        names = _called_names(body) - _own_names(body) - _PYTHONS
         common = names if common is None else common & names
     return common.pop() if common and len(common) == 1 else ""
+
+
+def _own_names(statements: Sequence[ast.stmt]) -> set[str]:
+    """Functions, classes and parameters of the tests themselves."""
+    nodes = [node for statement in statements for node in ast.walk(statement)]
+    defined = {n.name for n in nodes if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    return defined | {n.arg for n in nodes if isinstance(n, ast.arg)}
 
 
 def _called_names(statements: Sequence[ast.stmt]) -> set[str]:
@@ -192,7 +200,11 @@ def _tries(node: ast.stmt) -> bool:
     return any(isinstance(n, ast.Assert | ast.Raise | ast.Call) for n in ast.walk(node))
 
 
-_UNITTEST = (
-    "__result = __import__('unittest').main(argv=['tests'], exit=False).result\n"
-    "assert __result.testsRun and __result.wasSuccessful(), 'a unittest fails'"
-)
+_UNITTEST = """
+import unittest as __unittest
+__cases = [c for c in list(globals().values())
+           if isinstance(c, type) and issubclass(c, __unittest.TestCase)]
+__suite = __unittest.TestSuite(map(__unittest.defaultTestLoader.loadTestsFromTestCase, __cases))
+__result = __unittest.TextTestRunner().run(__suite)
+assert __result.testsRun and __result.wasSuccessful(), 'a unittest fails'
+"""
