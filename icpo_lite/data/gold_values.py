@@ -148,7 +148,7 @@ def _forms(value: Any) -> tuple[Any, ...]:
 
 def _whole_program(problem: Problem) -> str:
     prompt = problem.answer.get("prompt", "") if isinstance(problem.answer, Mapping) else ""
-    return f"{prompt}{problem.solution}" if prompt else problem.solution
+    return f"{prompt.rstrip()}\n{problem.solution}" if prompt else problem.solution
 
 
 #: Numbers that programs hold for their own sake, unless they are what is returned or rounded to.

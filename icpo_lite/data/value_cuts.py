@@ -117,7 +117,10 @@ def _is_modifier(text: str, start: int, end: int, gold: GoldValue) -> bool:
         r"\b(?:and|or)\s+$", text[max(0, start - 5) : start]
     ):
         return False
-    return bool(_MODIFIES.match(text, end)) and not re.match(r"\s+\w+(?:ed|ing)\b", text[end:])
+    noun = re.match(r"\s+(\w+)", text[end:])
+    if noun is None or stem(noun[1]) in {stem(word) for word in gold.noun.split()}:
+        return False  # "in ascending order" without it says that there is an order
+    return bool(_MODIFIES.match(text, end)) and not noun[1].endswith(("ed", "ing"))
 
 
 def is_word(gold: GoldValue) -> bool:

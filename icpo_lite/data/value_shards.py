@@ -29,7 +29,7 @@ from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.data.certificate import GAPS, Removal, implied
 from icpo_lite.data.code_descriptions import description_removal
 from icpo_lite.data.code_text import CodeText, read_code_text, signature_line
-from icpo_lite.data.deletions import Edit, apply
+from icpo_lite.data.deletions import Cut, Edit, apply
 from icpo_lite.data.gold_values import GoldValue, gold_values
 from icpo_lite.data.sharding import (
     MAX_CHARACTERS,
@@ -38,7 +38,7 @@ from icpo_lite.data.sharding import (
     Sharding,
     shard_by_rules,
 )
-from icpo_lite.data.value_cuts import SaidValue, cut_value, gap_cut, is_quoted, is_word
+from icpo_lite.data.value_cuts import SaidValue, cut_value, is_quoted, is_word
 from icpo_lite.data.value_places import spans_of
 
 #: Tasks whose gold answers name their values.
@@ -80,7 +80,7 @@ def shard_by_values(problem: Problem) -> ValueSharding:
         raise RejectedError("too long", f"{len(text)} characters")
     code = read_code_text(text) if problem.task == "code" else None
     found, refused = _found(problem, code)
-    left = apply(text, [f.cut for f in found])
+    left = apply(text, _together([f.cut for f in found]))
     question, told, examples = _rest(left, code)
     facts = [FactShard(Shard(i, f.statement), (), (f.cut,)) for i, f in enumerate(found, start=1)]
     for words in (*told, *([examples] if examples else [])):
@@ -125,9 +125,7 @@ def _found(problem: Problem, code: CodeText | None) -> tuple[list[SaidValue], li
             refused.append("one value for two things")
             continue
         one = cut_value(text, start, end, golds[0], problem.task)
-        if one is not None and one.cut.edits[0].start < last:
-            one = gap_cut(text, start, end, golds[0])
-        if one is None or one.cut.edits[0].start < last:
+        if one is None:
             refused.append("no fluent cut")
             continue
         if any(one.noun == other.noun for other in found):
@@ -136,6 +134,16 @@ def _found(problem: Problem, code: CodeText | None) -> tuple[list[SaidValue], li
         found.append(one)
         last = one.cut.edits[0].end
     return found, refused
+
+
+def _together(cuts: Sequence[Cut]) -> list[Cut]:
+    """Cuts of neighbours as one text takes them: what two of them would take goes once."""
+    out: list[Cut] = []
+    for cut in cuts:
+        (edit,) = cut.edits
+        start = max(edit.start, out[-1].edits[0].end if out else 0)
+        out.append(replace(cut, edits=(replace(edit, start=start, end=max(edit.end, start)),)))
+    return out
 
 
 #: What a program answers by itself where nothing else is said.

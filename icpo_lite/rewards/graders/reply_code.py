@@ -21,7 +21,8 @@ _MOST_BLOCKS, _MOST_PIECES = 50, 200
 _MOST_STARTS = 3
 
 _FENCE = re.compile(
-    r"^[ \t>]*(?P<f>`{3,}+|~{3,}+)(?P<info>[^\n`]*+)\n(?P<body>.*?)(?:^[ \t>]*(?P=f)[ \t]*$|(?P=f)|\Z)",
+    r"^[ \t>]*(?P<f>`{3,}+|~{3,}+)(?P<info>[^\n`]*+)\n"
+    r"(?P<body>.*?)(?:^[ \t>]*(?P=f)[ \t]*$|(?P=f)|\Z)",
     re.DOTALL | re.MULTILINE,
 )
 _TAGS = re.compile(
