@@ -179,17 +179,19 @@ def code(request, solution, **answer):
 
 def test_a_constant_of_the_reference_solution_goes_with_the_examples():
     prompt = (
-        'def f(n):\n    """Count the numbers below n that 7 divides.\n    They are positive.\n\n'
+        'def f(n):\n    """Count the numbers below n that are divisible by 7.\n    Zero is one.\n\n'
         '    >>> f(50)\n    7\n    """'
     )
     problem = code(prompt, "    return len(range(7, n, 7))", prompt=prompt)
     (removal,) = shard_by_values(problem).removals
     assert [s.text for s in removal.shards] == [
-        'In "numbers below n that a certain number", the number is 7.',
+        'In "that are divisible by a certain number", the number is 7.',
         "For example:\n>>> f(50)\n7",
     ]
     assert "7" not in removal.text
-    assert removal.text.startswith('def f(n):\n    """Count the numbers below n that a certain')
+    assert removal.text.startswith(
+        'def f(n):\n    """Count the numbers below n that are divisible by a certain'
+    )
     compile(removal.text + "\n    pass", "prompt", "exec")
 
 
