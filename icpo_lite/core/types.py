@@ -86,6 +86,8 @@ class Problem:
     source: where the row came from ("file.jsonl:17"), for error messages.
     columns: what else the row held; graders and user rewards read it.
     opening: the turns before the question: a system turn, earlier questions and answers.
+    prompts: the complete and insufficient prompts that the corpus itself has of it, at most one
+        of each; it is judged on these where there are any.
     """
 
     problem_id: str
@@ -97,6 +99,7 @@ class Problem:
     source: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
     opening: tuple[Message, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.paths import user_cache
+from icpo_lite.core.turns import with_system
 from icpo_lite.core.types import (
     Generator,
     Intent,
-    Message,
     Prompt,
+    TaskName,
 )
 
 if TYPE_CHECKING:
@@ -41,10 +42,12 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
     """The prompts to train on, and one line that says what they are.
 
     A raw corpus is augmented once and cached by its content and the options; a file that holds
-    prompts already (`icpo-lite augment`) is read as it is. Raises DataError when the corpus
+    prompts already (`icpo-lite augment`) is read as it is, and so are rows with labels of what
+    lacks. Raises DataError when the corpus
     cannot be read or holds none.
     """
     from icpo_lite.data.augment import world_augmentation
+    from icpo_lite.data.labelled_rows import holds_labels
     from icpo_lite.data.prompt_file import holds_prompts, read_prompts
     from icpo_lite.data.tiny_world import world_problems
 
@@ -55,6 +58,8 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
         prompts, described = list(made), "from the built-in world"
     elif Path(source).is_file() and holds_prompts(source):
         prompts, described = list(read_prompts(source)), f"from {source}"
+    elif holds_labels(source, **_where(recipe)):
+        prompts, described = _labelled(recipe), f"labelled in {source}"
     else:
         prompts, described = _augmented(recipe, policy)
     kinds = Counter(p.intent for p in prompts)
@@ -66,6 +71,34 @@ def _augment_options(recipe: Recipe) -> AugmentOptions:
     from icpo_lite.data.augment import AugmentOptions
 
     return recipe.bind("augment", AugmentOptions)
+
+
+def _where(recipe: Recipe) -> dict[str, Any]:
+    """What tells which rows a recipe trains on, beside its `dataset_name`."""
+    return {
+        "columns": recipe.columns,
+        "split": recipe.dataset_train_split,
+        "config": recipe.dataset_config,
+    }
+
+
+def _labelled(recipe: Recipe) -> list[Prompt]:
+    """Prompts of a corpus that says itself which of its rows lack something."""
+    from icpo_lite.data.labelled_rows import read_labelled
+
+    options = _augment_options(recipe)
+    return read_labelled(
+        recipe.dataset_name,
+        **_where(recipe),
+        task=labelled_task(recipe),
+        limit=options.limit,
+        on_bad_row=options.on_bad_row,
+    )
+
+
+def labelled_task(recipe: Recipe) -> TaskName | None:
+    """The task of labelled rows: `math`, which a recipe says by default, leaves it to the rows."""
+    return None if recipe.task == "math" else recipe.task
 
 
 def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str]:
@@ -141,5 +174,9 @@ def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
 def _with_system(prompts: list[Prompt], system: str | None) -> list[Prompt]:
     if not system:
         return prompts
-    opening = Message("system", system)
-    return [replace(p, messages=(opening, *p.messages)) for p in prompts]
+    out = []
+    for prompt in prompts:
+        messages = with_system(prompt.messages, system)
+        more = len(messages) - len(prompt.messages)
+        out.append(replace(prompt, messages=messages, opening=prompt.opening + more))
+    return out

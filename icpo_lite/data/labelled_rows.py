@@ -27,7 +27,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.numbers import numbers
@@ -58,6 +58,9 @@ from icpo_lite.data.sources import (
     plain_columns,
     source_rows,
 )
+
+if TYPE_CHECKING:
+    from icpo_lite.data.augment import Summary
 
 #: Rows that are looked at to tell whether a file is labelled.
 LOOKED_AT = 20
@@ -140,6 +143,16 @@ def read_labelled(
     if not prompts:
         raise nothing_found(source, bad)
     return _with_lost_facts(_with_tasks(prompts, task))
+
+
+def count_given(prompts: Sequence[Prompt], summary: Summary) -> None:
+    """Add prompts whose labels came with the data to the counts of an augmentation."""
+    kinds = Counter(p.intent for p in prompts)
+    summary.problems += len({p.problem_id for p in prompts})
+    summary.complete += kinds[Intent.COMPLETE]
+    summary.underspecified += kinds[Intent.UNDERSPECIFIED]
+    summary.certified += kinds[Intent.UNDERSPECIFIED]
+    summary.levels["given"] += kinds[Intent.UNDERSPECIFIED]
 
 
 class _Reader:

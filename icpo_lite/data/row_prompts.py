@@ -152,16 +152,17 @@ def _history(cells: Cells) -> list[Message]:
         return []
     if isinstance(value, Sequence) and not isinstance(value, str):
         if all(_is_pair(v) for v in value):
-            return [
-                Message(role, text_of(pair[i], "the words of each turn"))
-                for pair in value
-                for i, role in ((0, "user"), (1, "assistant"))
-            ]
+            return [turn for pair in value for turn in _pair(pair)]
         if is_chat(value, cells.keys):
             # An answer may end a history: a question that is read away again lets it.
             closed = read_chat([*value, {"role": "user", "content": "?"}], cells.keys)
             return list(closed.opening)
     raise BadRowError("a history of pairs of question and answer", shown(value))
+
+
+def _pair(pair: Sequence[Any]) -> tuple[Message, Message]:
+    asked, answered = (text_of(v, "the words of each turn") for v in pair)
+    return Message("user", asked), Message("assistant", answered)
 
 
 def _is_pair(value: Any) -> bool:

@@ -47,7 +47,8 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float]:
             out[f"{setting}/{name}"] = float(value if name == "turns" else value["value"])
     if means := [value for name, value in out.items() if name.endswith("/P")]:
         out["P"] = sum(means) / len(means)
-    return out | {name: float(rate["value"]) for name, rate in summary["rates"].items()}
+    rates = {name: rate for name, rate in summary["rates"].items() if rate is not None}
+    return out | {name: float(rate["value"]) for name, rate in rates.items()}
 
 
 class SmallEvaluation:

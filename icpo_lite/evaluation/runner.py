@@ -16,7 +16,7 @@ from icpo_lite.core.types import Judge, Problem
 from icpo_lite.evaluation.metrics import summarise
 from icpo_lite.evaluation.records import row_of
 from icpo_lite.evaluation.resume import Lines, Progress
-from icpo_lite.evaluation.settings import SETTINGS, Setting
+from icpo_lite.evaluation.settings import SETTINGS, Setting, open_conversation
 from icpo_lite.rollout.conversation import (
     Chooser,
     Conversation,
@@ -75,9 +75,10 @@ class _Play:
         """The finished conversations of a portion, as lines by setting."""
         setting = SETTINGS[portion.setting]
         opened = [
-            replace(setting.open(problem, run), system=self._system(problem))
+            replace(talk, system=self._system(problem))
             for problem in portion.problems
             for run in range(self.runs)
+            if (talk := open_conversation(portion.setting, problem, run)) is not None
         ]
         limit = min(setting.max_turns, self.max_turns or setting.max_turns)
         done = converse(

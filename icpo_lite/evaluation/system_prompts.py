@@ -38,6 +38,10 @@ _LIC: dict[TaskName, str] = {
         "Python list, [name(argument=value), ...], with named arguments and nothing else. You may "
         "ask the user about what is missing."
     ),
+    "open": (
+        "You help a user with a task. Do what you can do well with what you have been told. You "
+        "may ask the user about what is missing."
+    ),
 }
 
 

@@ -91,7 +91,10 @@ class Recipe(_Keys):
         default_factory=dict,
         description="names of columns, where they differ: {question: problem, answer: solution}",
     )
-    task: TaskName = Field("math", description="what is graded: math, actions, code or database")
+    task: TaskName = Field(
+        "math",
+        description="what is graded: math, actions, code, database, or open (nothing is)",
+    )
     system_prompt: str | None = Field(
         None, description="system turn of every prompt; null sends none"
     )

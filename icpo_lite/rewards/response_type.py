@@ -15,6 +15,7 @@ from functools import lru_cache
 from icpo_lite.core.types import ResponseType, Shard, StopReason, TaskName
 from icpo_lite.rewards import feature_weights, features
 from icpo_lite.rewards.features import CUES, Reading
+from icpo_lite.rewards.open_replies import type_of_open
 from icpo_lite.rewards.question_targets import asked
 
 #: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
@@ -293,4 +294,18 @@ def _talk(response: str) -> ResponseType:
     return ResponseType.DISCUSSION if long else ResponseType.REFUSAL
 
 
-_BY_TASK = {"math": _math, "actions": _actions, "code": _code, "database": _database}
+def _open(response: str) -> Classification:
+    if nothing := _nothing(response):
+        return nothing
+    kind, evidence, committed = type_of_open(response)
+    # A plan that was cut off is a plan: it has set about the task without asking.
+    return Classification(kind, evidence, committed=committed, closed=committed)
+
+
+_BY_TASK = {
+    "math": _math,
+    "actions": _actions,
+    "code": _code,
+    "database": _database,
+    "open": _open,
+}

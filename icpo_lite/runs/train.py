@@ -27,6 +27,7 @@ from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.evaluation.periodic import SmallEvaluation
 from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
+from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
@@ -376,7 +377,7 @@ def _judge_self_and_base(session: _Session, folder: Path, display: Display) -> N
     """Judge this run, then the base, on the same problems with the same noise."""
     recipe = session.recipe
     options = JudgingOptions(
-        settings=recipe.evaluation.settings,
+        settings=settings_for(session.problems, recipe.evaluation.settings),
         runs=recipe.evaluation.runs,
         sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
         max_turns=recipe.evaluation.max_turns,
