@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from icpo_lite.core.types import (
     Prompt,
     TaskName,
 )
+from icpo_lite.data.prompt_pool import PromptPool
 
 if TYPE_CHECKING:
     from icpo_lite.data.augment import AugmentOptions
@@ -65,6 +67,13 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
     kinds = Counter(p.intent for p in prompts)
     counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
     return _with_system(prompts, recipe.system_prompt), f"{counts}, {described}"
+
+
+def require_kinds(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
+    """Raises DataError where the corpus lacks a kind of prompt that the recipe asks for."""
+    moves = recipe.share_schedule["name"] != "constant"
+    share = 0.5 if moves else recipe.share_underspecified  # what moves takes both kinds
+    PromptPool(prompts, seed=recipe.seed).require(share)
 
 
 def _augment_options(recipe: Recipe) -> AugmentOptions:

@@ -147,8 +147,8 @@ def read_row(row: Row) -> Record:
         ),
         certified=row["certified"],
         prompt=tuple((t["role"], t["content"]) for t in turns[:first]),
-        graded=row["answer"] is not None,
+        graded=row.get("answer", "") is not None,
         told=row.get("told", True),
         data=row.get("data", ""),
-        lacks=row["setting"] == "underspecified",
+        lacks=row.get("setting") == "underspecified",
     )

@@ -22,7 +22,7 @@ from icpo_lite.core.diagnostics import Watch, tokenizer_warning
 from icpo_lite.core.errors import IcpoError, NumericsError, OutOfMemory, RunDirectoryError
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.types import Group, Intent, Problem, Trajectory
-from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
+from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.evaluation.periodic import SmallEvaluation
@@ -164,6 +164,7 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
     policy = load_policy(spec) if corpus_needs_model(recipe) else None
     prompts, corpus = training_prompts(recipe, policy)
+    require_kinds(recipe, prompts)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
     policy = policy or load_policy(spec)
@@ -176,8 +177,6 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
     settings, sampled, shared = tried_settings(recipe, policy, prompt_ids, impl)
     pool = PromptPool(prompts, seed=recipe.seed)
-    moves = recipe.share_schedule["name"] != "constant"
-    pool.require(0.5 if moves else recipe.share_underspecified)  # what moves takes both kinds
     trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings, change, display.message)
     tried = {"log-probs": checked, "sampling": sampled, "a prompt": shared}
     display.header(_facts(recipe, policy, corpus, tried))

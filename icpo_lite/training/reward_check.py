@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Prompt, Turn, Verdict
+from icpo_lite.training.said_answers import WAYS, fault, ways_of_saying
 
 if TYPE_CHECKING:
     from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.rewards.judge import Judge
 
 #: The replies that are tried, in the order of the table.
-PROBES = ("gold", "wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty")
+PROBES = (
+    *WAYS,
+    *("wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty"),
+)
 _ASKS = ("targeted question", "untargeted question")
 
 
@@ -104,9 +108,22 @@ def check_reward(
     ]
     return CheckReport(
         rows=tuple(_row(name, [p for p in probes if p.name == name]) for name in PROBES),
-        problems=tuple(_problems(probes)),
+        problems=(*_spoilt(prompts), *_problems(probes)),
         warnings=tuple(_warnings(probes)),
     )
+
+
+def _spoilt(prompts: Sequence[Prompt]) -> Iterator[str]:
+    """What is wrong with gold answers as they are written, in the whole corpus."""
+    graded = [p for p in prompts if p.task == "math" and p.answer is not None]
+    found = [(p, why) for p in graded if (why := fault(p.answer))]
+    if found:
+        first, why = found[0]
+        yield (
+            f"expected gold answers that a right reply can match, found {len(found)} of "
+            f"{len(graded)} that none can, first {first.source or first.prompt_id}: "
+            f"{str(first.answer)[:60]!r}, {why}; write the answer alone"
+        )
 
 
 def _sample(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
@@ -142,16 +159,19 @@ def _mean(probes: Sequence[Probe], intent: Intent) -> float | None:
 
 def _problems(probes: Sequence[Probe]) -> Iterator[str]:
     complete = [p for p in probes if p.prompt.intent is Intent.COMPLETE]
-    gold = [p for p in complete if p.name == "gold"]
-    failing = [p for p in gold if not p.verdict.correct]
-    if failing:
-        first = failing[0]
-        yield (
-            f"expected every gold answer to be graded right, found {len(failing)} of {len(gold)} "
-            f"that are not, first {first.prompt.source or first.prompt.prompt_id}: "
-            f"{first.text[:80]!r} was judged {first.verdict.response_type.value}; "
-            "check the answer column and the task"
-        )
+    for name in WAYS:
+        gold = [p for p in complete if p.name == name]
+        failing = [p for p in gold if not p.verdict.correct]
+        if failing:
+            first = failing[0]
+            kind = first.verdict.response_type.value
+            yield (
+                f"expected every gold answer to be graded right, found {len(failing)} of "
+                f"{len(gold)} that are not, first {first.prompt.source or first.prompt.prompt_id}: "
+                f"{first.text[:80]!r} was judged {kind} against {str(first.prompt.answer)[:60]!r}; "
+                "check the answer column and the task"
+            )
+            break
     if len({round(p.reward, 9) for p in probes}) == 1:
         yield (
             f"expected a reward that tells replies apart, found {probes[0].reward:g} for all "
@@ -210,20 +230,33 @@ def _warnings(probes: Sequence[Probe]) -> Iterator[str]:
 
 
 def _replies(prompt: Prompt) -> Iterator[tuple[str, str]]:
-    """Name and text of each reply that is tried on a prompt."""
+    """Name and text of each reply that is tried on a prompt; no right one where none is known."""
+    yield from _ungraded(prompt) if prompt.answer is None else _graded(prompt)
+    yield "targeted question", _question(prompt)
+    yield "untargeted question", "Could you tell me more about this task?"
+    yield "refusal", "I cannot answer this."
+    yield "empty", ""
+
+
+def _ungraded(prompt: Prompt) -> Iterator[tuple[str, str]]:
+    """What sets about a task whose answer nobody knows."""
+    yield "wrong", "The answer is 5." if prompt.task == "math" else _SOME_ANSWER
+
+
+_SOME_ANSWER = "Here it is: begin with the first part, then do the second one, and you are done."
+
+
+def _graded(prompt: Prompt) -> Iterator[tuple[str, str]]:
+    """The right answer in the ways in which it is said, a wrong one, and both at once."""
     gold, wrong = _answers(prompt)
     hedged = f"It could be this or that.\n{gold}\nOr, if something else was meant:\n{wrong}"
     if prompt.task == "math":
         hedged = (
             f"It could be {_last_number(wrong)} or {_last_number(gold)}, depending on the rest."
         )
-    yield "gold", gold
+    yield from (ways_of_saying(prompt.answer) if prompt.task == "math" else {"gold": gold}).items()
     yield "wrong", wrong
     yield "hedged", hedged
-    yield "targeted question", _question(prompt)
-    yield "untargeted question", "Could you tell me more about this task?"
-    yield "refusal", "I cannot answer this."
-    yield "empty", ""
 
 
 def _answers(prompt: Prompt) -> tuple[str, str]:
