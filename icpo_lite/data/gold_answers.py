@@ -10,7 +10,7 @@ from typing import Any
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import TaskName
-from icpo_lite.data.cells import shown, unpacked
+from icpo_lite.data.cells import shown, text_of, unpacked
 from icpo_lite.data.row_columns import Cells
 from icpo_lite.data.row_files import BadRowError
 
@@ -144,9 +144,10 @@ def actions_gold(cells: Cells, reply: str) -> tuple[list[Any], str]:
 
 def database_gold(cells: Cells, reply: str) -> tuple[str, str]:
     """The gold query."""
-    query = cells.take("query") or cells.take("answer")
-    if not isinstance(query, str) or not query.strip():
-        raise BadRowError("a gold query", shown(query))
+    given = cells.take("query") or cells.take("answer")
+    query = text_of(given, "a gold query", numbers=False)
+    if not query:
+        raise BadRowError("a gold query", shown(given))
     return query, reply
 
 

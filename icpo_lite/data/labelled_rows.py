@@ -47,7 +47,7 @@ from icpo_lite.data.row_labels import (
     label_of,
     points_of,
     turn_that_lacks,
-    underspecified_column,
+    underspecified_columns,
 )
 from icpo_lite.data.row_prompts import around, question_text, read_prompt
 from icpo_lite.data.sources import (
@@ -62,6 +62,8 @@ from icpo_lite.data.sources import (
 if TYPE_CHECKING:
     from icpo_lite.data.augment import Summary
 
+#: IN3's column of what the user wants, which elsewhere names a kind of task.
+_TASK = "task"
 #: Rows that are looked at to tell whether a file is labelled.
 LOOKED_AT = 20
 #: Columns without any of which a row has no gold answer.
@@ -174,10 +176,11 @@ class _Reader:
         functions = {"functions": cells.take("functions")} if cells.column("functions") else {}
         row_id = self._seen.name(cells.take("id"), number)
         problem_id = self._whole_problem(row) or row_id
-        out = []
+        out: list[Prompt] = []
         for side in sides:
+            again = sum(p.intent is side.intent for p in out)
             prompt = Prompt(
-                prompt_id=f"{row_id}/{side.intent}",
+                prompt_id=f"{row_id}/{side.intent}" + (f"-{again + 1}" if again else ""),
                 problem_id=problem_id,
                 task=task,
                 intent=side.intent,
@@ -206,11 +209,12 @@ def _sides(cells: Cells, task: TaskName) -> tuple[list[_Side], str]:
         return _conversation(cells, turn), "a turn without calls"
     known = label_of(cells)
     points = points_of(cells)
-    column = underspecified_column(cells)
-    if column is not None:
-        text = text_of(cells.use(column), "a question", numbers=False)
-        lacking = _Side(Intent.UNDERSPECIFIED, around(cells, Chat(text), task, column), points)
-        return [*_whole(cells, task), lacking], column
+    if columns := underspecified_columns(cells):
+        sides = _whole(cells, task)
+        for column in columns:
+            chat = around(cells, Chat(question_text(cells.use(column))), task, column)
+            sides.append(_Side(Intent.UNDERSPECIFIED, chat, points))
+        return sides, ", ".join(columns)
     chat = _question(cells, task)
     if known is not None:
         return [_Side(known[0], chat, points)], known[1]
@@ -222,17 +226,28 @@ def _sides(cells: Cells, task: TaskName) -> tuple[list[_Side], str]:
 
 def _whole(cells: Cells, task: TaskName) -> list[_Side]:
     """The complete prompt beside an insufficient one, where the row has it."""
-    if not cells.column("complete") and not cells.column("question"):
+    if not any(cells.column(name) for name in ("complete", "question", "messages")):
         return []
     return [_Side(Intent.COMPLETE, _question(cells, task))]
 
 
 def _question(cells: Cells, task: TaskName) -> Chat:
     """The question of a labelled row, by the names of such sets or by the usual ones."""
+    usual = cells.column("question") or cells.column("messages")
     column = cells.column("complete")
-    if column is None or (cells.column("question") and not cells.named("complete")):
+    if column is None or (usual and column.strip().lower() == _TASK):
         return read_prompt(cells, task)
-    return around(cells, Chat(question_text(cells.use(column))), task, column)
+    text = question_text(cells.use(column))
+    if usual is None or cells.named("complete"):
+        return around(cells, Chat(text), task, column)
+    found = read_prompt(cells, task)
+    if text not in found.question:
+        raise BadRowError(
+            "one complete question",
+            f"different ones in {column} and {usual}",
+            f"say which is meant: columns: {{complete: {column}}}",
+        )
+    return found
 
 
 def _first_facts(cells: Cells) -> list[str]:

@@ -48,14 +48,14 @@ class Point:
 
 def is_labelled(cells: Cells) -> bool:
     """Whether a row says of itself that something lacks or that nothing does."""
-    if underspecified_column(cells) or label_columns(cells) or kind_column(cells):
+    if underspecified_columns(cells) or label_columns(cells) or kind_column(cells):
         return True
     return bool(cells.column("missing")) or turn_that_lacks(cells) is not None
 
 
-def underspecified_column(cells: Cells) -> str | None:
-    """The column that holds a text from which something was taken out."""
-    return next((c for c in cells.present("underspecified") if not _is_label(cells.row[c])), None)
+def underspecified_columns(cells: Cells) -> list[str]:
+    """The columns that hold a text from which something was taken out."""
+    return [c for c in cells.present("underspecified") if not _is_label(cells.row[c])]
 
 
 def label_columns(cells: Cells) -> list[str]:

@@ -9,6 +9,7 @@ the row is refused and `columns` decides.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from icpo_lite.core.types import Message, TaskName
@@ -18,6 +19,7 @@ from icpo_lite.data.row_columns import NAMES, Cells, listing
 from icpo_lite.data.row_files import BadRowError
 
 _QUESTION = "a question"
+_SAY_WHICH = "say which is meant: columns: {question: …}"
 #: Of the columns with words around a question those that follow it.
 _BEHIND = ("input",)
 #: Whole training texts, question and answer in one, go by this name beside their parts.
@@ -36,11 +38,9 @@ def read_prompt(cells: Cells, task: TaskName) -> Chat:
             raise BadRowError(_QUESTION, _listing(cells), "name its column with `columns`")
         return around(cells, chat, task)
     value = unpacked(cells.use(column))
-    if is_chat(value, cells.keys):
-        own = read_chat(value, cells.keys)
-    else:
-        own = Chat(question_text(value))
-        own = _beside_others(cells, column, own)
+    as_chat = is_chat(value, cells.keys)
+    own = read_chat(value, cells.keys) if as_chat else Chat(question_text(value))
+    own = _beside_others(cells, column, own)
     return around(cells, own if chat is None else _joined(own, chat), task, column)
 
 
@@ -72,25 +72,28 @@ def _listing(cells: Cells) -> str:
 
 
 def _chat(cells: Cells) -> Chat | None:
-    column = cells.column("messages")
-    if column is None:
-        return None
-    value = unpacked(cells.use(column))
-    if not is_chat(value, cells.keys):
-        raise BadRowError("a list of turns in the messages", shown(value))
-    return read_chat(value, cells.keys)
+    found: Chat | None = None
+    for column in cells.present("messages"):
+        value = unpacked(cells.use(column))
+        if not is_chat(value, cells.keys):
+            raise BadRowError("a list of turns in the messages", shown(value))
+        chat = read_chat(value, cells.keys)
+        if found is not None and found != chat:
+            raise BadRowError("one list of messages", f"another in {column}", _SAY_WHICH)
+        found = chat
+    return found
 
 
 def _joined(own: Chat, chat: Chat) -> Chat:
     """A question that stands beside a chat, which must be the chat's own."""
-    said = [m.content for m in chat.opening if m.role == "user"] + [chat.question]
-    if any(own.question in text for text in said):
+    if own.opening in ((), chat.opening) and _says(chat, own.question):
         return chat
-    raise BadRowError(
-        "one question",
-        "one beside messages that do not hold it",
-        "say which is meant: columns: {question: …}",
-    )
+    raise BadRowError("one question", "one beside messages that do not hold it", _SAY_WHICH)
+
+
+def _says(chat: Chat, text: str) -> bool:
+    """Whether the user says a text somewhere in a chat."""
+    return any(text in m.content for m in chat.opening if m.role == "user") or text in chat.question
 
 
 def _beside_others(cells: Cells, column: str, own: Chat) -> Chat:
@@ -98,31 +101,25 @@ def _beside_others(cells: Cells, column: str, own: Chat) -> Chat:
     if cells.named("question"):
         return own
     question = own.question
-    others = [c for c in cells.present("question") if c != column]
-    for other in others:
+    for other in (c for c in cells.present("question") if c != column):
         name = other.strip().lower()
         if name in NAMES["context"]:
             continue  # which `_context` reads
         value = unpacked(cells.row[other])
         if is_chat(value, cells.keys):
             cells.use(other)
-            return _joined(Chat(question), read_chat(value, cells.keys))
+            return _joined(replace(own, question=question), read_chat(value, cells.keys))
         text = question_text(value)
-        if text in question:
-            cells.use(other)
+        if _says(replace(own, question=question), text):
+            pass
         elif question in text:
-            cells.use(other)
             question = question if name == _RENDERED else text
         elif name in ("instruction", _RENDERED):
-            cells.use(other)
             question = f"{text}\n\n{question}"
         else:
-            raise BadRowError(
-                "one question",
-                f"different ones in {column} and {other}",
-                f"say which is meant: columns: {{question: {column}}}",
-            )
-    return Chat(question)
+            raise BadRowError("one question", f"different ones in {column} and {other}", _SAY_WHICH)
+        cells.use(other)
+    return replace(own, question=question)
 
 
 def _context(cells: Cells, chat: Chat, task: TaskName, own: str) -> tuple[list[str], list[str]]:
@@ -141,8 +138,8 @@ def _context(cells: Cells, chat: Chat, task: TaskName, own: str) -> tuple[list[s
 
 
 def _system(cells: Cells) -> list[Message]:
-    text = cells.text("system", "words in the system turn")
-    return [Message("system", text)] if text else []
+    texts = [text_of(cells.use(c), "words in the system turn") for c in cells.present("system")]
+    return [Message("system", text) for text in dict.fromkeys(texts) if text]
 
 
 def _history(cells: Cells) -> list[Message]:
@@ -154,10 +151,11 @@ def _history(cells: Cells) -> list[Message]:
         if all(_is_pair(v) for v in value):
             return [turn for pair in value for turn in _pair(pair)]
         if is_chat(value, cells.keys):
-            # An answer may end a history: a question that is read away again lets it.
-            closed = read_chat([*value, {"role": "user", "content": "?"}], cells.keys)
-            return list(closed.opening)
-    raise BadRowError("a history of pairs of question and answer", shown(value))
+            past = read_chat(value, cells.keys)
+            if past.reply:
+                said = (Message("user", past.question), Message("assistant", past.reply))
+                return [*past.opening, *said]
+    raise BadRowError("a history of questions, each with its answer", shown(value))
 
 
 def _pair(pair: Sequence[Any]) -> tuple[Message, Message]:
@@ -171,7 +169,11 @@ def _is_pair(value: Any) -> bool:
 
 def _choices(cells: Cells) -> str:
     """The choices of a row, one a line, with their letters."""
-    value = unpacked(cells.take("choices"))
+    listed = (_listed_choices(unpacked(cells.use(c))) for c in cells.present("choices"))
+    return "\n".join(dict.fromkeys(text for text in listed if text))
+
+
+def _listed_choices(value: Any) -> str:
     if value is None or value in ([], {}):
         return ""
     if isinstance(value, str):
