@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import bz2
-import csv
-import gzip
-import itertools
 import json
-import lzma
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +11,7 @@ from typing import Any
 import pytest
 
 from icpo_lite.core.errors import DataError
-from icpo_lite.core.types import Intent, Message, Problem, Prompt
+from icpo_lite.core.types import Problem, Prompt
 from icpo_lite.data.labelled_rows import holds_labels, read_labelled
 from icpo_lite.data.row_columns import NAMES
 from icpo_lite.data.sources import read_problems

@@ -19,11 +19,10 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> 
     replies earn the same, when asking beats answering a complete prompt, or when the recipe asks
     for a kind of prompt that the corpus does not have.
     """
-    from dataclasses import replace
 
     from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
-    from icpo_lite.policy.from_recipe import model_spec
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.recipe.sections import PolicyKeys
     from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
     from icpo_lite.training.reward_check import check_reward
 
@@ -33,7 +32,7 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> 
     if loaded.judge == "self" or corpus_needs_model(loaded):
         from icpo_lite.policy.load import load_policy
 
-        policy = load_policy(replace(model_spec(loaded), device=device))
+        policy = load_policy(PolicyKeys.of(loaded).but(device=device))
     prompts, described = training_prompts(loaded, policy)
     judge = bind_judge(loaded, policy)
     report = check_reward(prompts, judge, reward, change=change, sample=sample)

@@ -8,18 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.recipe.keys import Recipe
 from icpo_lite.recipe.messages import BLOCKS, first_error, nearest, place_of, unknown_key
 from icpo_lite.recipe.names import ALIASES, EXPLAINED
-from icpo_lite.recipe.sections import DEFAULT_REWARD, Evaluation
+from icpo_lite.recipe.section import DEFAULT_REWARD
 from icpo_lite.recipe.strict_yaml import dump_yaml, read_yaml
 
 COMMAND_LINE = "command line"
-_BLOCK_MODELS: dict[str, type[BaseModel]] = {"evaluation": Evaluation, "endpoint": EndpointOptions}
 
 
 def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -194,10 +192,12 @@ def _deeply(old: Any, new: Any) -> Any:
 
 def _validated(layer: _Layer, path: Path) -> Recipe:
     try:
-        recipe = Recipe.model_validate(layer.values)
-    except ValidationError as error:
+        recipe = Recipe(**layer.values)
+    except RecipeError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
         where = partial(place_of, layer.places, otherwise=path)
-        raise RecipeError(first_error(error, where, blocks=_BLOCK_MODELS)) from None
+        raise RecipeError(first_error(error.__cause__, where, blocks=Recipe.blocks)) from None
     recipe._path = path
     recipe._places = layer.places
     return recipe
