@@ -35,7 +35,7 @@ from icpo_lite.core.questions import questions
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Certificate, Intent, Message, Prompt, Shard, TaskName
 from icpo_lite.core.words import content_words
-from icpo_lite.data.cells import text_of, unpacked
+from icpo_lite.data.cells import text_of
 from icpo_lite.data.chats import Chat, read_chat
 from icpo_lite.data.gold_answers import GOLD, NOT_GRADED, guess_task
 from icpo_lite.data.row_columns import Cells, check_columns
@@ -46,6 +46,7 @@ from icpo_lite.data.row_labels import (
     kind_column,
     label_of,
     points_of,
+    sentences_of_a_case,
     turn_that_lacks,
     underspecified_columns,
 )
@@ -218,7 +219,7 @@ def _sides(cells: Cells, task: TaskName) -> tuple[list[_Side], str]:
     chat = _question(cells, task)
     if known is not None:
         return [_Side(known[0], chat, points)], known[1]
-    if first := _first_facts(cells):
+    if first := sentences_of_a_case(cells):
         return _as_in_mediq(cells, chat, first), "context"
     intent = Intent.UNDERSPECIFIED if points else Intent.COMPLETE
     return [_Side(intent, chat, points)], str(cells.column("missing"))
@@ -248,15 +249,6 @@ def _question(cells: Cells, task: TaskName) -> Chat:
             f"say which is meant: columns: {{complete: {column}}}",
         )
     return found
-
-
-def _first_facts(cells: Cells) -> list[str]:
-    """MediQ's sentences about a patient, of which the first is known at the beginning."""
-    value = unpacked(cells.row.get("context"))
-    if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
-        told = {"facts", "atomic_facts", "initial_info"} & cells.row.keys()
-        return value if told else []
-    return []
 
 
 def _as_in_mediq(cells: Cells, chat: Chat, facts: Sequence[str]) -> list[_Side]:
@@ -360,8 +352,7 @@ def lost_facts(whole: str, left: str) -> tuple[str, ...]:
     different to be one and the same.
     """
     words = list(_WORD.finditer(whole))
-    before = [m[0].lower().rstrip(".,") for m in words]
-    after = [m[0].lower().rstrip(".,") for m in _WORD.finditer(left)]
+    before, after = _spoken(whole), _spoken(left)
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     if matcher.ratio() < _SAME:
         return ()
@@ -372,13 +363,20 @@ def lost_facts(whole: str, left: str) -> tuple[str, ...]:
         for i in range(start, end)
         if before[i][0].isdigit() or content_words(before[i]) or numbers(before[i])
     ]
+    said = f" {' '.join(after)} "
     return tuple(
         text
         for start, end in _clauses(whole)
         if any(start <= at < end for at in gone)
+        and f" {' '.join(_spoken(whole[start:end]))} " not in said
         and (text := whole[start:end].strip(" ,;:"))
         and ("?" not in text or any(start <= at < end and whole[at].isdigit() for at in gone))
     )
+
+
+def _spoken(text: str) -> list[str]:
+    """The words and numbers of a text, in small letters."""
+    return [m[0].lower().rstrip(".,") for m in _WORD.finditer(text)]
 
 
 def _clauses(text: str) -> list[tuple[int, int]]:

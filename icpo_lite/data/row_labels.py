@@ -50,7 +50,9 @@ def is_labelled(cells: Cells) -> bool:
     """Whether a row says of itself that something lacks or that nothing does."""
     if underspecified_columns(cells) or label_columns(cells) or kind_column(cells):
         return True
-    return bool(cells.column("missing")) or turn_that_lacks(cells) is not None
+    if cells.column("missing") or sentences_of_a_case(cells):
+        return True
+    return turn_that_lacks(cells) is not None
 
 
 def underspecified_columns(cells: Cells) -> list[str]:
@@ -131,6 +133,15 @@ def _point(value: Any, column: str) -> Point:
     if not text and not asked:
         raise BadRowError(what, shown(value))
     return Point(text or asked[0], asked if text else ())
+
+
+def sentences_of_a_case(cells: Cells) -> list[str]:
+    """MediQ's sentences about a patient, of which the first is known at the beginning."""
+    value = unpacked(cells.row.get("context"))
+    if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
+        told = {"facts", "atomic_facts", "initial_info"} & cells.row.keys()
+        return value if told else []
+    return []
 
 
 def turn_that_lacks(cells: Cells) -> int | None:

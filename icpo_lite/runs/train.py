@@ -168,8 +168,15 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
     policy = policy or load_policy(recipe, threads=threads)
     prompt_ids = encode_prompts(
-        policy, prompts, recipe.max_prompt_length, recipe.max_completion_length
+        policy,
+        prompts,
+        recipe.max_prompt_length,
+        recipe.max_completion_length,
+        recipe.on_long_prompt,
     )
+    corpus += _left_out(len(prompts), len(prompt_ids), recipe)
+    prompts = [p for p in prompts if p.prompt_id in prompt_ids]
+    require_kinds(recipe, prompts)
     judge = bind_judge(recipe, policy)
     report = check_reward(prompts, judge, reward, change=change)
     report.require_ok()
@@ -191,6 +198,16 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     for warning in filter(None, [*report.warnings, unknown, seen, small.warning if small else ""]):
         display.message(f"warning: {warning}")
     return _Session(recipe, policy, trainer, judge, problems, small)
+
+
+def _left_out(found: int, kept: int, recipe: Recipe) -> str:
+    """What is said of prompts that were too long."""
+    if found == kept:
+        return ""
+    return (
+        f"; {found - kept} of {found} prompts left out, which have more tokens than "
+        f"max_prompt_length: {recipe.max_prompt_length} or than the model has room for"
+    )
 
 
 def _facts(
