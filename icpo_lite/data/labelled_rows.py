@@ -335,12 +335,34 @@ def _with_lost_facts(prompts: Sequence[Prompt]) -> list[Prompt]:
             prompt = replace(prompt, targets=(*prompt.targets, *lost))
         elif lost:
             prompt = _without(prompt, [Point(text) for text in lost])
-        out.append(prompt)
+        out.append(_without_remains(prompt, lost))
     return out
+
+
+def _without_remains(prompt: Prompt, lost: Sequence[str]) -> Prompt:
+    """The prompt without shards that are what a lost fact has left behind ("She buys pens.").
+
+    A question about the fact would seem to ask for what these give.
+    """
+    spoken = [_spoken(text) for text in lost]
+    gone = {shard.shard_id for shard in prompt.removed}
+    kept = tuple(
+        s
+        for s in prompt.shards
+        if s.shard_id in gone or s.is_question or not _resembles(_spoken(s.text), spoken)
+    )
+    return replace(prompt, shards=kept)
+
+
+def _resembles(words: Sequence[str], others: Sequence[Sequence[str]]) -> bool:
+    matchers = (difflib.SequenceMatcher(None, words, other, autojunk=False) for other in others)
+    return any(matcher.ratio() >= _REMAINS for matcher in matchers)
 
 
 _WORD = re.compile(r"[A-Za-z]+|\d[\d.,/]*")
 _CLAUSE = re.compile(r"[,;:]\s+|\s+(?:and|but|while|if|because|so|which)\s+", re.IGNORECASE)
+#: A sentence that has so much in common with a lost fact is what is left of it.
+_REMAINS = 0.6
 #: Of two texts the later must share this much with the earlier to be the same one cut short.
 _SAME = 0.5
 

@@ -95,7 +95,10 @@ def check_reward(
     """
     if not prompts:
         raise UsageError("expected prompts to try the reward on, found none; check the corpus")
-    replies = [(p, name, text) for p in _sample(prompts, sample) for name, text in _replies(p)]
+    spoilt = [(p, why) for p in prompts if (why := _spoilt(p))]
+    bad = {p.prompt_id for p, _ in spoilt}
+    usable = [p for p in prompts if p.prompt_id not in bad]
+    replies = [(p, name, text) for p in _sample(usable, sample) for name, text in _replies(p)]
     asked = [p for p, _, _ in replies]
     verdicts = judge.judge_many([(p, text, "eos") for p, _, text in replies])
     turns = [_turn(text, v) for (_, _, text), v in zip(replies, verdicts, strict=True)]
@@ -108,20 +111,23 @@ def check_reward(
     ]
     return CheckReport(
         rows=tuple(_row(name, [p for p in probes if p.name == name]) for name in PROBES),
-        problems=(*_spoilt(prompts), *_problems(probes)),
+        problems=(*_told(spoilt, prompts), *_problems(probes)),
         warnings=tuple(_warnings(probes)),
     )
 
 
-def _spoilt(prompts: Sequence[Prompt]) -> Iterator[str]:
-    """What is wrong with gold answers as they are written, in the whole corpus."""
-    graded = [p for p in prompts if p.task == "math" and p.answer is not None]
-    found = [(p, why) for p in graded if (why := fault(p.answer))]
-    if found:
-        first, why = found[0]
+def _spoilt(prompt: Prompt) -> str:
+    """What is wrong with a gold answer as it is written; "" for nothing."""
+    return fault(prompt.answer) if prompt.task == "math" and prompt.answer is not None else ""
+
+
+def _told(spoilt: Sequence[tuple[Prompt, str]], prompts: Sequence[Prompt]) -> Iterator[str]:
+    """The gold answers of the whole corpus that no right reply can match, as one problem."""
+    if spoilt:
+        first, why = spoilt[0]
         yield (
-            f"expected gold answers that a right reply can match, found {len(found)} of "
-            f"{len(graded)} that none can, first {first.source or first.prompt_id}: "
+            f"expected gold answers that a right reply can match, found {len(spoilt)} of "
+            f"{len(prompts)} that none can, first {first.source or first.prompt_id}: "
             f"{str(first.answer)[:60]!r}, {why}; write the answer alone"
         )
 
@@ -172,7 +178,7 @@ def _problems(probes: Sequence[Probe]) -> Iterator[str]:
                 "check the answer column and the task"
             )
             break
-    if len({round(p.reward, 9) for p in probes}) == 1:
+    if probes and len({round(p.reward, 9) for p in probes}) == 1:
         yield (
             f"expected a reward that tells replies apart, found {probes[0].reward:g} for all "
             "of them; nothing would be learned"
