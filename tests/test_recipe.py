@@ -492,6 +492,10 @@ def renamed(tree: ast.AST) -> Iterator[tuple[str, str]]:
                 yield alias, name
 
 
+#: Properties of a recipe → the key that they make something of.
+DERIVED = {"warmup": "warmup_steps", "high": "epsilon_high"}
+
+
 def read_keys(names: set[str]) -> set[str]:
     """Attributes of variables (or attributes) of these names, outside the recipe's own room."""
     found: set[str] = set()
@@ -504,11 +508,13 @@ def read_keys(names: set[str]) -> set[str]:
             match node:
                 case ast.Call(ast.Attribute(attr="bind"), [ast.Constant(str(key)), *_]):
                     found.add(key)
+                case ast.Call(ast.Name("schedule"), [_, ast.Constant(str(key)), _]):
+                    found.add(key)
                 case ast.Call(ast.Name("compared_recipes")):
                     found.add("compare")
                 case ast.Attribute(ast.Name(owner) | ast.Attribute(attr=owner), attr):
                     if owner.lstrip("_") in owners:
-                        found.add("warmup_steps" if attr == "warmup" else attr)
+                        found.add(DERIVED.get(attr, attr))
     return found
 
 

@@ -23,9 +23,10 @@ from report_cases import (
 
 from icpo_lite.cli import run
 from icpo_lite.core.errors import UsageError
-from icpo_lite.tools.report import Options, make_report, reader
+from icpo_lite.tools.report import reader
 from icpo_lite.tools.report.charts import Chart, Series, number, smooth, thin, ticks, window_of
 from icpo_lite.tools.report.figures import paper_charts, slots, training_charts
+from icpo_lite.tools.report.page import Options, make_report
 from icpo_lite.tools.report.reader import MOST_OF_A_TURN, select, training_steps
 from icpo_lite.tools.report.run_files import read_sources
 from icpo_lite.tools.report.svg import BOTTOM, HEIGHT, LEFT, TOP, draw

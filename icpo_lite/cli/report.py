@@ -33,7 +33,7 @@ def report(runs: tuple[Path, ...], output: Path | None, png: bool, conversations
     for conversations and completions. The file opens from disk, loads nothing and needs no
     network. Several runs are laid over one another, compared with the first.
     """
-    from icpo_lite.tools.report import Options, make_report
+    from icpo_lite.tools.report.page import Options, make_report
 
     made = make_report(runs, output or runs[0] / "report.html", Options(conversations, png))
     for note in made.notes:

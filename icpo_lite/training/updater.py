@@ -215,7 +215,7 @@ class Updater:
         Micro-batches larger than what fits are computed in parts, which changes no sum.
         """
         recipe, loss = self.recipe, learned.loss
-        keep = self.logprobs.share_prompts
+        keep = self.logprobs.shared_prompts
         at_once = recipe.per_device_train_batch_size
         micros = list(learned.batch.rows(rows).micro_batches(at_once, keep_groups=keep))
         masks = [learned.mask[rows[piece], : m.loss_mask.shape[1]] for piece, m in micros]
@@ -345,7 +345,7 @@ class Updater:
         shape, device = batch.loss_mask.shape, batch.loss_mask.device
         logps, entropies = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         options = _chunked(self.logprobs, size)
-        for piece, micro in batch.micro_batches(size.rows, keep_groups=options.share_prompts):
+        for piece, micro in batch.micro_batches(size.rows, keep_groups=options.shared_prompts):
             some, entropy = completion_logprobs(
                 self.policy, micro.input_ids, micro.attention_mask, micro.loss_mask, options
             )

@@ -78,7 +78,8 @@ ENGINES: dict[str, Engine] = {
 
 
 def engine_for(policy: Policy, wanted: str) -> Engine:
-    """The engine of that name; unsloth's own in place of the native one where it cannot run."""
+    """The engine of that name, native for auto; unsloth's own where the native one cannot run."""
+    wanted = "native" if wanted == "auto" else wanted
     if wanted == "native" and ENGINES["native"].unfit(policy):
         wanted = "unsloth"
     return ENGINES[wanted]
