@@ -36,7 +36,7 @@ from icpo_lite.data import lost_in_conversation as lic
 from icpo_lite.data.answer_files import joined_rows
 from icpo_lite.data.cells import shown, text_of, unpacked
 from icpo_lite.data.gold_answers import GOLD, boxed, guess_task
-from icpo_lite.data.hub import HUB_NAME, hub_rows
+from icpo_lite.data.hub_rows import HUB_NAME, hub_rows
 from icpo_lite.data.row_columns import NAMES, Cells, check_columns
 from icpo_lite.data.row_files import (
     MAX_ROW_BYTES,

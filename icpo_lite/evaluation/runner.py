@@ -16,7 +16,7 @@ from icpo_lite.core.types import Judge, Problem
 from icpo_lite.evaluation.metrics import summarise
 from icpo_lite.evaluation.records import row_of
 from icpo_lite.evaluation.resume import Lines, Progress
-from icpo_lite.evaluation.settings import SETTINGS, Setting, open_conversation
+from icpo_lite.evaluation.settings import SETTINGS, Setting, open_conversation, opens
 from icpo_lite.rollout.conversation import (
     Chooser,
     Conversation,
@@ -151,6 +151,7 @@ def evaluate(
         return lines
 
     by_setting: dict[str, list[Mapping[str, Any]]] = {name: [] for name in settings}
+    wanted = runs * sum(opens(setting, p) for setting in settings for p in problems)
     told = time.monotonic()
     for portion, lines in zip(portions, _in_order(played, portions, workers), strict=True):
         for setting, rows in lines.items():
@@ -158,10 +159,7 @@ def evaluate(
         if time.monotonic() - told > TELL_EVERY_S:
             told = time.monotonic()
             done = sum(map(len, by_setting.values()))
-            tell(
-                f"{name}: {done} of {runs * len(problems) * len(settings)} conversations, "
-                f"{portion.setting}"
-            )
+            tell(f"{name}: {done} of {wanted} conversations, {portion.setting}")
     return Evaluation(name, by_setting, summarise(by_setting))
 
 

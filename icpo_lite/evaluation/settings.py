@@ -142,7 +142,14 @@ def open_conversation(name: str, problem: Problem, run: int) -> Conversation | N
     """
     if not problem.prompts:
         return SETTINGS[name].open(problem, run)
-    return start_given(problem, run, GIVEN[name]) if name in GIVEN else None
+    return start_given(problem, run, GIVEN[name]) if opens(name, problem) else None
+
+
+def opens(name: str, problem: Problem) -> bool:
+    """Whether a problem has what a conversation in this setting opens with."""
+    if not problem.prompts:
+        return True
+    return any(p.intent is GIVEN.get(name) for p in problem.prompts)
 
 
 def settings_for(problems: Sequence[Problem], wanted: Sequence[str]) -> tuple[str, ...]:
