@@ -294,16 +294,18 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
 def _show_pairs(output: Path, count: int) -> None:
     from icpo_lite.data.augment import read_prompts
 
-    whole = ""
+    whole = ("", "")
     for prompt in read_prompts(output):
-        if not prompt.removed:
-            whole = prompt.text
+        if prompt.intent == "complete":
+            whole = (prompt.problem_id, prompt.text)
             continue
-        click.echo(f"\n{prompt.problem_id}\n  q   {whole}\n  q*  {prompt.text}")
+        beside = whole[1] if whole[0] == prompt.problem_id else "(not in this file)"
+        click.echo(f"\n{prompt.problem_id}\n  q   {beside}\n  q*  {prompt.text}")
         for shard in prompt.removed:
             click.echo(f"  removed: {shard.text}")
         click.echo(f"  {prompt.certificate.level}: {prompt.certificate.out_of_reach}")
-        click.echo(f"  gap: {prompt.certificate.incomplete}")
+        if prompt.certificate.incomplete:
+            click.echo(f"  gap: {prompt.certificate.incomplete}")
         count -= 1
         if not count:
             return

@@ -10,6 +10,7 @@ from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.runner import evaluate
+from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.rewards.from_recipe import choose_shard
 from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.rollout.groups import PolicyTalker
@@ -59,7 +60,15 @@ class SmallEvaluation:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        names = figure_names(recipe.eval_settings)
+        self._problems: list[Problem] = read_evaluation_problems(
+            recipe.eval_dataset_name,
+            recipe,
+            split=recipe.eval_split,
+            count=recipe.eval_problems,
+            seed=0,
+        )
+        self._settings = settings_for(self._problems, recipe.eval_settings)
+        names = figure_names(self._settings)
         self.metric = recipe.metric_for_best_model.removeprefix("eval/").removeprefix("eval_")
         if self.metric not in names:
             raise RecipeError(
@@ -69,13 +78,6 @@ class SmallEvaluation:
         greater = recipe.greater_is_better
         by_name = self.metric.rpartition("/")[2] not in LESS_IS_BETTER
         self.greater_is_better = by_name if greater is None else greater
-        self._problems: list[Problem] = read_evaluation_problems(
-            recipe.eval_dataset_name,
-            recipe,
-            split=recipe.eval_split,
-            count=recipe.eval_problems,
-            seed=0,
-        )
 
     @property
     def warning(self) -> str:
@@ -112,7 +114,7 @@ class SmallEvaluation:
                 judge,
                 self._problems,
                 choose=choose_shard,
-                settings=recipe.eval_settings,
+                settings=self._settings,
                 runs=recipe.eval_runs,
                 seed=0,
                 max_turns=recipe.evaluation.max_turns,
