@@ -13,12 +13,14 @@ import click
 def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> None:
     """Try the reward of RECIPE on known replies and print what each earns.
 
-    Gold answer, wrong answer, hedge, a question about what is missing, one about nothing, a
-    refusal, silence: on complete and on underspecified prompts of the corpus. Exit code 2 when
-    gold fails, when all replies earn the same, or when asking beats answering a complete prompt.
+    The right answer as a model says it ("The answer is 5.", boxed, in a sentence), a wrong one, a
+    hedge, a question about what is missing, one about nothing, a refusal, silence: on complete and
+    on underspecified prompts of the corpus. Exit code 2 when the right answer fails, when all
+    replies earn the same, when asking beats answering a complete prompt, or when the recipe asks
+    for a kind of prompt that the corpus does not have.
     """
 
-    from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
+    from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
     from icpo_lite.recipe import load_recipe
     from icpo_lite.recipe.sections import PolicyKeys
     from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
@@ -40,4 +42,5 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> 
     for warning in report.warnings:
         click.echo(f"warning: {warning}")
     report.require_ok()
+    require_kinds(loaded, prompts)
     click.echo("ok: gold is graded right, replies earn differently, asking does not beat answering")

@@ -52,7 +52,7 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     click.echo(_length_line(lengths, loaded.max_prompt_length))
     length_of = {p.prompt_id: n for p, n in zip(prompts, lengths, strict=True)}
     for group in _problems(prompts, pairs):
-        click.echo(f"\n━━ {group[0].problem_id}  (answer: {_short(group[0].answer)})")
+        click.echo(f"\n━━ {group[0].problem_id}  ({_gold(group[0])})")
         for prompt in group:
             tokens = length_of[prompt.prompt_id]
             over = "  LONGER THAN max_prompt_length" if tokens > loaded.max_prompt_length else ""
@@ -60,9 +60,10 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
             click.echo(_turns(prompt) if plain else _templated(tokenizer, prompt))
             for shard in prompt.removed:
                 click.echo(f"   removed: {shard.text}")
-            if prompt.removed:
-                certificate = prompt.certificate
+            certificate = prompt.certificate
+            if certificate.out_of_reach:
                 click.echo(f"   {certificate.level}: {certificate.out_of_reach}")
+            if certificate.incomplete:
                 click.echo(f"   gap: {certificate.incomplete}")
             click.echo(f"   reward ({loaded.reward['name']}): {_branch(rule, prompt)}")
 
@@ -126,6 +127,10 @@ def _branch(rule: RewardRule, prompt: Prompt) -> str:
         for name, (verdict, text) in cases.items()
     }
     return ", ".join(f"{name} {total:+.2f}" for name, total in earned.items())
+
+
+def _gold(prompt: Prompt) -> str:
+    return "no gold answer" if prompt.answer is None else f"answer: {_short(prompt.answer)}"
 
 
 def _short(value: Any) -> str:

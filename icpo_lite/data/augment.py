@@ -239,7 +239,7 @@ def _counted(prompts: Iterable[Prompt], summary: Summary) -> Iterator[Prompt]:
             summary.certified += 1
             summary.underspecified += 1
             summary.levels[prompt.certificate.level] += 1
-        summary.mid_conversation += len(prompt.messages) > 1
+        summary.mid_conversation += len(prompt.messages) > prompt.opening + 1
         yield prompt
 
 
@@ -318,12 +318,14 @@ class _Run:
         if reasons is not None:
             self.summary.refused.update(reasons)
             reason = _main_reason(reasons)
+        found = [r for r in found if not _said_before(problem, r)]
         accepted = [r for r in found if self._accepts(r.certificate.level)]
         if found and not accepted:
             reason = "certificate level not accepted"
         by_solver = self.options.verify > 0 and self._accepts("solver")
         if not accepted and (by_solver or self._accepts("none")):
-            accepted = candidates(problem.question, sharding)
+            proposed = candidates(problem.question, sharding)
+            accepted = [r for r in proposed if not _said_before(problem, r)]
         return accepted, reason
 
     def _accepts(self, level: CertificateLevel) -> bool:
@@ -412,7 +414,7 @@ class _Run:
             problem_id=problem.problem_id,
             task=problem.task,
             intent=intent,
-            messages=self._messages(problem, shards, removals),
+            messages=(*problem.opening, *self._messages(problem, shards, removals)),
             answer=problem.answer,
             shards=shards,
             removed=removed,
@@ -420,6 +422,7 @@ class _Run:
             solution=problem.solution,
             source=problem.source,
             columns=problem.columns,
+            opening=len(problem.opening),
         )
 
     def _messages(
@@ -490,6 +493,12 @@ def _without(problem: Problem, removals: Sequence[Removal]) -> str:
     return apply(problem.question, [r.cut for r in removals])
 
 
+def _said_before(problem: Problem, removal: Removal) -> bool:
+    """Whether a turn before the question states the number that a removal takes away."""
+    before = {n.value for m in problem.opening for n in numbers(m.content)}
+    return bool(before & {n.value for n in numbers(removal.fact.shard.text)})
+
+
 def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
     """Whether a removal can join those chosen: other words, and no number comes back."""
     taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
@@ -505,7 +514,7 @@ def _joined(certificates: Sequence[Certificate]) -> Certificate:
     """One certificate of several removals; its level is the weakest."""
     if not certificates:
         return Certificate("none")
-    order: tuple[CertificateLevel, ...] = ("none", "solver", "numbers", "marks")
+    order: tuple[CertificateLevel, ...] = ("none", "given", "solver", "numbers", "marks")
     return Certificate(
         min((c.level for c in certificates), key=order.index),
         "; ".join(c.out_of_reach for c in certificates),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.paths import user_cache
+from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import (
     Generator,
     Intent,
     Prompt,
+    TaskName,
 )
+from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.data.system_prompts import opening_turn
 
 if TYPE_CHECKING:
@@ -42,10 +46,12 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
     """The prompts to train on, and one line that says what they are.
 
     A raw corpus is augmented once and cached by its content and the options; a file that holds
-    prompts already (`icpo-lite augment`) is read as it is. Raises DataError when the corpus
+    prompts already (`icpo-lite augment`) is read as it is, and so are rows with labels of what
+    lacks. Raises DataError when the corpus
     cannot be read or holds none.
     """
     from icpo_lite.data.augment import world_augmentation
+    from icpo_lite.data.labelled_rows import holds_labels
     from icpo_lite.data.prompt_file import holds_prompts, read_prompts
     from icpo_lite.data.tiny_world import world_problems
 
@@ -56,6 +62,8 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
         prompts, described = list(made), "from the built-in world"
     elif Path(source).is_file() and holds_prompts(source):
         prompts, described = list(read_prompts(source)), f"from {source}"
+    elif holds_labels(source, **_where(recipe)):
+        prompts, described = _labelled(recipe), f"labelled in {source}"
     else:
         prompts, described = _augmented(recipe, policy)
     kinds = Counter(p.intent for p in prompts)
@@ -64,10 +72,45 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
     return opened, f"{counts}, {described}"
 
 
+def require_kinds(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
+    """Raises DataError where the corpus lacks a kind of prompt that the recipe asks for."""
+    moves = recipe.share_schedule["name"] != "constant"
+    share = 0.5 if moves else recipe.share_underspecified  # what moves takes both kinds
+    PromptPool(prompts, seed=recipe.seed).require(share)
+
+
 def _augment_options(recipe: Recipe) -> AugmentOptions:
     from icpo_lite.data.augment import AugmentOptions
 
     return recipe.bind("augment", AugmentOptions)
+
+
+def _where(recipe: Recipe) -> dict[str, Any]:
+    """What tells which rows a recipe trains on, beside its `dataset_name`."""
+    return {
+        "columns": recipe.columns,
+        "split": recipe.dataset_train_split,
+        "config": recipe.dataset_config,
+    }
+
+
+def _labelled(recipe: Recipe) -> list[Prompt]:
+    """Prompts of a corpus that says itself which of its rows lack something."""
+    from icpo_lite.data.labelled_rows import read_labelled
+
+    options = _augment_options(recipe)
+    return read_labelled(
+        recipe.dataset_name,
+        **_where(recipe),
+        task=labelled_task(recipe),
+        limit=options.limit,
+        on_bad_row=options.on_bad_row,
+    )
+
+
+def labelled_task(recipe: Recipe) -> TaskName | None:
+    """The task of labelled rows: `math`, which a recipe says by default, leaves it to the rows."""
+    return None if recipe.task == "math" else recipe.task
 
 
 def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str]:
@@ -153,11 +196,6 @@ def _rules_digest() -> bytes:
 
 def _opened(prompt: Prompt, choice: str | None) -> Prompt:
     """The prompt behind the turn that opens its chat; a system turn of its own is part of that."""
-    opening = opening_turn(choice, prompt)
-    if opening is None:
-        return prompt
-    first, *rest = prompt.messages
-    if first.role != "system":
-        return replace(prompt, messages=(opening, *prompt.messages))
-    content = "\n\n".join(filter(None, (opening.content, first.content)))
-    return replace(prompt, messages=(replace(opening, content=content), *rest))
+    messages = with_opening(prompt.messages, opening_turn(choice, prompt))
+    more = len(messages) - len(prompt.messages)
+    return replace(prompt, messages=messages, opening=prompt.opening + more)

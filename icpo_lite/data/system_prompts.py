@@ -45,6 +45,10 @@ _LIC: dict[TaskName, str] = {
         "You help a user by calling functions. When you give a solution, write the calls with "
         "named arguments and nothing else. You may ask the user about what is missing."
     ),
+    "open": (
+        "You help a user with a task. Do what you can do well with what you have been told. You "
+        "may ask the user about what is missing."
+    ),
 }
 
 
@@ -54,7 +58,7 @@ def system_words(choice: str | None, task: TaskName) -> str | None:
         return None
     if choice == "neutral":
         return NEUTRAL
-    return _LIC.get(task, NEUTRAL) if choice == "lic" else choice
+    return _LIC[task] if choice == "lic" else choice
 
 
 def opening_turn(choice: str | None, asked: Problem | Prompt) -> Message | None:

@@ -44,21 +44,41 @@ class TaskRowError(Exception):
 # -------------------------------------------------------------------------------------------- code
 
 
-def code_gold(take: Take, reply: str, row: Row, question: str) -> tuple[dict[str, Any], str]:
+def code_gold(take: Take, reply: str, row: Row) -> tuple[dict[str, Any], str]:
     """(answer, solution) of a code row."""
     tests = _tests(take("tests"))
-    setup = take("setup")
-    before = "\n".join(map(str, setup)) if isinstance(setup, list) else str(setup or "")
-    answer = {"tests": tests, "setup": before, "entry_point": take("entry_point") or ""}
-    name = row.get("fn_name")
+    answer = {"tests": tests, "setup": _lines(take("setup")), "entry_point": _name(take)}
+    function = row.get("fn_name")
     if isinstance(tests, Mapping):
-        name = tests.get("fn_name") or name
+        function = tests.get("fn_name") or function
         answer["tests"] = _paired(tests)
-    if name:
-        answer["fn_name"] = str(name)
-    if re.search(r"^[ \t]*(?:async )?def ", question, re.MULTILINE):
-        answer["prompt"] = question
+    if function:
+        answer["fn_name"] = str(function)
     return answer, _solution(take("solution")) or reply
+
+
+def _lines(setup: Any) -> str:
+    if isinstance(setup, str) and setup.lstrip().startswith("["):
+        with contextlib.suppress(ValueError):
+            setup = json.loads(setup)
+    lines = setup if isinstance(setup, list) else [setup or ""]
+    if not all(isinstance(line, str) for line in lines):
+        raise TaskRowError("setup code", repr(setup)[:60])
+    return "\n".join(lines)
+
+
+def _name(take: Take) -> str:
+    entry_point = take("entry_point") or ""
+    if not isinstance(entry_point, str):
+        raise TaskRowError("the name of a function in entry_point", repr(entry_point)[:60])
+    return entry_point
+
+
+def with_prompt(answer: Mapping[str, Any], question: str) -> dict[str, Any]:
+    """The answer with the code that a question is, which a reply may go on from (HumanEval)."""
+    if not re.search(r"^[ \t]*(?:async )?def ", question, re.MULTILINE):
+        return dict(answer)
+    return {**answer, "prompt": question}
 
 
 def _tests(given: Any) -> Any:
@@ -189,7 +209,7 @@ def functions(given: Any) -> list[Any]:
 def database_gold(take: Take, reply: str) -> tuple[str, str]:
     """(gold query, solution) of a database row."""
     query = take("query") or take("answer")
-    if not isinstance(query, str) or not query.strip():
+    if not isinstance(query, str) or not re.match(r"[^\[{\s]", query.strip()):
         raise TaskRowError("a gold query", repr(query)[:60])
     return query, reply
 

@@ -16,6 +16,7 @@ from icpo_lite.evaluation.problems import (
     trains_on,
 )
 from icpo_lite.evaluation.runner import evaluate
+from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.rewards.from_recipe import choose_shard
 from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.rollout.groups import PolicyTalker
@@ -53,7 +54,8 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float]:
             out[f"{setting}/{name}"] = float(value if name == "turns" else value["value"])
     if means := [value for name, value in out.items() if name.endswith("/P")]:
         out["P"] = sum(means) / len(means)
-    return out | {name: float(rate["value"]) for name, rate in summary["rates"].items()}
+    rates = {name: rate for name, rate in summary["rates"].items() if rate is not None}
+    return out | {name: float(rate["value"]) for name, rate in rates.items()}
 
 
 class SmallEvaluation:
@@ -65,16 +67,6 @@ class SmallEvaluation:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        names = figure_names(recipe.eval_settings)
-        self.metric = recipe.metric_for_best_model.removeprefix("eval/").removeprefix("eval_")
-        if self.metric not in names:
-            raise RecipeError(
-                f"{recipe.where('metric_for_best_model')}: metric_for_best_model: expected one of "
-                f"{', '.join(names)}, found {self.metric!r}"
-            )
-        greater = recipe.greater_is_better
-        by_name = self.metric.rpartition("/")[2] not in LESS_IS_BETTER
-        self.greater_is_better = by_name if greater is None else greater
         self._problems: list[Problem] = read_evaluation_problems(
             recipe.eval_dataset_name,
             recipe,
@@ -84,6 +76,17 @@ class SmallEvaluation:
             left_out=(left_out := Counter[str]()),
         )
         require_judgeable(self._problems, recipe, "eval_steps", left_out)
+        self._settings = settings_for(self._problems, recipe.eval_settings)
+        names = figure_names(self._settings)
+        self.metric = recipe.metric_for_best_model.removeprefix("eval/").removeprefix("eval_")
+        if self.metric not in names:
+            raise RecipeError(
+                f"{recipe.where('metric_for_best_model')}: metric_for_best_model: expected one of "
+                f"{', '.join(names)}, found {self.metric!r}"
+            )
+        greater = recipe.greater_is_better
+        by_name = self.metric.rpartition("/")[2] not in LESS_IS_BETTER
+        self.greater_is_better = by_name if greater is None else greater
 
     @property
     def warning(self) -> str:
@@ -120,7 +123,7 @@ class SmallEvaluation:
                 judge,
                 self._problems,
                 choose=choose_shard,
-                settings=recipe.eval_settings,
+                settings=self._settings,
                 runs=recipe.eval_runs,
                 seed=0,
                 max_turns=recipe.evaluation.max_turns,

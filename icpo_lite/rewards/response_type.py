@@ -17,6 +17,7 @@ from icpo_lite.rewards import feature_weights, features
 from icpo_lite.rewards.features import CUES, Reading
 from icpo_lite.rewards.graders.call_formats import is_marked, parse_calls
 from icpo_lite.rewards.graders.reply_code import extract_code
+from icpo_lite.rewards.open_replies import type_of_open
 from icpo_lite.rewards.question_targets import asked
 
 #: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
@@ -310,4 +311,18 @@ def _talk(response: str) -> ResponseType:
     return ResponseType.DISCUSSION if long else ResponseType.REFUSAL
 
 
-_BY_TASK = {"math": _math, "actions": _actions, "code": _code, "database": _database}
+def _open(response: str) -> Classification:
+    if nothing := _nothing(response):
+        return nothing
+    kind, evidence, committed = type_of_open(response)
+    # A plan that was cut off is a plan: it has set about the task without asking.
+    return Classification(kind, evidence, committed=committed, closed=committed)
+
+
+_BY_TASK = {
+    "math": _math,
+    "actions": _actions,
+    "code": _code,
+    "database": _database,
+    "open": _open,
+}

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Prompt, Turn, Verdict
+from icpo_lite.training.said_answers import WAYS, fault, ways_of_saying
 
 if TYPE_CHECKING:
     from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.rewards.judge import Judge
 
 #: The replies that are tried, in the order of the table.
-PROBES = ("gold", "wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty")
+PROBES = (
+    *WAYS,
+    *("wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty"),
+)
 _ASKS = ("targeted question", "untargeted question")
 
 
@@ -91,7 +95,10 @@ def check_reward(
     """
     if not prompts:
         raise UsageError("expected prompts to try the reward on, found none; check the corpus")
-    replies = [(p, name, text) for p in _sample(prompts, sample) for name, text in _replies(p)]
+    spoilt = [(p, why) for p in prompts if (why := _spoilt(p))]
+    bad = {p.prompt_id for p, _ in spoilt}
+    usable = [p for p in prompts if p.prompt_id not in bad]
+    replies = [(p, name, text) for p in _sample(usable, sample) for name, text in _replies(p)]
     asked = [p for p, _, _ in replies]
     verdicts = judge.judge_many([(p, text, "eos") for p, _, text in replies])
     turns = [_turn(text, v) for (_, _, text), v in zip(replies, verdicts, strict=True)]
@@ -104,9 +111,25 @@ def check_reward(
     ]
     return CheckReport(
         rows=tuple(_row(name, [p for p in probes if p.name == name]) for name in PROBES),
-        problems=tuple(_problems(probes)),
+        problems=(*_told(spoilt, prompts), *_problems(probes)),
         warnings=tuple(_warnings(probes)),
     )
+
+
+def _spoilt(prompt: Prompt) -> str:
+    """What is wrong with a gold answer as it is written; "" for nothing."""
+    return fault(prompt.answer) if prompt.task == "math" and prompt.answer is not None else ""
+
+
+def _told(spoilt: Sequence[tuple[Prompt, str]], prompts: Sequence[Prompt]) -> Iterator[str]:
+    """The gold answers of the whole corpus that no right reply can match, as one problem."""
+    if spoilt:
+        first, why = spoilt[0]
+        yield (
+            f"expected gold answers that a right reply can match, found {len(spoilt)} of "
+            f"{len(prompts)} that none can, first {first.source or first.prompt_id}: "
+            f"{str(first.answer)[:60]!r}, {why}; write the answer alone"
+        )
 
 
 def _sample(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
@@ -142,17 +165,20 @@ def _mean(probes: Sequence[Probe], intent: Intent) -> float | None:
 
 def _problems(probes: Sequence[Probe]) -> Iterator[str]:
     complete = [p for p in probes if p.prompt.intent is Intent.COMPLETE]
-    gold = [p for p in complete if p.name == "gold"]
-    failing = [p for p in gold if not p.verdict.correct]
-    if failing:
-        first = failing[0]
-        yield (
-            f"expected every gold answer to be graded right, found {len(failing)} of {len(gold)} "
-            f"that are not, first {first.prompt.source or first.prompt.prompt_id}: "
-            f"{first.text[:80]!r} was judged {first.verdict.response_type.value}; "
-            "check the answer column and the task"
-        )
-    if len({round(p.reward, 9) for p in probes}) == 1:
+    for name in WAYS:
+        gold = [p for p in complete if p.name == name]
+        failing = [p for p in gold if not p.verdict.correct]
+        if failing:
+            first = failing[0]
+            kind = first.verdict.response_type.value
+            yield (
+                f"expected every gold answer to be graded right, found {len(failing)} of "
+                f"{len(gold)} that are not, first {first.prompt.source or first.prompt.prompt_id}: "
+                f"{first.text[:80]!r} was judged {kind} against {str(first.prompt.answer)[:60]!r}; "
+                "check the answer column and the task"
+            )
+            break
+    if probes and len({round(p.reward, 9) for p in probes}) == 1:
         yield (
             f"expected a reward that tells replies apart, found {probes[0].reward:g} for all "
             "of them; nothing would be learned"
@@ -210,22 +236,37 @@ def _warnings(probes: Sequence[Probe]) -> Iterator[str]:
 
 
 def _replies(prompt: Prompt) -> Iterator[tuple[str, str]]:
-    """Name and text of each reply that is tried on a prompt."""
+    """Name and text of each reply that is tried on a prompt; no right one where none is known."""
+    yield from _ungraded(prompt) if prompt.answer is None else _graded(prompt)
+    yield "targeted question", _question(prompt)
+    yield "untargeted question", "Could you tell me more about this task?"
+    yield "refusal", "I cannot answer this."
+    yield "empty", ""
+
+
+def _ungraded(prompt: Prompt) -> Iterator[tuple[str, str]]:
+    """What sets about a task whose answer nobody knows."""
+    yield "wrong", "The answer is 5." if prompt.task == "math" else _SOME_ANSWER
+
+
+_SOME_ANSWER = "Here it is: begin with the first part, then do the second one, and you are done."
+
+
+def _graded(prompt: Prompt) -> Iterator[tuple[str, str]]:
+    """The right answer in the ways in which it is said, a wrong one, and both at once."""
     gold, wrong = _answers(prompt)
     hedged = f"It could be this or that.\n{gold}\nOr, if something else was meant:\n{wrong}"
     if prompt.task == "math":
         hedged = (
             f"It could be {_last_number(wrong)} or {_last_number(gold)}, depending on the rest."
         )
-    if gold:
+    if prompt.task == "math":
+        yield from ways_of_saying(prompt.answer).items()
+    elif gold:
         yield "gold", gold
     yield "wrong", wrong
     if gold:
         yield "hedged", hedged
-    yield "targeted question", _question(prompt)
-    yield "untargeted question", "Could you tell me more about this task?"
-    yield "refusal", "I cannot answer this."
-    yield "empty", ""
 
 
 def _answers(prompt: Prompt) -> tuple[str, str]:
