@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.rewards.graders import sandbox
-from icpo_lite.rewards.graders.sandbox import Box
+from icpo_lite.rewards.graders import code_verdict, sandbox
+from icpo_lite.rewards.graders.code_verdict import CodeTests
 
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"^(?:def|class|import|from|@)\b", re.MULTILINE)
@@ -32,50 +29,23 @@ def extract_code(reply: str) -> str | None:
     return reply[match.start() :] if match else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """The tests of a row: pairs over standard streams, or asserts and calls.
-
-    setup, prompt, solution: Python of the data set, whose names a reply may not replace.
-    entry_point, fn_name: the function under test, where the row names it.
-    """
-
-    streams: tuple[tuple[str, str], ...]
-    asserts: tuple[Any, ...]
-    setup: str = ""
-    prompt: str = ""
-    solution: str = ""
-    entry_point: str = ""
-    fn_name: str = ""
-
-
 def correct(
     code: str, tests: Any, columns: Mapping[str, Any], limits: sandbox.Limits
 ) -> tuple[bool, str]:
     """Whether all tests pass, each within the limits, and why the first failing one does not.
 
-    The reply runs in one sandbox, the tests in another that has never seen it; only plain values
-    pass between them (`code_reply`, `code_tests`). A program on standard streams is judged here,
-    by what it prints. Raises GraderError where the row or the system is at fault.
+    How they are run and judged is `code_verdict`'s matter. Raises GraderError where the row or the
+    system is at fault.
     """
-    row = _read(tests, columns)
-    for given, wanted in row.streams:
-        outcome = sandbox.run(code, limits, stdin=given)
-        if not outcome.finished:
-            return False, outcome.reason
-        if _lines(outcome.output) != _lines(wanted):
-            return False, f"printed {outcome.output.strip()[:60]!r}, expected {wanted[:60]!r}"
-    return _judged(code, row, limits) if row.asserts else (True, "")
+    streams, calls = _read(tests, columns)
+    for given, wanted in streams:
+        right, why = code_verdict.prints(code, given, wanted, limits)
+        if not right:
+            return False, why
+    return code_verdict.passes(code, calls, limits)
 
 
-def _lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.strip().splitlines()]
-
-
-# ------------------------------------------------------------------------------------------ rows
-
-
-def _read(tests: Any, columns: Mapping[str, Any]) -> _Row:
+def _read(tests: Any, columns: Mapping[str, Any]) -> tuple[list[tuple[str, str]], CodeTests]:
     if isinstance(tests, str) and tests.lstrip().startswith(("[", "{")):
         with contextlib.suppress(json.JSONDecodeError):  # then it is source that starts so
             tests = json.loads(tests)
@@ -95,97 +65,32 @@ def _read(tests: Any, columns: Mapping[str, Any]) -> _Row:
     return _sorted(listed, known)
 
 
-def _sorted(tests: Sequence[Any], columns: Mapping[str, Any]) -> _Row:
+def _sorted(
+    tests: Sequence[Any], columns: Mapping[str, Any]
+) -> tuple[list[tuple[str, str]], CodeTests]:
     fn_name = _text(columns, "fn_name")
-    streams, asserts = [], []
+    streams: list[tuple[str, str]] = []
+    sources: list[str] = []
+    calls: list[tuple[Any, Any]] = []
     for test in tests:
         if isinstance(test, str):
-            asserts.append(test)
+            sources.append(test)
         elif not isinstance(test, Mapping) or not {"input", "output"} <= set(test):
             raise GraderError(f"expected a test with input and output, found {str(test)[:60]!r}")
         elif fn_name:
-            asserts.append({"input": test["input"], "output": test["output"]})
+            calls.append((test["input"], test["output"]))
         else:
             streams.append((str(test["input"]), str(test["output"])))
-    return _Row(
-        streams=tuple(streams),
-        asserts=tuple(asserts),
+    return streams, CodeTests(
+        sources=tuple(sources),
+        calls=tuple(calls),
         setup=_text(columns, "setup", "test_setup_code"),
         prompt=_text(columns, "prompt", "starter_code"),
         solution=_text(columns, "solution", "code", "canonical_solution"),
         entry_point=_text(columns, "entry_point"),
-        fn_name=fn_name,
+        function=fn_name,
     )
 
 
 def _text(columns: Mapping[str, Any], *names: str) -> str:
     return next((v for n in names if isinstance(v := columns.get(n), str) and v.strip()), "")
-
-
-# --------------------------------------------------------------------------------------- verdicts
-
-
-def _judged(code: str, row: _Row, limits: sandbox.Limits) -> tuple[bool, str]:
-    ask, answer = os.pipe(), os.pipe()
-    try:
-        with (
-            _reply_box(code, row, limits, ask[0], answer[1]) as reply,
-            _tests_box(row, limits, ask[1], answer[0]) as tests,
-        ):
-            for descriptor in (*ask, *answer):  # so that each end is held by one side alone
-                os.close(descriptor)
-            ask = answer = ()  # type: ignore[assignment]
-            sandbox.wait_ready([reply, tests])
-            return _verdict(reply, tests, row, limits)
-    finally:
-        for descriptor in (*ask, *answer):
-            os.close(descriptor)
-
-
-def _reply_box(code: str, row: _Row, limits: sandbox.Limits, requests: int, answers: int) -> Box:
-    job = {
-        "code": code.encode(errors="replace").decode(),
-        "before": [source for source in (row.prompt, row.setup) if source],
-        "requests": requests,
-        "answers": answers,
-    }
-    guests = ("plain_values", "code_reply")
-    return Box(guests, job, limits, descriptors=(requests, answers), runs=len(row.asserts))
-
-
-def _tests_box(row: _Row, limits: sandbox.Limits, requests: int, answers: int) -> Box:
-    job = {
-        "tests": list(row.asserts),
-        "setup": row.setup,
-        "prompt": row.prompt,
-        "solution": row.solution,
-        "entry_point": row.entry_point,
-        "fn_name": row.fn_name,
-        "requests": requests,
-        "answers": answers,
-    }
-    guests = ("plain_values", "code_tests")
-    kept = (requests, answers)
-    return Box(guests, job, limits, descriptors=kept, reports=True, runs=len(row.asserts))
-
-
-def _verdict(reply: Box, tests: Box, row: _Row, limits: sandbox.Limits) -> tuple[bool, str]:
-    """What the tests' process tells, which has a new deadline with every test that passes."""
-    passed, deadline = 0, time.monotonic() + limits.seconds
-    while True:
-        for line in tests.reported():
-            kind, _, text = line.partition(" ")
-            if kind == "fault":
-                raise GraderError(f"{text}; change the row")
-            if kind != "passed":
-                return False, text
-            passed, deadline = passed + 1, time.monotonic() + limits.seconds
-        if passed == len(row.asserts):
-            return True, ""
-        if problem := reply.problem() or tests.problem():
-            return False, problem
-        if not tests.open:
-            return False, f"the tests ended early with exit status {tests.wait()}"
-        if time.monotonic() > deadline:
-            return False, f"no end within {limits.seconds:g} s"
-        sandbox.look([reply, tests])

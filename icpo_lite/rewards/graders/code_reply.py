@@ -105,8 +105,8 @@ def load(before: list[str], code: str) -> dict[str, Any]:
     for source in before:
         try:
             exec(compile(source, "<setup>", "exec"), scope)
-        except Exception:
-            pass  # such as a prompt that ends in the middle: the reply may not need it
+        except Exception:  # such as a prompt that ends in the middle: the reply may not need it
+            continue
     exec(compile(code, "<reply>", "exec"), scope)
     return scope
 

@@ -14,6 +14,7 @@ import importlib
 import os
 import symtable
 import sys
+import types
 from collections import deque
 
 from icpo_lite.rewards.graders import plain_values
@@ -190,8 +191,8 @@ class Object:
         raise RefusedError(f"expected a plain value, found {self!r}; it cannot be compared")
 
     __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __bool__ = __contains__ = _refuse
-    __hash__ = _refuse  # type: ignore[assignment]
-    __index__ = __int__ = __float__ = __reduce_ex__ = _refuse  # type: ignore[assignment]
+    __hash__ = _refuse
+    __index__ = __int__ = __float__ = __reduce_ex__ = _refuse
 
 
 def in_place(function: Any) -> Any:
@@ -316,7 +317,10 @@ def _usual(name: str) -> Any:
 
 def surroundings(source: str, job: dict[str, Any], reply: Reply) -> dict[str, Any]:
     """The names that a test starts with: the row's own, Python's, and stand-ins for the reply's."""
-    scope: dict[str, Any] = {"__name__": "__main__", "__in_place__": in_place}
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module  # where unittest looks for tests
+    scope = vars(module)
+    scope["__in_place__"] = in_place
     _define(job, scope)
     entry_point = job["entry_point"]
     free = free_names(source) - set(scope)
@@ -359,13 +363,12 @@ def run_source(source: str, job: dict[str, Any], reply: Reply) -> None:
     exec(compile(tree, "<tests>", "exec"), scope)
 
 
-def run_case(case: dict[str, Any], job: dict[str, Any], reply: Reply) -> None:
-    """Call the function with a case's input and compare what it returns; tuples are lists."""
-    given = case["input"] if isinstance(case["input"], list) else [case["input"]]
-    value = reply.ask("get", job["fn_name"])
-    value = as_json(value(*given))
-    if value != case["output"]:
-        raise AssertionError(f"returned {value!r}"[:60] + f", expected {case['output']!r}"[:70])
+def run_call(given: Any, wanted: Any, job: dict[str, Any], reply: Reply) -> None:
+    """Call the function under test and compare what it returns; tuples are lists."""
+    function = reply.ask("get", job["function"])
+    value = as_json(function(*(given if isinstance(given, list) else [given])))
+    if value != wanted:
+        raise AssertionError(f"returned {ascii(value)[:60]}, expected {ascii(wanted)[:60]}")
 
 
 def as_json(value: Any) -> Any:
@@ -380,8 +383,10 @@ def judge(job: dict[str, Any], reply: Reply, tell: Callable[[str, str], None]) -
     try:
         reply.start()
         for test in job["tests"]:
-            run = run_source if isinstance(test, str) else run_case
-            run(test, job, reply)  # type: ignore[arg-type]
+            if isinstance(test, str):
+                run_source(test, job, reply)
+            else:
+                run_call(*test, job, reply)
             if reply.ended:  # a bare except of the test's has swallowed it
                 raise ReplyEndedError(reply.ended)
             tell("passed", "")

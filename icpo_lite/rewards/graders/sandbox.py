@@ -143,7 +143,7 @@ class Box:
         self.limits = limits
         self.output, self._errors, self._report = bytearray(), bytearray(), bytearray()
         self.ready = False
-        self._memory, self._measure_at = 0, 0.0
+        self._memory, self._files, self._measure_at = 0, 0, 0.0
         self._report_read, theirs = os.pipe()
         method = method or _chosen()
         whole = _job(modules, job, limits, theirs, reports, runs, method)
@@ -193,6 +193,8 @@ class Box:
         """Which limit the guest has passed, or empty."""
         if self._memory > self.limits.memory_mb << 20:
             return f"more than {self.limits.memory_mb} MiB in all its processes"
+        if self._files > sandbox_root.MOST_FILES:
+            return f"more than {sandbox_root.MOST_FILES} files"
         if len(self.output) + len(self._errors) > self.limits.output_bytes:
             return f"more than {self.limits.output_bytes} bytes of output"
         if len(self._report) > self.limits.output_bytes:
@@ -220,7 +222,9 @@ class Box:
         begun = time.monotonic()
         if begun < self._measure_at:
             return
-        self._memory = process_tree.memory(self.process.pid)
+        pids = process_tree.descendants(self.process.pid)
+        self._memory = process_tree.memory(pids)
+        self._files = process_tree.files(pids[-1:], sandbox_root.WORK)
         now = time.monotonic()
         self._measure_at = now + max(_LOOK_SECONDS, 9 * (now - begun))
 

@@ -19,7 +19,7 @@ from icpo_lite.rewards.graders import syscall_filter
 #: The one folder that a guest may write to, in memory.
 WORK = "/tmp"
 #: Files and folders that a guest may have at a time.
-_MOST_FILES = 1024
+MOST_FILES = 1024
 _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 #: Loads every extension of the standard library and tells which shared libraries that took.
@@ -64,7 +64,7 @@ class Root:
     @property
     def environment(self) -> dict[str, str]:
         return {
-            "PATH": os.path.dirname(self.python),
+            "PATH": str(Path(self.python).parent),
             "LD_LIBRARY_PATH": self.library_path,
             "LANG": "C.UTF-8",
             "HOME": WORK,
@@ -81,7 +81,7 @@ class Root:
             "files": self.files,
             "hidden": self.hidden,
             "work": WORK,
-            "work_options": f"size={file_bytes},nr_inodes={_MOST_FILES},mode=1777",
+            "work_options": f"size={file_bytes},nr_inodes={MOST_FILES},mode=1777",
             "filter": syscall_filter.build(syscall_filter.machine()),
             "report": report,
         }
@@ -112,7 +112,7 @@ class Root:
 
 def _base() -> str:
     """Any folder that is there: the new root is mounted over it before it becomes the root."""
-    return next(f for f in ("/tmp", "/mnt", "/run", "/var", "/usr") if os.path.isdir(f))
+    return next(f for f in ("/tmp", "/mnt", "/run", "/var", "/usr") if Path(f).is_dir())
 
 
 def python() -> str:
@@ -142,8 +142,8 @@ def python_root() -> Root:
 
 
 def _root(search_path: Sequence[str], libraries: Sequence[str]) -> Root:
-    folders = _outermost([os.path.realpath(p) for p in search_path if os.path.isdir(p)])
-    zips = [os.path.realpath(p) for p in search_path if os.path.isfile(p)]
+    folders = _outermost([os.path.realpath(p) for p in search_path if Path(p).is_dir()])
+    zips = [os.path.realpath(p) for p in search_path if Path(p).is_file()]
     named = [python(), *zips, *(os.path.normpath(n) for n in libraries if n.startswith("/"))]
     links: dict[str, str] = {}
     files: list[str] = []
@@ -166,7 +166,7 @@ def _root(search_path: Sequence[str], libraries: Sequence[str]) -> Root:
         files=tuple(f for f in dict.fromkeys(files) if not f.startswith(inside)),
         links=tuple((p, t) for p, t in sorted(links.items()) if not p.startswith(inside)),
         hidden=tuple(sorted(hidden)),
-        library_path=":".join(dict.fromkeys(os.path.dirname(p) for p in named[1 + len(zips) :])),
+        library_path=":".join(dict.fromkeys(str(Path(p).parent) for p in named[1 + len(zips) :])),
     )
 
 
@@ -184,22 +184,22 @@ def _steps(path: str) -> Iterator[tuple[str, str | None]]:
 
     A link is named by the real path of its folder, so that no link lies below another.
     """
-    real, rest = "/", [part for part in path.split("/") if part]
+    real, rest = Path("/"), [part for part in path.split("/") if part]
     for _ in range(256):
         if not rest:
-            yield real, None
+            yield str(real), None
             return
         part, rest = rest[0], rest[1:]
         if part == "..":
-            real = os.path.dirname(real)
+            real = real.parent
             continue
-        at = os.path.join(real, part)
-        if not os.path.islink(at):
+        at = real / part
+        if not at.is_symlink():
             real = at
             continue
-        target = os.readlink(at)
-        yield at, target
-        real = "/" if target.startswith("/") else real
+        target = str(at.readlink())
+        yield str(at), target
+        real = Path("/") if target.startswith("/") else real
         rest = [p for p in target.split("/") if p and p != "."] + rest
     raise GraderError(f"expected {path} to lead to a file, found links without end")
 
