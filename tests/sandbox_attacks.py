@@ -122,7 +122,8 @@ ESCAPES = [
     ),
     Attack(
         "first process",
-        "import os, time\nos.kill(1, 9)\ntime.sleep(1)\ntry: os.kill(1, 0)\nexcept ProcessLookupError: pass\n"
+        "import os, time\nos.kill(1, 9)\ntime.sleep(1)\n"
+        "try: os.kill(1, 0)\nexcept ProcessLookupError: pass\n"
         "else: raise SystemExit('it lives')",
     ),
     Attack(
@@ -186,41 +187,50 @@ FORGERIES = [
     ),
     Attack(
         "says so at exit",
-        "import atexit\n@atexit.register\ndef f():\n    print('passed', flush=True)\n    import os\n    os._exit(0)",
+        "import atexit\n@atexit.register\ndef f():\n    print('passed', flush=True)\n"
+        "    import os\n    os._exit(0)",
         "one module",
     ),
     Attack(
         "excepthook",
-        "import sys, os\ndef hook(*_):\n    print('passed', flush=True)\n    os._exit(0)\nsys.excepthook = hook",
+        "import sys, os\ndef hook(*_):\n    print('passed', flush=True)\n"
+        "    os._exit(0)\nsys.excepthook = hook",
         "one module",
     ),
     Attack(
         "trace function",
-        "import sys, os\ndef add(a, b): return a\nsys.settrace(lambda f, e, a: (print('passed', flush=True), os._exit(0)))",
+        "import sys, os\ndef add(a, b): return a\n"
+        "sys.settrace(lambda f, e, a: (print('passed', flush=True), os._exit(0)))",
         "one module",
     ),
     Attack(
         "frames: the expected value",
         "import sys\ndef add(a, b):\n    frame = sys._getframe(1)\n"
-        "    return next(c for c in frame.f_code.co_consts if isinstance(c, int) and c == a + b)".replace(
-            "c == a + b", "c not in (a, b)"
-        ),
+        "    return next(c for c in frame.f_code.co_consts if type(c) is int and c not in (a, b))",
     ),
     Attack(
         "frames: no more tests",
-        "import sys\ndef add(a, b):\n    frame = sys._getframe()\n    while frame:\n        for name in list(frame.f_globals):\n            if name in ('value', 'wanted', 'passed'): frame.f_globals[name] = True\n        frame = frame.f_back",
+        "import sys\ndef add(a, b):\n    frame = sys._getframe()\n    while frame:\n"
+        "        for name in list(frame.f_globals):\n"
+        "            if name in ('value', 'wanted', 'passed'): frame.f_globals[name] = True\n"
+        "        frame = frame.f_back",
     ),
     Attack(
         "gc: every list",
-        "import gc\ndef add(a, b):\n    for o in gc.get_objects():\n        if type(o) is list: o.clear()\n        elif type(o) is dict and 'tests' in o: o['tests'] = []\n    return None",
+        "import gc\ndef add(a, b):\n    for o in gc.get_objects():\n"
+        "        if type(o) is list: o.clear()\n"
+        "        elif type(o) is dict and 'tests' in o: o['tests'] = []\n    return None",
     ),
     Attack(
         "gc: everything equal",
-        "import gc, builtins\nbuiltins.AssertionError = type('E', (Exception,), {})\ndef add(a, b): return NotImplemented",
+        "import gc, builtins\nbuiltins.AssertionError = type('E', (Exception,), {})\n"
+        "def add(a, b): return NotImplemented",
     ),
     Attack(
         "no assertion errors",
-        "import builtins\nclass Quiet(Exception):\n    def __new__(cls, *a): print('passed', flush=True); import os; os._exit(0)\nbuiltins.AssertionError = Quiet\ndef add(a, b): return 0",
+        "import builtins\nclass Quiet(Exception):\n"
+        "    def __new__(cls, *a): print('passed', flush=True); import os; os._exit(0)\n"
+        "builtins.AssertionError = Quiet\ndef add(a, b): return 0",
     ),
     Attack("raises the end of iteration", "def add(a, b): raise StopIteration"),
     Attack("returns itself", "def add(a, b): return add"),
@@ -238,20 +248,30 @@ FORGERIES = [
     ),
     Attack(
         "writes to every file",
-        "import os\nfor n in range(64):\n    try: os.write(n, b'passed \\n' * 9)\n    except OSError: pass\ndef add(a, b): return 0",
+        "import os\nfor n in range(64):\n    try: os.write(n, b'passed \\n' * 9)\n"
+        "    except OSError: pass\ndef add(a, b): return 0",
     ),
     Attack(
         "writes values",
-        "import os\nfor n in range(3, 64):\n    try: os.write(n, (b'\\0' * 7 + b'\\x1f(' + b'\\0' * 7 + b'\\x03s' + b'\\0' * 7 + b'\\x05valueTN'))\n    except OSError: pass\ndef add(a, b): return 0",
+        "import os\nfor n in range(3, 64):\n"
+        "    try: os.write(n, (b'\\0' * 7 + b'\\x1b(' + b'\\0' * 7 + b'\\x03s'\n"
+        "        + b'\\0' * 7 + b'\\x05valueTN'))\n"
+        "    except OSError: pass\ndef add(a, b): return 0",
     ),
     Attack("true is true", "def add(a, b): return True"),
     Attack(
         "patches compile",
-        "import builtins, ast\nbuiltins.compile = lambda *a, **k: (lambda: 0).__code__\nast.parse = lambda *a, **k: ast.Module([], [])\nbuiltins.eval = builtins.exec = lambda *a, **k: None\ndef add(a, b): return 0",
+        "import builtins, ast\nbuiltins.compile = lambda *a, **k: (lambda: 0).__code__\n"
+        "ast.parse = lambda *a, **k: ast.Module([], [])\n"
+        "builtins.eval = builtins.exec = lambda *a, **k: None\ndef add(a, b): return 0",
     ),
     Attack(
         "patches the harness",
-        "import sys\nfor name, module in list(sys.modules.items()):\n    if 'icpo' in name:\n        for n, v in list(vars(module).items()):\n            if callable(v) and not isinstance(v, type): setattr(module, n, lambda *a, **k: b'N')\ndef add(a, b): return 0",
+        "import sys\nfor name, module in list(sys.modules.items()):\n"
+        "    if 'icpo' in name:\n        for n, v in list(vars(module).items()):\n"
+        "            if callable(v) and not isinstance(v, type):\n"
+        "                setattr(module, n, lambda *a, **k: b'N')\n"
+        "def add(a, b): return 0",
     ),
     Attack("endless", "def add(a, b):\n    while True: pass"),
     Attack("deep", "def add(a, b):\n    x = []\n    for _ in range(100000): x = [x]\n    return x"),

@@ -24,9 +24,25 @@ _MOST_ITEMS = 1 << 20
 class Server:
     """Names and objects of the reply, by request. Every answer is a value or an error."""
 
-    def __init__(self, scope: dict[str, Any]) -> None:
+    def __init__(self, scope: dict[str, Any], requests: BinaryIO, answers: BinaryIO) -> None:
         self._scope = scope
+        self._requests, self._answers = requests, answers
         self._objects: list[Any] = []
+
+    def serve(self) -> None:
+        """Answer until nobody asks."""
+        while True:
+            try:
+                request = plain_values.receive(self._requests)
+            except EOFError:
+                return
+            self._send(self.answer(request))
+
+    def _send(self, answer: bytes) -> None:
+        try:
+            plain_values.send(self._answers, answer)
+        except plain_values.NotPlainError as error:  # too long
+            plain_values.send(self._answers, failure(error))
 
     def answer(self, request: bytes) -> bytes:
         """("value", it, the arguments after a call), or ("error", class, message)."""
@@ -75,8 +91,18 @@ class Server:
         self._objects.append(value)
         return Reference(len(self._objects) - 1, type(value).__name__)
 
-    def _resolve(self, number: int, _: str) -> Any:
+    def _resolve(self, number: int, kind: str) -> Any:
+        if kind == plain_values.FUNCTION:
+            return lambda *given: self._call_back(number, given)
         return self._objects[number]
+
+    def _call_back(self, number: int, given: tuple[Any, ...]) -> Any:
+        """The value of a function that a test has handed over, which runs on the test's side."""
+        self._send(plain_values.encode(("call back", number, list(given)), self._refer))
+        right, value = plain_values.decode(plain_values.receive(self._requests), self._resolve)
+        if not right:
+            raise ValueError(value)
+        return value
 
 
 _REQUESTS: dict[str, Callable[..., Any]] = {
@@ -114,21 +140,12 @@ def load(before: list[str], code: str) -> dict[str, Any]:
 def serve(job: dict[str, Any], requests: BinaryIO, answers: BinaryIO) -> None:
     """Run the reply, then answer until nobody asks."""
     try:
-        server = Server(load(job["before"], job["code"]))
+        server = Server(load(job["before"], job["code"]), requests, answers)
     except BaseException as error:
         plain_values.send(answers, failure(error))
         return
     plain_values.send(answers, plain_values.encode(("value", None, None)))
-    while True:
-        try:
-            request = plain_values.receive(requests)
-        except EOFError:
-            return
-        answer = server.answer(request)
-        try:
-            plain_values.send(answers, answer)
-        except plain_values.NotPlainError as error:  # too long
-            plain_values.send(answers, failure(error))
+    server.serve()
 
 
 def main(job: dict[str, Any]) -> None:

@@ -59,6 +59,7 @@ class Reply:
 
     def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
         self._requests, self._answers = requests, answers
+        self._functions: list[Callable[..., Any]] = []
         self.ended = ""
 
     def start(self) -> None:
@@ -79,16 +80,38 @@ class Reply:
     def _exchange(self, request: Any) -> tuple[Any, Any]:
         if self.ended:
             raise ReplyEndedError(self.ended)
+        self._send(request)
+        while True:
+            kind, first, second = self._take()
+            if kind != "call back":
+                return first, second
+            self._send(self._called_back(first, second))
+
+    def _called_back(self, number: Any, given: Any) -> tuple[bool, Any]:
+        """(True, the value of a function that a test has handed over), or (False, its error)."""
         try:
-            plain_values.send(self._requests, plain_values.encode(request, _as_reference))
+            return True, self._functions[number](*given)
+        except Exception as error:
+            return False, f"{type(error).__name__}: {error}"[:500]
+
+    def _send(self, message: Any) -> None:
+        try:
+            plain_values.send(self._requests, plain_values.encode(message, self._refer))
         except NotPlainError as error:
             raise RowFaultError(f"a test hands over what cannot be sent: {error}") from None
         except OSError:
             self._end("the reply ended the program")
-        return self._take()
 
-    def _take(self) -> tuple[Any, Any]:
-        """(value, arguments after the call) of the next answer; what the reply raised, raised."""
+    def _refer(self, value: Any) -> Reference:
+        if type(value) is Object:
+            return value._reference
+        if isinstance(value, types.FunctionType | types.BuiltinFunctionType | type):
+            self._functions.append(value)
+            return Reference(len(self._functions) - 1, plain_values.FUNCTION)
+        raise NotPlainError(f"expected plain values, found one of {type(value).__name__}")
+
+    def _take(self) -> tuple[Any, Any, Any]:
+        """The next answer: its kind and two values; what the reply raised is raised."""
         try:
             answer = plain_values.decode(plain_values.receive(self._answers), self._object)
             kind, first, second = answer
@@ -98,7 +121,7 @@ class Reply:
             self._end(f"the reply sent no value ({type(error).__name__})")
         if kind == "error" and type(first) is str and type(second) is str:
             self._throw(first, second)
-        return first, second
+        return kind, first, second
 
     def _object(self, number: int, kind: str) -> Object:
         return Object(self, number, kind)
@@ -121,12 +144,6 @@ class Reply:
     def _end(self, why: str) -> NoReturn:
         self.ended = why
         raise ReplyEndedError(why)
-
-
-def _as_reference(value: Any) -> Reference:
-    if type(value) is not Object:
-        raise NotPlainError(f"expected plain values, found one of {type(value).__name__}")
-    return value._reference
 
 
 def _take_over(mine: Any, theirs: Any) -> None:
@@ -326,8 +343,8 @@ def surroundings(source: str, job: dict[str, Any], reply: Reply) -> dict[str, An
     free = free_names(source) - set(scope)
     asked, taken = under_test(source, free, entry_point, job["solution"])
     for name in taken:
-        module = name in sys.stdlib_module_names
-        scope[name] = importlib.import_module(name) if module else _usual(name)
+        whole = name in sys.stdlib_module_names
+        scope[name] = importlib.import_module(name) if whole else _usual(name)
     for name in asked - {"candidate"} if entry_point else asked:
         try:
             scope[name] = reply.ask("get", name)
@@ -386,7 +403,8 @@ def judge(job: dict[str, Any], reply: Reply, tell: Callable[[str, str], None]) -
             if isinstance(test, str):
                 run_source(test, job, reply)
             else:
-                run_call(*test, job, reply)
+                given, wanted = test
+                run_call(given, wanted, job, reply)
             if reply.ended:  # a bare except of the test's has swallowed it
                 raise ReplyEndedError(reply.ended)
             tell("passed", "")

@@ -48,6 +48,10 @@ _STANDARD: dict[tuple[str, str], Callable[[Any], list[Any]]] = {
 }
 
 
+#: The kind of a reference to a function of the tests, which the reply may call.
+FUNCTION = "function of the tests"
+
+
 class NotPlainError(Exception):
     """A value that cannot pass, or bytes that are none."""
 

@@ -11,9 +11,7 @@ why and nothing is run; no program ever runs in the open.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
-import secrets
 import select
 import shutil
 import signal
@@ -21,69 +19,19 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from pathlib import Path
-from typing import Any, Literal
+from functools import lru_cache
+from typing import Any
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.rewards.graders import process_tree, sandbox_root, syscall_filter
+from icpo_lite.rewards.graders import process_tree, sandbox_root
+from icpo_lite.rewards.graders.sandbox_start import Limits, Method, guest_job, start
 
-Method = Literal["bubblewrap", "namespaces"]
+__all__ = ["Box", "Limits", "Method", "Outcome", "look", "run", "wait_ready", "why_not"]
 
 #: For a guest to start; the time of its work begins when it has.
 START_SECONDS = 60.0
 #: Between two looks at what the guests use.
 _LOOK_SECONDS = 0.02
-_MOST_OPEN_FILES = 64
-
-#: The first lines of every guest. Its job comes on standard input, in Python's own notation; it
-#: isolates itself unless bubblewrap has done so, accepts the limits, and says that it is ready.
-_GUEST = r"""
-import os, sys
-def take(count):
-    data = b""
-    while len(data) < count:
-        part = os.read(0, count - len(data))
-        if not part:
-            os._exit(1)
-        data += part
-    return data
-def module(name, text):
-    made = sys.modules[name] = type(sys)(name)
-    parent, _, last = name.rpartition(".")
-    if parent:
-        if parent not in sys.modules:
-            module(parent, "")
-        setattr(sys.modules[parent], last, made)
-    exec(compile(text, name, "exec"), vars(made))
-    return made
-job = eval(take(int.from_bytes(take(8), "big")))
-inside = module("sandbox_inside", job.pop("inside"))
-if job["isolate"]:
-    inside.isolate(job["isolate"])
-inside.confine(job.pop("limits"), job.pop("user"))
-del sys.modules["sandbox_inside"], inside, job["isolate"]
-for name, text in job.pop("modules"):
-    last = module(name, text)
-os.write(job["report"], b"ready\n")
-if not job.pop("reports"):
-    os.close(job["report"])
-last.main(job)
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one run may use: seconds of wall and CPU time, MiB, processes, bytes of output.
-
-    memory_mb: for all its processes together, and for each of them.
-    """
-
-    seconds: float = 6.0
-    memory_mb: int = 512
-    processes: int = 16
-    file_mb: int = 8
-    output_bytes: int = 65536
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +94,10 @@ class Box:
         self._memory, self._files, self._measure_at = 0, 0, 0.0
         self._report_read, theirs = os.pipe()
         method = method or _chosen()
-        whole = _job(modules, job, limits, theirs, reports, runs, method)
+        whole = guest_job(modules, job, limits, theirs, reports, runs, method)
         self._feed = memoryview(len(whole).to_bytes(8, "big") + whole + stdin)
         try:
-            self.process = _start(method, limits, theirs, descriptors)
+            self.process = start(method, limits, theirs, descriptors)
         except BaseException:
             os.close(self._report_read)
             raise
@@ -297,85 +245,6 @@ def wait_ready(boxes: Sequence[Box]) -> None:
                 raise GraderError(f"expected the sandbox to start, found {told.splitlines()[-1]}")
         if time.monotonic() > deadline:
             raise GraderError(f"expected the sandbox to start within {START_SECONDS:g} s")
-
-
-# ------------------------------------------------------------------------------------- the start
-
-
-def _job(
-    modules: Sequence[str],
-    job: Mapping[str, Any],
-    limits: Limits,
-    report: int,
-    reports: bool,
-    runs: int,
-    method: Method,
-) -> bytes:
-    package = __name__.rpartition(".")[0]
-    root = sandbox_root.python_root()
-    isolate = root.settings(limits.file_mb << 20, report) if method == "namespaces" else None
-    whole = {
-        **job,
-        "inside": _text_of("sandbox_inside"),
-        "modules": [(f"{package}.{name}", _text_of(name)) for name in modules],
-        "limits": _resource_limits(limits, runs),
-        # An account that nobody else has, so that nobody else's processes are counted.
-        "user": (1 << 30) + secrets.randbelow(1 << 29),
-        "isolate": isolate,
-        "report": report,
-        "reports": reports,
-    }
-    return repr(whole).encode("ascii", "backslashreplace")
-
-
-@cache
-def _text_of(module: str) -> str:
-    return (Path(__file__).parent / f"{module}.py").read_text(encoding="utf-8")
-
-
-def _resource_limits(limits: Limits, runs: int) -> dict[str, int]:
-    return {
-        "CPU": math.ceil(limits.seconds * runs) + 1,
-        "AS": limits.memory_mb << 20,
-        "NPROC": limits.processes,
-        "FSIZE": limits.file_mb << 20,
-        "NOFILE": _MOST_OPEN_FILES,
-        "CORE": 0,
-        "MEMLOCK": 0,
-        "MSGQUEUE": 0,
-    }
-
-
-def _start(
-    method: Method, limits: Limits, report: int, descriptors: Sequence[int]
-) -> subprocess.Popen[bytes]:
-    root = sandbox_root.python_root()
-    guest = [root.python, "-I", "-S", "-B", "-c", _GUEST]
-    if method == "namespaces":
-        return _popen(guest, [report, *descriptors], root.environment)
-    read, write = os.pipe()
-    try:
-        os.write(write, syscall_filter.build(syscall_filter.machine()))
-        os.close(write)
-        around = root.bubblewrap(shutil.which("bwrap") or "bwrap", limits.file_mb << 20, read)
-        return _popen([*around, *guest], [report, *descriptors, read], {"PATH": os.defpath})
-    finally:
-        os.close(read)
-
-
-def _popen(
-    command: Sequence[str], descriptors: Sequence[int], environment: Mapping[str, str]
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        pass_fds=descriptors,
-        env=environment,
-        cwd="/",
-        start_new_session=True,
-    )
 
 
 # ------------------------------------------------------------------------------ what can be had
