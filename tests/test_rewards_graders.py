@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.rewards.graders import actions, code, sandbox, sql
+from icpo_lite.rewards.graders import actions, code, sandbox, sql_worker
 from icpo_lite.rewards.grading import GradingOptions, grade
 
 # ------------------------------------------------------------------------------------- actions
@@ -133,8 +133,8 @@ def test_execution_match(query: str, gold: str, right: bool) -> None:
     ],
 )
 def test_queries_may_only_read(query: str) -> None:
-    with sql.connect(SCHEMA) as database, pytest.raises(sqlite3.Error):
-        sql.run_query(database, query, 1.0)
+    with sql_worker.connect(SCHEMA["schema"], "", 1.0) as database, pytest.raises(sqlite3.Error):
+        sql_worker.run_query(database, query, 1.0)
 
 
 def test_an_endless_query_is_stopped() -> None:

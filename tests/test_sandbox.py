@@ -98,7 +98,7 @@ def test_an_escape_is_one_without_a_sandbox(attack: Attack, tmp_path: Path) -> N
     with sandbox_attacks.outside() as things:
         things = {**things, "pid": os.getpid()}
         program = attack.code.format(**things)
-        if "open(f'/tmp/" in program or "open('/tmp/" in program:
+        if "'/tmp/" in attack.code:
             program = program.replace("'/tmp/", f"'{tmp_path}/")
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, check=False

@@ -35,6 +35,7 @@ from typing import Any, BinaryIO, Literal, get_args
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.numbers import numbers
+from icpo_lite.core.paths import inside
 from icpo_lite.core.types import Problem, Shard, TaskName
 from icpo_lite.data import lost_in_conversation
 
@@ -388,6 +389,8 @@ class _RowReader:
         problem_id = self._id(take("id"), number)
         shards = _given_shards(take("shards"))
         extra = {"functions": take("functions")} if task == "actions" else {}
+        if task == "database" and isinstance(row.get("db_path"), str):
+            extra = {"db_path": self._database_file(row["db_path"])}
         rest = {k: v for k, v in row.items() if k not in used and _is_plain(v)}
         return Problem(
             problem_id=problem_id,
@@ -399,6 +402,13 @@ class _RowReader:
             source=found.where,
             columns=rest | extra,
         )
+
+    def _database_file(self, given: str) -> str:
+        """A row's database, which lies in the folder of the data or below it."""
+        path = inside(self._folder or Path(), given)
+        if path is None:
+            raise BadRowError("a db_path in the folder of the data", repr(given)[:60])
+        return str(path)
 
     def _lic_problem(self, where: str, row: Row, number: int) -> Problem:
         try:

@@ -17,7 +17,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, BinaryIO
+    from typing import IO, Any
 
 #: Bytes of one message, and values in it.
 MOST_BYTES = 16 << 20
@@ -225,7 +225,7 @@ def _rebuilt(name: Any, parts: Any) -> Any:
     return getattr(sys.modules[module], kind)(*parts)
 
 
-def send(file: BinaryIO, data: bytes) -> None:
+def send(file: IO[bytes], data: bytes) -> None:
     """Write one message: its length in eight bytes, then what `encode` has made."""
     if len(data) > MOST_BYTES:
         raise NotPlainError(f"expected at most {MOST_BYTES} bytes, found {len(data)}")
@@ -233,7 +233,7 @@ def send(file: BinaryIO, data: bytes) -> None:
     file.flush()
 
 
-def receive(file: BinaryIO) -> bytes:
+def receive(file: IO[bytes]) -> bytes:
     """The next message. EOFError at the end, NotPlainError for one that is too long."""
     head = file.read(8)
     if len(head) < 8:
