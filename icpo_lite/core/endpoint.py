@@ -252,14 +252,14 @@ class Endpoint:
         except (ValueError, LookupError, TypeError, RecursionError):
             raise ModelError(
                 f"expected choices[0].message.content from {self.options.base_url}, found "
-                f"{self._safe(data[:1000].decode(errors='replace'))!r}; is it an "
+                f"'{self._safe(data[:1000].decode(errors='replace'))}'; is it an "
                 "OpenAI-compatible server?"
             ) from None
         if not isinstance(content, str):
             reason = self._safe(str(choice.get("finish_reason")))
             raise ModelError(
                 f"expected text from {self.options.model!r}, found none (finish_reason "
-                f"{reason!r}); a reasoning model may need a larger limit: "
+                f"'{reason}'); a reasoning model may need a larger limit: "
                 "endpoint.extra_body={max_tokens: 4096}"
             )
         return whole(content)
