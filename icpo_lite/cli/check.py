@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from icpo_lite.core.visible_text import echo
+
 
 @click.command()
 @click.argument("recipe")
@@ -36,11 +38,11 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> 
     prompts, described = training_prompts(loaded, policy)
     judge = bind_judge(loaded, policy)
     report = check_reward(prompts, judge, reward, change=change, sample=sample)
-    click.echo(f"reward {loaded.reward['name']} on {described}")
+    echo(f"reward {loaded.reward['name']} on {described}")
     for line in report.lines():
-        click.echo(line)
+        echo(line)
     for warning in report.warnings:
-        click.echo(f"warning: {warning}")
+        echo(f"warning: {warning}")
     report.require_ok()
     require_kinds(loaded, prompts)
-    click.echo("ok: gold is graded right, replies earn differently, asking does not beat answering")
+    echo("ok: gold is graded right, replies earn differently, asking does not beat answering")

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.core.paths import inside
 from icpo_lite.core.types import Problem, Shard, TaskName
 
 Row = Mapping[str, Any]
@@ -115,7 +116,8 @@ def _actions(row: Row, folder: Path | None) -> tuple[str, Any, dict[str, Any]]:
 
 def _database(row: Row, folder: Path | None) -> tuple[str, str, dict[str, Any]]:
     name = _text(row, "db_id")
-    file = None if folder is None else folder / "spider" / "databases" / name / f"{name}.sqlite"
+    place = f"spider/databases/{name}/{name}.sqlite"
+    file = None if folder is None else inside(folder, place)
     columns: dict[str, Any] = {"schema_text": row.get("schema_sql", "")}
     if file is not None and file.is_file():
         columns["db_path"] = str(file)

@@ -49,7 +49,13 @@ from icpo_lite.data.row_files import (
 )
 from icpo_lite.data.row_labels import is_labelled
 from icpo_lite.data.row_prompts import read_prompt
-from icpo_lite.data.task_rows import database_columns, functions, with_prompt, with_signature
+from icpo_lite.data.task_rows import (
+    TaskRowError,
+    database_columns,
+    functions,
+    with_prompt,
+    with_signature,
+)
 
 __all__ = ["MAX_ROW_BYTES", "NAMES", "OnBadRow", "boxed", "read_problems", "source_rows"]
 
@@ -194,7 +200,7 @@ class _RowReader:
         if task == "actions":
             extra = {"functions": functions(_functions(cells))}
         elif task == "database":
-            extra = database_columns(row, self._folder)
+            extra = _database(row, self._folder)
         if column := cells.unread_label():
             raise _unread(column)
         return Problem(
@@ -240,6 +246,13 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, str | int)
+
+
+def _database(row: Row, folder: Path | None) -> dict[str, Any]:
+    try:
+        return database_columns(row, folder)
+    except TaskRowError as error:
+        raise BadRowError(*map(str, error.args)) from None
 
 
 def _functions(cells: Cells) -> Any:

@@ -22,12 +22,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.core.paths import inside
 from icpo_lite.core.words import bag
 
 Take = Callable[[str], Any]
 Row = Mapping[str, Any]
 
-#: Where corpora keep the database of a `db_id`, beside their rows or one folder above.
+#: Where corpora keep the database of a `db_id`, in the folder of their rows.
 _FOLDERS = (
     *("", "database", "databases", "test_database", "spider/database", "spider/databases"),
     *("train_databases", "dev_databases", "train/train_databases", "dev/dev_databases"),
@@ -244,8 +245,10 @@ def _is_sql(value: Any) -> bool:
 def _database_file(row: Row, folder: Path | None) -> Path | None:
     for name in ("db_path", "db_file", "database_path"):
         if isinstance(given := row.get(name), str) and given:
-            path = Path(given).expanduser()
-            return path if path.is_absolute() or folder is None else folder / path
+            path = inside(folder or Path(), given)
+            if path is None:
+                raise TaskRowError("a db_path in the folder of the data", repr(given)[:60])
+            return path
     database = row.get("db_id")
     if folder is None or not isinstance(database, str) or not re.fullmatch(r"[\w.-]+", database):
         return None
@@ -253,11 +256,11 @@ def _database_file(row: Row, folder: Path | None) -> Path | None:
 
 
 def _candidates(folder: Path, name: str) -> Iterator[Path]:
-    for base in (folder, folder.parent):
-        for place in _FOLDERS:
-            for suffix in _SUFFIXES:
-                yield base / place / name / f"{name}{suffix}"
-                yield base / place / f"{name}{suffix}"
+    for place in _FOLDERS:
+        for suffix in _SUFFIXES:
+            for file in (f"{place}/{name}/{name}{suffix}", f"{place}/{name}{suffix}"):
+                if (path := inside(folder, file.lstrip("/"))) is not None:
+                    yield path
 
 
 _STATEMENT = re.compile(r"(?:[^;'\"]++|'[^']*+'|\"[^\"]*+\")++")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from icpo_lite.core.types import Message
+from icpo_lite.policy.chat_marks import harmless
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -104,9 +105,10 @@ def with_template_roles(
     """The turns as this tokenizer's template takes them.
 
     Where it refuses a system turn or drops it (Gemma 2, Mistral's first), the turn's text opens
-    the user's turn after it, as Gemma 3's own template does.
+    the user's turn after it, as Gemma 3's own template does. Marks of the template in a turn's
+    content are broken: they are what somebody said.
     """
-    turns = [{"role": str(m.role), "content": m.text} for m in messages]
+    turns = harmless(tokenizer, [{"role": str(m.role), "content": m.text} for m in messages])
     opens = len(turns) > 1 and turns[0]["role"] == "system" and turns[1]["role"] == "user"
     if not opens or _takes_system(tokenizer, str(tokenizer.chat_template)):
         return turns

@@ -24,7 +24,7 @@ from icpo_lite.core.words import bag
 
 
 @dataclass(frozen=True, slots=True)
-class CodeTests:
+class RowTests:
     """What a program is tried on.
 
     sources: each is run behind the program. pairs: (input, output); the arguments of `function`
@@ -40,7 +40,7 @@ class CodeTests:
     prompt: str = ""
 
 
-def read_tests(answer: Any, columns: Mapping[str, Any]) -> CodeTests:
+def read_tests(answer: Any, columns: Mapping[str, Any]) -> RowTests:
     """The tests of a row. Raises GraderError where there are none, or none that tests anything."""
     tests = _loaded(answer)
     row: Mapping[str, Any] = columns
@@ -52,7 +52,7 @@ def read_tests(answer: Any, columns: Mapping[str, Any]) -> CodeTests:
         row = {**row, "fn_name": tests["fn_name"]}
     found = _shaped(tests, row)
     prompt = row.get("prompt") if isinstance(answer, Mapping) else ""
-    return CodeTests(
+    return RowTests(
         **found,
         setup=str(row.get("setup") or ""),
         prompt=str(prompt or row.get("code_prompt") or ""),
