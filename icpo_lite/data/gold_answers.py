@@ -37,7 +37,7 @@ def guess_task(cells: Cells) -> TaskName:
     calls = cells.column("calls")
     value = None if calls is None else cells.row[calls]
     listed = bool(cells.column("functions")) or _lists_calls(value)
-    if value and listed and not isinstance(value, int | float):
+    if value is not None and listed and not isinstance(value, int | float):
         return "actions"
     if cells.column("query") and not cells.column("answer"):
         return "database"

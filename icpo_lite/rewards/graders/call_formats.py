@@ -23,8 +23,15 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-#: name and arguments of one call; "#0", "#1" for arguments given by position.
-Call = tuple[str, dict[str, Any]]
+from icpo_lite.rewards.graders.python_calls import (
+    BareName,
+    Call,
+    calls_of,
+    literal_of,
+    python_calls,
+)
+
+__all__ = ["Call", "Written", "is_marked", "json_calls", "parse_calls", "read_value"]
 
 #: A longer reply is not searched further for calls.
 _LONGEST = 20_000
@@ -176,7 +183,7 @@ def _react_input(text: str) -> dict[str, Any]:
     line = text.partition("\n")[0].strip()
     if not line or line.lower() in ("none", "null", "{}", "n/a"):
         return {}
-    if "=" in line and (calls := _python(f"f({line})")):
+    if "=" in line and (calls := python_calls(f"f({line})")):
         return calls[0][1]
     return {"#0": Written(line.strip("\"'`"))}
 
@@ -224,7 +231,7 @@ def _program(body: str) -> list[_Piece]:
         if not isinstance(statement, ast.Expr | ast.Assign | ast.AnnAssign) or value is None:
             continue
         whole = isinstance(value, ast.List | ast.Tuple)
-        calls = _calls_of(value)
+        calls = calls_of(value)
         if calls:
             pieces.append(_Piece(tuple(calls), 0, whole=whole))
     return pieces
@@ -262,7 +269,7 @@ def _joined(pieces: list[_Piece], known: frozenset[str] = frozenset()) -> list[C
 def _only_named(call: Call, later: list[Call]) -> bool:
     """Whether "f(base, height)" only names a function that a later call calls with values."""
     name, arguments = call
-    bare = all(key.startswith("#") and isinstance(v, _Name) for key, v in arguments.items())
+    bare = all(key.startswith("#") and isinstance(v, BareName) for key, v in arguments.items())
     return bare and any(other == name and given for other, given in later)
 
 
@@ -290,7 +297,7 @@ def _pieces(text: str) -> list[_Piece]:
 
 def _python_piece(text: str, start: int, budget: list[int]) -> _Piece | None:
     end = _closing(text, start, budget)
-    calls = _python(text[start:end]) if end else None
+    calls = python_calls(text[start:end]) if end else None
     if calls is None:
         return None
     listed = text[start] == "["
@@ -303,7 +310,7 @@ def _json_piece(text: str, start: int, budget: list[int]) -> _Piece | None:
         value, end = json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError):
         end = _closing(text, start, budget)
-        value = _literal_of(text[start:end]) if end else None
+        value = literal_of(text[start:end]) if end else None
         if value is None:
             return None
     calls = list(json_calls(value))
@@ -394,99 +401,5 @@ def read_value(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        value = _literal_of(text)
+        value = literal_of(text)
         return text if value is None else value
-
-
-def _literal_of(text: str) -> Any:
-    try:
-        return _literal(ast.parse(text.strip(), mode="eval").body, strict=True)
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        return None
-
-
-# ----------------------------------------------------------------------------------------- Python
-
-
-class _Name(str):
-    """A bare word where a value is wanted."""
-
-    __slots__ = ()
-
-
-def _python(source: str) -> list[Call] | None:
-    try:
-        return _calls_of(ast.parse(source.strip(), mode="eval").body, strict=True)
-    except (SyntaxError, ValueError, TypeError, MemoryError, RecursionError):
-        return None
-
-
-def _calls_of(node: ast.expr, *, strict: bool = False) -> list[Call]:
-    """The calls that an expression is: one, a list of them, or one that is printed.
-
-    strict: raises ValueError for anything else, which is otherwise left out.
-    """
-    nodes = node.elts if isinstance(node, ast.List | ast.Tuple) else [node]
-    calls = []
-    for item in nodes:
-        item = item.value if isinstance(item, ast.Await) else item
-        try:
-            calls.append(_call(_printed(item)))
-        except ValueError:
-            if strict:
-                raise
-    return calls
-
-
-def _printed(node: ast.expr) -> ast.expr:
-    """The call inside of a print."""
-    prints = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    if prints and node.func.id == "print" and len(node.args) == 1:  # type: ignore[attr-defined]
-        inner: ast.expr = node.args[0]  # type: ignore[attr-defined]
-        return inner if isinstance(inner, ast.Call) else node
-    return node
-
-
-def _call(node: ast.expr) -> Call:
-    """Raises ValueError for anything but a call of plain values."""
-    if not isinstance(node, ast.Call) or not _is_name(node.func):
-        raise ValueError("not a call")
-    arguments = {f"#{i}": _literal(a) for i, a in enumerate(node.args)}
-    for keyword in node.keywords:
-        if keyword.arg is None:
-            given = _literal(keyword.value)
-            if not isinstance(given, dict):
-                raise ValueError("** of no mapping is no plain argument")
-            arguments |= {str(k): v for k, v in given.items()}
-        else:
-            arguments[keyword.arg] = _literal(keyword.value)
-    return ast.unparse(node.func), arguments
-
-
-def _is_name(node: ast.expr) -> bool:
-    return isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and _is_name(node.value))
-
-
-_WORDS: Mapping[str, Any] = {"true": True, "false": False, "null": None, "none": None}
-
-
-def _literal(node: ast.expr, *, strict: bool = False) -> Any:
-    """A value as written; a bare name or an expression counts as its text.
-
-    strict: raises ValueError for one that is not known to be a value.
-    """
-    if isinstance(node, ast.Dict) and None not in node.keys:
-        keys = [_literal(k, strict=strict) for k in node.keys if k is not None]
-        return dict(zip(keys, (_literal(v, strict=strict) for v in node.values), strict=True))
-    if isinstance(node, ast.List | ast.Tuple):
-        items = [_literal(item, strict=strict) for item in node.elts]
-        return items if isinstance(node, ast.List) else tuple(items)
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError):
-        text = ast.unparse(node)
-        if text.lower() in _WORDS:
-            return _WORDS[text.lower()]
-        if strict:
-            raise ValueError("no plain value") from None
-        return _Name(text)
