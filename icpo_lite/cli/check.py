@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from icpo_lite.core.visible_text import echo
+
 
 @click.command()
 @click.argument("recipe")
@@ -16,14 +18,16 @@ import click
 def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, device: str) -> None:
     """Try the reward of RECIPE on known replies and print what each earns.
 
-    Gold answer, wrong answer, hedge, a question about what is missing, one about nothing, a
-    refusal, silence: on complete and on underspecified prompts of the corpus. Then a number that
-    the prompt does not hold, slipped in beside the right question in forty ways and at several
-    lengths. Exit code 2 when gold fails, when all replies earn the same, when asking beats
-    answering a complete prompt, or when a guess earns more than the reward's rule leaves to it.
+    The right answer as a model says it ("The answer is 5.", boxed, in a sentence), a wrong one, a
+    hedge, a question about what is missing, one about nothing, a refusal, silence: on complete and
+    on underspecified prompts of the corpus. Then a number that the prompt does not hold, slipped in
+    beside the right question in forty ways and at several lengths. Exit code 2 when the right
+    answer fails, when all replies earn the same, when asking beats answering a complete prompt,
+    when a guess earns more than the reward's rule leaves to it, or when the recipe asks for a kind
+    of prompt that the corpus does not have.
     """
 
-    from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
+    from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
     from icpo_lite.recipe import load_recipe
     from icpo_lite.recipe.sections import PolicyKeys
     from icpo_lite.rewards.from_recipe import (
@@ -53,12 +57,11 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, de
         guesses=guesses,
         guess_limit=reward_spec(loaded).guess_limit,
     )
-    click.echo(f"reward {loaded.reward['name']} on {described}")
-    for line in report.lines():
-        click.echo(line)
-    for line in report.guess_lines():
-        click.echo(line)
+    echo(f"reward {loaded.reward['name']} on {described}")
+    for line in (*report.lines(), *report.guess_lines()):
+        echo(line)
     for warning in report.warnings:
-        click.echo(f"warning: {warning}")
+        echo(f"warning: {warning}")
     report.require_ok()
-    click.echo("ok: gold is graded right, replies earn differently, asking does not beat answering")
+    require_kinds(loaded, prompts)
+    echo("ok: gold is graded right, replies earn differently, asking does not beat answering")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
+from icpo_lite.rewards.description_targets import with_description
 from icpo_lite.rewards.grading import GradingOptions, grade
 from icpo_lite.rewards.model_targets import Targeter, retarget
 from icpo_lite.rewards.question_targets import aim
@@ -58,8 +59,9 @@ class Judge:
     def judge_many(self, items: Iterable[Item]) -> list[Verdict]:
         """One verdict a reply, in order; the typer sees all replies in one batch.
 
-        An answer attempt is graded against `prompt.answer`. An empty reply is MISSING, and so is
-        one that was cut off (stop_reason "length") before it had committed to an answer.
+        An answer attempt is graded against `prompt.answer`, where there is one. An empty reply is
+        MISSING, and so is one that was cut off (stop_reason "length") before it had committed to
+        an answer.
         Raises GraderError, with the row's name, when a gold answer or a grader is at fault.
         """
         items = list(items)
@@ -81,13 +83,15 @@ class Judge:
             return self._graded(prompt, reply, found.evidence)
         if kind not in NON_ANSWERS:
             return Verdict(kind, found.evidence)
-        asking = aim(prompt, reply)
+        asking = with_description(prompt, reply, aim(prompt, reply))
         targeted = None
-        if prompt.removed and asking.count:
+        if (prompt.removed or prompt.targets) and asking.count:
             targeted = asking.hits > 0 and 2 * asking.hits >= asking.count
         return Verdict(kind, found.evidence, targeted=targeted, repeats_given=asking.repeats > 0)
 
     def _graded(self, prompt: Prompt, reply: str, evidence: str) -> Verdict:
+        if prompt.answer is None:
+            return Verdict(ResponseType.ANSWER_ATTEMPT, evidence)
         row = prompt.source or prompt.prompt_id
         graded = grade(prompt.task, reply, prompt.answer, prompt.columns, self._grading, row=row)
         return Verdict(ResponseType.ANSWER_ATTEMPT, evidence, graded.extracted, graded.correct)

@@ -168,7 +168,8 @@ class Aim:
 
 def aim(prompt: Prompt, reply: str) -> Aim:
     """How many of a reply's questions ask for a removed fact, a given fact, the task itself."""
-    return _aim(prompt.removed, prompt.shards, prompt.text, asked(reply))
+    worded = tuple(Shard(-1 - i, text) for i, text in enumerate(prompt.targets))
+    return _aim((*prompt.removed, *worded), prompt.shards, prompt.text, asked(reply))
 
 
 @lru_cache(maxsize=16384)

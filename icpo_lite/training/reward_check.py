@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Prompt, Turn, Verdict
+from icpo_lite.training.said_answers import WAYS, fault, ways_of_saying
 
 if TYPE_CHECKING:
     from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.rewards.judge import Judge
 
 #: The replies that are tried, in the order of the table.
-PROBES = ("gold", "wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty")
+PROBES = (
+    *WAYS,
+    *("wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty"),
+)
 _ASKS = ("targeted question", "untargeted question")
 
 
@@ -128,10 +132,14 @@ def check_reward(
     """
     if not prompts:
         raise UsageError("expected prompts to try the reward on, found none; check the corpus")
-    tried = _sample(prompts, sample)
+    spoilt = [(p, why) for p in prompts if (why := _spoilt(p))]
+    bad = {p.prompt_id for p, _ in spoilt}
+    usable = [p for p in prompts if p.prompt_id not in bad]
+    tried = _sample(usable, sample)
     probes = _earned([(p, *named) for p in tried for named in _replies(p)], judge, reward, change)
     guessed = _earned(list(_guesses(tried, guesses)), judge, reward, change)
-    problems, warnings = list(_problems(probes)), list(_warnings(probes))
+    problems = [*_told(spoilt, prompts), *_problems(probes)]
+    warnings = list(_warnings(probes))
     found = list(_paid_guesses(probes, guessed, guess_limit))
     (warnings if guess_limit is None else problems).extend(found)
     return CheckReport(
@@ -161,6 +169,22 @@ def _earned(
         Probe(name, p, text, v, r.total)
         for (p, name, text), v, r in zip(replies, verdicts, rewards, strict=True)
     ]
+
+
+def _spoilt(prompt: Prompt) -> str:
+    """What is wrong with a gold answer as it is written; "" for nothing."""
+    return fault(prompt.answer) if prompt.task == "math" and prompt.answer is not None else ""
+
+
+def _told(spoilt: Sequence[tuple[Prompt, str]], prompts: Sequence[Prompt]) -> Iterator[str]:
+    """The gold answers of the whole corpus that no right reply can match, as one problem."""
+    if spoilt:
+        first, why = spoilt[0]
+        yield (
+            f"expected gold answers that a right reply can match, found {len(spoilt)} of "
+            f"{len(prompts)} that none can, first {first.source or first.prompt_id}: "
+            f"{str(first.answer)[:60]!r}, {why}; write the answer alone"
+        )
 
 
 def _sample(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
@@ -196,17 +220,20 @@ def _mean(probes: Sequence[Probe], intent: Intent) -> float | None:
 
 def _problems(probes: Sequence[Probe]) -> Iterator[str]:
     complete = [p for p in probes if p.prompt.intent is Intent.COMPLETE]
-    gold = [p for p in complete if p.name == "gold"]
-    failing = [p for p in gold if not p.verdict.correct]
-    if failing:
-        first = failing[0]
-        yield (
-            f"expected every gold answer to be graded right, found {len(failing)} of {len(gold)} "
-            f"that are not, first {first.prompt.source or first.prompt.prompt_id}: "
-            f"{first.text[:80]!r} was judged {first.verdict.response_type.value}; "
-            "check the answer column and the task"
-        )
-    if len({round(p.reward, 9) for p in probes}) == 1:
+    for name in WAYS:
+        gold = [p for p in complete if p.name == name]
+        failing = [p for p in gold if not p.verdict.correct]
+        if failing:
+            first = failing[0]
+            kind = first.verdict.response_type.value
+            yield (
+                f"expected every gold answer to be graded right, found {len(failing)} of "
+                f"{len(gold)} that are not, first {first.prompt.source or first.prompt.prompt_id}: "
+                f"{first.text[:80]!r} was judged {kind} against {str(first.prompt.answer)[:60]!r}; "
+                "check the answer column and the task"
+            )
+            break
+    if probes and len({round(p.reward, 9) for p in probes}) == 1:
         yield (
             f"expected a reward that tells replies apart, found {probes[0].reward:g} for all "
             "of them; nothing would be learned"
@@ -316,20 +343,37 @@ def _paid_guesses(
 
 
 def _replies(prompt: Prompt) -> Iterator[tuple[str, str]]:
-    """Name and text of each reply that is tried on a prompt."""
+    """Name and text of each reply that is tried on a prompt; no right one where none is known."""
+    yield from _ungraded(prompt) if prompt.answer is None else _graded(prompt)
+    yield "targeted question", _question(prompt)
+    yield "untargeted question", "Could you tell me more about this task?"
+    yield "refusal", "I cannot answer this."
+    yield "empty", ""
+
+
+def _ungraded(prompt: Prompt) -> Iterator[tuple[str, str]]:
+    """What sets about a task whose answer nobody knows."""
+    yield "wrong", "The answer is 5." if prompt.task == "math" else _SOME_ANSWER
+
+
+_SOME_ANSWER = "Here it is: begin with the first part, then do the second one, and you are done."
+
+
+def _graded(prompt: Prompt) -> Iterator[tuple[str, str]]:
+    """The right answer in the ways in which it is said, a wrong one, and both at once."""
     gold, wrong = _answers(prompt)
     hedged = f"It could be this or that.\n{gold}\nOr, if something else was meant:\n{wrong}"
     if prompt.task == "math":
         hedged = (
             f"It could be {_last_number(wrong)} or {_last_number(gold)}, depending on the rest."
         )
-    yield "gold", gold
+    if prompt.task == "math":
+        yield from ways_of_saying(prompt.answer).items()
+    elif gold:
+        yield "gold", gold
     yield "wrong", wrong
-    yield "hedged", hedged
-    yield "targeted question", _question(prompt)
-    yield "untargeted question", "Could you tell me more about this task?"
-    yield "refusal", "I cannot answer this."
-    yield "empty", ""
+    if gold:
+        yield "hedged", hedged
 
 
 def _answers(prompt: Prompt) -> tuple[str, str]:
@@ -342,12 +386,14 @@ def _answers(prompt: Prompt) -> tuple[str, str]:
         shown = gold if numbers(gold) and "\\" not in gold else f"\\boxed{{{gold}}}"
         return f"The answer is {shown}.", f"The answer is {wrong}."
     if prompt.task == "actions":
-        return _calls(answer), "[no_such_function(x=1)]"
+        from icpo_lite.rewards.graders.actions import gold_text
+
+        return gold_text(answer), "[no_such_function(x=1)]"
     if prompt.task == "code":
         reference = prompt.solution or str(prompt.columns.get("canonical_solution", ""))
         gold = f"```python\n{_bare(reference)}\n```" if reference.strip() else ""
         return gold, "```python\nraise SystemExit(1)\n```"
-    return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row' WHERE 0\n```"
+    return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row'\n```"
 
 
 def _bare(source: str) -> str:
@@ -355,14 +401,23 @@ def _bare(source: str) -> str:
     return match[1] if match else source
 
 
-def _calls(answer: object) -> str:
-    from icpo_lite.rewards.graders.actions import read_allowed
+_FACT = re.compile(
+    r'(?:In "(?P<context>.+?)", t|T)he (?P<noun>.+?)(?: (?P<verb>is|are) |: )'
+    r"|Take (?P<letter>\S+) = "
+)
 
-    shown = []
-    for name, choices in read_allowed(answer):
-        arguments = ", ".join(f"{k}={v[0]!r}" for k, v in choices.items() if v and v[0] != "")
-        shown.append(f"{name}({arguments})")
-    return f"[{', '.join(shown)}]"
+
+def _task_question(prompt: Prompt, fact: str) -> str:
+    """A question about a fact of an actions, database or code task ("The year is 2014.")."""
+    stated = _FACT.match(fact)
+    if stated and stated["letter"]:
+        return f"What is {stated['letter']}?"
+    if stated:
+        where = f' in "{stated["context"]}"' if stated["context"] else ""
+        return f"What {stated['verb'] or 'are'} the {stated['noun']}{where}?"
+    if prompt.task == "code":
+        return "What should the function do?"
+    return f"Could you tell me more about this: {fact.rstrip('.?!')}?"
 
 
 def _last_number(reply: str) -> str:
@@ -382,6 +437,8 @@ def _question(prompt: Prompt) -> str:
     asks = prompt.columns.get("asks")
     if asks and 0 < facts[0].shard_id <= len(asks):
         return str(asks[facts[0].shard_id - 1])
+    if prompt.task != "math":
+        return _task_question(prompt, facts[0].text)
     from icpo_lite.rewards.fact_likeness import number_clauses
 
     clause = number_clauses(facts[0].text)[0]
