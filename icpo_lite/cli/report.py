@@ -27,7 +27,7 @@ import click
     help="Most conversations that the file holds.",
 )
 def report(runs: tuple[Path, ...], output: Path | None, png: bool, conversations: int) -> None:
-    """Write one HTML file about each RUN directory, its rivals and its judgements.
+    """Write one HTML file about each RUN directory, its compared and its judgements.
 
     Training curves, the paper's figures, the comparison with intervals, calibration, and a reader
     for conversations and completions. The file opens from disk, loads nothing and needs no

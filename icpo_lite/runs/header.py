@@ -15,7 +15,7 @@ def header_facts(
 ) -> dict[str, str | list[str]]:
     trainable, total = policy.parameter_counts()
     weights = "4-bit NF4, double quantisation" if recipe.load_in_4bit else "not quantised"
-    rivals = ", ".join(recipe.compare) or "base"
+    compared = ", ".join(recipe.compare) or "base"
     return {
         "recipe": f"{recipe.path.name} -> {recipe.output_dir}",
         "model": f"{recipe.model_name_or_path}, {weights}",
@@ -29,7 +29,7 @@ def header_facts(
         f"{_counted(recipe.num_iterations * recipe.num_mini_batches, 'update')} of "
         f"{_counted(recipe.gradient_accumulation_steps or 1, 'micro-batch')}",
         **measured,
-        "compared": f"with base and {rivals}" if recipe.compare else "with base",
+        "compared": f"with base and {compared}" if recipe.compare else "with base",
         "note": list(policy.notes),
     }
 

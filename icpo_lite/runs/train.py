@@ -27,7 +27,7 @@ from icpo_lite.core.errors import (
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.recipe import compared_recipes
 from icpo_lite.runs.checkpoint import discard_later, latest_checkpoint, write_together
-from icpo_lite.runs.checkpoint_manager import Keeper, bring_back, mirror_of
+from icpo_lite.runs.checkpoint_manager import CheckpointManager, bring_back, mirror_of
 from icpo_lite.runs.comparison_runs import ComparisonRuns
 from icpo_lite.runs.completion_rows import completion_rows, most_telling
 from icpo_lite.runs.result import judge_run_and_base, judged_as, judged_with, show_result
@@ -35,7 +35,7 @@ from icpo_lite.runs.run_directory import RunDirectory
 from icpo_lite.runs.session import Session, on_cpu, prepare_session
 from icpo_lite.runs.signals import StopRequest, stop_signals
 from icpo_lite.runs.trackers import Tracking, start_tracking
-from icpo_lite.training.dry_run import rehearse, wanted
+from icpo_lite.training.dry_run import dry_run, wanted
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -92,7 +92,7 @@ def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int |
         mirrored = mirror is not None and mirror.is_dir()
         known = folder.is_dir() or (mirrored and recipe.resume_from_checkpoint is not False)
         run = stack.enter_context(RunDirectory(folder)) if known else None
-        rivals = compared_recipes(recipe)
+        compared = compared_recipes(recipe)
         if run is not None:
             for line in run.notes:
                 display.message(f"note: {line}")
@@ -100,43 +100,43 @@ def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int |
             if recipe.resume_from_checkpoint is False:
                 _begin_anew(run)
             _check_changes(run, recipe, display, resume_anyway)
-        if run is not None and _nothing_left(run, recipe, rivals):
+        if run is not None and _nothing_left(run, recipe, compared):
             display.message(f"This run is done: {folder}. Its result:")
             show_result(recipe, display)
             return folder
-        share = max((os.cpu_count() or 1) // (1 + len(rivals)), 1)
+        share = max((os.cpu_count() or 1) // (1 + len(compared)), 1)
         session = prepare_session(recipe, display, threads or share)
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
-        comparisons = ComparisonRuns(rivals, display)
+        comparisons = ComparisonRuns(compared, display)
         stack.callback(comparisons.stop)
         if on_cpu(session):
-            for name in rivals:
+            for name in compared:
                 comparisons.start(name, torch.get_num_threads())
         with stop_signals() as stop:
-            keeper = _train_steps(session, run, display, stop)
+            manager = _train_steps(session, run, display, stop)
         if recipe.evaluation.enabled:
             judge_run_and_base(session, folder, display)
         alone, done_steps = not on_cpu(session), session.trainer.done_steps
-        keeper.let_go()
+        manager.let_go()
         del session
         if alone:
             empty_cache()
-        for name in rivals:
+        for name in compared:
             if alone:  # one GPU holds one of them at a time
                 comparisons.start(name, torch.get_num_threads())
             comparisons.wait(name)
         early = {"stopped_early": done_steps} if done_steps < recipe.max_steps else {}
         run.mark_finished(steps=recipe.max_steps, **early)
-        keeper.mirror()
+        manager.mirror()
         show_result(recipe, display)
     return folder
 
 
 def _train_steps(
     session: Session, run: RunDirectory, display: Display, stop: StopRequest
-) -> Keeper:
+) -> CheckpointManager:
     """Resume or begin, run the steps that are left, log and save them."""
     recipe, trainer, policy, small = (
         session.recipe,
@@ -145,8 +145,8 @@ def _train_steps(
         session.small,
     )
     metric = small.metric if small else ""
-    keeper = Keeper(recipe, policy, trainer, run.path, metric, display.message)
-    resumed = keeper.restore()
+    manager = CheckpointManager(recipe, policy, trainer, run.path, metric, display.message)
+    resumed = manager.restore()
     for line in run.cut_after(resumed):
         display.message(line)
     run.write_run_info(
@@ -163,8 +163,8 @@ def _train_steps(
         recipe.report_to, run.path, run.run_info(), _resolved(recipe), display.message
     )
     try:
-        if not keeper.ended_before:
-            _steps_left(session, keeper, run, tracking, display, stop)
+        if not manager.ended_before:
+            _steps_left(session, manager, run, tracking, display, stop)
     except (NumericsError, OutOfMemory, RunDirectoryError) as error:
         display.close()
         found = latest_checkpoint(run.path).path
@@ -173,15 +173,15 @@ def _train_steps(
     finally:
         tracking.close()
     display.close()
-    if recipe.load_best_model_at_end and keeper.standing.step:
-        keeper.load_best()
+    if recipe.load_best_model_at_end and manager.best.step:
+        manager.load_best()
     write_together(run.path, policy.save_adapter)
-    return keeper
+    return manager
 
 
 def _steps_left(
     session: Session,
-    keeper: Keeper,
+    manager: CheckpointManager,
     run: RunDirectory,
     tracking: Tracking,
     display: Display,
@@ -190,11 +190,11 @@ def _steps_left(
     recipe, trainer = session.recipe, session.trainer
     left = recipe.max_steps - trainer.done_steps
     if left > 0 and wanted(recipe.rehearse, session.policy.device.torch_device):
-        for line in rehearse(trainer).lines(left):
+        for line in dry_run(trainer).lines(left):
             display.message(line)
     rows, watch = run.metrics(), Watch()
     for report in trainer.steps():
-        judged, best = _small_evaluation(session, keeper, report.step, display)
+        judged, best = _small_evaluation(session, manager, report.step, display)
         rows.append({"step": report.step, **report.metrics, **judged})
         run.append_metrics(rows[-1])
         tracking.log(report.step, {**report.metrics, **judged})
@@ -206,10 +206,10 @@ def _steps_left(
         findings = watch.new(rows)
         for finding in findings:
             display.message(f"note: {finding.text}")
-        last = report.step == recipe.max_steps or keeper.ended
+        last = report.step == recipe.max_steps or manager.ended
         halt = [f for f in findings if f.name in recipe.stop_on and not last]
-        if stop.requested or halt or last or best or keeper.due(report.step):
-            keeper.save(report.step)
+        if stop.requested or halt or last or best or manager.due(report.step):
+            manager.save(report.step)
         if halt:
             display.close()
             raise Halted(
@@ -223,17 +223,17 @@ def _steps_left(
                 f"interrupted after step {report.step} of {recipe.max_steps}, saved in "
                 f"{run.path}; the same command goes on from there"
             )
-        if keeper.ended:
+        if manager.ended:
             display.message(
                 f"Stopped after step {report.step} of {recipe.max_steps}: "
-                f"{keeper.standing.stale} evaluations without a new best "
-                f"{keeper.standing.metric} (early_stopping_patience)."
+                f"{manager.best.stale} evaluations without a new best "
+                f"{manager.best.metric} (early_stopping_patience)."
             )
             return
 
 
 def _small_evaluation(
-    session: Session, keeper: Keeper, step: int, display: Display
+    session: Session, manager: CheckpointManager, step: int, display: Display
 ) -> tuple[dict[str, float], bool]:
     """Figures of a small evaluation where one is due, and whether they are the best so far."""
     small = session.small
@@ -241,8 +241,8 @@ def _small_evaluation(
         return {}, False
     figures = small.run(session.policy, session.judge, display.message)
     value = figures[f"eval/{small.metric}"]
-    best = keeper.judged(step, value, greater_is_better=small.greater_is_better)
-    so_far = "the best so far" if best else f"best {keeper.standing.value:.1f}"
+    best = manager.judged(step, value, greater_is_better=small.greater_is_better)
+    so_far = "the best so far" if best else f"best {manager.best.value:.1f}"
     display.message(f"evaluated after step {step}: {small.metric} {value:.1f}, {so_far}")
     return figures, best
 
@@ -259,11 +259,11 @@ def _begin_anew(run: RunDirectory) -> None:
         shutil.rmtree(run.path / place, ignore_errors=True)
 
 
-def _nothing_left(run: RunDirectory, recipe: Recipe, rivals: Mapping[str, Recipe]) -> bool:
+def _nothing_left(run: RunDirectory, recipe: Recipe, compared: Mapping[str, Recipe]) -> bool:
     done = run.finished
     if done is None or int(done.get("steps", 0)) < recipe.max_steps:
         return False
-    if not all((Path(rival.output_dir) / "finished").is_file() for rival in rivals.values()):
+    if not all((Path(other.output_dir) / "finished").is_file() for other in compared.values()):
         return False
     asked = judged_with(recipe) | {"steps": int(done["steps"])}
     return not recipe.evaluation.enabled or judged_as(run.path / "eval") == asked

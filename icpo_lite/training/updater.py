@@ -254,7 +254,7 @@ class Updater:
             self.policy, micro.input_ids, micro.attention_mask, kept, learned.logprobs
         )
         corrected, mismatch = self._corrected(logps, old, index, micro, kept)
-        near = self._near_policy(logps, micro, kept)
+        near = self._off_policy_mask(logps, micro, kept)
         out = policy_loss(
             logps,
             None if old is None else old[index, :width],
@@ -332,7 +332,7 @@ class Updater:
             weights = weights.masked_fill(shown, 1.0)
         return weights, sampling_mismatch(own, micro.sampled_logps, mask & ~shown, weights)
 
-    def _near_policy(self, logps: Tensor, micro: Batch, mask: Tensor) -> Tensor | None:
+    def _off_policy_mask(self, logps: Tensor, micro: Batch, mask: Tensor) -> Tensor | None:
         """0 for disliked rows that the policy has left behind (`loss.off_policy_rows`) [b, 1]."""
         if (threshold := self.recipe.off_policy_mask_threshold) is None:
             return None

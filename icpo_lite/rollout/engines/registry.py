@@ -108,8 +108,8 @@ def choose_engine(
     longest = sorted(prompts, key=len)[-TRIED_PROMPTS:]
     tried = {name: _tokens_per_second(policy, name, longest, options) for name in fit}
     speeds = {name: speed for name, speed in tried.items() if isinstance(speed, float)}
-    rivals = [name for name in speeds if name != "native"]
-    best = max(rivals, key=lambda name: speeds[name], default="native")
+    compared = [name for name in speeds if name != "native"]
+    best = max(compared, key=lambda name: speeds[name], default="native")
     if "native" in speeds and speeds[best] < MARGIN * speeds["native"]:
         best = "native"
     said = ", ".join(f"{n} {_said(tried[n])}" for n in sorted(tried, key=lambda n: n != best))
