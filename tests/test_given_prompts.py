@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from icpo_lite.cli.check import check
 from icpo_lite.cli.eval import eval_
+from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.turns import with_system
 from icpo_lite.core.types import Intent, Message, Problem, Turn
@@ -22,6 +23,7 @@ from icpo_lite.evaluation.problems import read_evaluation_problems
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.evaluation.settings import SETTINGS, open_conversation, settings_for
 from icpo_lite.evaluation.table import data_rows
+from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import choose_shard
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.rollout.conversation import opening_turns
@@ -284,9 +286,6 @@ def test_check_stops_where_no_prompt_lacks_anything(tmp_path: Path) -> None:
 
 
 def test_labelled_rows_are_checked_and_trained_on(tmp_path: Path) -> None:
-    from icpo_lite.core.console import Display
-    from icpo_lite.recipe import load_recipe
-
     path = jsonl(tmp_path / "mip.jsonl", *MIP, MIP[0] | {"question": f"{PENS} {'Why? ' * 600}"})
     result = CliRunner().invoke(check, ["tiny", f"dataset_name={path}"])
     assert result.exit_code == 0, result.output
@@ -303,3 +302,28 @@ def test_labelled_rows_are_checked_and_trained_on(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         train(recipe, Display(total=1, live=False, file=log))
     assert "1 of 6 prompts left out" in " ".join((tmp_path / "log").read_text().split())
+
+
+def test_a_run_that_needs_gold_answers_is_left_out_where_there_are_none(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "in3.jsonl",
+        {"task": "Plan a trip.", "vague": True, "missing_details": ["where to"]},
+        {"task": "Name a colour.", "vague": False, "missing_details": []},
+    )
+    keys = {
+        "dataset_name": path,
+        "output_dir": tmp_path / "run",
+        "max_steps": 1,
+        "evaluation.enabled": "false",
+        "prompts_per_step": 2,
+        "num_generations": 2,
+    }
+    recipe = load_recipe("tiny", [f"{key}={value}" for key, value in keys.items()])
+    assert recipe.compare
+    said = []
+    for name in ("first", "again"):
+        with (tmp_path / name).open("w") as log:
+            train(recipe, Display(total=1, live=False, file=log))
+        said.append(" ".join((tmp_path / name).read_text().split()))
+    assert "rlvr is left out: it trains on complete prompts alone" in said[0]
+    assert "This run is done" in said[1]
