@@ -327,3 +327,17 @@ def test_a_run_that_needs_gold_answers_is_left_out_where_there_are_none(tmp_path
         said.append(" ".join((tmp_path / name).read_text().split()))
     assert "rlvr is left out: it trains on complete prompts alone" in said[0]
     assert "This run is done" in said[1]
+
+
+def test_a_corpus_that_cannot_be_split_is_judged_whole(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {n}?", "answer": n} for n in range(1, 8)]
+    path = str(jsonl(tmp_path / "sums.jsonl", *rows, {"question": PENS, "answer": 5}))
+    found = read_evaluation_problems(path, None, split="test", count=None, seed=0)
+    assert len(found) == 8
+    assert settings_for(found, ()) == ("full", "underspecified")
+    assert {q.intent for p in found for q in p.prompts} == {Intent.COMPLETE}
+    more = [{"question": PENS.replace("2", str(n)), "answer": n + 3} for n in range(4, 14)]
+    path = str(jsonl(tmp_path / "pens.jsonl", *rows, *more))
+    split = read_evaluation_problems(path, None, split="test", count=None, seed=0)
+    assert len(split) == 10
+    assert all(p.shards and not p.prompts for p in split)
