@@ -12,6 +12,7 @@ from click.testing import CliRunner
 
 from icpo_lite.cli.check import check
 from icpo_lite.cli.eval import eval_
+from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import Intent, Message, Problem, Turn
@@ -22,6 +23,7 @@ from icpo_lite.evaluation.problems import read_evaluation_problems
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.evaluation.settings import SETTINGS, open_conversation, settings_for
 from icpo_lite.evaluation.table import data_rows
+from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import choose_shard
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.rollout.conversation import opening_turns
@@ -284,9 +286,6 @@ def test_check_stops_where_no_prompt_lacks_anything(tmp_path: Path) -> None:
 
 
 def test_labelled_rows_are_checked_and_trained_on(tmp_path: Path) -> None:
-    from icpo_lite.core.console import Display
-    from icpo_lite.recipe import load_recipe
-
     path = jsonl(tmp_path / "mip.jsonl", *MIP, MIP[0] | {"question": f"{PENS} {'Why? ' * 600}"})
     result = CliRunner().invoke(check, ["tiny", f"dataset_name={path}"])
     assert result.exit_code == 0, result.output
@@ -303,3 +302,42 @@ def test_labelled_rows_are_checked_and_trained_on(tmp_path: Path) -> None:
     with (tmp_path / "log").open("w") as log:
         train(recipe, Display(total=1, live=False, file=log))
     assert "1 of 6 prompts left out" in " ".join((tmp_path / "log").read_text().split())
+
+
+def test_a_run_that_needs_gold_answers_is_left_out_where_there_are_none(tmp_path: Path) -> None:
+    path = jsonl(
+        tmp_path / "in3.jsonl",
+        {"task": "Plan a trip.", "vague": True, "missing_details": ["where to"]},
+        {"task": "Name a colour.", "vague": False, "missing_details": []},
+    )
+    keys = {
+        "dataset_name": path,
+        "output_dir": tmp_path / "run",
+        "max_steps": 1,
+        "evaluation.enabled": "false",
+        "prompts_per_step": 2,
+        "num_generations": 2,
+    }
+    recipe = load_recipe("tiny", [f"{key}={value}" for key, value in keys.items()])
+    assert recipe.compare
+    said = []
+    for name in ("first", "again"):
+        with (tmp_path / name).open("w") as log:
+            train(recipe, Display(total=1, live=False, file=log))
+        said.append(" ".join((tmp_path / name).read_text().split()))
+    assert "rlvr is left out: it trains on complete prompts alone" in said[0]
+    assert "This run is done" in said[1]
+
+
+def test_a_corpus_that_cannot_be_split_is_judged_whole(tmp_path: Path) -> None:
+    rows = [{"question": f"What is {n}?", "answer": n} for n in range(1, 8)]
+    path = str(jsonl(tmp_path / "sums.jsonl", *rows, {"question": PENS, "answer": 5}))
+    found = read_evaluation_problems(path, None, split="test", count=None, seed=0)
+    assert len(found) == 8
+    assert settings_for(found, ()) == ("full", "underspecified")
+    assert {q.intent for p in found for q in p.prompts} == {Intent.COMPLETE}
+    more = [{"question": PENS.replace("2", str(n)), "answer": n + 3} for n in range(4, 14)]
+    path = str(jsonl(tmp_path / "pens.jsonl", *rows, *more))
+    split = read_evaluation_problems(path, None, split="test", count=None, seed=0)
+    assert len(split) == 10
+    assert all(p.shards and not p.prompts for p in split)

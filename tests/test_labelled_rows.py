@@ -262,6 +262,13 @@ def test_labels_that_cannot_be_read_are_refused(
         read_labelled(path)
 
 
+def test_an_empty_list_of_answers_is_none(tmp_path: Path) -> None:
+    row = {"question": "When?", "context": "It is old.", "is_impossible": True}
+    (prompt,) = read(tmp_path, row | {"answers": {"text": [], "answer_start": []}})
+    assert (prompt.intent, prompt.answer) == (LACKS, None)
+    assert prompt.text == "It is old.\n\nWhen?"
+
+
 def test_labelled_rows_are_no_problems(tmp_path: Path) -> None:
     path = jsonl(tmp_path / "set.jsonl", {"question": PENS, "answer": "5", "answerable": False})
     with pytest.raises(DataError, match="a row without labels of what lacks"):

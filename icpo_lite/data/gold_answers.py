@@ -55,9 +55,10 @@ def _lists_calls(value: Any) -> bool:
 # ------------------------------------------------------------------------------------------- math
 
 _AN_ANSWER, _A_NUMBER = "an answer", "a number in the answer"
+_A_CHOICE = "an answer that is one of the choices in words"
 _ONE_ANSWER = "one answer at the end of its working"
 #: Reasons that speak of an answer in words, which is none for a grader of numbers.
-NOT_GRADED = frozenset((_A_NUMBER, _ONE_ANSWER))
+NOT_GRADED = frozenset((_A_NUMBER, _A_CHOICE, _ONE_ANSWER))
 #: "The answer is 5", "Answer: 5": behind it a worked answer says what it comes to.
 _STATED = re.compile(r"\banswer\b[^\n.?!:=]{0,40}?(?:\bis\b|[:=])\s*", re.IGNORECASE)
 _MARKED = re.compile(r"####[ \t]*([^\n]*)")
@@ -69,6 +70,10 @@ _PROSE = 6
 def math_gold(cells: Cells, reply: str) -> tuple[str, str]:
     """(answer, solution): what follows `####`, or stands in the box, or the answer column."""
     given = cells.text("answer", _AN_ANSWER)
+    if cells.column("choices") and given not in _choices(cells):
+        raise BadRowError(
+            _A_CHOICE, shown(given), "give the words of the choice, or leave the choices out"
+        )
     solution = cells.text("solution", "a solution in words")
     text = given or reply or solution
     for candidate in (text, solution):
@@ -81,6 +86,14 @@ def math_gold(cells: Cells, reply: str) -> tuple[str, str]:
     if len(_WORD.findall(text)) < _PROSE and "\n" not in text:
         return text, solution
     return _of_prose(text), solution or text
+
+
+def _choices(cells: Cells) -> list[str]:
+    """The words of the choices that a row gives."""
+    value = unpacked(cells.row[cells.column("choices") or ""])
+    if isinstance(value, Mapping):
+        value = value.get("text", list(value.values()))
+    return [text_of(v, "choices in words") for v in value] if isinstance(value, list) else []
 
 
 def _marked(text: str) -> str | None:

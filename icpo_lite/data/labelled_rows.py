@@ -285,6 +285,8 @@ def _gold(cells: Cells, task: TaskName, reply: str) -> tuple[Any, str]:
     columns = {cells.column(name) for name in _GOLD_COLUMNS[task]} - {None}
     if columns & cells.used or not (columns or reply):
         return None, ""  # the calls of a conversation, or no answer at all
+    if task == "math" and not any((reply, *map(cells.words, _GOLD_COLUMNS[task]))):
+        return None, ""  # a list of answers that is empty
     try:
         return GOLD[task](cells, reply)
     except BadRowError as error:

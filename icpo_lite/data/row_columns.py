@@ -26,7 +26,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "choices": ("choices", "options"),
     "answer": (
         *("answer", "final_answer", "target", "expected_answer", "completion", "response"),
-        *("output", "ground_truth", "answers", "reward_model"),
+        *("output", "ground_truth", "answers", "reward_model", "gold", "gold_answer"),
+        *("reference_answer", "expected_output", "correct_answer", "ideal"),
     ),
     "solution": ("solution", "rationale", "reasoning", "canonical_solution", "code"),
     "id": ("id", "problem_id", "task_id", "unique_id", "question_id", "uuid"),
@@ -133,6 +134,10 @@ class Cells:
     def text(self, name: str, what: str) -> str:
         """The text of a column of ours, "" where there is none."""
         return text_of(self.take(name), what)
+
+    def words(self, name: str) -> str:
+        """The text of a column of ours, named after it in messages."""
+        return self.text(name, "an answer" if name == "answer" else f"a {name}")
 
     def named(self, name: str) -> bool:
         """Whether `columns` says which column this is."""

@@ -15,7 +15,12 @@ from icpo_lite.core.types import (
     Prompt,
 )
 from icpo_lite.data.from_recipe import WORLD
-from icpo_lite.evaluation.given_prompts import judges_given, read_given_problems
+from icpo_lite.evaluation.given_prompts import (
+    as_complete_prompt,
+    given_problems,
+    judges_given,
+    read_given_problems,
+)
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -102,7 +107,8 @@ def read_evaluation_problems(
     Of a corpus the first `count` problems that the rules can split are taken. Several data sets,
     and one whose rows say what lacks, are judged on their own prompts (`given_prompts.py`). count:
     None is all of these and of Lost in Conversation's instructions, and JUDGED_PROBLEMS of anything
-    else. left_out: counts the rows that cannot be judged on, by reason.
+    else; a corpus that is named here, most of whose rows cannot be split, is judged whole, as
+    complete prompts. left_out: counts the rows that cannot be judged on, by reason.
     """
     from icpo_lite.data.lost_in_conversation import BENCHMARK
     from icpo_lite.data.prompt_file import holds_prompts, read_prompts
@@ -132,15 +138,22 @@ def read_evaluation_problems(
     task = recipe.task if own and recipe else None
     rows = read_problems(name, **rows_of, task=task, bad_rows=left_out)
     found: list[Problem] = []
+    seen: list[Problem] = []
+    rejected: Counter[str] = Counter()
     for row in rows:
+        seen.append(row)
         try:
             found.append(shard_problem(row))
-        except RejectedError as rejected:
-            if left_out is not None:
-                left_out[f"what splits into facts, found {rejected.reason}"] += 1
+        except RejectedError as error:
+            rejected[f"what splits into facts, found {error.reason}"] += 1
         whole_file = count is None and row.columns.get("benchmark") == BENCHMARK
         if not whole_file and len(found) == (count or JUDGED_PROBLEMS):
             break
+    if not own and 2 * len(found) < len(seen):
+        prompts = [as_complete_prompt(row) for row in seen[:count]]
+        return given_problems(prompts, Path(name).name)
+    if left_out is not None:
+        left_out.update(rejected)
     return found
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import tokenizer_warning
-from icpo_lite.core.types import Problem
+from icpo_lite.core.types import Intent, Problem
 from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.periodic import SmallEvaluation
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """What is loaded for one run."""
+    """What is loaded for one run. graded: whether a complete prompt has a gold answer."""
 
     recipe: Recipe
     policy: Policy
@@ -38,6 +38,7 @@ class Session:
     judge: Judge
     problems: Sequence[Problem]
     small: SmallEvaluation | None
+    graded: bool = True
 
 
 def on_cpu(session: Session) -> bool:
@@ -86,7 +87,8 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     small_warning = small.warning if small else ""
     for warning in filter(None, [*report.warnings, unknown, seen, small_warning, idle]):
         display.message(f"warning: {warning}")
-    return Session(recipe, policy, trainer, judge, problems, small)
+    graded = any(p.intent is Intent.COMPLETE and p.answer is not None for p in prompts)
+    return Session(recipe, policy, trainer, judge, problems, small, graded)
 
 
 def _left_out(found: int, kept: int, recipe: Recipe) -> str:
