@@ -235,6 +235,33 @@ def test_a_system_without_user_namespaces_is_refused_with_the_reason() -> None:
     assert "namespaces:" in done.stdout
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give rights up")
+@pytest.mark.parametrize(
+    "around",
+    [
+        ["setpriv", "--bounding-set=-sys_admin"],
+        ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "unshare", "--user",
+         "--map-root-user"],
+    ],
+    ids=["root without the right to mount", "root of a user namespace"],
+)  # fmt: skip
+def test_root_of_a_container_isolates_too(around: list[str]) -> None:
+    if (found := another_user()) is None:
+        pytest.skip("no Python here that another user may run")
+    python, environment = found
+    program = "import os\nprint(os.getuid() != 0, os.listdir('/tmp'), os.path.exists('/etc'))"
+    told = (
+        "from icpo_lite.rewards.graders import sandbox\n"
+        f"print(sandbox.run({program!r}, sandbox.Limits(seconds=60.0), method='namespaces').output)"
+    )
+    done = subprocess.run(
+        [*around, python, "-c", told], env=environment, capture_output=True, text=True, check=False
+    )
+    if "unshare:" in done.stderr or "setpriv:" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.stdout.strip() == "True [] False", done.stderr
+
+
 def test_a_machine_without_a_filter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert sandbox_root.machine_problem() == "there is no system-call filter for riscv64"
