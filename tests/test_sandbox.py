@@ -457,6 +457,24 @@ def test_a_rows_own_fault_is_an_error(tests: str, columns: dict[str, Any], words
 
 
 @needs_isolation
+@pytest.mark.parametrize(
+    ("reply", "test"),
+    [
+        # A value that is too much to be handed on, and one of another type than was expected.
+        ("def f(x): return [0] * 1500000\ndef g(x): return x", "assert g(f(1)) == 1"),
+        ("def f(x): return {1: 2}\ndef g(x): return x", "assert g(iter(f(1))) == 1"),
+        ("big = [0] * 1500000\ndef g(x): return x", "assert g(big) == 1"),
+        ("def g(h): return h({1: 2})", "assert g(iter) == 1"),
+        ("def g(h): return h()", "assert g(lambda: object()) == 1"),
+        ("def g(h): return h(10 ** 9)", "assert g(range(3).index.__self__.__class__) == 1"),
+    ],
+)
+def test_a_reply_cannot_make_its_row_look_faulty(reply: str, test: str) -> None:
+    """A fault of the row ends a run; a wrong reply does not."""
+    assert code.correct(reply, test, {}, LIMITS)[0] is False
+
+
+@needs_isolation
 def test_each_test_has_the_time_to_itself() -> None:
     reply = "import time\ndef f(x):\n    time.sleep(0.9)\n    return x"
     sources = tuple(f"assert f({n}) == {n}" for n in range(3))
