@@ -46,7 +46,9 @@ class GradingOptions(BaseModel):
     code_seconds: float = Field(
         6.0, gt=0, description="time for one test, as in Lost in Conversation"
     )
-    code_memory_mb: int = Field(512, gt=0, description="memory for one test, in MiB")
+    code_memory_mb: int = Field(
+        512, gt=0, description="memory for one test, all its processes, in MiB"
+    )
     query_seconds: float = Field(6.0, gt=0, description="time for one database query")
 
 
