@@ -10,7 +10,7 @@ from icpo_lite.core.numbers import numbers
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import TaskName
 from icpo_lite.data import task_rows
-from icpo_lite.data.cells import shown, unpacked
+from icpo_lite.data.cells import shown, text_of, unpacked
 from icpo_lite.data.row_columns import Cells
 from icpo_lite.data.row_files import BadRowError
 
