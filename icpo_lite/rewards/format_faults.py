@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import NON_ANSWERS, ResponseType, TaskName
+from icpo_lite.rewards.languages import foreign
 from icpo_lite.rewards.question_targets import asked
 
 _ATTEMPT = ResponseType.ANSWER_ATTEMPT
@@ -22,28 +23,8 @@ _CONTROL = re.compile(
 #: Marks of a chat template are out of place everywhere; fences and tags where prose is wanted.
 _TEMPLATE = re.compile(r"<\|[^|\n]{1,40}\|>|\[/?INST\]|<</?SYS>>")
 _MARKUP = re.compile(r"```|</?(?!think>)[a-z]{2,15}(?:\s[^<>\n]{0,60})?/?>", re.IGNORECASE)
-_LETTER = re.compile(r"[^\W\d_]")
-_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _WORD = re.compile(r"[^\W\d_]+")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-
-
-def _bag(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_ENGLISH = _bag(
-    "the of and to is are was how many much what which does do did has have had in for with that "
-    "this it on at by be from each per you your please not so then answer need know"
-)
-#: Function words of other languages in Latin script that are no English words.
-_FOREIGN = _bag(
-    "el los las una unos que cuántos cuántas cuantos cuantas tiene por para con qué cuál cuánto "
-    "les du est une combien avec pour dans quel quelle quels sont elle vous "
-    "der das und ein eine einen wie viele viel hat haben mit für nicht sie wir von "
-    "gli che quanti quante quanto sono di della uma quantos quantas tem são com não você "
-    "hoeveel heeft het een zijn ile jest"
-)
 
 
 @lru_cache(maxsize=32768)
@@ -63,20 +44,6 @@ def faults(reply: str, prompt_text: str) -> tuple[str, ...]:
 def marked_up(reply: str, task: TaskName) -> bool:
     """Whether a reply in prose carries code fences or tags; other tasks want their fences."""
     return task == "math" and bool(_MARKUP.search(reply))
-
-
-@lru_cache(maxsize=32768)
-def foreign(text: str) -> bool:
-    """Whether a text is written in another script than Latin, or in another language's words."""
-    letters = len(_LETTER.findall(text))
-    if not letters:
-        return False
-    if 2 * len(_LATIN.findall(text)) < letters:
-        return True
-    words = [w.lower() for w in _WORD.findall(text)]
-    strange = sum(w in _FOREIGN for w in words)
-    english = sum(w in _ENGLISH for w in words)
-    return strange > english and (strange >= 2 or not english)
 
 
 def echoes(reply: str, prompt_text: str) -> bool:

@@ -20,6 +20,8 @@ from icpo_lite.core.questions import questions
 from icpo_lite.core.sentences import entities, sentences
 from icpo_lite.core.types import Prompt, Shard
 from icpo_lite.core.words import content_words, stem
+from icpo_lite.rewards import languages
+from icpo_lite.rewards.courtesies import closes, is_courtesy
 from icpo_lite.rewards.features import strip_markup
 
 
@@ -60,12 +62,6 @@ _FLUFF = _bag(
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
 _PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^)]*\)", re.IGNORECASE)
 _ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(.*)$")
-_COURTESY = re.compile(
-    r"make sense|anything else|other questions?|further (?:questions?|help|assistance)"
-    r"|is that (?:right|correct)|would you like|shall (?:i|we)|do you (?:want|understand)"
-    r"|any questions|ready\?|^(?:right|ok|okay|correct|yes|no)\W*\?$",
-    re.IGNORECASE,
-)
 _REQUEST = re.compile(
     r"\b(?:please|kindly)\s+(?:\w+\s+)?(?:provide|share|tell|specify|clarify|give|supply|state"
     r"|confirm|let me know)\b"
@@ -102,12 +98,15 @@ def asked(reply: str) -> tuple[str, ...]:
     cut off. Courtesies ("does this make sense?") are none; offers ("once you tell me the price, I
     can …") count where nothing else asks.
     """
+    reply = strip_markup(reply)
+    if languages.speaks_another(reply):
+        return tuple(languages.questions(tuple(_SENTENCE.split(reply))))
     if not ("?" in reply or _REQUEST.search(reply) or _OFFER.search(reply)):
         return ()
     units: list[str] = []
     offers: list[str] = []
     listing = -1
-    for line in _PARENTHESIS.sub(" ", strip_markup(reply)).split("\n"):
+    for line in _PARENTHESIS.sub(" ", reply).split("\n"):
         item = _ITEM.match(line)
         if item is not None and listing >= 0:
             if listing and units:
@@ -128,9 +127,8 @@ def asked(reply: str) -> tuple[str, ...]:
 
 
 def _asks(sentence: str) -> bool:
-    if "?" in sentence:
-        return not _COURTESY.search(sentence)
-    return bool(_REQUEST.search(sentence)) and not _COURTESY.search(sentence)
+    asks = "?" in sentence or _REQUEST.search(sentence)
+    return bool(asks) and not (is_courtesy(sentence) or closes(sentence))
 
 
 def _core(sentence: str) -> str:

@@ -1,8 +1,10 @@
 """Which of the seven types a reply is, by rules: local, deterministic, no model.
 
-Hard evidence comes first: nothing said, a call or a query or a code block where the task wants
-one, a short reply that states its answer. What is left is long prose, which `scorecard` weighs by
-its cues (`features.py`). The types are those of Lost in Conversation (arXiv 2505.06120).
+What is typed is what the reply says outside of its thought (`core.thoughts`). Hard evidence comes
+first: nothing said, a call or a query or a code block where the task wants one, an answer that is
+boxed, marked, or the result of the working before it, where the reply neither asks nor supposes.
+What is left is long prose, which `feature_weights` weighs by its cues (`features.py`). Other
+languages are read by the phrases of `languages.py`. The types are those of Lost in Conversation (arXiv 2505.06120).
 """
 
 from __future__ import annotations
@@ -12,9 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from icpo_lite.core.plain_text import spoken
+from icpo_lite.core.thoughts import parted
 from icpo_lite.core.types import ResponseType, Shard, StopReason, TaskName
-from icpo_lite.rewards import feature_weights, features
+from icpo_lite.rewards import feature_weights, features, languages
+from icpo_lite.rewards.courtesies import without_closing
 from icpo_lite.rewards.features import CUES, Reading
+from icpo_lite.rewards.graders.math import stated
 from icpo_lite.rewards.question_targets import asked
 
 #: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
@@ -62,6 +68,9 @@ def explain(
     stop_reason: StopReason | None = None,
 ) -> Classification:
     """The type of an assistant turn by rules, with its evidence."""
+    response, unfinished = spoken(response), parted(response).unfinished
+    if unfinished and (stop_reason == "length" or is_nothing(response)):
+        return Classification(ResponseType.MISSING, "ends inside its thought")
     if stop_reason == "length" and is_cut_off(response, task):
         return Classification(ResponseType.MISSING, "cut off before an answer or a whole question")
     found = _BY_TASK[task](response)
@@ -81,13 +90,17 @@ def is_cut_off(response: str, task: TaskName) -> bool:
 
     A step towards an answer is none, and half a question is no question.
     """
+    if parted(response).unfinished:
+        return True
+    response = spoken(response)
     if task == "math":
         return not _STATED_WHOLE.search(response)
     return not _BY_TASK[task](response).closed
 
 
 def is_nothing(response: str) -> bool:
-    """Whether a reply holds no letter or digit, or only a word for nothing ("None")."""
+    """Whether a reply says no letter or digit outside of its thought, or a word for nothing."""
+    response = spoken(response)
     return not _SAYS_SOMETHING.search(response) or bool(_NOTHING.fullmatch(response))
 
 
@@ -137,18 +150,75 @@ def _math_said(response: str) -> Classification:
     reading = features.read(response)
     if not reading.flat.strip():
         return Classification(ResponseType.MISSING, "nothing is said outside of hidden thought")
+    if languages.speaks_another(response):
+        return _in_another_language(response, reading)
+    if settled := _settled(response):
+        return Classification(ResponseType.ANSWER_ATTEMPT, settled, committed=True)
     return _short_math(response, reading) if reading.words <= SHORT else _long(reading)
+
+
+#: Words with which a reply takes its number back, or waits for something.
+_UNSETTLED = re.compile(
+    r" (?:hypothetical\w*|for example|for instance|example|illustrat\w+|suppose|imagine|unknown"
+    r"|not (?:provided|specified|given|enough|stated|sure|certain)|insufficient|missing|please"
+    r"|let me know|clarify|cannot|can't|could you|if you|depends|unless|once you|need to know"
+    r"|would need|still need|without)(?= )"
+)
+_MAYBE = re.compile(r"\b(?:if|could be|might be|may be|either|or|perhaps|maybe)\b", re.IGNORECASE)
+
+
+def _settled(response: str) -> str:
+    """The words of an answer that nothing in the reply asks about, supposes or doubts, or "".
+
+    A box, "the answer is 7", or a last sentence that tells what the working came to. Partial work
+    can look like this too; on labelled turns fifty times fewer than answers do.
+    """
+    told = features.read(without_closing(response))
+    if "?" in told.text or not told.sentences or _UNSETTLED.search(told.flat):
+        return ""
+    answer = stated(response)
+    if answer is None or answer.how == "told":
+        return ""
+    if answer.how != "box" and (_MAYBE.search(told.sentences[-1]) or _many(told)):
+        return ""
+    return answer.words
+
+
+def _many(reading: Reading) -> bool:
+    return _candidates(" ".join(reading.sentences)) >= MANY_ANSWERS
+
+
+def _in_another_language(response: str, reading: Reading) -> Classification:
+    """The type of a reply by the phrases of its language: what it asks, lacks, supposes, states."""
+    asking = languages.questions(reading.sentences)
+    told = tuple(s for s in reading.sentences if not languages.asks(s))
+    text = " ".join(told)
+    answer = stated(" \n".join(told))
+    supposed = languages.found("suppose", told[-1] if told else "")
+    if answer and answer.how in ("box", "marked", "confirmed") and not supposed:
+        return Classification(ResponseType.ANSWER_ATTEMPT, answer.text, committed=True)
+    if languages.found("suppose", text) and _HAS_NUMBER.search(text) and not asking:
+        return Classification(ResponseType.HEDGING, languages.found("suppose", text), committed=True)
+    if asking:
+        several = len(asking) > 1
+        kind = ResponseType.INTERROGATION if several else ResponseType.CLARIFICATION
+        return Classification(kind, asking[0])
+    if lacks := languages.found("lack", text):
+        return Classification(ResponseType.REFUSAL, lacks)
+    if answer and told and _HAS_NUMBER.search(told[-1]):
+        return Classification(ResponseType.ANSWER_ATTEMPT, answer.text, committed=True)
+    return Classification(ResponseType.DISCUSSION, "neither an answer nor a question")
 
 
 def _short_math(response: str, reading: Reading) -> Classification:
     statements = [s for s in reading.sentences if "?" not in s]
-    stated = next((m for s in reversed(statements) if (m := _STATES.search(s))), None)
+    stated_in = next((m for s in reversed(statements) if (m := _STATES.search(s))), None)
     told = " ".join(statements)
     hedged = _EITHER.search(told)
     if _candidates(told) >= MANY_ANSWERS:
         return Classification(ResponseType.HEDGING, "several candidate answers", committed=True)
-    if stated and not (hedged and not _STATES.search(statements[-1])):
-        return Classification(ResponseType.ANSWER_ATTEMPT, stated[0].strip(), committed=True)
+    if stated_in and not (hedged and not _STATES.search(statements[-1])):
+        return Classification(ResponseType.ANSWER_ATTEMPT, stated_in[0].strip(), committed=True)
     if hedged and _HAS_NUMBER.search(told):
         return Classification(ResponseType.HEDGING, hedged[0], committed=True)
     questions = asked(response)

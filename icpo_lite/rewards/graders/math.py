@@ -1,7 +1,9 @@
 """Math: which number a reply commits to, and whether it is the gold one.
 
-Values are exact (`Fraction`), so 18 = 18.0 = $18.00 = 36/2. The last committed answer counts: a
-reply that boxes 5 and then boxes 7 has answered 7.
+Values are exact (`Fraction`), so 18 = 18.0 = $18.00 = 36/2. Hard evidence outranks weak: a box,
+then "the answer is", then the last sentence that tells a number; words such as "so" or "total" in
+an earlier sentence decide nothing. The last committed answer counts: a reply that boxes 5 and then
+boxes 7 has answered 7.
 """
 
 from __future__ import annotations
@@ -10,149 +12,129 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from typing import Literal
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.core.numbers import numbers
-from icpo_lite.rewards.features import strip_markup, strip_thought
-
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A number as it was written: its exact value, whether in percent, digits after the point."""
-
-    amount: Fraction
-    percent: bool = False
-    decimals: int = 0
-
-
-_FRAC = re.compile(r"\\[dt]?frac\s*\{\s*(-?[\d.,]+)\s*\}\s*\{\s*([\d.,]+)\s*\}")
-_FRAC_BARE = re.compile(r"\\[dt]?frac\s*(\d)\s*(\d)")
-_GROUPED = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?"
-_NUMBER = re.compile(
-    r"(?P<sign>(?<![\w)\]}.]\s)(?<![\w)\]}.%])[-−]\s?)?(?:[$€£¥]\s?)?(?P<minus>-)?"
-    rf"(?:(?P<whole>\d+)[ ]+(?P<mixed>\d+/\d+)(?![\d/])"
-    rf"|(?P<ratio>\d+(?:\.\d+)?\s?/\s?\d+(?:\.\d+)?)(?![\d/])"
-    rf"|(?P<digits>{_GROUPED}|\d+(?:\.\d+)?|\.\d+)(?P<power>e[+-]?\d+\b)?)"
-    r"(?P<scale>\s?(?:thousand|million|billion)\b)?(?P<percent>\s?\\?%|\s+percent\b)?",
-    re.IGNORECASE,
+from icpo_lite.core.plain_text import spoken
+from icpo_lite.rewards import languages
+from icpo_lite.rewards.courtesies import without_closing
+from icpo_lite.rewards.graders.written_numbers import (
+    Found,
+    Value,
+    answers,
+    in_words,
+    tidy,
+    values,
 )
-_SCALE = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
 
-
-def values(text: str) -> list[tuple[Value, int, int]]:
-    """Every number of a text with its span, in order; number words only where no digit stands."""
-    found = [(value, m.start(), m.end()) for m in _NUMBER.finditer(text) if (value := _value(m))]
-    if found or not any(c.isalpha() for c in text):
-        return found
-    return [
-        (
-            Value(m.value * 100 if m.kind == "percent" else m.value, m.kind == "percent"),
-            m.start,
-            m.end,
-        )
-        for m in numbers(text)
-        if m.kind != "ordinal"
-    ]
-
-
-def _value(match: re.Match[str]) -> Value | None:
-    decimals = 0
-    try:
-        if mixed := match["mixed"]:
-            amount = int(match["whole"]) + Fraction(mixed)
-        elif ratio := match["ratio"]:
-            top, bottom = ratio.split("/")
-            amount = Fraction(top.strip()) / Fraction(bottom.strip())
-        else:
-            digits = match["digits"].replace(",", "")
-            decimals = len(digits.partition(".")[2])
-            amount = Fraction(digits + _small_power(match["power"] or ""))
-    except ZeroDivisionError:
-        return None
-    if scale := match["scale"]:
-        amount *= _SCALE[scale.strip().lower()]
-    if match["sign"] or match["minus"]:
-        amount = -amount
-    return Value(amount, bool(match["percent"]), decimals)
-
-
-def _small_power(power: str) -> str:
-    """An exponent, or nothing when it is absurd: "1e999999999" must not fill the memory."""
-    return power if len(power) <= 4 else ""
-
-
-def tidy(text: str) -> str:
-    """Markup that hides a number made plain: fractions, grouping, money, percent."""
-    text = strip_markup(text).replace("{,}", ",")
-    if "\\" in text:
-        text = _FRAC_BARE.sub(r"\1/\2", _FRAC.sub(r"\1/\2", text))
-        text = text.replace("\\%", "%").replace("\\,", "").replace("\\approx", "=")
-    return text
-
+__all__ = ["Value", "equal", "extract", "gold_value", "tidy", "values"]
 
 # ------------------------------------------------------------------------------------ extraction
 
-_BOXED = re.compile(r"\\boxed\s*\{")
-_HASHES = re.compile(r"####\s*([^\n]+)")
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
+_HASHES = re.compile(r"####[ \t]*([^\n]+)")
 _ANSWER = re.compile(
-    r"\banswer[\s*_]*(?:\([^)\n]{0,40}\)\s*)?(?:is\b|would be\b|will be\b|[:=])", re.IGNORECASE
+    r"\b(?:answer|solution|result)[\s*_]{0,4}(?:\([^()\n]{0,40}\)\s{0,2})?"
+    r"(?:(?:is|would be|will be|comes out (?:to|as))\b(?! (?:not|no)\b)|[:=])"
+    r"|^[#*_\s]{0,6}(?:the )?final answer[*_ ]{0,4}$"
+    rf"|{languages.ANSWER}",
+    re.IGNORECASE | re.MULTILINE,
 )
-#: Characters behind "answer is" that may hold the answer, and of a reply that are looked at.
-_REACH, _LOOKED_AT = 300, 20_000
+#: Characters behind "answer is" that may hold the answer.
+_REACH = 400
 #: Boxes that are looked into, from the end.
 _MOST_BOXES = 20
-_BOLD = re.compile(r"(?<!\w)\*\*(?=\S)([^*\n]*[^\s*])\*\*")
+_BOLD = re.compile(r"(?<!\w)\*\*(?=\S)([^*\n]{0,200}[^\s*])\*\*")
 _DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|conclusion|final|answer)\b", re.IGNORECASE)
-_TOTALS = re.compile(r"\b(?:in total|altogether|remains|result|overall|total)\b", re.IGNORECASE)
-_CHECKS = re.compile(r"\b(?:verif\w+|check\w*|matches)\b", re.IGNORECASE)
-_AFTER_VERB = re.compile(
-    r"(?:=|≈|\b(?:is|are|was|were|be|equals?|to|takes?|needs?|has|have|had|makes?|made|earns?"
-    r"|gets?|costs?|exactly|approximately|about|only|spent|eaten|worth)\b[:\s*]*)\s*[$€£]?\s*$",
+#: Sentences that look back at an answer, or beyond it.
+_ASIDE = re.compile(
+    r"\b(?:verif\w+|check\w*|matches|confirm\w*|double-check\w*|note that|remember)\b|^\W*note\b",
     re.IGNORECASE,
 )
 _REQUEST = re.compile(
-    r"\?|\b(?:please|if you|let me know|feel free|would you|for example|e\.g\.|note)\b", re.I
+    r"\?|\b(?:please|if you (?:have|need|want|know|can|could|provide|would)|let me know"
+    r"|feel free|would you|for example|e\.g\.)\b",
+    re.IGNORECASE,
 )
 
 
-@lru_cache(maxsize=16384)
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """An answer as it was written, and the kind of evidence that it stands on.
+
+    how: "box"; "marked" ("#### 7", "the answer is 7"); "confirmed", where the last sentence tells
+    what the working before it came to; "told" for any other number. words: as they stand.
+    """
+
+    text: str
+    how: Literal["box", "marked", "confirmed", "told"]
+    words: str = ""
+
+
 def extract(reply: str) -> str | None:
     """The answer that a reply commits to, as written; None where no number stands.
 
-    In this order, the last of each: `\\boxed{}`, `#### `, "answer is …" or "Answer: …", a
-    concluding sentence ("Therefore …", "… in total …"), and else the last number of the text.
+    In this order, the last of each: `\\boxed{}`, `#### `, "answer is …" or "Answer: …", the last
+    sentence that tells a number and asks for nothing.
     """
-    reply = strip_thought(reply)[-_LOOKED_AT:]
-    if boxed := _last_boxed(reply):
+    found = stated(reply)
+    return found.text if found else None
+
+
+@lru_cache(maxsize=16384)
+def stated(reply: str) -> Stated | None:
+    """The answer of a reply with the kind of evidence that it stands on."""
+    text = without_closing(spoken(reply))
+    if found := hard_evidence(text):
+        return found
+    told = _of_conclusion(text)
+    if not told:
+        return None
+    return Stated(told, "confirmed" if _confirmed(text, told) else "told", told)
+
+
+def _confirmed(text: str, told: str) -> bool:
+    """Whether a number of the last sentence is the result of an equation."""
+    last = _SENTENCE.split(text.rstrip())[-1]
+    telling, _ = _last_with_numbers(text)
+    found = answers(told)
+    results = _results(text)
+    return bool(telling and telling[0] == last and found and found[-1][0].amount in results)
+
+
+def hard_evidence(text: str) -> Stated | None:
+    """A boxed or marked answer in a reply that is `spoken` already."""
+    if boxed := _last_boxed(text):
         return boxed
-    if hashes := _HASHES.findall(reply):
-        found = values(tidy(hashes[-1]))
-        if found:
-            return _cut(tidy(hashes[-1]), found[-1])
-    for stated in reversed(_statements(reply)):
-        if found_in := _of_statement(stated):
-            return found_in
-    return _of_conclusion(reply)
-
-
-def _statements(reply: str) -> list[str]:
-    """What stands behind each "answer is", up to the next one."""
-    heads = list(_ANSWER.finditer(reply))
-    ends = [*(m.start() for m in heads[1:]), len(reply)]
-    return [
-        reply[m.end() : min(end, m.end() + _REACH)] for m, end in zip(heads, ends, strict=False)
-    ]
-
-
-def _last_boxed(reply: str) -> str | None:
-    for match in reversed(list(_BOXED.finditer(reply))[-_MOST_BOXES:]):
-        content = _balanced(reply, match.end())
-        text = tidy(content)
-        if found := values(text):
-            return _cut(text, found[-1])
+    if hashes := list(_HASHES.finditer(text)):
+        line = tidy(hashes[-1][1])
+        if found := values(line):
+            return Stated(_cut(line, (answers(line) or found)[-1]), "marked", hashes[-1][0])
+    heads = list(_ANSWER.finditer(text))
+    ends = [*(m.start() for m in heads[1:]), len(text)]
+    for head, end in reversed(list(zip(heads, ends, strict=False))):
+        if answer := _of_statement(text[head.end() : min(end, head.end() + _REACH)]):
+            return Stated(answer, "marked", f"{' '.join(head[0].split())} {answer}")
     return None
+
+
+def _last_boxed(text: str) -> Stated | None:
+    for match in reversed(list(_BOXED.finditer(text))[-_MOST_BOXES:]):
+        content = _balanced(text, match.end())
+        plain = tidy(content)
+        if found := values(plain):
+            fit = answers(plain)
+            answer = _cut(plain, _of_box(plain, fit)) if fit else plain.strip()
+            return Stated(answer, "box", f"\\boxed{{{content}}}")
+    return None
+
+
+def _of_box(text: str, found: list[Found]) -> Found:
+    """Of "x = 5 hours for 3 men" the first number behind the last equals sign."""
+    at = max(text.rfind("="), text.rfind("≈"))
+    behind = [number for number in found if number[1] > at]
+    return behind[0] if behind and at >= 0 else found[-1]
 
 
 def _balanced(text: str, start: int) -> str:
@@ -165,63 +147,139 @@ def _balanced(text: str, start: int) -> str:
     return text[start:]
 
 
-def _of_statement(stated: str) -> str | None:
-    """Of "**3 trucks** for all 80 stones": what is bold, else behind the verb, else the first."""
-    for sentence in _SENTENCE.split(stated):
-        if values(tidy(sentence)):
-            return _of_sentence(sentence)
-    return None
+_IMMEDIATE = re.compile(r"[\s*_$:\\({\[~≈=-]{0,8}(?:about |approximately |exactly )?[$€£]?")
+_WORKS = re.compile(r"^\W{0,9}(?:to|first|let|since|we|step|given|if)\b|=", re.IGNORECASE)
+
+
+def _of_statement(text: str) -> str | None:
+    """Behind "answer": the number that stands there at once, else the first sentence's number, or
+    the conclusion of what follows where "Answer:" merely opens the working."""
+    sentences = [s for s in _SENTENCE.split(text) if values(tidy(s))]
+    if not sentences:
+        return None
+    first = tidy(sentences[0])
+    if (found := answers(first)) and _IMMEDIATE.fullmatch(first[: found[0][1]]):
+        rest = first[found[0][2] :]
+        if "=" not in rest and not re.match(r"\s?[-+*/×÷]\s?[$\d]", rest):
+            return _cut(first, found[0])
+    if len(sentences) > 1 and _WORKS.search(sentences[0]):
+        return _of_conclusion(text)
+    return _of_sentence(sentences[0], ())
+
+
+def _of_conclusion(text: str) -> str | None:
+    telling, asking = _last_with_numbers(text)
+    results = _results(text)
+    for sentence in telling[:_LAST] or asking:
+        if answer := _of_sentence(sentence, results):
+            return answer
+    found = values(tidy(text[-_REACH:]))
+    return _cut(tidy(text[-_REACH:]), found[-1]) if found else None
 
 
 #: Sentences with numbers, from the end, among which the conclusion is looked for.
 _LAST = 6
 
 
-def _of_conclusion(reply: str) -> str | None:
-    last, asking = _last_with_numbers(reply)
-    last = last or asking
-    if not last:
-        found = values(reply)
-        return _cut(reply, found[-1]) if found else None
-    for concludes in (_CONCLUDES.search, _BOLD.search, _TOTALS.search):
-        for sentence in last:
-            concluding = concludes(sentence) and not _CHECKS.search(sentence)
-            if concluding and (answer := _of_sentence(sentence)):
-                return answer
-    return next(filter(None, map(_of_sentence, last)), None)
-
-
-def _last_with_numbers(reply: str) -> tuple[list[str], list[str]]:
-    """The last sentences that tell a number and those that ask or offer beside one, last first."""
+def _last_with_numbers(text: str) -> tuple[list[str], list[str]]:
+    """The last sentences that tell a number, and those that ask or look back, last first."""
     telling: list[str] = []
     asking: list[str] = []
-    for sentence in reversed(_SENTENCE.split(reply)):
-        if _DIGIT.search(sentence):
-            (asking if _REQUEST.search(sentence) else telling).append(sentence)
-            if len(telling) == _LAST:
-                break
+    for sentence in reversed(_SENTENCE.split(text)):
+        if not sentence.strip() or not (_DIGIT.search(sentence) or in_words(sentence)):
+            continue
+        beside = _REQUEST.search(sentence) or (_ASIDE.search(sentence) and len(telling) == 0)
+        (asking if beside else telling).append(sentence)
+        if len(telling) == _LAST or len(asking) > _LAST:
+            break
     return telling, asking
 
 
-def _of_sentence(sentence: str) -> str | None:
-    if bold := [b for b in _BOLD.findall(sentence) if _DIGIT.search(b) and values(tidy(b))]:
-        return _of_phrase(tidy(bold[0]))
-    return _of_phrase(tidy(sentence))
+#: What stands behind the last equals signs of a text: the results that its working came to.
+_MOST_RESULTS = 4
+_RESULT = re.compile(r"[=≈]([^=≈\n]{1,80})(?=$|\n|[^=≈])")
 
 
-def _of_phrase(text: str) -> str | None:
-    found = values(text)
+def _results(text: str) -> tuple[Fraction, ...]:
+    """Values of the last equations, last first."""
+    out: list[Fraction] = []
+    at = len(text)
+    while len(out) < _MOST_RESULTS and (at := max(text.rfind("=", 0, at), text.rfind("≈", 0, at))) >= 0:
+        found = answers(tidy(text[at + 1 : at + 80].split("\n\n")[0].split("=")[0]))
+        if found:
+            out.append(found[0][0].amount)
+    return tuple(out)
+
+
+def _of_sentence(sentence: str, results: tuple[Fraction, ...]) -> str | None:
+    bold = [b for b in _BOLD.findall(sentence) if not b.endswith(":") and values(tidy(b))]
+    if bold and (answer := _of_phrase(tidy(bold[-1]), results)):
+        return answer
+    return _of_phrase(tidy(sentence), results)
+
+
+def _of_phrase(text: str, results: tuple[Fraction, ...]) -> str | None:
+    found = answers(text)
     if not found:
         return None
-    if "=" in text[found[0][1] :] or "≈" in text:
-        return _cut(text, found[-1])
-    for number in found:
-        if _AFTER_VERB.search(text[max(0, number[1] - 40) : number[1]]):
-            return _cut(text, number)
-    return _cut(text, found[0])
+    at = max(text.rfind("="), text.rfind("≈"))
+    if at >= 0 and (behind := [number for number in found if number[1] > at]):
+        return _cut(text, _behind_equals(text, behind))
+    found = [*found, *(w for w in _words(text, found) if w[0].amount in results)]
+    for result in results:
+        if same := [number for number in found if number[0].amount == result]:
+            return _cut(text, same[0])
+    return _cut(text, max(found, key=lambda number: (_weight(text, number), -number[1])))
 
 
-def _cut(text: str, number: tuple[Value, int, int]) -> str:
+def _words(text: str, found: list[Found]) -> list[Found]:
+    return [w for w in in_words(text) if not any(f[1] <= w[1] < f[2] for f in found)]
+
+
+_NEW_CLAUSE = re.compile(r"[,;]\s|\b(?:so|then|therefore|leaving|which)\b")
+
+
+def _behind_equals(text: str, behind: list[Found]) -> Found:
+    """The first number behind the sign; a later one where a new clause goes on to tell it."""
+    first = behind[0]
+    for number in behind[1:]:
+        between = text[first[2] : number[1]]
+        if _NEW_CLAUSE.search(between) and _weight(text, number) > 0:
+            return number
+    return first
+
+
+_AFTER_VERB = re.compile(
+    r"(?:\b(?:is|are|was|were|be|been|equals?|takes?|needs?|has|have|had|makes?|made|earns?|earned"
+    r"|gets?|costs?|pays?|paid|spends?|spent|eaten|worth|receives?|received|saves?|saved|sells?"
+    r"|leaves?|lasts?|exactly|approximately|about|another|additional|extra|up to|total of"
+    r"|average of)\b[:\s*]{0,4})[$€£]?$",
+    re.IGNORECASE,
+)
+_TOTAL = re.compile(r"\b(?:total|average|sum|maximum|minimum) of [$€£]?$", re.IGNORECASE)
+_AFTER_PREPOSITION = re.compile(
+    r"\b(?:in|for|over|after|during|within|of|with|from|per|by|every|each|when|all|on|at|than|only if)"
+    r" (?:the |all |these |those |his |her |their |its |a )?(?:\w{2,12} )?[$€£]?$",
+    re.IGNORECASE,
+)
+_CONDITION = re.compile(r"^\W{0,9}(?:if|since|because|when|given|after|as)\b[^,]{0,200}$", re.IGNORECASE)
+_IF_BEFORE = re.compile(r"\b(?:if|when|because|since) [^,]{0,100}$", re.IGNORECASE)
+_COMPOUND = re.compile(r"-[a-z]", re.IGNORECASE)
+
+
+def _weight(text: str, number: Found) -> int:
+    """How much a number looks like what its sentence is there to tell."""
+    before = text[max(0, number[1] - 120) : number[1]]
+    if _COMPOUND.match(text, number[2]):
+        return -4
+    if _TOTAL.search(before):
+        return 3
+    weight = 2 if _AFTER_VERB.search(before) else -1 if _AFTER_PREPOSITION.search(before) else 0
+    aside = _CONDITION.match(text[: number[1]][-220:]) or _IF_BEFORE.search(before)
+    return weight - 3 if aside else weight
+
+
+def _cut(text: str, number: Found) -> str:
     return text[number[1] : number[2]].strip()
 
 
@@ -245,9 +303,15 @@ def same_value(given: Value, gold: Value) -> bool:
     """Equal, or equal once one of them is read as a percentage, or rounded as it was written.
 
     Rounding counts only for two or more decimals of a gold value that has no finite decimal form
-    (1/3 against 0.33); 33.3 is not 33.
+    (1/3 against 0.33); 33.3 is not 33. 2:00 pm is 2 and 14, and not 2 am.
     """
+    if given.half or gold.half:
+        return _same_time(given, gold)
     pairs = [(given.amount, gold.amount)]
+    if given.other is not None:
+        pairs.append((given.other, gold.amount))
+    if gold.other is not None:
+        pairs.append((given.amount, gold.other))
     if given.percent != gold.percent:
         ratio = gold.amount if gold.percent else gold.amount * 100
         pairs.append((given.amount if given.percent else given.amount * 100, ratio))
@@ -258,6 +322,20 @@ def same_value(given: Value, gold: Value) -> bool:
         if endless and given.decimals >= 2 and abs(a - b) <= Fraction(1, 2 * 10**given.decimals):
             return True
     return False
+
+
+def _same_time(given: Value, gold: Value) -> bool:
+    if {given.half, gold.half} == {"am", "pm"}:
+        return False
+    return bool(_hours(given) & _hours(gold))
+
+
+def _hours(time: Value) -> set[Fraction]:
+    """The hours of the day that a clock time can mean, as said and out of 24."""
+    said = time.amount
+    if time.half == "pm" and said < 12:
+        return {said, said + 12}
+    return {said, said - 12} if time.half == "am" and said >= 12 else {said}
 
 
 def _endless(value: Fraction) -> bool:
@@ -271,7 +349,7 @@ def _endless(value: Fraction) -> bool:
 @lru_cache(maxsize=65536)
 def equal(extracted: str, gold: str) -> bool:
     """Whether the last number of an extracted answer is the gold number."""
-    found = values(tidy(extracted))
+    found = answers(tidy(extracted))
     return bool(found) and same_value(found[-1][0], gold_value(gold))
 
 
@@ -283,7 +361,15 @@ _SYMBOL = re.compile(r"\\|\^|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])|[(\[{;]")
 def is_plain(gold: str) -> bool:
     """Whether a gold answer is one number with at most a unit; "(3, 4)" and "2\\pi" are not."""
     text = _VARIABLE.sub("", tidy(gold.rpartition("####")[2]).strip(" $."))
-    return len(values(text)) == 1 and not _SYMBOL.search(text)
+    found = values(text)
+    if len(found) != 1:
+        return False
+    unit = _UNIT.sub("", text[found[0][2] :])
+    return not _SYMBOL.search(f"{text[: found[0][1]]} {unit}")
+
+
+#: Units and halves of the day behind a number that look like symbols: "5 m", "25°C", "2 p.m.".
+_UNIT = re.compile(r"^\s?(?:(?:°\s?[CF]|[mglLhst]|[ap]\.m)(?![A-Za-z])\.?|km/h|m/s)")
 
 
 _DRESSING = re.compile(r"\s|\\left|\\right|\\!|\\,|\\;|\$|\\displaystyle|\.$")
@@ -291,11 +377,14 @@ _DRESSING = re.compile(r"\s|\\left|\\right|\\!|\\,|\\;|\$|\\displaystyle|\.$")
 
 def symbolic_answer(reply: str) -> str | None:
     """What a reply boxes, or says behind "answer is", whole; None where it does neither."""
-    reply = strip_thought(reply)[-_LOOKED_AT:]
+    reply = spoken(reply)
     if matches := list(_BOXED.finditer(reply)):
         return _balanced(reply, matches[-1].end()).strip() or None
-    stated = _statements(reply)
-    return stated[-1].strip().split("\n")[0].strip(" *$.") or None if stated else None
+    heads = list(_ANSWER.finditer(reply))
+    if not heads:
+        return None
+    behind = reply[heads[-1].end() : heads[-1].end() + _REACH]
+    return behind.strip().split("\n")[0].strip(" *$.") or None
 
 
 def same_symbols(given: str, gold: str) -> bool:
