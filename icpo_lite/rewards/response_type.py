@@ -162,9 +162,11 @@ _UNSETTLED = re.compile(
     r" (?:hypothetical\w*|for example|for instance|example|illustrat\w+|suppose|imagine|unknown"
     r"|not (?:provided|specified|given|enough|stated|sure|certain)|insufficient|missing|please"
     r"|let me know|clarify|cannot|can't|could you|if you|depends|unless|once you|need to know"
-    r"|would need|still need|without)(?= )"
+    r"|(?:would |still )?need (?:the|more|additional|specific|further|information)|without)(?= )"
 )
-_MAYBE = re.compile(r"\b(?:if|could be|might be|may be|either|or|perhaps|maybe)\b", re.IGNORECASE)
+_MAYBE = re.compile(r"\b(?:could be|might be|may be|either|perhaps|maybe)\b|\d[^.,]{0,20}\bor\b")
+#: A condition is one of the problem's own where a conclusion opens with it.
+_ONLY_IF = re.compile(r"^(?!\W*(?:therefore|thus|so|hence)\b).{0,200}\bif\b")
 
 
 def _settled(response: str) -> str:
@@ -179,13 +181,14 @@ def _settled(response: str) -> str:
     answer = stated(response)
     if answer is None or answer.how == "told":
         return ""
-    if answer.how != "box" and (_MAYBE.search(told.sentences[-1]) or _many(told)):
+    last = told.sentences[-1]
+    if answer.how != "box" and (_MAYBE.search(last) or _ONLY_IF.search(last) or _many(last)):
         return ""
     return answer.words
 
 
-def _many(reading: Reading) -> bool:
-    return _candidates(" ".join(reading.sentences)) >= MANY_ANSWERS
+def _many(sentence: str) -> bool:
+    return _candidates(sentence) >= MANY_ANSWERS
 
 
 def _in_another_language(response: str, reading: Reading) -> Classification:

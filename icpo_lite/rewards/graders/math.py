@@ -34,7 +34,7 @@ __all__ = ["Value", "equal", "extract", "gold_value", "tidy", "values"]
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
 _HASHES = re.compile(r"####[ \t]*([^\n]+)")
 _ANSWER = re.compile(
-    r"\b(?:answer|solution|result)[\s*_]{0,4}(?:\([^()\n]{0,40}\)\s{0,2})?"
+    r"\banswer[\s*_]{0,4}(?:\([^()\n]{0,40}\)\s{0,2})?"
     r"(?:(?:is|would be|will be|comes out (?:to|as))\b(?! (?:not|no)\b)|[:=])"
     r"|^[#*_\s]{0,6}(?:the )?final answer[*_ ]{0,4}$"
     rf"|{languages.ANSWER}",
@@ -47,9 +47,24 @@ _MOST_BOXES = 20
 _BOLD = re.compile(r"(?<!\w)\*\*(?=\S)([^*\n]{0,200}[^\s*])\*\*")
 _DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-#: Sentences that look back at an answer, or beyond it.
+#: Sentences that look back at an answer, or beyond it, and tell none themselves.
 _ASIDE = re.compile(
-    r"\b(?:verif\w+|check\w*|matches|confirm\w*|double-check\w*|note that|remember)\b|^\W*note\b",
+    r"^\W*(?:note|remember|\(|keep in mind|p\.?s\.)|\bnote that\b|\b(?:which|this|that|it|answer|result)"
+    r" (?:also )?(?:matches|checks|agrees)\b"
+    r"|^\W*(?:this|these|that|it) (?:ensures?|assum\w+|calculations?|includes?|accounts?|takes"
+    r"|approach|estimate|solution|is (?:because|based|under|assuming|an? (?:estimate|approximation"
+    r"|assumption)))\b",
+    re.IGNORECASE,
+)
+#: Where a reply goes back over its answer; what stands before is the answer.
+_CHECKING = re.compile(
+    r"^\W*(?:(?:to|let's|let us|we can|you can|now|just to)(?: \w+){0,2} (?:verify|check|double-check"
+    r"|confirm)\b|(?:verification|check|double-check|proof)\W*$|(?:verification|check)\s?:)",
+    re.IGNORECASE,
+)
+_CORRECTS = re.compile(
+    r"\b(?:doesn't|does not|don't|didn't|not match|incorrect|mistake|wrong|instead|wait|however|actually"
+    r"|correction)\b",
     re.IGNORECASE,
 )
 _REQUEST = re.compile(
@@ -96,11 +111,23 @@ def stated(reply: str) -> Stated | None:
 
 def _confirmed(text: str, told: str) -> bool:
     """Whether a number of the last sentence is the result of an equation."""
-    last = _SENTENCE.split(text.rstrip())[-1]
-    telling, _ = _last_with_numbers(text)
-    found = answers(told)
+    text = _unchecked(text).rstrip()
     results = _results(text)
-    return bool(telling and telling[0] == last and found and found[-1][0].amount in results)
+    telling, _ = _last_with_numbers(text, results)
+    found = answers(told) or in_words(told)
+    ends = bool(telling) and telling[0] == _SENTENCE.split(text)[-1] and not _OPEN_END.search(text)
+    if not (ends and found):
+        return False
+    return found[-1][0].amount in results or told in _EQUALS.findall(tidy(telling[0]))
+
+
+_EQUALS = re.compile(
+    r"\b(?:equals|(?:is|are) equal to|which (?:is|equals|makes|gives|means)|results in) ([$€£]?\d[\d,.]*\d|\d)"
+)
+
+
+#: An end in the middle of a calculation.
+_OPEN_END = re.compile(r"(?:[-+*/×÷=(]|\\times|\\cdot|\\div)\s{0,3}$")
 
 
 def hard_evidence(text: str) -> Stated | None:
@@ -168,68 +195,102 @@ def _of_statement(text: str) -> str | None:
 
 
 def _of_conclusion(text: str) -> str | None:
-    telling, asking = _last_with_numbers(text)
+    text = _unchecked(text)
     results = _results(text)
-    for sentence in telling[:_LAST] or asking:
+    telling, asking = _last_with_numbers(text, results)
+    for sentence in telling or asking:
         if answer := _of_sentence(sentence, results):
             return answer
-    found = values(tidy(text[-_REACH:]))
-    return _cut(tidy(text[-_REACH:]), found[-1]) if found else None
+    tail = tidy(text[-_REACH:])
+    found = values(tail)
+    return _cut(tail, found[-1]) if found else None
+
+
+def _unchecked(text: str) -> str:
+    """A text without the check of its answer at the end, where that finds nothing wrong."""
+    for match in _SENTENCE.finditer(text):
+        if _CHECKING.match(text[match.end() : match.end() + 80].split("\n")[0]):
+            before, check = text[: match.start()], text[match.end() :]
+            if _DIGIT.search(before[-_REACH:]) and not _CORRECTS.search(check):
+                return before
+    return text
 
 
 #: Sentences with numbers, from the end, among which the conclusion is looked for.
 _LAST = 6
 
 
-def _last_with_numbers(text: str) -> tuple[list[str], list[str]]:
-    """The last sentences that tell a number, and those that ask or look back, last first."""
+def _last_with_numbers(
+    text: str, results: tuple[Fraction, ...]
+) -> tuple[list[str], list[str]]:
+    """The last sentences that tell a number, and those that ask or look back, last first.
+
+    A number in words counts where it is a result, or where the text holds no digits.
+    """
     telling: list[str] = []
     asking: list[str] = []
+    no_digits = not _DIGIT.search(text)
     for sentence in reversed(_SENTENCE.split(text)):
-        if not sentence.strip() or not (_DIGIT.search(sentence) or in_words(sentence)):
-            continue
-        beside = _REQUEST.search(sentence) or (_ASIDE.search(sentence) and len(telling) == 0)
+        if not _DIGIT.search(sentence):
+            words = in_words(sentence) if no_digits or results else []
+            if not any(no_digits or word[0].amount in results for word in words):
+                continue
+        beside = _REQUEST.search(sentence) or (not telling and _ASIDE.search(sentence))
         (asking if beside else telling).append(sentence)
         if len(telling) == _LAST or len(asking) > _LAST:
             break
     return telling, asking
 
 
-#: What stands behind the last equals signs of a text: the results that its working came to.
+#: How many of the last equations are looked at for what the working came to.
 _MOST_RESULTS = 4
-_RESULT = re.compile(r"[=≈]([^=≈\n]{1,80})(?=$|\n|[^=≈])")
+_OPERATOR = re.compile(
+    r"\s?(?:[a-z%]{1,12}\s|\([^()\d]{0,40}\)\s)?(?:[-+*/×÷·](?=\s?[$€£(]?\d)|minus\b|plus\b|times \d"
+    r"|divided by\b|multiplied by\b)",
+    re.IGNORECASE,
+)
 
 
 def _results(text: str) -> tuple[Fraction, ...]:
-    """Values of the last equations, last first."""
+    """Values of the last equations, last first; "= 3 × 5" is none before it is worked out."""
     out: list[Fraction] = []
     at = len(text)
-    while len(out) < _MOST_RESULTS and (at := max(text.rfind("=", 0, at), text.rfind("≈", 0, at))) >= 0:
-        found = answers(tidy(text[at + 1 : at + 80].split("\n\n")[0].split("=")[0]))
-        if found:
+    while len(out) < _MOST_RESULTS and (at := _last_equals(text, at)) >= 0:
+        side = tidy(text[at + 1 : at + 80].split("\n\n")[0].split("=")[0])
+        found = answers(side)
+        if found and not _OPERATOR.match(side, found[0][2]):
             out.append(found[0][0].amount)
     return tuple(out)
 
 
+def _last_equals(text: str, end: int) -> int:
+    return max(text.rfind("=", 0, end), text.rfind("≈", 0, end))
+
+
 def _of_sentence(sentence: str, results: tuple[Fraction, ...]) -> str | None:
-    bold = [b for b in _BOLD.findall(sentence) if not b.endswith(":") and values(tidy(b))]
-    if bold and (answer := _of_phrase(tidy(bold[-1]), results)):
-        return answer
-    return _of_phrase(tidy(sentence), results)
+    bold = " ".join(b for b in _BOLD.findall(sentence) if not b.endswith(":"))
+    marked = frozenset(value.amount for value, _, _ in values(tidy(bold)))
+    return _of_phrase(tidy(sentence), results, marked)
 
 
-def _of_phrase(text: str, results: tuple[Fraction, ...]) -> str | None:
+def _of_phrase(
+    text: str, results: tuple[Fraction, ...], bold: frozenset[Fraction] = frozenset()
+) -> str | None:
     found = answers(text)
+    if (at := _last_equals(text, len(text))) >= 0:
+        if behind := [number for number in found if number[1] > at]:
+            return _cut(text, _behind_equals(text, behind))
+    found = [*found, *(w for w in _words(text, found) if not found or w[0].amount in results)]
     if not found:
         return None
-    at = max(text.rfind("="), text.rfind("≈"))
-    if at >= 0 and (behind := [number for number in found if number[1] > at]):
-        return _cut(text, _behind_equals(text, behind))
-    found = [*found, *(w for w in _words(text, found) if w[0].amount in results)]
-    for result in results:
-        if same := [number for number in found if number[0].amount == result]:
-            return _cut(text, same[0])
-    return _cut(text, max(found, key=lambda number: (_weight(text, number), -number[1])))
+
+    def rank(number: Found) -> tuple[int, int]:
+        amount = number[0].amount
+        known = (2 if amount in results[:1] else 1) if amount in results else 0
+        compound = 3 * (amount in results[:1] and bool(_COMPOUND.match(text, number[2])))
+        return _weight(text, number) + known + compound + 3 * (amount in bold), -number[1]
+
+    return _cut(text, max(found, key=rank))
 
 
 def _words(text: str, found: list[Found]) -> list[Found]:
@@ -250,33 +311,43 @@ def _behind_equals(text: str, behind: list[Found]) -> Found:
 
 
 _AFTER_VERB = re.compile(
-    r"(?:\b(?:is|are|was|were|be|been|equals?|takes?|needs?|has|have|had|makes?|made|earns?|earned"
-    r"|gets?|costs?|pays?|paid|spends?|spent|eaten|worth|receives?|received|saves?|saved|sells?"
-    r"|leaves?|lasts?|exactly|approximately|about|another|additional|extra|up to|total of"
-    r"|average of)\b[:\s*]{0,4})[$€£]?$",
-    re.IGNORECASE,
+    r"\b(?:is|are|was|were|be|been|equals?|equal to|equates to|equivalent to|comes? to|came to"
+    r"|amounts? to|results? in|gives?|gave|yields?|takes?|took|needs?|needed|has|have|had|makes?|made"
+    r"|earns?|earned|gets?|got|costs?|pays?|paid|spends?|spent|eats?|eaten|ate|worth|receives?|received"
+    r"|saves?|saved|sells?|sold|weighs?|leaves?|left with|leaving|lasts?|remains?|requires?|reach(?:es)?"
+    r"|totals?|totaling|exactly|approximately|about|another|additional|extra|up to)"
+    r"(?: (?:him|her|them|it|me|us|you|only|just|exactly|about|approximately|around|an? additional"
+    r"|an? extra|a total of|at least|at most|another|[A-Z]\w{1,12}))?[:\s*]{1,4}[$€£]?$"
 )
 _TOTAL = re.compile(r"\b(?:total|average|sum|maximum|minimum) of [$€£]?$", re.IGNORECASE)
 _AFTER_PREPOSITION = re.compile(
-    r"\b(?:in|for|over|after|during|within|of|with|from|per|by|every|each|when|all|on|at|than|only if)"
+    r"\b(?:in|for|over|after|during|within|of|with|from|per|by|every|each|when|all|on|at|than|only if"
+    r"|minus|plus|times)"
     r" (?:the |all |these |those |his |her |their |its |a )?(?:\w{2,12} )?[$€£]?$",
     re.IGNORECASE,
 )
-_CONDITION = re.compile(r"^\W{0,9}(?:if|since|because|when|given|after|as)\b[^,]{0,200}$", re.IGNORECASE)
-_IF_BEFORE = re.compile(r"\b(?:if|when|because|since) [^,]{0,100}$", re.IGNORECASE)
+_IF_BEFORE = re.compile(
+    r"(?:\b(?:if|when|because|since|given|assuming)|(?:^|[,.;:] )\W{0,5}(?:after|as|with)) [^,]{0,160}$",
+    re.IGNORECASE,
+)
+_DOING_BEFORE = re.compile(r"(?:^|, )\W{0,5}(?:by )?\w{2,12}ing [^,]{0,40}$", re.IGNORECASE)
 _COMPOUND = re.compile(r"-[a-z]", re.IGNORECASE)
+_OPERATED = re.compile(r"[-+*/×÷]\s?[$€£(]?$|\b(?:minus|plus|times|divided by|multiplied by) [$€£]?$")
 
 
 def _weight(text: str, number: Found) -> int:
     """How much a number looks like what its sentence is there to tell."""
-    before = text[max(0, number[1] - 120) : number[1]]
+    before = text[max(0, number[1] - 170) : number[1]]
     if _COMPOUND.match(text, number[2]):
         return -4
+    if _OPERATOR.match(text, number[2]) or _OPERATED.search(before):
+        return -2
     if _TOTAL.search(before):
         return 3
     weight = 2 if _AFTER_VERB.search(before) else -1 if _AFTER_PREPOSITION.search(before) else 0
-    aside = _CONDITION.match(text[: number[1]][-220:]) or _IF_BEFORE.search(before)
-    return weight - 3 if aside else weight
+    weight -= 3 * bool(_IF_BEFORE.search(before))
+    weight -= bool(_DOING_BEFORE.search(before))
+    return weight - 2 * (before.rfind("(") > before.rfind(")"))
 
 
 def _cut(text: str, number: Found) -> str:
