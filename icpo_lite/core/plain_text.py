@@ -18,6 +18,7 @@ FIRST, LAST = 4_000, 12_000
 #: A longer run of digits is no number that a person wrote.
 MOST_DIGITS = 60
 _DIGITS = re.compile(r"\d+")
+_TOO_MANY = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
 _SAME = re.compile(r"([^\d\n])\1{40,}")
 _LINES = re.compile(r"\n{5,}")
 _BLANKS = re.compile(r"[^\S\n]{9,}")
@@ -48,8 +49,12 @@ def plain(text: str) -> str:
     elif "'" in text:
         text = _GROUPING.sub(",", text)
     text = _LINES.sub("\n\n\n\n", _BLANKS.sub("        ", text.replace("\r\n", "\n")))
-    text = _SAME.sub(lambda m: m[1] * 40, _DIGITS.sub(_number, text))
-    return _UNBROKEN.sub(lambda m: m[0][:_LONGEST], text)
+    if _TOO_MANY.search(text):
+        text = _DIGITS.sub(_number, text)
+    text = _SAME.sub(lambda m: m[1] * 40, text)
+    if any(len(word) > _LONGEST for word in text.split()):
+        text = _UNBROKEN.sub(lambda m: m[0][:_LONGEST], text)
+    return text
 
 
 def _number(digits: re.Match[str]) -> str:

@@ -108,7 +108,9 @@ def _channels(text: str) -> Parts:
         match = _CHANNEL.match(piece)
         name = match[1] if match else ""
         header, message, body = piece.partition(_MESSAGE)
-        body = _ENDS.split(body if message else header[match.end() if match else 0 :], maxsplit=1)[0]
+        body = _ENDS.split(body if message else header[match.end() if match else 0 :], maxsplit=1)[
+            0
+        ]
         (thought if name.startswith("analysis") else kept).append(body)
     shut = bool(_ENDS.search(pieces[-1]))
     unfinished = name.startswith("analysis") and not shut

@@ -18,7 +18,7 @@ _HELP = (
     r"(?:help|assist(?:ance)?|explain|clarif\w+|go|walk|show|elaborate|continue|proceed|try|break|"
     r"review|repeat|solve|(?:a |an |any |some |more |further |additional |another )+(?:\w+ )?"
     r"(?:help|assistance|hints?|examples?|explanations?|details|information|steps|problems?"
-    r"|practice|questions?|clarification|guidance|support|one)|another|hints?|more)"
+    r"|practice|questions?|clarification|guidance|support|one)|another|hints?|more|guidance|clarification|details|examples?|explanations?)"
 )
 _TO_YOU = r"(?: (?:for|to|with) (?:you|this|that|it|me|now))?"
 _SENTENCES = (
@@ -47,7 +47,9 @@ _SENTENCES = (
     rf"(?: to)? {_HELP}{_TO_YOU}(?: (?:you|me|this|that|it|on|with|through|in|from|how|the|each|any|more"
     r"|again|further|another|here|step|steps|detail|details|process|solution|calculation|calculations|problem"
     r"|answer|reasoning|concept|concepts|a|an|by|of|to|do|done|is|works?|would|like|different|similar|other"
-    r"|way|method|example|examples|questions?|topic|anything|something|else|today|now|out|down|and)){0,14}",
+    r"|way|method|example|examples|questions?|topic|anything|something|else|today|now|out|down|and|or|details?"
+    r"|guidance|help|clarification|explanations?|any|other|further|these|executing|doing|computing|performing"
+    r"|applying|using|calculating|computations?)){0,14}",
     r"(?:would you like|do you want)(?: to)? (?:try|see|know|learn|hear|practice|do|go|solve|continue"
     r"|work|explore|discuss|review)(?: (?:more|another|it|this|that|one|a|an|the|similar|different|how|other"
     r"|problem|problems|example|examples|yourself|steps?|solution|works?|about|through|over|again|with|on"
@@ -62,7 +64,12 @@ _COURTESY = re.compile(
     re.IGNORECASE,
 )
 #: A choice between two readings of the task is a question, however politely it is put.
-_CHOICE = re.compile(r"\b(?:or|before|after|including|assume|round|count|include|exclude)\b", re.I)
+_CHOICE = re.compile(
+    r"\bor\b(?! (?:further|more|any|other|another|need|would|want|help|guidance|assistance|details?"
+    r"|clarification|information|explanations?|examples?|questions?|anything|something)\b)"
+    r"|\b(?:before|after|including|assume|round|count|include|exclude)\b",
+    re.I,
+)
 _CLOSING = re.compile(
     r"\b(?:let me know (?:if|should) (?:you(?:'d|'re)? (?:have|need|want|like|would|are|get|wish|require)|this|that"
     r"|anything|it\b)|feel free to|don't hesitate to|if you (?:have|need|want|'d like"

@@ -61,18 +61,20 @@ def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
     gold = str(answer)
     if options.math_rule == "numeric" and not math.is_plain(gold):
         return _symbolic(reply, gold, options)
-    extracted = math.extract(reply)
-    if extracted is None:
-        math.gold_value(gold)  # a gold answer without a number is the row's fault
+    found = math.stated(reply)
+    wanted = math.gold_value(gold)  # a gold answer without a number is the row's fault
+    if found is None:
         return Grade(False)
-    same = math.lic_equal if options.math_rule == "compat" else math.equal
-    return Grade(same(extracted, gold), extracted)
+    if options.math_rule == "compat":
+        return Grade(math.lic_equal(found.text, gold), found.text)
+    right = found.value is not None and math.same_value(found.value, wanted)
+    return Grade(right, found.text)
 
 
 def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
     if not gold.strip():
         raise GraderError("expected a gold answer, found an empty one; change the row")
-    extracted = math.symbolic_answer(reply)
+    extracted = math.whole_statement(reply)
     if extracted is None:
         return Grade(False)
     if math.same_symbols(extracted, gold):

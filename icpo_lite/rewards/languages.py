@@ -117,17 +117,24 @@ def _counts(text: str) -> tuple[int, int]:
     return sum(w in _FOREIGN for w in words), sum(w in _ENGLISH for w in words)
 
 
+#: Characters that tell a reply's language.
+_TELLING = 500
+
+
 @lru_cache(maxsize=16384)
 def speaks_another(text: str) -> bool:
     """Whether a reply is to be read by the phrases of this table: also where it is too short to
     hold a function word ("No puedo responder.")."""
+    text = text[:_TELLING]
     if foreign(text):
         return True
     strange, english = _counts(text)
     if strange < english or (english and not strange):
         return False
     return bool(_ANSWER.search(text)) or any(
-        found(act, text) for act in ("request", "lack", "suppose") if not text.isascii() or not english
+        found(act, text)
+        for act in ("request", "lack", "suppose")
+        if not text.isascii() or not english
     )
 
 

@@ -20,7 +20,8 @@ from icpo_lite.core.types import ResponseType, Shard, StopReason, TaskName
 from icpo_lite.rewards import feature_weights, features, languages
 from icpo_lite.rewards.courtesies import without_closing
 from icpo_lite.rewards.features import CUES, Reading
-from icpo_lite.rewards.graders.math import stated
+from icpo_lite.rewards.graders.extraction import stated
+from icpo_lite.rewards.graders.written_numbers import in_words
 from icpo_lite.rewards.question_targets import asked
 
 #: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
@@ -152,9 +153,11 @@ def _math_said(response: str) -> Classification:
         return Classification(ResponseType.MISSING, "nothing is said outside of hidden thought")
     if languages.speaks_another(response):
         return _in_another_language(response, reading)
-    if settled := _settled(response):
-        return Classification(ResponseType.ANSWER_ATTEMPT, settled, committed=True)
-    return _short_math(response, reading) if reading.words <= SHORT else _long(reading)
+    found = _short_math(response, reading) if reading.words <= SHORT else _long(reading)
+    if not found.committed or found.response_type is ResponseType.HEDGING:
+        if settled := _settled(response):
+            return Classification(ResponseType.ANSWER_ATTEMPT, settled, committed=True)
+    return found
 
 
 #: Words with which a reply takes its number back, or waits for something.
@@ -201,7 +204,9 @@ def _in_another_language(response: str, reading: Reading) -> Classification:
     if answer and answer.how in ("box", "marked", "confirmed") and not supposed:
         return Classification(ResponseType.ANSWER_ATTEMPT, answer.text, committed=True)
     if languages.found("suppose", text) and _HAS_NUMBER.search(text) and not asking:
-        return Classification(ResponseType.HEDGING, languages.found("suppose", text), committed=True)
+        return Classification(
+            ResponseType.HEDGING, languages.found("suppose", text), committed=True
+        )
     if asking:
         several = len(asking) > 1
         kind = ResponseType.INTERROGATION if several else ResponseType.CLARIFICATION
@@ -242,7 +247,7 @@ def _short_told(reading: Reading, told: str) -> Classification:
     )
     if gives_up and not reading.text.strip().endswith("?"):
         return Classification(ResponseType.REFUSAL, gives_up[0])
-    if _HAS_NUMBER.search(told):
+    if _HAS_NUMBER.search(told) or any(word[0].amount != 1 for word in in_words(told)):
         return Classification(ResponseType.ANSWER_ATTEMPT, told[-80:], committed=True)
     return Classification(ResponseType.DISCUSSION, "neither an answer nor a question")
 

@@ -40,13 +40,24 @@ Found = tuple[Value, int, int]
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-")
 _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
+_VULGARS = dict(
+    zip(
+        "½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞",
+        "1/2 1/3 2/3 1/4 3/4 1/5 2/5 3/5 4/5 1/6 1/8 3/8 5/8 7/8".split(),
+        strict=True,
+    )
+)
+_VULGAR = re.compile(rf"(\d)?\s?([{''.join(_VULGARS)}])")
+_PARTS = {"a half": "1/2", "one half": "1/2", "a third": "1/3", "a quarter": "1/4",
+          "three quarters": "3/4", "two thirds": "2/3"}  # fmt: skip
+_AND_A_PART = re.compile(rf"(?<=\d) and ({'|'.join(_PARTS)})\b", re.IGNORECASE)
 _GROUP_MARKS = re.compile(r"(?<=\d)(?:\{,\}|\\[,;:! ]|~|,\\!)(?=\d{3}(?!\d))")
 _SPACES = re.compile(r"\\[,;:! ]|~")
 _DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\degree\b")
 _TIMES_TEN = re.compile(
     r"(?<=\d)\s?(?:\\times|\\cdot|[×·⋅*]|x(?=\s?10))\s?10\s?\^\s?[{(]?\s?([-−+]?\d{1,4})\s?[})]?"
 )
-_POWER = re.compile(r"(?<![\w.^])(\d{1,6})\s?\^\s?\{?\s?(\d{1,3})\s?\}?(?![\d.])")
+_POWER = re.compile(r"(?<![\w.^])(\d{1,6})\s?\^\s?\{?\s?(\d{1,9})\s?\}?(?!\d|\.\d)")
 #: The exponent of a unit or a variable: cm^2, s^{-1}.
 _EXPONENT = re.compile(r"(?<=[A-Za-zµ°Ω)])\s?\^\s?\{?\s?[-−+]?\d{1,2}\s?\}?")
 _PART = r"\{\s{0,3}\$?\s?(-?[\d.,]{1,40})\s{0,3}\}"
@@ -61,7 +72,9 @@ _SWAPS = (("\\%", "%"), ("\\approx", "="), ("\\$", "$"), ("\\ ", " "), ("\\cdot"
 def tidy(text: str) -> str:
     """Markup that hides a number made plain: fractions, powers, roots, grouping, units, money."""
     text = plain(text)
+    text = _AND_A_PART.sub(_part_of, text)
     if not text.isascii():
+        text = _VULGAR.sub(lambda m: f"{m[1] or ''} {_VULGARS[m[2]]}", text)
         text = _RAISED.sub(lambda m: "^" + m[0].translate(_SUPERSCRIPTS), text)
     if "\\" in text or "~" in text or "{," in text:
         text = _SPACES.sub(" ", _GROUP_MARKS.sub(",", text))
@@ -75,6 +88,10 @@ def tidy(text: str) -> str:
         for macro, sign in _SWAPS:
             text = text.replace(macro, sign)
     return text
+
+
+def _part_of(match: re.Match[str]) -> str:
+    return f" {_PARTS[match[1].lower()]}"
 
 
 def _over(match: re.Match[str]) -> str:
@@ -92,7 +109,7 @@ def _raise(match: re.Match[str]) -> str:
 def _root(match: re.Match[str]) -> str:
     square = int(match[1] or match[2])
     root = math.isqrt(square)
-    return str(root) if root * root == square else " … "
+    return str(root) if root * root == square else "√"
 
 
 # ------------------------------------------------------------------------------------------ numbers
@@ -109,20 +126,20 @@ _NUMBER = re.compile(
     r"(?P<sign>(?<![\w)\]}.]\s)(?<![\w)\]}.%])[-−]\s?)?(?:[$€£¥₹]\s?)?(?P<minus>-)?"
     r"(?:(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::[0-5]\d)?(?![\d:])(?:\s?(?P<half>[ap])\.?m\b)?"
     r"|(?P<oclock>1[0-2]|[1-9])\s?(?:(?P<noon>[ap])\.?m\b|o'clock\b)"
-    r"|(?P<whole>\d+)[ ]{1,8}(?P<mixed>\d+/\d+)(?![\d/])"
+    r"|(?P<whole>\d+)(?:[ ]{1,8}|[ ]and[ ])(?P<mixed>\d+/\d+)(?![\d/])"
     r"|(?P<ratio>\d+(?:\.\d+)?\s?/\s?\d+(?:\.\d+)?)(?![\d/])"
     rf"|(?P<digits>{_DIGITS})(?P<power>e[+-]?\d+\b)?)"
     r"(?P<scale>\s?(?:hundred|thousand|million|billion|trillion|dozen)\b|k\b)?"
-    r"(?P<percent>\s?\\?%|\s?percent\b)?",
+    r"(?P<percent>\s?\\?%|\s?percent\b)?(?P<cents>\s?(?:cents?\b|¢))?",
     re.IGNORECASE,
 )
 _SCALE = {
     "k": 10**3, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9,
     "trillion": 10**12, "dozen": 12,
 }  # fmt: skip
-_CENTS = re.compile(r"\s?(?:cents?\b|¢)", re.IGNORECASE)
-#: What makes of the number before it a factor: "2\\pi", "3x", "5√2".
-_FACTOR_OF = re.compile(r"\s?(?:\\pi\b|π|\\sqrt|√|\\theta\b|θ)|[xyzn](?![a-z\d])")
+_DIGIT = re.compile(r"\d")
+#: What makes of the number before it a factor or a base: "2\\pi", "3x", "5√2", "10^x".
+_FACTOR_OF = re.compile(r"\s?(?:\^|\\pi\b|π|\\sqrt|√|\\theta\b|θ)|[xyzn](?![a-z\d])")
 #: A power that a float holds; a larger one is no answer and would fill the memory.
 _MOST_POWER = 300
 _NOON = re.compile(r"\b(?:12 )?(noon|midnight)\b", re.IGNORECASE)
@@ -141,11 +158,27 @@ def in_words(text: str) -> list[Found]:
     if at := _NOON.search(text):
         half = "pm" if at[1].lower() == "noon" else "am"
         return [(Value(Fraction(12), half=half), at.start(), at.end())]
-    return [
+    found = [
         (Value(m.value * 100 if m.kind == "percent" else m.value, m.kind == "percent"), m.start, m.end)
         for m in numbers(text)
-        if m.kind != "ordinal"
-    ]  # fmt: skip
+        if m.kind != "ordinal" and not _DIGIT.search(m.surface)
+    ]
+    return _with_halves(text, found)
+
+
+_AND = re.compile(r"\s(?:and|&)\s", re.IGNORECASE)
+
+
+def _with_halves(text: str, found: list[Found]) -> list[Found]:
+    """ "three and a half" as one number."""
+    out: list[Found] = []
+    for number in found:
+        fraction = 0 < number[0].amount < 1 and not number[0].percent
+        if out and fraction and _AND.fullmatch(text[out[-1][2] : number[1]]):
+            whole = out.pop()
+            number = (Value(whole[0].amount + number[0].amount), whole[1], number[2])
+        out.append(number)
+    return out
 
 
 def answers(text: str) -> list[Found]:
@@ -161,14 +194,14 @@ def answers(text: str) -> list[Found]:
 _DASH = re.compile(r"\s?[–—]\s?|-")
 _TO = re.compile(r"\s?(?:[a-z°$%]{1,8}\s)?(?:to|or|until)\s[$€£]?", re.IGNORECASE)
 _BETWEEN = re.compile(r"\b(?:between|from)\s[$€£]?$", re.IGNORECASE)
-_AND = re.compile(r"\s?(?:[a-z°$%]{1,8}\s)?(?:and|to|until)\s[$€£]?", re.IGNORECASE)
+_UPTO = re.compile(r"\s?(?:[a-z°$%]{1,8}\s)?(?:and|to|until)\s[$€£]?", re.IGNORECASE)
 
 
 def _ranges(text: str, first: Found, second: Found) -> bool:
     """Whether two neighbouring numbers are the ends of a range; "15-10 = 5" is a difference."""
     between, before = text[first[2] : second[1]], text[max(0, first[1] - 10) : first[1]]
     if _BETWEEN.search(before):
-        return bool(_AND.fullmatch(between))
+        return bool(_UPTO.fullmatch(between))
     if not (_DASH.fullmatch(between) or _TO.fullmatch(between)):
         return False
     rising = first[0].amount < second[0].amount
@@ -198,7 +231,7 @@ def _value(match: re.Match[str]) -> Value | None:
         return None
     if match["sign"] or match["minus"]:
         amount = -amount
-    other = amount / 100 if _CENTS.match(text, end) else None
+    other = amount / 100 if match["cents"] else None
     if scale := (match["scale"] or "").strip().lower():
         other = amount if scale == "dozen" else None
         amount *= _SCALE[scale]
