@@ -14,7 +14,11 @@ from functools import lru_cache
 from icpo_lite.core.thoughts import said
 
 #: Characters that are read of a text: so many from its beginning, so many from its end.
-FIRST, LAST = 4_000, 12_000
+FIRST, LAST = 3_000, 9_000
+#: Characters of a prompt or a fact in which numbers and sentences are looked for one by one.
+LONGEST = 12_000
+#: Numbers of one text that are read.
+MOST_NUMBERS = 2_000
 #: A longer run of digits is no number that a person wrote.
 MOST_DIGITS = 60
 _DIGITS = re.compile(r"\d+")
@@ -24,7 +28,7 @@ _LINES = re.compile(r"\n{5,}")
 _BLANKS = re.compile(r"[^\S\n]{9,}")
 _UNBROKEN = re.compile(r"\S+")
 #: A longer stretch without a blank is no word, formula or line of a script without blanks.
-_LONGEST = 600
+_LONGEST_WORD = 600
 
 #: Blanks that separate groups of digits, and apostrophes that do so in Switzerland.
 _GROUPING = re.compile(r"(?<=\d)[\u00a0\u2002-\u200a\u202f\u3000'’٬，](?=\d{3}(?!\d))")
@@ -41,8 +45,7 @@ _SPELLINGS = {
 @lru_cache(maxsize=2048)
 def plain(text: str) -> str:
     """A text within the cap, its digits and punctuation in ASCII, its runs shortened."""
-    if len(text) > FIRST + LAST:
-        text = f"{text[:FIRST]}\n{text[-LAST:]}"
+    text = capped(text)
     if not text.isascii():
         text = _CLOCK.sub(":", _GROUPING.sub(",", text))
         text = text.translate(_table(frozenset(text)))
@@ -52,9 +55,14 @@ def plain(text: str) -> str:
     if _TOO_MANY.search(text):
         text = _DIGITS.sub(_number, text)
     text = _SAME.sub(lambda m: m[1] * 40, text)
-    if any(len(word) > _LONGEST for word in text.split()):
-        text = _UNBROKEN.sub(lambda m: m[0][:_LONGEST], text)
-    return text
+    if any(len(word) > _LONGEST_WORD for word in text.split()):
+        text = _UNBROKEN.sub(lambda m: m[0][:_LONGEST_WORD], text)
+    return capped(text)
+
+
+def capped(text: str) -> str:
+    """The beginning and the end of a text that is too long to be read whole."""
+    return text if len(text) <= FIRST + LAST else f"{text[:FIRST]}\n{text[-LAST:]}"
 
 
 def _number(digits: re.Match[str]) -> str:

@@ -68,7 +68,8 @@ def _tagged(text: str) -> Parts:
         (thought if inside else kept).append(text[at:start])
         at = end
         if shuts and not inside:
-            thought, kept = [*thought, *kept], []
+            thought.extend(kept)
+            kept.clear()
         inside = not shuts
     if not at:
         return Parts("", text)
@@ -102,7 +103,8 @@ _MESSAGE, _ENDS = "<|message|>", re.compile(r"<\|(?:end|return|call|start)\|>")
 def _channels(text: str) -> Parts:
     """Harmony: what stands in the channel `analysis` is thought, all other channels are said."""
     opening, *pieces = text.split("<|channel|>")
-    thought, kept = [], [opening.replace("<|start|>assistant", "")]
+    thought: list[str] = []
+    kept = [opening.replace("<|start|>assistant", "")]
     name = ""
     for piece in pieces:
         match = _CHANNEL.match(piece)
@@ -143,7 +145,8 @@ _NAMES = (
 _LABEL = re.compile(rf"\s{{0,9}}[#*_>\s]{{0,6}}{_NAMES}[*_\s]{{0,4}}:[*_]{{0,3}}", re.IGNORECASE)
 #: What follows a block of reasoning: a heading of the reply, or the statement of its answer.
 _REPLY = re.compile(
-    r"^[#*_>\s]{0,6}(?:final |my |short )?(?:answer|reply|response|output|conclusion|action|question"
+    r"^[#*_>\s]{0,6}(?:final |my |short )?(?:answer|reply|response|output|conclusion|action"
+    r"|question"
     r"|result)(?: to (?:the )?user)?[*_\s]{0,4}:"
     r"|\bthe (?:final )?answer is\b|\\boxed\b|^####",
     re.IGNORECASE | re.MULTILINE,

@@ -134,7 +134,7 @@ _DIGIT = re.compile(r"\d")
 _BOXED = re.compile(r"\\boxed\s*\{\s*([^{}]*)")
 _VALUE_AT_END = re.compile(r"=\s*(?:\\?\$\s*)?-?\d[\d,./]*[^=\n?]{0,40}$", re.MULTILINE)
 _VARIABLE_AT_END = re.compile(r"[=+×*/-]\s*(?:\d+)?[a-z](?:_\w+)?\s*(?:[).,]|$)", re.MULTILINE)
-_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
+_ITEM = re.compile(r"^[^\S\n]*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 _STATED = re.compile(
     r"\b(?:answer|total|result|therefore|thus|so|hence|conclusion|is|are|=|of|be|takes?|need)\b"
     r"[^.?!\n]{0,60}\d"

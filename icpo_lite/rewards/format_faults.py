@@ -7,6 +7,8 @@ from collections import Counter
 from functools import lru_cache
 
 from icpo_lite.core.numbers import numbers
+from icpo_lite.core.plain_text import capped, spoken
+from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import NON_ANSWERS, ResponseType, TaskName
 from icpo_lite.rewards.languages import foreign
 from icpo_lite.rewards.question_targets import asked
@@ -30,10 +32,11 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 @lru_cache(maxsize=32768)
 def faults(reply: str, prompt_text: str) -> tuple[str, ...]:
     """Names of the faults of a reply: label, control, template, language, echo, repetition."""
+    raw, reply, prompt_text = capped(said(reply)), spoken(reply), capped(prompt_text)
     checks = {
-        "label": bool(_LABEL.search(reply)),
-        "control": bool(_CONTROL.search(reply)),
-        "template": bool(_TEMPLATE.search(reply)),
+        "label": bool(_LABEL.search(raw)),
+        "control": bool(_CONTROL.search(raw)),
+        "template": bool(_TEMPLATE.search(raw)),
         "language": foreign(reply) and not foreign(prompt_text),
         "echo": echoes(reply, prompt_text),
         "repetition": repeats_itself(reply),
@@ -43,7 +46,7 @@ def faults(reply: str, prompt_text: str) -> tuple[str, ...]:
 
 def marked_up(reply: str, task: TaskName) -> bool:
     """Whether a reply in prose carries code fences or tags; other tasks want their fences."""
-    return task == "math" and bool(_MARKUP.search(reply))
+    return task == "math" and bool(_MARKUP.search(capped(said(reply))))
 
 
 def echoes(reply: str, prompt_text: str) -> bool:
@@ -52,11 +55,11 @@ def echoes(reply: str, prompt_text: str) -> bool:
     80 % of the reply's word triples stand in the prompt, and 80 % of the triples of one of the
     prompt's sentences that ask stand in the reply.
     """
-    said = _triples(reply)
-    if not said or 10 * len(said & _triples(prompt_text)) < 8 * len(said):
+    told = _triples(reply)
+    if not told or 10 * len(told & _triples(prompt_text)) < 8 * len(told):
         return False
     asks = (_triples(s) for s in _SENTENCE.split(prompt_text) if "?" in s)
-    return any(t and 10 * len(t & said) >= 8 * len(t) for t in asks)
+    return any(t and 10 * len(t & told) >= 8 * len(t) for t in asks)
 
 
 @lru_cache(maxsize=8192)
@@ -81,6 +84,7 @@ def works_ahead(reply: str, prompt_text: str) -> bool:
 
     "She has 11 left. How many does she lose?" Longer replies show their work, and cues weigh them.
     """
+    reply = spoken(reply)
     if len(reply.split()) > _BRIEF:
         return False
     told = " ".join(s for s in _SENTENCE.split(reply) if "?" not in s)
@@ -101,4 +105,5 @@ _DOUBT = re.compile(
 @lru_cache(maxsize=32768)
 def both_ways(reply: str) -> bool:
     """Whether an answer comes with a question to the user or with an outright doubt."""
-    return bool(asked(reply)) or bool(_DOUBT.search(reply.replace("’", "'")))
+    reply = spoken(reply)
+    return bool(asked(reply)) or bool(_DOUBT.search(reply))

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from icpo_lite.core.errors import GraderError
+from icpo_lite.core.plain_text import capped
+from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import TaskName
 from icpo_lite.rewards.graders import actions, code, math, math_verify, sandbox, sql
 
@@ -147,6 +149,7 @@ def grade(
     grader = GRADERS.get(task)
     if grader is None:
         raise GraderError(f"expected a task out of {', '.join(GRADERS)}, found {task!r} in {row}")
+    reply = said(reply) if task == "code" else capped(said(reply))
     try:
         return grader(reply, answer, columns or {}, options or GradingOptions())
     except GraderError as error:

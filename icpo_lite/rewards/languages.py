@@ -34,55 +34,71 @@ _FOREIGN = bag(
 PHRASES: dict[str, tuple[str, ...]] = {
     "request": (
         "por favor", "podría decirme", "puede decirme", "puedes decirme", "me puede decir",
-        "me podría decir", "dígame", "dime", "indíqueme", "indícame", "proporcione", "proporcióname",
+        "me podría decir", "dígame", "dime", "indíqueme", "indícame", "proporcione",
+        "proporcióname",
         "necesito saber", "necesito conocer", "necesitaría saber", "necesito que me",
         "s'il vous plaît", "s'il te plaît", "veuillez", "pourriez-vous", "pouvez-vous", "peux-tu",
-        "pourrais-tu", "dites-moi", "dis-moi", "j'ai besoin de connaître", "j'ai besoin de savoir",
+        "pourrais-tu", "dites-moi", "dis-moi", "j'ai besoin de connaître",
+        "j'ai besoin de savoir",
         "il me faut savoir", "il me faudrait",
         "bitte", "könnten sie", "können sie mir", "kannst du mir", "könntest du", "sagen sie mir",
         "sag mir", "nennen sie mir", "teilen sie mir", "ich müsste wissen", "ich muss wissen",
         "preciso saber", "diga-me", "me diga", "per favore", "mi dica", "dimmi", "può dirmi",
         "puoi dirmi", "ho bisogno di sapere", "alstublieft", "kunt u", "пожалуйста", "скажите",
         "подскажите", "уточните", "сообщите",
-        "请告诉", "请提供", "请问", "请说明", "请给出", "请确认", "请补充", "能否告诉", "可以告诉我",
+        "请告诉", "请提供", "请问", "请说明", "请给出", "请确认", "请补充", "能否告诉",
+        "可以告诉我",
         "能告诉我", "我需要知道", "需要您提供", "需要你提供",
-        "教えて", "お知らせ", "知らせて", "ご提供", "提供してください", "示してください", "알려", "말씀해",
+        "教えて", "お知らせ", "知らせて", "ご提供", "提供してください", "示してください", "알려",
+        "말씀해",
     ),
     "lack": (
-        "no puedo", "no se puede", "no podemos", "no es posible", "imposible", "falta información",
-        "faltan datos", "falta el dato", "no hay suficiente", "no hay suficientes", "insuficiente",
-        "insuficientes", "no sé", "no se indica", "no se especifica", "no se menciona", "no dispongo",
+        "no puedo", "no se puede", "no podemos", "no es posible", "imposible",
+        "falta información",
+        "faltan datos", "falta el dato", "no hay suficiente", "no hay suficientes",
+        "insuficiente",
+        "insuficientes", "no sé", "no se indica", "no se especifica", "no se menciona",
+        "no dispongo",
         "je ne peux pas", "ne peut pas", "impossible", "pas assez", "il manque", "insuffisantes",
         "insuffisant", "je ne sais pas", "n'est pas précisé", "n'est pas indiqué", "pas possible",
         "kann nicht", "kann das nicht", "kann ich nicht", "kann man nicht", "nicht möglich",
-        "unmöglich", "nicht genug", "nicht genügend", "fehlt", "fehlen", "weiß nicht", "weiß ich nicht",
+        "unmöglich", "nicht genug", "nicht genügend", "fehlt", "fehlen", "weiß nicht",
+        "weiß ich nicht",
         "unbekannt", "nicht angegeben", "reicht nicht", "reichen nicht", "nicht bestimmen",
         "nicht berechnen", "nicht beantworten",
-        "não posso", "não é possível", "não sei", "faltam", "non posso", "non è possibile", "manca",
-        "mancano", "non so", "insufficienti", "niet mogelijk", "weet niet", "не могу", "невозможно",
+        "não posso", "não é possível", "não sei", "faltam", "non posso", "non è possibile",
+        "manca",
+        "mancano", "non so", "insufficienti", "niet mogelijk", "weet niet", "не могу",
+        "невозможно",
         "недостаточно", "неизвестно", "не хватает", "не знаю",
-        "无法", "不能", "不知道", "不足", "缺少", "没有足够", "没有给出", "未给出", "没有提供", "不够",
-        "できません", "わかりません", "分かりません", "不明", "足りません", "不可能", "わからない",
+        "无法", "不能", "不知道", "不足", "缺少", "没有足够", "没有给出", "未给出", "没有提供",
+        "不够",
+        "できません", "わかりません", "分かりません", "不明", "足りません", "不可能",
+        "わからない",
         "알 수 없", "할 수 없", "부족", "모르",
     ),
     "suppose": (
         "supongamos", "suponiendo", "si suponemos", "si asumimos", "asumiendo", "por ejemplo",
         "depende", "podría ser", "podrían ser", "supposons", "en supposant", "si on suppose",
         "si l'on suppose", "par exemple", "dépend", "pourrait être", "angenommen",
-        "nehmen wir an", "wenn wir annehmen", "unter der annahme", "zum beispiel", "hängt davon ab",
+        "nehmen wir an", "wenn wir annehmen", "unter der annahme", "zum beispiel",
+        "hängt davon ab",
         "könnte", "könnten es", "supondo", "supponiamo", "ad esempio", "dipende", "предположим",
         "например", "зависит", "假设", "假如", "例如", "取决于", "可能是", "如果", "仮に", "仮定",
         "例えば", "場合", "かもしれません", "만약", "가정",
     ),
     "courtesy": (
         "algo más", "otra pregunta", "otras preguntas", "más preguntas", "alguna pregunta",
-        "tiene sentido", "quiere que le explique", "quieres que te explique", "en qué puedo ayudar",
+        "tiene sentido", "quiere que le explique", "quieres que te explique",
+        "en qué puedo ayudar",
         "autre question", "autres questions", "autre chose", "d'autres questions", "est-ce clair",
         "voulez-vous que j'explique", "comment puis-je vous aider",
         "weitere fragen", "noch fragen", "sonst noch", "ist das klar", "kann ich ihnen helfen",
         "kann ich dir helfen", "soll ich das erklären", "mais alguma", "altre domande", "altro",
-        "还有其他问题", "还有别的问题", "还有什么问题", "其他问题吗", "明白了吗", "清楚了吗", "可以帮您",
-        "能帮您", "他に質問", "ほかに質問", "他にご質問", "お手伝い", "分かりましたか", "わかりましたか",
+        "还有其他问题", "还有别的问题", "还有什么问题", "其他问题吗", "明白了吗", "清楚了吗",
+        "可以帮您",
+        "能帮您", "他に質問", "ほかに質問", "他にご質問", "お手伝い", "分かりましたか",
+        "わかりましたか",
         "よろしいでしょうか", "다른 질문",
     ),
 }  # fmt: skip
@@ -160,8 +176,12 @@ def asks(sentence: str) -> bool:
     return bool(found("request", sentence))
 
 
+#: Sentences that are read, from the end.
+_MOST = 60
+
+
 def questions(sentences: tuple[str, ...]) -> list[str]:
     """The sentences that ask, without a request that only leads in the question behind it."""
-    asking = [sentence for sentence in sentences if asks(sentence)]
+    asking = [sentence for sentence in sentences[-_MOST:] if asks(sentence)]
     with_mark = [s for s in asking if "?" in s or _ASKING_END.search(s)]
     return list(dict.fromkeys(with_mark or asking))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from icpo_lite.core.numbers import numbers
+from icpo_lite.core.plain_text import LONGEST
 from icpo_lite.core.questions import questions
 from icpo_lite.core.sentences import entities, sentences
 from icpo_lite.core.types import Prompt, Shard
@@ -154,7 +155,7 @@ def _distinct(units: list[str]) -> tuple[str, ...]:
 def keys(text: str) -> frozenset[str]:
     """What a question or a fact is about: names, "~relation" tags, stems of content words."""
     found = set()
-    for match in _WORD.finditer(text):
+    for match in _WORD.finditer(text, 0, LONGEST):
         word = match[0].lower().removesuffix("'s")
         if tag := _GROUP.get(word):
             found.add(tag)

@@ -4,7 +4,8 @@ What is typed is what the reply says outside of its thought (`core.thoughts`). H
 first: nothing said, a call or a query or a code block where the task wants one, an answer that is
 boxed, marked, or the result of the working before it, where the reply neither asks nor supposes.
 What is left is long prose, which `feature_weights` weighs by its cues (`features.py`). Other
-languages are read by the phrases of `languages.py`. The types are those of Lost in Conversation (arXiv 2505.06120).
+languages are read by the phrases of `languages.py`. The types are those of Lost in Conversation
+(arXiv 2505.06120).
 """
 
 from __future__ import annotations
@@ -154,10 +155,9 @@ def _math_said(response: str) -> Classification:
     if languages.speaks_another(response):
         return _in_another_language(response, reading)
     found = _short_math(response, reading) if reading.words <= SHORT else _long(reading)
-    if not found.committed or found.response_type is ResponseType.HEDGING:
-        if settled := _settled(response):
-            return Classification(ResponseType.ANSWER_ATTEMPT, settled, committed=True)
-    return found
+    if found.response_type is ResponseType.ANSWER_ATTEMPT or not (settled := _settled(response)):
+        return found
+    return Classification(ResponseType.ANSWER_ATTEMPT, settled, committed=True)
 
 
 #: Words with which a reply takes its number back, or waits for something.
@@ -197,7 +197,7 @@ def _many(sentence: str) -> bool:
 def _in_another_language(response: str, reading: Reading) -> Classification:
     """The type of a reply by the phrases of its language: what it asks, lacks, supposes, states."""
     asking = languages.questions(reading.sentences)
-    told = tuple(s for s in reading.sentences if not languages.asks(s))
+    told = tuple(s for s in reading.sentences if s not in asking)
     text = " ".join(told)
     answer = stated(" \n".join(told))
     supposed = languages.found("suppose", told[-1] if told else "")
@@ -299,9 +299,15 @@ _BARE_CALL = 12
 _OPEN_ARGUMENT = re.compile(r"=\s*(?:\?|''|\"\"|<[^>]*>|\.\.\.)\s*[,)]")
 #: A value that says that there is none; an answer under the assumption that it does not matter.
 _STAND_IN = re.compile(r"=\s*['\"](?:unknown|unspecified|tbd|n/a|some_\w+)['\"]", re.IGNORECASE)
-_FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(?<!`)```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"^\s*(?:def|class|import|from|return)\s+\w", re.MULTILINE)
-_SQL = re.compile(r"\b(?:select|with)\b[\s\S]{1,2000}?\bfrom\b|\bselect\s+[\w(*]", re.IGNORECASE)
+_SQL = re.compile(
+    r"\bselect\s{1,20}[\w(*]|\bselect\b(?=.{1,2000}?\bfrom\b)", re.IGNORECASE | re.DOTALL
+)
+_WITH = re.compile(
+    r"\bwith\s{1,20}(?:recursive\s{1,20})?\w{1,60}\s{0,20}(?:\([^()]{0,300}\)\s{0,20})?as\b",
+    re.IGNORECASE,
+)
 
 
 def _actions(response: str) -> Classification:
@@ -347,7 +353,7 @@ def _code(response: str) -> Classification:
 def _database(response: str) -> Classification:
     if nothing := _nothing(response):
         return nothing
-    query = _SQL.search(response)
+    query = _WITH.search(response) or _SQL.search(response)
     if query and ("```" in response or query.start() == 0 or ";" in response):
         return Classification(
             ResponseType.ANSWER_ATTEMPT, query[0][:60], committed=True, closed=";" in response

@@ -22,7 +22,7 @@ Call = tuple[str, dict[str, Any]]
 Allowed = tuple[str, dict[str, list[Any]]]
 
 _START = re.compile(r"(?:\[\s{0,20})?\b[A-Za-z_][\w.]*\(")
-_FENCE = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
+_FENCE = re.compile(r"(?<!`)```[^\n`]*\n(.*?)```", re.DOTALL)
 _LOOSE = re.compile(r"[ ,./\-_*^]")
 #: A longer reply is not searched further for calls.
 _LONGEST = 20_000

@@ -16,7 +16,7 @@ from typing import Any
 from icpo_lite.core.errors import GraderError
 from icpo_lite.rewards.graders import sandbox
 
-_FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(?<!`)```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"^(?:def|class|import|from|@)\b", re.MULTILINE)
 
 

@@ -44,7 +44,8 @@ _DIGIT = re.compile(r"\d")
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 #: Sentences that look back at an answer, or beyond it, and tell none themselves.
 _ASIDE = re.compile(
-    r"^\W*(?:note|remember|\(|keep in mind|p\.?s\.)|\bnote that\b|\b(?:which|this|that|it|answer|result)"
+    r"^\W*(?:note|remember|\(|keep in mind|p\.?s\.)|\bnote that\b|\b(?:which|this|that|it|answer"
+    r"|result)"
     r" (?:also )?(?:matches|checks|agrees)\b"
     r"|^\W*(?:this|these|that|it) (?:ensures?|assum\w+|calculations?|includes?|accounts?|takes"
     r"|approach|estimate|solution|is (?:because|based|under|assuming|an? (?:estimate|approximation"
@@ -53,11 +54,13 @@ _ASIDE = re.compile(
 )
 #: Where a reply goes back over its answer; what stands before is the answer.
 _CHECKING = re.compile(
-    r"^\W*(?:(?:to|let's|let us|we can|you can|now|just to)(?: \w+){0,2} (?:verify|check|double-check)\b|(?:verification|check|double-check|proof)\W*$|(?:verification|check)\s?:)",
+    r"^\W*(?:(?:to|let's|let us|we can|you can|now|just to)(?: \w+){0,2} (?:verify|check"
+    r"|double-check)\b|(?:verification|check|double-check|proof)\W*$|(?:verification|check)\s?:)",
     re.IGNORECASE,
 )
 _CORRECTS = re.compile(
-    r"\b(?:therefore|thus|hence|final\w*|answer|doesn't|does not|don't|didn't|not match|incorrect|mistake|wrong|instead|wait|however|actually"
+    r"\b(?:therefore|thus|hence|final\w*|answer|doesn't|does not|don't|didn't|not match"
+    r"|incorrect|mistake|wrong|instead|wait|however|actually"
     r"|correction)\b",
     re.IGNORECASE,
 )
@@ -212,7 +215,7 @@ _OPEN_END = re.compile(r"(?:[-+*/×÷=(]|\\times|\\cdot|\\div)\s{0,3}$")
 
 def _unchecked(text: str) -> str:
     """A text without the check of its answer at the end, where that finds nothing wrong."""
-    for match in _SENTENCE.finditer(text):
+    for match in list(_SENTENCE.finditer(text))[-_MOST_SENTENCES:]:
         if _CHECKING.match(text[match.end() : match.end() + 80].split("\n")[0]):
             before, check = text[: match.start()], text[match.end() :]
             if _DIGIT.search(before[-_REACH:]) and not _CORRECTS.search(check):
@@ -220,8 +223,9 @@ def _unchecked(text: str) -> str:
     return text
 
 
-#: Sentences with numbers, from the end, among which the conclusion is looked for.
-_LAST = 6
+#: Sentences with numbers, from the end, among which the conclusion is looked for, and sentences
+#: that are looked at for them.
+_LAST, _MOST_SENTENCES = 6, 150
 
 
 def _last_with_numbers(text: str, results: tuple[Fraction, ...]) -> tuple[list[str], list[str]]:
@@ -232,9 +236,9 @@ def _last_with_numbers(text: str, results: tuple[Fraction, ...]) -> tuple[list[s
     telling: list[str] = []
     asking: list[str] = []
     no_digits = not _DIGIT.search(text)
-    for sentence in reversed(_SENTENCE.split(text)):
+    for sentence in reversed(_SENTENCE.split(text)[-_MOST_SENTENCES:]):
         if not _DIGIT.search(sentence):
-            words = in_words(sentence) if no_digits or results else []
+            words = in_words(sentence[-_LONGEST_SENTENCE:]) if no_digits or results else []
             if not any(no_digits or word[0].amount in results for word in words):
                 continue
         beside = _REQUEST.search(sentence) or (not telling and _ASIDE.search(sentence))
@@ -244,10 +248,13 @@ def _last_with_numbers(text: str, results: tuple[Fraction, ...]) -> tuple[list[s
     return telling, asking
 
 
+#: Characters of a sentence, from its end, and numbers in it that are weighed.
+_LONGEST_SENTENCE, _MOST_NUMBERS = 800, 40
 #: How many of the last equations are looked at for what the working came to.
 _MOST_RESULTS = 4
 _OPERATOR = re.compile(
-    r"\s?(?:[a-z%]{1,12}\s|\([^()\d]{0,40}\)\s)?(?:[-+*/×÷·](?=\s?[$€£(]?\d)|minus\b|plus\b|times \d"
+    r"\s?(?:[a-z%]{1,12}\s|\([^()\d]{0,40}\)\s)?(?:[-+*/×÷·](?=\s?[$€£(]?\d)|minus\b|plus\b"
+    r"|times \d"
     r"|divided by\b|multiplied by\b)",
     re.IGNORECASE,
 )
@@ -270,6 +277,7 @@ def _last_equals(text: str, end: int) -> int:
 
 
 def _of_sentence(sentence: str, results: tuple[Fraction, ...]) -> Told | None:
+    sentence = sentence[-_LONGEST_SENTENCE:]
     bold = " ".join(b for b in _BOLD.findall(sentence) if not b.endswith(":"))
     marked = frozenset(value.amount for value, _, _ in values(tidy(bold)))
     return _of_phrase(tidy(sentence), results, marked)
@@ -283,6 +291,7 @@ def _of_phrase(
     behind = [number for number in found if number[1] > at]
     if at >= 0 and behind:
         return _told(text, _behind_equals(text, behind))
+    found = found[-_MOST_NUMBERS:]
     found = [*found, *(w for w in _words(text, found) if not found or w[0].amount in results)]
     if not found:
         return None
@@ -315,22 +324,26 @@ def _behind_equals(text: str, behind: list[Found]) -> Found:
 
 _AFTER_VERB = re.compile(
     r"\b(?:is|are|was|were|be|been|equals?|equal to|equates to|equivalent to|comes? to|came to"
-    r"|amounts? to|results? in|gives?|gave|yields?|takes?|took|needs?|needed|has|have|had|makes?|made"
+    r"|amounts? to|results? in|gives?|gave|yields?|takes?|took|needs?|needed|has|have|had|makes?"
+    r"|made"
     r"|earns?|earned|gets?|got|costs?|pays?|paid|spends?|spent|eats?|eaten|ate|worth|receives?|received"
-    r"|saves?|saved|sells?|sold|weighs?|leaves?|left with|leaving|lasts?|remains?|requires?|reach(?:es)?"
+    r"|saves?|saved|sells?|sold|weighs?|leaves?|left with|leaving|lasts?|remains?|requires?"
+    r"|reach(?:es)?"
     r"|totals?|totaling|exactly|approximately|about|another|additional|extra|up to)"
     r"(?: (?:him|her|them|it|me|us|you|only|just|exactly|about|approximately|around|an? additional"
     r"|an? extra|a total of|at least|at most|another|[A-Z]\w{1,12}))?[:\s*]{1,4}[$€£]?$"
 )
 _TOTAL = re.compile(r"\b(?:total|average|sum|maximum|minimum) of [$€£]?$", re.IGNORECASE)
 _AFTER_PREPOSITION = re.compile(
-    r"\b(?:in|for|over|after|during|within|of|with|from|per|by|every|each|when|all|on|at|than|only if"
+    r"\b(?:in|for|over|after|during|within|of|with|from|per|by|every|each|when|all|on|at|than"
+    r"|only if"
     r"|minus|plus|times)"
     r" (?:the |all |these |those |his |her |their |its |a )?(?:\w{2,12} )?[$€£]?$",
     re.IGNORECASE,
 )
 _IF_BEFORE = re.compile(
-    r"(?:\b(?:if|when|because|since|given|assuming)|(?:^|[,.;:] )\W{0,5}(?:after|as|with)) [^,]{0,160}$",
+    r"(?:\b(?:if|when|because|since|given|assuming)|(?:^|[,.;:] )\W{0,5}(?:after|as"
+    r"|with)) [^,]{0,160}$",
     re.IGNORECASE,
 )
 _DOING_BEFORE = re.compile(r"(?:^|, )\W{0,5}(?:by )?\w{2,12}ing [^,]{0,40}$", re.IGNORECASE)

@@ -97,7 +97,7 @@ def equal(extracted: str, gold: str) -> bool:
     return bool(found) and same_value(found[-1][0], gold_value(gold))
 
 
-_VARIABLE = re.compile(r"^\s*\$?\s*[a-zA-Z]\s*=")
+_VARIABLE = re.compile(r"^\s{0,5}\$?\s{0,5}[a-zA-Z]\s{0,5}=")
 _SYMBOL = re.compile(r"\\|\^|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])|[(\[{;]")
 
 

@@ -13,9 +13,10 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
+from itertools import islice, pairwise
 
 from icpo_lite.core.numbers import numbers
-from icpo_lite.core.plain_text import plain
+from icpo_lite.core.plain_text import MOST_NUMBERS, plain
 from icpo_lite.rewards.features import undressed
 
 
@@ -43,7 +44,7 @@ _RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻]+")
 _VULGARS = dict(
     zip(
         "½⅓⅔¼¾⅕⅖⅗⅘⅙⅛⅜⅝⅞",
-        "1/2 1/3 2/3 1/4 3/4 1/5 2/5 3/5 4/5 1/6 1/8 3/8 5/8 7/8".split(),
+        re.findall(r"\S+", "1/2 1/3 2/3 1/4 3/4 1/5 2/5 3/5 4/5 1/6 1/8 3/8 5/8 7/8"),
         strict=True,
     )
 )
@@ -147,7 +148,8 @@ _NOON = re.compile(r"\b(?:12 )?(noon|midnight)\b", re.IGNORECASE)
 
 def values(text: str) -> list[Found]:
     """Every number of a text with its span, in order; number words only where no digit stands."""
-    found = [(value, m.start(), m.end()) for m in _NUMBER.finditer(text) if (value := _value(m))]
+    matches = islice(_NUMBER.finditer(text), MOST_NUMBERS)
+    found = [(value, m.start(), m.end()) for m in matches if (value := _value(m))]
     if found or not any(c.isalpha() for c in text):
         return found
     return in_words(text)
@@ -159,7 +161,11 @@ def in_words(text: str) -> list[Found]:
         half = "pm" if at[1].lower() == "noon" else "am"
         return [(Value(Fraction(12), half=half), at.start(), at.end())]
     found = [
-        (Value(m.value * 100 if m.kind == "percent" else m.value, m.kind == "percent"), m.start, m.end)
+        (
+            Value(m.value * 100 if m.kind == "percent" else m.value, m.kind == "percent"),
+            m.start,
+            m.end,
+        )
         for m in numbers(text)
         if m.kind != "ordinal" and not _DIGIT.search(m.surface)
     ]
@@ -185,7 +191,7 @@ def answers(text: str) -> list[Found]:
     """The values of a text that can be an answer: no end of a range."""
     found = values(text)
     out = set()
-    for i, (first, second) in enumerate(zip(found, found[1:], strict=False)):
+    for i, (first, second) in enumerate(pairwise(found)):
         if _ranges(text, first, second):
             out |= {i, i + 1}
     return [number for i, number in enumerate(found) if i not in out]
