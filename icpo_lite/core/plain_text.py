@@ -21,7 +21,7 @@ LONGEST = 12_000
 MOST_NUMBERS = 2_000
 #: A longer run of digits is no number that a person wrote.
 MOST_DIGITS = 60
-_DIGITS = re.compile(r"\d+")
+_DIGITS = re.compile(r"[\d.,/]+")
 _TOO_MANY = re.compile(rf"\d{{{MOST_DIGITS + 1}}}")
 _SAME = re.compile(r"([^\d\n])\1{40,}")
 _LINES = re.compile(r"\n{5,}")
@@ -45,13 +45,13 @@ _SPELLINGS = {
 @lru_cache(maxsize=2048)
 def plain(text: str) -> str:
     """A text within the cap, its digits and punctuation in ASCII, its runs shortened."""
-    text = capped(text)
+    text = capped(text).replace("\r\n", "\n")
     if not text.isascii():
         text = _CLOCK.sub(":", _GROUPING.sub(",", text))
         text = text.translate(_table(frozenset(text)))
     elif "'" in text:
         text = _GROUPING.sub(",", text)
-    text = _LINES.sub("\n\n\n\n", _BLANKS.sub("        ", text.replace("\r\n", "\n")))
+    text = _LINES.sub("\n\n\n\n", _BLANKS.sub("        ", text))
     if _TOO_MANY.search(text):
         text = _DIGITS.sub(_number, text)
     text = _SAME.sub(lambda m: m[1] * 40, text)
@@ -66,7 +66,7 @@ def capped(text: str) -> str:
 
 
 def _number(digits: re.Match[str]) -> str:
-    return digits[0] if len(digits[0]) <= MOST_DIGITS else " … "
+    return " … " if _TOO_MANY.search(digits[0]) else digits[0]
 
 
 def _table(characters: frozenset[str]) -> dict[int, str]:

@@ -165,7 +165,7 @@ def _labelled(parts: Parts) -> Parts:
         return parts
     body = text[label.end() :].strip()
     if reply := _REPLY.search(body):
-        return _cut(parts, body, reply.start())
+        return _cut(parts, body, reply.start(), unfinished=not reply[0].endswith((":", "####")))
     for apart in (_PARAGRAPH, _LINE):
         if breaks := list(apart.finditer(body)):
             at = breaks[-1].end()

@@ -147,11 +147,7 @@ def speaks_another(text: str) -> bool:
     strange, english = _counts(text)
     if strange < english or (english and not strange):
         return False
-    return bool(_ANSWER.search(text)) or any(
-        found(act, text)
-        for act in ("request", "lack", "suppose")
-        if not text.isascii() or not english
-    )
+    return bool(_ANSWER.search(text)) or any(found(act, text) for act in PHRASES)
 
 
 def found(act: str, text: str) -> str:

@@ -113,7 +113,7 @@ def is_plain(gold: str) -> bool:
     return not _SYMBOL.search(f"{text[: found[0][1]]} {unit}")
 
 
-_WRAPPED = re.compile(r"^\(([^()]*)\)$")
+_WRAPPED = re.compile(r"^\(([^(),;]*)\)$")
 #: Units and halves of the day behind a number that look like symbols: "5 m", "25°C", "2 p.m.".
 _UNIT = re.compile(
     r"^\s{0,3}(?:[A-Za-z]{1,4}/[A-Za-z]{1,4}|°\s?[CF]|[mglLhst]|[ap]\.m)(?![A-Za-z])\.?"
