@@ -31,8 +31,7 @@ MARKED = [
     f"<THINK>{THINKS}</THINK>{ASKS}",
     f"[THINK]{THINKS}[/THINK]{ASKS}",
     f"◁think▷{THINKS}◁/think▷{ASKS}",
-    f"<|begin_of_thought|>{THINKS}<|end_of_thought|><|begin_of_solution|>{ASKS}"
-    "<|end_of_solution|>",
+    f"<|begin_of_thought|>{THINKS}<|end_of_thought|><|begin_of_solution|>{ASKS}<|end_of_solution|>",
     f"<|START_THINKING|>{THINKS}<|END_THINKING|><|START_RESPONSE|>{ASKS}<|END_RESPONSE|>",
     f"<|channel|>analysis<|message|>{THINKS}<|end|><|start|>assistant<|channel|>final<|message|>"
     f"{ASKS}<|return|>",
@@ -135,7 +134,10 @@ def _prompt(intent: Intent) -> Prompt:
 def test_characters_that_parsers_look_for_have_one_spelling() -> None:
     assert plain("１２，３４５。Ａ？") == "12,345. A? "
     assert plain("٣٥ and १२") == "35 and 12"
-    assert plain("3\u2009360 or 3\u202f360 or 3\u00a0360 or 3'360") == "3,360 or 3,360 or 3,360 or 3,360"
+    assert (
+        plain("3\u2009360 or 3\u202f360 or 3\u00a0360 or 3'360")
+        == "3,360 or 3,360 or 3,360 or 3,360"
+    )
     assert plain("a\u00a0b\u200bc\r\nd") == "a bc\nd"
 
 

@@ -6,8 +6,9 @@ FILE holds JSON lines (.gz or not) with `prompt`, `answer` (GSM8K's), `source_mo
 `intent` where it is not always complete. A reply is paid where it is typed an answer attempt and
 graded right. Whether it *is* right is read here by other means than the grader's: the last box, or
 what the last sentence with a number says; LABELS, a JSON object from row number to true or false,
-overrules that where somebody has looked. Ends with 1 where a model has more than 2 % of its right
-replies unpaid or more than 0.5 % of its wrong ones paid.
+overrules that where somebody has looked (real_replies_labels.json: a reply that answers "once").
+Ends with 1 where a model has more than 2 % of its right replies unpaid or more than 0.5 % of its
+wrong ones paid.
 
 Nothing in extraction is fitted: it is rules, and the weights that type long prose come from other
 conversations. So a model is a stranger as long as nobody has read its replies to change a rule.
@@ -40,8 +41,8 @@ _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 def rows(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows to complete problems, with their number in the file."""
-    opened = gzip.open(file, "rt") if file.suffix == ".gz" else file.open()
-    with opened as lines:
+    read = gzip.open if file.suffix == ".gz" else open
+    with read(file, "rt", encoding="utf-8") as lines:
         for number, line in enumerate(lines):
             row = json.loads(line)
             if row.get("intent", "complete") == "complete":
@@ -54,7 +55,7 @@ def is_right(reply: str, answer: str) -> bool:
     told = reply.split("</think>")[-1]
     boxes = [found for box in _boxes(told) if (found := _numbers(box))]
     if boxes:
-        return gold in boxes[-1] or -gold in boxes[-1] and f"{gold}" in told[-200:]
+        return gold in boxes[-1]
     telling = [s for s in _SENTENCE.split(told) if re.search(r"\d", s) and s.rstrip()[-1] != "?"]
     if not telling:
         return False
