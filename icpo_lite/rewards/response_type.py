@@ -140,6 +140,7 @@ _EITHER = re.compile(
     rf"|\bif\b[^.?!]*\bthen\b|\b(?:assuming|suppose|depends)\b",
     re.IGNORECASE,
 )
+_TRIED = re.compile(rf"\banswer\b\D{{0,20}}?({_VALUE})")
 _HAS_NUMBER = re.compile(r"\d")
 
 
@@ -185,13 +186,15 @@ def _settled(response: str) -> str:
     if answer is None or answer.how == "told":
         return ""
     last = told.sentences[-1]
-    if answer.how != "box" and (_MAYBE.search(last) or _ONLY_IF.search(last) or _many(last)):
+    if answer.how != "box" and (_MAYBE.search(last) or _ONLY_IF.search(last) or _many(told)):
         return ""
     return answer.words
 
 
-def _many(sentence: str) -> bool:
-    return _candidates(sentence) >= MANY_ANSWERS
+def _many(told: Reading) -> bool:
+    """Whether a reply tries several answers, one by one or in its last sentence."""
+    tried = {m[1] for m in _TRIED.finditer(told.text)}
+    return max(len(tried), _candidates(told.sentences[-1])) >= MANY_ANSWERS
 
 
 def _in_another_language(response: str, reading: Reading) -> Classification:
