@@ -183,12 +183,16 @@ def _settled(response: str) -> str:
     if "?" in told.text or not told.sentences or _UNSETTLED.search(told.flat):
         return ""
     answer = stated(response)
-    if answer is None or answer.how == "told":
+    if answer is None or answer.how == "told" or _lacks(told):
         return ""
     last = told.sentences[-1]
     if answer.how != "box" and (_MAYBE.search(last) or _ONLY_IF.search(last) or _many(told)):
         return ""
     return answer.words
+
+
+def _lacks(told: Reading) -> bool:
+    return bool(features.found(CUES["lack"], told.flat)) or " don't have enough " in told.flat
 
 
 def _many(told: Reading) -> bool:
