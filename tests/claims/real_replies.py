@@ -120,7 +120,8 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=0, help="ends of mistreated replies to show")
     args = parser.parse_args()
     labels = json.loads(args.labels.read_text()) if args.labels else {}
-    judge, tallies, shown = Judge(), {}, 0
+    tallies: dict[str, Tally] = {}
+    judge, shown = Judge(), 0
     for number, row in rows(args.file):
         name, reply = row["source_model"], row["reply"]
         message = Message("user", row["prompt"])
