@@ -44,7 +44,6 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "asked": question_targets.asked,
     "keys": question_targets.keys,
     "faults": lambda text: format_faults.faults(text, PROMPT),
-    "works ahead": lambda text: format_faults.works_ahead(text, PROMPT),
     "both ways": format_faults.both_ways,
     "marked up": lambda text: format_faults.marked_up(text, "math"),
     "foreign": languages.foreign,

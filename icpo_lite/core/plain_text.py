@@ -16,7 +16,7 @@ from icpo_lite.core.thoughts import said
 #: Characters that are read of a text: so many from its beginning, so many from its end.
 FIRST, LAST = 3_000, 9_000
 #: Characters of a prompt or a fact in which numbers and sentences are looked for one by one.
-LONGEST = 10_000
+LONGEST = 12_000
 #: Numbers of one text that are read.
 MOST_NUMBERS = 2_000
 #: A longer run of digits is no number that a person wrote.
