@@ -283,6 +283,9 @@ STATEFUL = {
         *("share_schedule={name: adaptive, low: 0.1, high: 0.6}", "underspecified_weight=0.5"),
         "weight_schedule={name: linear, last: 1.0}",
     ),
+    # Rank 32 makes matrices that bitsandbytes holds in 8 bits; smaller ones stay in 32.
+    "8 bit": ("optim=adamw_8bit", "lora_r=32"),
+    "paged 8 bit": ("optim=paged_adamw_8bit", "lora_r=32"),
 }
 
 
