@@ -299,6 +299,11 @@ class SamplingParams:
     logprobs: int | None = None
     stop_token_ids: list[int] | None = field(default_factory=list)
     detokenize: bool = True
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    min_p: float = 0.0
+    min_tokens: int = 0
     ignore_eos: bool = False
 
 

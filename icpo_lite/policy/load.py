@@ -21,6 +21,7 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
 from icpo_lite.policy.chat_template import end_of_turn, with_template_roles
 from icpo_lite.policy.fp16 import keep_finite
+from icpo_lite.policy.inherited_options import keep_token_ids, without_noise
 from icpo_lite.policy.lora_targets import is_multimodal
 from icpo_lite.policy.spec import ModelSpec, first_line
 
@@ -193,6 +194,12 @@ def load_policy(spec: ModelSpec, *, adapter: Path | None = None) -> Policy:
     with _one_line_errors(spec.model_name_or_path):
         model = backend.loader.base(spec, path, device, spec.load_in_4bit and not stored)
     model.config.use_cache = True
+    keep_token_ids(model)
+    if noise := without_noise(model):
+        notes.append(
+            f"the checkpoint's own {', '.join(noise)} is switched off: training must compute what "
+            "was sampled"
+        )
     if is_multimodal(model.config):
         notes.append("the model's text decoder alone is used and trained; no images, no sound")
     if device.torch_device.type == "cpu":

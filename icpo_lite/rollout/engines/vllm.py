@@ -35,6 +35,12 @@ def sample_vllm(
         "temperature": options.temperature,
         "top_p": options.top_p,
         "top_k": options.top_k or -1,
+        # All that would bend the distribution is said, so that no default of anybody's counts.
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "min_p": 0.0,
+        "min_tokens": 0,
         "logprobs": 0,  # of the sampled token alone
         "stop_token_ids": [] if options.ignore_eos else sorted(policy.end_ids),
         "ignore_eos": options.ignore_eos,
