@@ -5,6 +5,7 @@ unsloth and vLLM need a GPU: here stand models and modules with the signatures o
 `load_lora(name, load_tensors=True)`).
 """
 
+import gc
 import math
 import sys
 import weakref
@@ -19,7 +20,7 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.policy.spec import ModelSpec
-from icpo_lite.rollout.engines import registry
+from icpo_lite.rollout.engines import kv_cache, registry
 from icpo_lite.rollout.engines.kv_cache import BLOCK, BufferedLayer, buffered_cache
 from icpo_lite.rollout.engines.registry import ENGINES, choose_engine
 from icpo_lite.rollout.noise import SamplingOptions
@@ -200,6 +201,53 @@ def test_keys_and_values_are_freed_before_the_backward_pass(policy, prompts, mon
         drawn(policy, prompts, engine)
     assert len(made) == 2
     assert [cache() for cache in made] == [None, None]
+
+
+def live_bytes():
+    """Of all storages that a tensor still holds, each counted once."""
+    gc.collect()
+    storages = [o.untyped_storage() for o in gc.get_objects() if type(o) is torch.Tensor]
+    return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+
+
+@pytest.mark.parametrize("length", [40, BLOCK - 2, 2 * BLOCK])
+def test_a_cut_frees_what_it_cuts_at_once(policy, length):
+    config = policy.causal_lm.config
+    cache, noise = buffered_cache(config), torch.Generator().manual_seed(0)
+    shape = (12, config.num_key_value_heads, 1, 32)
+    for _ in range(length):
+        for index in range(config.num_hidden_layers):
+            cache.update(*(torch.randn(shape, generator=noise) for _ in "kv"), index)
+    for left in (9, 6, 2):
+        kept = torch.arange(left)
+        rows = [layer.keys[:left].clone() for layer in cache.layers]
+        held = sum(2 * layer._buffers[0].nbytes for layer in cache.layers)
+        live = [live_bytes()]
+        for layer in cache.layers:
+            layer.reorder_cache(kept)
+            live.append(live_bytes())
+        assert live == sorted(live, reverse=True)
+        # What was freed are the rows that were cut out, and all of it before the next token.
+        after = sum(2 * layer._buffers[0].nbytes for layer in cache.layers)
+        assert live[0] - live[-1] == held - after > 0
+        for row, layer in zip(rows, cache.layers, strict=True):
+            assert torch.equal(layer.keys, row)
+
+
+def test_live_memory_of_sampling_never_rises_at_a_cut(policy, prompts, monkeypatch):
+    seen, taken = [], kv_cache.take_rows
+
+    def measured(cache, rows):
+        before, cut = live_bytes(), len(rows) < len(cache.layers[0].keys)
+        taken(cache, rows)
+        if cut:
+            seen.append((before, live_bytes()))
+
+    monkeypatch.setattr(kv_cache, "take_rows", measured)
+    keys = [("cut", p) for p in range(len(prompts))]
+    sample(policy, prompts, n=16, options=SamplingOptions(48), keys_P=keys)
+    assert seen
+    assert all(after < before for before, after in seen)
 
 
 def test_the_longest_prompt_comes_first(policy, prompts, monkeypatch):

@@ -22,8 +22,15 @@ from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
 from icpo_lite.policy.chat_template import end_of_turn, with_template_roles
 from icpo_lite.policy.fp16 import keep_finite
 from icpo_lite.policy.inherited_options import keep_token_ids, without_noise
+from icpo_lite.policy.layer_kinds import (
+    adapted_of_experts,
+    beyond_four_bits,
+    check_mergeable,
+    check_padding,
+)
 from icpo_lite.policy.lora_targets import is_multimodal
 from icpo_lite.policy.spec import ModelSpec, first_line
+from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,8 +73,10 @@ class Policy:
     @property
     def pad_id(self) -> int:
         """Token that fills up rows. It may equal an end token: masks do not come from it."""
-        pad = self.tokenizer.pad_token_id
-        return pad if pad is not None else min(self.end_ids)
+        pad, rows = self.tokenizer.pad_token_id, rows_of(self.causal_lm)
+        if pad is not None and pad < rows:
+            return pad
+        return min((i for i in self.end_ids if i < rows), default=0)
 
     @property
     def max_positions(self) -> int:
@@ -109,7 +118,14 @@ class Policy:
             tokenize=False,
             add_generation_prompt=True,
         )
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self.encode_text(text)
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text as it stands. Raises ModelError at one that the model has no row
+        for."""
+        ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        check_ids(self.spec.model_name_or_path, ids, rows_of(self.causal_lm))
+        return ids
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
@@ -194,6 +210,9 @@ def load_policy(spec: ModelSpec, *, adapter: Path | None = None) -> Policy:
     with _one_line_errors(spec.model_name_or_path):
         model = backend.loader.base(spec, path, device, spec.load_in_4bit and not stored)
     model.config.use_cache = True
+    notes.append(check_vocabulary(spec.model_name_or_path, tokenizer, rows_of(model)))
+    if spec.load_in_4bit and not stored:
+        notes.append(beyond_four_bits(model))
     keep_token_ids(model)
     if noise := without_noise(model):
         notes.append(
@@ -214,12 +233,17 @@ def load_policy(spec: ModelSpec, *, adapter: Path | None = None) -> Policy:
     has_adapter = adapter is not None or spec.lora_r is not None
     if has_adapter:
         _set_lora_dtype(model, getattr(torch, spec.lora_dtype))
+        if spec.lora_r is not None:
+            check_mergeable(model.get_base_model())
+            notes.append(adapted_of_experts(model.get_base_model()))
     policy = Policy(spec, model, tokenizer, device, backend, has_adapter)
     backend.loader.set_training(model, False)
+    policy.encode_chat([Message("user", _PROBE)])  # a template may write tokens without a row
     if device.dtype is torch.float16:
         probe = policy.encode_chat([Message("user", _PROBE)])
         notes += keep_finite(policy.causal_lm, probe)
-    return replace(policy, notes=tuple(notes))
+    notes.append(check_padding(policy))
+    return replace(policy, notes=tuple(filter(None, notes)))
 
 
 #: Text on which a float16 model is tried: overflows sit at a text's first tokens and delimiters.

@@ -158,7 +158,7 @@ class PolicyScorer:
         return out
 
     def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self._policy.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._policy.encode_text(text)
 
     def _sums(self, pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[float]:
         device = self._policy.device.torch_device

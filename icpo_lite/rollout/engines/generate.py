@@ -14,6 +14,7 @@ from torch import Tensor
 
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.inherited_options import generation_config
+from icpo_lite.policy.layer_kinds import recurrent_layers
 from icpo_lite.rollout.engines.native import prefill
 from icpo_lite.rollout.noise import (
     Key,
@@ -48,7 +49,8 @@ def sample_generate(
 ) -> list[Completion]:
     """As `native.sample_native`, by transformers' loop, each prompt computed once."""
     group = len(keys) // len(prompts)
-    if max(map(len, prompts)) < 2:
+    # A recurrent state cannot be taken back by a token, so its prompts are computed row by row.
+    if max(map(len, prompts)) < 2 or recurrent_layers(policy.causal_lm):
         return _generate(policy, prompts, keys, options)
     _, cache, _ = prefill(policy, prompts, group, drop_last=True)
     return _generate(policy, prompts, keys, options, past_key_values=cache)
