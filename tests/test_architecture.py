@@ -24,7 +24,7 @@ RANKS = {
     5: ["training", "evaluation"],
     6: ["runs"],
     7: ["tools"],
-    8: ["cli"],
+    8: ["cli", "api"],
     9: ["__main__"],
 }
 RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms}
@@ -73,7 +73,9 @@ def test_imports_are_understood() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
 def test_imports_come_from_lower_ranks(file: Path) -> None:
     if file == PACKAGE / "__init__.py":
-        assert not rooms_imported(file), "the root package imports nothing"
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        at_once = {name for line in body for name in imports_at_import_time(line)}
+        assert at_once <= {"os", "typing", "typing.TYPE_CHECKING", "typing.Any"}
         return
     room = room_of(file)
     assert room in RANK, f"{file.name} has no rank; give it one in this table and in its design"

@@ -7,6 +7,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 from model_families import BOS, END, EOS, PAD, save_family
+from policies import model_keys
 from test_engines import SamplingParams
 from transformers import GenerationConfig
 
@@ -14,7 +15,6 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.inherited_options import generation_config
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.noise import SamplingOptions
 from icpo_lite.rollout.sampler import sample
@@ -53,7 +53,7 @@ LOCAL = ("native", "generate", "continuous", "unsloth")
 
 
 def loaded(folder):
-    policy = load_policy(ModelSpec(str(folder), device="cpu", load_in_4bit=False, lora_r=4))
+    policy = load_policy(model_keys(str(folder), device="cpu", load_in_4bit=False, lora_r=4))
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():

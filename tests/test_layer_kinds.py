@@ -3,12 +3,14 @@
 import pytest
 import torch
 from model_families import CONFIGS, OTHER_CONFIGS, RECURRENT, save_family, save_tokenizer
+from policies import model_keys
 from test_families import CHATS, load
 from transformers import AutoModelForCausalLM, MambaConfig, RwkvConfig
 
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy.layer_kinds import recurrent_layers
+from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.prompt_packing import why_not_shared
 from icpo_lite.rollout.engines.registry import ENGINES
@@ -121,7 +123,7 @@ _SMALL = {"vocab_size": 268, "hidden_size": 48, "num_hidden_layers": 2}
 def test_a_state_that_cannot_be_kept_is_refused_by_name(config, why, tmp_path):
     folder = save(tmp_path, config)
     with pytest.raises(ModelError, match=why) as error:
-        load(folder, lora_r=None)
+        load_policy(model_keys(str(folder), load_in_4bit=False, device="cpu"))
     assert "\n" not in str(error.value)
     assert "use a model whose layers are attention" in str(error.value)
 

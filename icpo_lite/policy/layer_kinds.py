@@ -46,7 +46,7 @@ def check_padding(policy: Policy) -> str:
     kinds = recurrent_layers(model)
     if not kinds:
         return ""
-    name, layers = policy.spec.model_name_or_path, ", ".join(kinds)
+    name, layers = policy.keys.model_name_or_path, ", ".join(kinds)
     remedy = "use a model whose layers are attention, or another version of transformers"
     if "past_key_values" not in inspect.signature(model.forward).parameters:
         raise ModelError(
