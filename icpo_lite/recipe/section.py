@@ -100,6 +100,8 @@ class Section(Keys):
 
     #: Blocks of options inside, for the names that an unknown option might have meant.
     blocks: ClassVar[dict[str, type[BaseModel]]] = {}
+    #: Keys that are made of others.
+    derived: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, **keys: Any) -> None:
         try:
@@ -117,9 +119,14 @@ class Section(Keys):
 
     def but(self, **changes: Any) -> Self:
         """The same with some keys changed and all checked again."""
-        return type(self)(
-            **{**{key: getattr(self, key) for key in type(self).model_fields}, **changes}
-        )
+        keys = set(type(self).model_fields) - self.derived
+        kept = {key: getattr(self, key) for key in keys}
+        return type(self)(**{**kept, **changes})
+
+
+def default_of(section: type[Keys], key: str) -> Any:
+    """A key's default, for settings that bear its name elsewhere."""
+    return section.model_fields[key].get_default(call_default_factory=True)
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(one_as_list)]
