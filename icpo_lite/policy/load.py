@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,9 +37,18 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from icpo_lite.kernels.logprob import Impl
+
 #: Hidden size below which a second thread costs more than it brings.
 SMALL_HIDDEN = 512
 BUILTIN = {"builtin:tiny": "tiny"}
+
+
+@dataclass
+class ProvenOp:
+    """The log-prob op's implementation for one model, once `logprobs.check_impl` has proved it."""
+
+    impl: Impl | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class Policy:
 
     model: a peft model when `has_adapter`, else the bare causal LM.
     notes: why each fallback was taken, one sentence each.
+    op: what the log-prob op was proved to be here, for all that ask with this model.
     """
 
     keys: ModelKeys
@@ -57,6 +67,7 @@ class Policy:
     backend: Backend
     has_adapter: bool
     notes: tuple[str, ...] = ()
+    op: ProvenOp = field(default_factory=lambda: ProvenOp(), compare=False, repr=False)
 
     @property
     def causal_lm(self) -> Any:

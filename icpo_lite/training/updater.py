@@ -29,6 +29,7 @@ from icpo_lite.training.loss import (
     policy_loss,
 )
 from icpo_lite.training.token_weights import (
+    corrects,
     high_entropy_tokens,
     off_policy_rows,
     sampling_correction,
@@ -63,7 +64,8 @@ class _Learned:
 class Updater:
     """Makes optimizer steps of batches; what lives on between them is `state`, weights aside.
 
-    logprobs: how log-probs are computed. limit: how many rows fit into memory at once.
+    logprobs: how log-probs are computed. limit: how many rows fit into memory at once. engine: who
+    samples; the trainer says so.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class Updater:
     ) -> None:
         self.policy, self.recipe, self.logprobs = policy, recipe, logprobs
         self.limit, self.say = limit, say
+        self.engine = "native"
         self.step = self._skipped = self._skipped_in_a_row = 0
         self.optimizer = make_optimizer(
             policy.trainable(),
@@ -327,7 +330,7 @@ class Updater:
         # On the first update the weights are still those that sampled.
         own = logps.detach() if old is None else old[index, : mask.shape[1]]
         weights = None
-        if recipe.importance_sampling_correction:
+        if corrects(recipe, self.engine):
             weights = sampling_correction(own, micro.sampled_logps, mask, recipe)
             weights = weights.masked_fill(shown, 1.0)
         return weights, sampling_mismatch(own, micro.sampled_logps, mask & ~shown, weights)
