@@ -6,8 +6,9 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,12 @@ from icpo_lite.policy.layer_kinds import (
 )
 from icpo_lite.policy.libraries import first_line
 from icpo_lite.policy.lora_targets import is_multimodal
+from icpo_lite.policy.template_options import (
+    THINK,
+    check_header,
+    opens_thinking,
+    pin_template,
+)
 from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
@@ -139,6 +146,16 @@ class Policy:
         check_ids(self.keys.model_name_or_path, ids, rows_of(self.causal_lm))
         return ids
 
+    @cached_property
+    def opens_thinking(self) -> bool:
+        """Whether prompts end inside a block of thoughts that the template has opened."""
+        return opens_thinking(self.tokenizer)
+
+    def decode_reply(self, token_ids: Sequence[int]) -> str:
+        """What was said, with the opening of its thoughts where the prompt has written that."""
+        text = self.decode(token_ids)
+        return f"{THINK}\n{text}" if self.opens_thinking else text
+
     def decode(self, token_ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
 
@@ -166,8 +183,18 @@ def model_path(name: str) -> str:
     return str(Path(name).expanduser()) if looks_local else name
 
 
-def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model; raises ModelError when it has no chat template."""
+def load_tokenizer(
+    name: str,
+    *,
+    trust_remote_code: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    chat_template_date: str | None = None,
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, its chat template given these options on that day.
+
+    Raises ModelError when it has no chat template, or one that loses what it is given; UsageError
+    for an option that the template does not read.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     path = model_path(name)
@@ -188,7 +215,20 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
             f"{name}: its tokenizer has no chat template, which turns need; use an instruct model"
         )
     tokenizer.padding_side = "left"
+    with _one_line_errors(name):
+        pin_template(tokenizer, chat_template_kwargs or {}, chat_template_date)
+        check_header(tokenizer)
     return tokenizer
+
+
+def tokenizer_of(keys: ModelKeys) -> PreTrainedTokenizerBase:
+    """The tokenizer that a recipe's keys ask for."""
+    return load_tokenizer(
+        keys.model_name_or_path,
+        trust_remote_code=keys.trust_remote_code,
+        chat_template_kwargs=keys.chat_template_kwargs,
+        chat_template_date=keys.chat_template_date,
+    )
 
 
 def prepare(keys: ModelKeys) -> tuple[Device, Backend]:
@@ -225,7 +265,9 @@ def load_policy(
     path = model_path(keys.model_name_or_path)
     with _one_line_errors(keys.model_name_or_path):
         stored = _stored_quantisation(path, keys.trust_remote_code)
-    tokenizer = load_tokenizer(keys.model_name_or_path, trust_remote_code=keys.trust_remote_code)
+    tokenizer = tokenizer_of(keys)
+    if opens_thinking(tokenizer):
+        notes.append(f"the chat template opens {THINK} in the prompt: replies are read as thoughts")
     if stored:
         notes.append(f"the checkpoint is quantised already ({stored}) and is taken as it is")
     with _one_line_errors(keys.model_name_or_path):

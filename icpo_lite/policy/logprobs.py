@@ -159,8 +159,10 @@ class PolicyScorer:
     ) -> list[list[float]]:
         """Sum of token log-probs of every continuation of its chat's next assistant turn."""
         policy = self._policy
+        # What is scored are answers, not thoughts that the prompt may have opened.
+        thoughts = self._ids("\n</think>\n\n") if policy.opens_thinking else ()
         pairs = [
-            (policy.encode_chat(chat), self._ids(text))
+            (policy.encode_chat(chat) + thoughts, self._ids(text))
             for chat, texts in zip(chats, continuations, strict=True)
             for text in texts
         ]

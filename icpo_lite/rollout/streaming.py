@@ -11,6 +11,7 @@ from transformers import TextStreamer
 
 from icpo_lite.core.types import Message
 from icpo_lite.policy.inherited_options import generation_config
+from icpo_lite.policy.template_options import THINK
 from icpo_lite.rollout.sampler import Key, SamplingOptions
 
 if TYPE_CHECKING:
@@ -67,4 +68,5 @@ def stream_reply(
         )
     except KeyboardInterrupt:
         pieces.end()
-    return pieces.said.strip()
+    said = pieces.said.strip()
+    return f"{THINK}\n{said}" if policy.opens_thinking else said
