@@ -10,6 +10,7 @@ import math
 import sys
 import weakref
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -420,6 +421,9 @@ def test_vllm_gets_a_seed_for_each_reply_and_the_live_adapter(policy, prompts, v
     # A prompt on its own gets the replies that it got beside others.
     again = drawn(served, prompts[:1], "vllm", temperature=0.7)
     assert ids_of(again) == ids_of(replies)[:3]
+    # What unsloth writes for it lies in no folder of the user's.
+    assert all(Path(place).is_absolute() for place in served.model.loras)
+    assert not any(Path.cwd() in Path(place).parents for place in served.model.loras)
     with policy.adapter_off():
         drawn(served, prompts, "vllm")
     assert served.model.calls[-1][2] is None

@@ -92,6 +92,11 @@ def test_the_clock_stands_still(template, tmp_path, monkeypatch):
     assert tokenizer.apply_chat_template(HI, tokenize=False) == today
 
 
+def test_a_clock_that_cannot_be_stopped_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="another call of strftime_now"):
+        rendered(tmp_path, "{% set f = '%Y' %}{{ strftime_now(f) }}" + CHATML)
+
+
 def test_a_named_date_beats_the_clock(tmp_path):
     text = rendered(tmp_path, DATE_STRING, chat_template_kwargs={"date_string": "May Day"})
     assert text.startswith("May Day\n")

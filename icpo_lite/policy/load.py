@@ -301,6 +301,7 @@ def load_policy(
             notes.append(adapted_of_experts(model.get_base_model()))
     policy = Policy(keys, model, tokenizer, device, backend, has_adapter)
     backend.loader.set_training(model, False)
+    notes.append(_context_cut(policy))
     policy.encode_chat([Message("user", _PROBE)])  # a template may write tokens without a row
     if device.dtype is torch.float16:
         probe = policy.encode_chat([Message("user", _PROBE)])
@@ -311,6 +312,14 @@ def load_policy(
 
 #: Text on which a float16 model is tried: overflows sit at a text's first tokens and delimiters.
 _PROBE = "Ann has 3 apples.\nBen has 4 more than Ann, and Kim twice as many.\nHow many are there?"
+
+
+def _context_cut(policy: Policy) -> str:
+    """A note where fewer positions are used than the model has, "" where all are."""
+    own = int(policy.causal_lm.config.get_text_config().max_position_embeddings)
+    if policy.max_positions >= own:
+        return ""
+    return f"{policy.backend.name} keeps {policy.max_positions:,} of the model's {own:,} positions"
 
 
 def _stored_quantisation(path: str, trust_remote_code: bool) -> str:

@@ -7,8 +7,10 @@ checked, the clock is stopped for the run, and every text is looked for in what 
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, TemplateError, meta
@@ -33,15 +35,8 @@ def pin_template(
     does not read.
     """
     _check_options(tokenizer, options)
-    now = (
-        datetime.fromisoformat(day) if day else datetime.combine(date.today(), datetime.min.time())
-    )
     plain = tokenizer.apply_chat_template
-
-    def strftime_now(form: str) -> str:
-        return now.strftime(form)
-
-    pinned = {"strftime_now": strftime_now, **options}
+    pinned = {**options, **_stopped_clock(tokenizer, day)}
     parts = not _keeps_words(plain, pinned, as_parts=False)
 
     def apply_chat_template(conversation: Any, *args: Any, **more: Any) -> Any:
@@ -55,6 +50,28 @@ def pin_template(
             "chat_template"
         )
     setattr(tokenizer, "apply_chat_template", apply_chat_template)  # noqa: B010
+
+
+#: How a template reads the clock. transformers hands templates plain data, so its function cannot
+#: be replaced; what it would answer can.
+_CLOCK = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<form>[^'"]*)(?P=quote)\s*\)""")
+
+
+def _stopped_clock(tokenizer: PreTrainedTokenizerBase, day: str | None) -> dict[str, str]:
+    """The template with the day in place of each call of the clock; {} where there is none.
+
+    The tokenizer's own stays as it is, and is what is saved.
+    """
+    own = tokenizer.get_chat_template()
+    now = datetime.combine(date.fromisoformat(day) if day else date.today(), time())
+    template = _CLOCK.sub(lambda call: json.dumps(now.strftime(call["form"])), own)
+    if "strftime_now(" in template:
+        raise ModelError(
+            f"{tokenizer.name_or_path}: expected a chat template that asks the clock for a format "
+            "in quotes, found another call of strftime_now, whose answer would change from day to "
+            "day; give its date by chat_template_kwargs, or write it into the chat_template"
+        )
+    return {} if template == own else {"chat_template": template}
 
 
 def check_header(tokenizer: PreTrainedTokenizerBase) -> None:

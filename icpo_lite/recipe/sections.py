@@ -59,6 +59,21 @@ class ModelKeys(Section):
     use_vllm: bool = Field(
         False, description="load vLLM beside the model, through unsloth, and sample with it"
     )
+    vllm_gpu_memory_utilization: float = Field(
+        0.7,
+        gt=0,
+        lt=1,
+        description="use_vllm: share of the GPU for weights and vLLM's keys and values; the "
+        "update needs the rest",
+    )
+    vllm_max_num_seqs: int | None = Field(
+        None, ge=1, description="use_vllm: replies computed at once at most; null is vLLM's own 256"
+    )
+    vllm_enable_sleep_mode: bool = Field(
+        False,
+        description="use_vllm: give the memory of keys and values to the update while it runs "
+        "(unsloth's standby)",
+    )
 
     @model_validator(mode="after")
     def _device_is_known(self) -> Self:

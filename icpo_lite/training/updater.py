@@ -88,7 +88,7 @@ class Updater:
             eps=recipe.adam_epsilon,
             weight_decay=recipe.weight_decay,
         )
-        self.scaler = _scaler(policy)
+        self.scaler = _scaler(policy, recipe)
 
     def update(
         self, batch: Batch, loss: LossKeys, learning_rate: float, step: int = 0
@@ -117,7 +117,9 @@ class Updater:
 
         def restore() -> None:
             before.restore()
-            self.scaler = _scaler(self.policy)  # the old one remembers a step half done
+            self.scaler = _scaler(
+                self.policy, self.recipe
+            )  # the old one remembers a step half done
             self.restore_scale(scale)
             self._skipped, self._skipped_in_a_row = skips
 
@@ -357,10 +359,23 @@ class Updater:
         return logps, entropies
 
 
-def _scaler(policy: Policy) -> torch.amp.GradScaler:
+def _scaler(policy: Policy, recipe: Recipe) -> torch.amp.GradScaler:
     """float16 gradients vanish or overflow without a scale; other dtypes have the range."""
     half = policy.device.dtype is torch.float16
-    return torch.amp.GradScaler(policy.device.torch_device.type, enabled=half)
+    return torch.amp.GradScaler(
+        policy.device.torch_device.type,
+        enabled=half,
+        growth_interval=growth_interval(recipe),
+    )
+
+
+def growth_interval(recipe: UpdateKeys) -> int:
+    """Updates without an overflow after which the loss scale doubles: a twentieth of the run's.
+
+    torch's 2,000 outlast most runs, so that a scale which one bad update had lowered stayed low.
+    """
+    updates = recipe.max_steps * recipe.num_iterations * recipe.num_mini_batches
+    return min(max(updates // 20, 10), 2000)
 
 
 def _chunked(options: LogprobOptions, size: Size) -> LogprobOptions:

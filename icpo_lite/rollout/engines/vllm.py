@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import ModelError
@@ -76,7 +79,14 @@ def _adapter(policy: Policy) -> Any:
     off = any(getattr(m, "disable_adapters", False) is True for m in policy.model.modules())
     if not policy.has_adapter or off:
         return None
-    return policy.model.load_lora(ADAPTER, load_tensors=True)
+    # It writes the adapter's configuration into a folder of this name: not where the user works.
+    return policy.model.load_lora(str(Path(_scratch().name) / ADAPTER), load_tensors=True)
+
+
+@cache
+def _scratch() -> TemporaryDirectory[str]:
+    """A folder of this process's own, gone with it."""
+    return TemporaryDirectory(prefix="icpo_lite-lora-")
 
 
 def _logprobs_are_ours(policy: Policy, options: SamplingOptions) -> bool:
