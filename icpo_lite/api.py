@@ -198,7 +198,9 @@ def augment(
     try:
         chosen = AugmentOptions(**options)
     except ValidationError as error:
-        raise DataError(first_error(error, lambda key: "augment")) from None
+        raise DataError(
+            first_error(error, lambda key: "augment", names=AugmentOptions.model_fields)
+        ) from None
     with tempfile.TemporaryDirectory() as folder:
         if isinstance(problems, str | Path):
             source = Path(problems)
@@ -253,5 +255,7 @@ def grade(
     try:
         chosen = GradingOptions(**options)
     except ValidationError as error:
-        raise RecipeError(first_error(error, lambda key: "grading")) from None
+        raise RecipeError(
+            first_error(error, lambda key: "grading", names=GradingOptions.model_fields)
+        ) from None
     return graded(task, reply, answer, columns, chosen)

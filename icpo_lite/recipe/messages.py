@@ -102,6 +102,7 @@ def _complaint(
     if kind == "value_error":
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}"
     message = re.sub(r"^\w+ should (be|have) ", "", detail["msg"])
+    message = message.partition(", unable to parse")[0]
     hint = ""
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", message)

@@ -4,7 +4,7 @@
 
 BEFORE, AFTER: checkouts, or what an earlier call wrote with -o. FOLDER holds gsm8k_train.jsonl and
 lic_turn_types_dev.jsonl. Compared are the adapter's weights, metrics.jsonl without times and
-memory, and eval.json of short runs of the tiny recipe, and what `augment` and `classify` print.
+memory, and eval.json of short runs of the tiny recipe, and what `augment` and `classify` write.
 Ends with 1 where anything differs.
 """
 
@@ -62,8 +62,8 @@ def measured(checkout: Path, data: Path) -> dict[str, str]:
             found[f"{name}: eval.json"] = digest((run / "eval" / "eval.json").read_bytes())
         command("augment", str(data / "gsm8k_train.jsonl"), "-o", "prompts.jsonl")
         found["augment gsm8k_train"] = digest((folder / "prompts.jsonl").read_bytes())
-        said = command("classify", str(data / "lic_turn_types_dev.jsonl"))
-        found["classify lic_turn_types_dev"] = digest(said)
+        command("classify", str(data / "lic_turn_types_dev.jsonl"), "-o", "types.jsonl")
+        found["classify lic_turn_types_dev"] = digest((folder / "types.jsonl").read_bytes())
     return found
 
 
