@@ -117,9 +117,8 @@ class Updater:
 
         def restore() -> None:
             before.restore()
-            self.scaler = _scaler(
-                self.policy, self.recipe
-            )  # the old one remembers a step half done
+            # The old one remembers a step half done.
+            self.scaler = _scaler(self.policy, self.recipe)
             self.restore_scale(scale)
             self._skipped, self._skipped_in_a_row = skips
 
@@ -369,7 +368,7 @@ def _scaler(policy: Policy, recipe: Recipe) -> torch.amp.GradScaler:
     )
 
 
-def growth_interval(recipe: UpdateKeys) -> int:
+def growth_interval(recipe: Recipe) -> int:
     """Updates without an overflow after which the loss scale doubles: a twentieth of the run's.
 
     torch's 2,000 outlast most runs, so that a scale which one bad update had lowered stayed low.
