@@ -1,0 +1,208 @@
+"""Train the learned judge: `python -m icpo_lite.tools.train_judge --data FILE --out ASSET`.
+
+FILE holds labelled turns as JSON lines: `assistant`, `response_type`, `task`, `source_model` and
+`task_id` (see `--help` for other names). Prints how rules and model agree with the labels of a
+source model that was left out, for every such model, then fits all rows and writes the asset and
+its card. Needs scikit-learn (`pip install "icpo-lite[judge-train]"`); nothing else here does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icpo_lite.core.errors import DataError, IcpoError, UsageError
+from icpo_lite.core.types import ResponseType
+from icpo_lite.rewards import features, judge_agreement
+from icpo_lite.rewards.judge import Rules
+from icpo_lite.rewards.judge_agreement import Columns, Row, Typed
+from icpo_lite.rewards.linear_features import character_grams, facts, word_grams
+from icpo_lite.rewards.linear_judge import KINDS, Encoder, LinearModel, Vocabulary, save
+from icpo_lite.rewards.response_type import Classification
+
+#: An n-gram gets a weight when so many turns hold it, of so many problems: what one problem is
+#: about must not tell a type.
+MIN_TURNS, MIN_PROBLEMS = 8, 4
+#: Inverse strength of the ridge, the factor of n-grams beside facts, and how far rare types are
+#: lifted (0: as common as in the labels, 1: all alike). Chosen on leave-one-model-out.
+STRENGTH, GRAMS, LIFT = 0.25, 2.0, 0.5
+#: Labelled interrogations from which a task learns them; with fewer its questions are counted.
+LEAST = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A labelled turn and what is read off it; by_rules: the type that the rules give it."""
+
+    row: Row
+    problem: str
+    label: ResponseType
+    facts: Mapping[str, float]
+    words: frozenset[str]
+    characters: frozenset[str]
+    by_rules: Classification
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a model may learn from: all features, or one kind alone for a comparison."""
+
+    cues_only: bool = False
+    facts: bool = True
+    grams: bool = True
+
+
+def read_examples(file: Path, columns: Columns, problem: str) -> list[Example]:
+    """The labelled turns of a file, with their features. Raises DataError with the line."""
+    rows = judge_agreement.read_rows(file, columns)
+    for row in rows:
+        if row.label is None or row.group is None:
+            raise DataError(
+                f"{row.place}: expected a label and a source model, found none; name the columns "
+                "with --label and --by"
+            )
+    typed, _ = judge_agreement.type_rows(rows, Rules())
+    return [_example(t, str(t.row.data.get(problem, t.row.place))) for t in typed]
+
+
+def _example(typed: Typed, problem: str) -> Example:
+    row = typed.row
+    return Example(
+        row=row,
+        problem=problem,
+        label=ResponseType(row.label),
+        facts=facts(row.reply, row.task),
+        words=frozenset(word_grams(row.reply)),
+        characters=frozenset(character_grams(row.reply)),
+        by_rules=typed.found,
+    )
+
+
+# ------------------------------------------------------------------------------------------- fit
+
+
+def fit(examples: Sequence[Example], parts: Parts | None = None) -> LinearModel:
+    """A model of the labels; examples without a word are left out, as rules type them."""
+    parts = parts or Parts()
+    said = [e for e in examples if e.label is not ResponseType.MISSING]
+    vocabulary = _vocabulary(said, parts)
+    tasks = sorted({e.row.task for e in said})
+    x = _matrix(said, vocabulary, tasks)
+    answers = np.array([e.label is ResponseType.ANSWER_ATTEMPT for e in said])
+    rest = np.flatnonzero(~answers)
+    kinds = np.array([KINDS.index(said[i].label) for i in rest])
+    weights = np.zeros((x.shape[1], len(KINDS)))
+    biases = np.full(len(KINDS), -20.0)
+    weights[:, :1], biases[:1] = _logistic(x, answers)
+    columns = np.unique(kinds)
+    weights[:, columns], biases[columns] = _logistic(x[rest], kinds)
+    return LinearModel(
+        vocabulary,
+        {t: _of_task(weights, i, len(vocabulary), vocabulary) for i, t in enumerate(tasks)},
+        {t: biases + _lift(said, t) for t in tasks},
+        [t for t in tasks if _interrogations(said, t) < LEAST],
+    )
+
+
+def _vocabulary(examples: Sequence[Example], parts: Parts) -> Vocabulary:
+    names = sorted({name for e in examples for name in e.facts})
+    if parts.cues_only:
+        cues = features.features(features.read(""))
+        names = [name for name in names if name in cues]
+    return Vocabulary(
+        tuple(names if parts.facts else ()),
+        tuple(_common([(e.words, e.problem) for e in examples] if parts.grams else ())),
+        tuple(_common([(e.characters, e.problem) for e in examples] if parts.grams else ())),
+    )
+
+
+def _common(held: Sequence[tuple[frozenset[str], str]]) -> list[str]:
+    """N-grams that enough turns of enough problems hold."""
+    turns: Counter[str] = Counter()
+    problems: defaultdict[str, set[str]] = defaultdict(set)
+    for grams, problem in held:
+        turns.update(grams)
+        for gram in grams:
+            problems[gram].add(problem)
+    return sorted(
+        g for g, n in turns.items() if n >= MIN_TURNS and len(problems[g]) >= MIN_PROBLEMS
+    )
+
+
+def _matrix(examples: Sequence[Example], vocabulary: Vocabulary, tasks: Sequence[str]) -> Any:
+    """Each feature once for all tasks and once for its own: [n, F · (1 + tasks)], sparse.
+
+    What tasks have in common is learned from all of them, and what they have not costs twice.
+    """
+    from scipy.sparse import csr_matrix
+
+    encoder, size = Encoder(vocabulary), len(vocabulary)
+    scale = _scale(vocabulary)
+    at, to, values = [], [], []
+    for i, e in enumerate(examples):
+        places, found = encoder.encode(e.facts, e.words, e.characters)
+        for offset in (0, size * (1 + tasks.index(e.row.task))):
+            at += [i] * len(places)
+            to += [offset + p for p in places]
+            values += [v * scale[p] for p, v in zip(places, found, strict=True)]
+    return csr_matrix((values, (at, to)), shape=(len(examples), size * (1 + len(tasks))))
+
+
+def _scale(vocabulary: Vocabulary) -> np.ndarray:
+    scale = np.full(len(vocabulary), GRAMS)
+    scale[: len(vocabulary.facts)] = 1.0
+    return scale
+
+
+def _logistic(x: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Weights [features, classes] and biases [classes]; one class for a yes or no."""
+    try:
+        from sklearn.linear_model import LogisticRegression
+    except ImportError as error:
+        raise UsageError(
+            'training a judge needs scikit-learn: pip install "icpo-lite[judge-train]"'
+        ) from error
+    fitted = LogisticRegression(C=STRENGTH, max_iter=2000).fit(x, labels)
+    return fitted.coef_.T, fitted.intercept_
+
+
+def _of_task(weights: np.ndarray, task: int, size: int, vocabulary: Vocabulary) -> np.ndarray:
+    """Shared weights and a task's own in one table [F, 6]."""
+    own = slice(size * (1 + task), size * (2 + task))
+    both = weights[:size] + weights[own]
+    return (both * _scale(vocabulary)[:, None]).astype(np.float32)
+
+
+def _lift(examples: Sequence[Example], task: str) -> np.ndarray:
+    """What is added to a task's biases so that rare kinds are found more often."""
+    labels = Counter(e.label for e in examples if e.row.task == task)
+    shares = np.array([labels[kind] + 1 for kind in KINDS]) / max(1, sum(labels.values()))
+    lift = -LIFT * np.log(shares)
+    lift[0] = 0.0
+    return lift
+
+
+def _interrogations(examples: Sequence[Example], task: str) -> int:
+    return sum(e.row.task == task and e.label is ResponseType.INTERROGATION for e in examples)
+
+
+# --------------------------------------------------------------------------- leave one model out
+
+
+def held_out(examples: Sequence[Example], parts: Parts | None = None) -> list[Classification]:
+    """Each example's type by a model that saw no turn of its source model."""
+    found: list[Classification | None] = [None] * len(examples)
+    for source in sorted({e.row.group or "" for e in examples}):
+        model = fit([e for e in examples if e.row.group != source], parts)
+        for i, e in enumerate(examples):
+            if e.row.group == source:
+                found[i] = model.decide(e.row.reply, e.row.task, e.facts, e.words, e.characters)
+    return [f for f in found if f is not None]
