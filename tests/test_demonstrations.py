@@ -1,6 +1,7 @@
 """The corpus's solutions in a group: which prompts get one, what is learned from."""
 
 import pytest
+from policies import model_keys
 
 from icpo_lite.core.types import (
     Group,
@@ -14,7 +15,6 @@ from icpo_lite.core.types import (
     Verdict,
 )
 from icpo_lite.policy.load import load_policy
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.training.advantages import advantage_groups
 from icpo_lite.training.demonstrations import (
     gated,
@@ -27,7 +27,7 @@ from icpo_lite.training.demonstrations import (
 
 @pytest.fixture(scope="module")
 def policy():
-    return load_policy(ModelSpec("builtin:tiny", device="cpu", threads=1))
+    return load_policy(model_keys("builtin:tiny", device="cpu"), threads=1)
 
 
 def prompt(intent=Intent.COMPLETE, solution="3 + 4 = <<3+4=7>>7. The answer is 7."):

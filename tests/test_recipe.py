@@ -24,6 +24,7 @@ from icpo_lite.recipe import (
     resolved_yaml,
     shipped_recipes,
 )
+from icpo_lite.recipe.objective_sections import CLIPPED_LOSSES
 from icpo_lite.recipe.section import SettingName
 
 MINIMAL = "model_name_or_path: m\ndataset_name: d\n"
@@ -472,12 +473,13 @@ def test_every_key_is_described() -> None:
 
 def test_choices_are_those_of_the_rooms_that_act_on_them() -> None:
     from icpo_lite.evaluation.settings import SETTINGS
-    from icpo_lite.training.loss import LOSSES, RatioLevel
+    from icpo_lite.training.loss import DEMONSTRATIONS, LOSSES, clipped_ratio
 
     fields = Recipe.model_fields
-    assert set(get_args(fields["loss_type"].annotation)) <= set(LOSSES)
-    level = fields["importance_sampling_level"].annotation
-    assert set(get_args(level)) == set(get_args(RatioLevel))
+    assert set(get_args(fields["loss_type"].annotation)) == set(LOSSES)
+    assert set(get_args(fields["demonstrations"].annotation)) == set(DEMONSTRATIONS)
+    clipped = {name for name, loss in LOSSES.items() if loss.surrogate is clipped_ratio}
+    assert set(CLIPPED_LOSSES) == clipped
     assert set(get_args(SettingName)) == set(SETTINGS)
     assert set(Evaluation().settings) <= set(SETTINGS)
 
@@ -512,7 +514,9 @@ def read_keys(names: set[str]) -> set[str]:
 
 def test_every_recipe_key_is_read_somewhere() -> None:
     # gradient_accumulation_steps is derived: the check of the batch sizes is its whole use.
-    unread = set(Recipe.model_fields) - read_keys({"recipe"}) - {"gradient_accumulation_steps"}
+    unread = (
+        set(Recipe.model_fields) - read_keys({"recipe", "keys"}) - {"gradient_accumulation_steps"}
+    )
     assert not unread, f"read by nobody: {sorted(unread)}"
 
 

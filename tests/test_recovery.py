@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from losses import loss_keys
 from reliability.out_of_memory import Stage, difference, worst
 from test_run import adapter, assert_equal_adapters, quiet, recipe
 
@@ -12,7 +13,6 @@ from icpo_lite.core.oom import RowLimit, Size, Snapshot, first_not_finite, is_ou
 from icpo_lite.runs import train as run_module
 from icpo_lite.training import trainer as trainer_module
 from icpo_lite.training.loss import (
-    LossConfig,
     Normalizer,
     loss_normalizer,
     part_normalizer,
@@ -129,15 +129,15 @@ def test_parts_of_a_micro_batch_of_bnpo_add_up():
     """Mean over the micro-batch's 5 tokens, 2 micro-batches: (1+2+3+4+5)/5/2 = 1.5."""
     mask = torch.tensor([[True, True, True], [True, True, False]])
     values = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 9.0]])
-    config = LossConfig(loss_type="bnpo")
-    whole = loss_normalizer(config, [mask, mask])
+    config = loss_keys(loss_type="bnpo")
+    whole = loss_normalizer(config, [mask, mask], 3)
     parts = [part_normalizer(whole, config, mask[i : i + 1], mask) for i in (0, 1)]
     total = sum(
         float(token_mean(values[i : i + 1], mask[i : i + 1]) / parts[i].loss) for i in (0, 1)
     )
     assert total == pytest.approx(1.5)
     same = Normalizer(7.0, 5)
-    assert part_normalizer(same, LossConfig(loss_type="dapo"), mask[:1], mask) is same
+    assert part_normalizer(same, loss_keys(loss_type="dapo"), mask[:1], mask) is same
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "bnpo"])

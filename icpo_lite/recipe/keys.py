@@ -20,7 +20,7 @@ from icpo_lite.recipe.objective_sections import (
 )
 from icpo_lite.recipe.run_sections import Evaluation, JudgingKeys, PeriodicKeys, RunKeys
 from icpo_lite.recipe.section import refuse
-from icpo_lite.recipe.sections import DataKeys, LoraKeys, ModelKeys, RewardKeys, SamplingKeys
+from icpo_lite.recipe.sections import DataKeys, PolicyKeys, RewardKeys, SamplingKeys
 
 Options = TypeVar("Options")
 
@@ -38,8 +38,7 @@ class Recipe(
     SamplingKeys,
     RewardKeys,
     DataKeys,
-    LoraKeys,
-    ModelKeys,
+    PolicyKeys,
 ):
     """All that a run is made of, every key with its default. Usually made by `load_recipe`.
 

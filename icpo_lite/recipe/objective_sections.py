@@ -278,4 +278,3 @@ class UpdateKeys(Section):
     optim: Literal["adamw_torch", "adamw_8bit", "paged_adamw_8bit"] = Field(
         "adamw_torch", description="adamw_torch, or bitsandbytes' adamw_8bit, paged_adamw_8bit"
     )
-    seed: int = Field(0, ge=0, description="seed of data order, initial LoRA and sampling")

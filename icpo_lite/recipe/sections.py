@@ -71,6 +71,11 @@ class LoraKeys(Section):
         "float32",
         description="float32, or bfloat16: half the memory, and small updates are rounded away",
     )
+    seed: int = Field(0, ge=0, description="seed of data order, initial LoRA and sampling")
+
+
+class PolicyKeys(LoraKeys, ModelKeys):
+    """A model with LoRA weights that learn."""
 
 
 class DataKeys(Section):

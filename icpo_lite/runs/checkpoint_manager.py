@@ -111,7 +111,7 @@ class Keeper:
         weights = [*_lora(self._policy).items()]
         if bad := first_not_finite(weights):
             raise NumericsError(f"weights: NaN or infinity in {bad}; not saved")
-        tensors, optimizer = pack_optimizer(self._trainer.optimizer)
+        tensors, optimizer = pack_optimizer(self._trainer.updater.optimizer)
         save_checkpoint(
             self._folder,
             step,
@@ -162,7 +162,7 @@ class Keeper:
         checkpoint = load_checkpoint(path)
         tensors, state = checkpoint.tensors, checkpoint.state
         _load_lora(self._policy, tensors["adapter"])
-        unpack_optimizer(self._trainer.optimizer, tensors["optimizer"], state["optimizer"])
+        unpack_optimizer(self._trainer.updater.optimizer, tensors["optimizer"], state["optimizer"])
         self._trainer.restore(state["trainer"])
         standing = Standing.restored(state.get("standing"), self.standing.metric)
         self.standing = standing.going_on(self._recipe.max_steps)

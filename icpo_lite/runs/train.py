@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,6 @@ from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comparison
 from icpo_lite.evaluation.periodic import SmallEvaluation
 from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
-from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe import compared_recipes
@@ -41,7 +40,7 @@ from icpo_lite.runs.run_directory import RunDirectory
 from icpo_lite.runs.signals import StopRequest, stop_signals
 from icpo_lite.runs.trackers import Tracking, require_trackers, start_tracking
 from icpo_lite.training.dry_run import rehearse, wanted
-from icpo_lite.training.from_recipe import tried_settings
+from icpo_lite.training.from_recipe import tried
 from icpo_lite.training.reward_check import check_reward
 from icpo_lite.training.trainer import Trainer
 
@@ -110,7 +109,8 @@ def train(
             display.message(f"This run is done: {folder}. Its result:")
             _show_result(recipe, display)
             return folder
-        session = _prepare(recipe, display, threads or (os.cpu_count() or 1) // (1 + len(rivals)))
+        share = max((os.cpu_count() or 1) // (1 + len(rivals)), 1)
+        session = _prepare(recipe, display, threads or share)
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
@@ -158,14 +158,13 @@ def _on_cpu(session: _Session) -> bool:
 def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
     require_trackers(recipe.report_to)
-    spec = replace(model_spec(recipe), threads=max(threads, 1))
-    prepare(spec)  # before a user's reward functions import transformers, which unsloth patches
+    prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
-    policy = load_policy(spec) if corpus_needs_model(recipe) else None
+    policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
     prompts, corpus = training_prompts(recipe, policy)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
-    policy = policy or load_policy(spec)
+    policy = policy or load_policy(recipe, threads=threads)
     prompt_ids = encode_prompts(
         policy, prompts, recipe.max_prompt_length, recipe.max_completion_length
     )
@@ -173,13 +172,15 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
     report = check_reward(prompts, judge, reward, change=change)
     report.require_ok()
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
-    settings, sampled, shared = tried_settings(recipe, policy, prompt_ids, impl)
+    chosen, sampled, shared = tried(recipe, policy, prompt_ids, impl)
     pool = PromptPool(prompts, seed=recipe.seed)
     moves = recipe.share_schedule["name"] != "constant"
     pool.require(0.5 if moves else recipe.share_underspecified)  # what moves takes both kinds
-    trainer = Trainer(policy, pool, prompt_ids, judge, reward, settings, change, display.message)
-    tried = {"log-probs": checked, "sampling": sampled, "a prompt": shared}
-    display.header(_facts(recipe, policy, corpus, tried))
+    trainer = Trainer(
+        policy, pool, prompt_ids, judge, reward, recipe, chosen, change, display.message
+    )
+    measured = {"log-probs": checked, "sampling": sampled, "a prompt": shared}
+    display.header(_facts(recipe, policy, corpus, measured))
     unknown = tokenizer_warning(prompt_ids, policy.tokenizer.unk_token_id)
     seen = ""
     if judges_on_training_rows(recipe):
@@ -193,7 +194,7 @@ def _prepare(recipe: Recipe, display: Display, threads: int) -> _Session:
 
 
 def _facts(
-    recipe: Recipe, policy: Policy, corpus: str, tried: dict[str, str]
+    recipe: Recipe, policy: Policy, corpus: str, measured: dict[str, str]
 ) -> dict[str, str | list[str]]:
     trainable, total = policy.parameter_counts()
     weights = "4-bit NF4, double quantisation" if recipe.load_in_4bit else "not quantised"
@@ -210,7 +211,7 @@ def _facts(
         "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses, "
         f"{_counted(recipe.num_iterations * recipe.num_mini_batches, 'update')} of "
         f"{_counted(recipe.gradient_accumulation_steps or 1, 'micro-batch')}",
-        **tried,
+        **measured,
         "compared": f"with base and {rivals}" if recipe.compare else "with base",
         "note": list(policy.notes),
     }
