@@ -18,7 +18,7 @@ from icpo_lite import __version__
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.oom import empty_cache
-from icpo_lite.core.types import Message
+from icpo_lite.core.types import JudgeName, Message
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
 from icpo_lite.evaluation.calibration import Asked, calibrate
 from icpo_lite.evaluation.openings import Openings, learn
@@ -30,7 +30,7 @@ from icpo_lite.evaluation.settings import SETTINGS
 from icpo_lite.evaluation.system_prompts import system_turns
 from icpo_lite.evaluation.table import comparison_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import load_model
-from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
+from icpo_lite.rewards.from_recipe import DEFAULT_JUDGE, bind_judge, choose_shard
 from icpo_lite.rollout.groups import PolicyTalker
 from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions
 from icpo_lite.rollout.simulated_user import ModelUser
@@ -107,7 +107,7 @@ def judge_policy(
     if progress.found:
         tell(f"{name}: goes on after {progress.found} portions that were judged before")
     # A prober scores on the layers as they are, which a thread that samples has replaced.
-    alone = options.user != "deterministic" or not judge.by_rules or prober is not None
+    alone = options.user != "deterministic" or not judge.local or prober is not None
     result = evaluate(
         name,
         AskingTalker(talker, prober, options.ask_threshold or 0.0) if prober else talker,
@@ -283,7 +283,8 @@ def named_models(model: str, compare: str) -> dict[str, str]:
 class Wishes:
     """What the command line asks of an evaluation; None leaves it to the first model's recipe.
 
-    settings: empty for all. problems: None for as many as the data calls for.
+    settings: empty for all. problems: None for as many as the data calls for. judge: who names the
+    types of replies.
     """
 
     data: str | None = None
@@ -298,6 +299,7 @@ class Wishes:
     user: UserKind = "deterministic"
     endpoint: EndpointOptions | None = None
     ask_threshold: float | None = None
+    judge: JudgeName | None = None
     allow_code_execution: bool = False
     device: str = "auto"
     seed: int = 0
@@ -322,7 +324,9 @@ def judge_models(
             chosen = _judged_problems(wishes, recipe, display)
             options = _options(wishes, recipe, chosen)
         # One judge for all: that of the first model's recipe.
-        judge = bind_judge(own, policy, allow_code_execution=wishes.allow_code_execution)
+        judge = bind_judge(
+            own, policy, name=wishes.judge, allow_code_execution=wishes.allow_code_execution
+        )
         with policy.adapter_off() if not path else contextlib.nullcontext():
             summaries[name] = judge_policy(
                 name,
@@ -379,7 +383,10 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
     settings = wishes.settings or tuple(SETTINGS)
     length = wishes.max_new_tokens or (recipe.max_completion_length if recipe else 48)
     system = wishes.system if wishes.system else recipe.system_prompt if recipe else None
-    judged_by = {"judge": recipe.judge, "grading": recipe.grading} if recipe else {}
+    judged_by = {
+        "judge": wishes.judge or (recipe.judge if recipe else DEFAULT_JUDGE),
+        "grading": recipe.grading if recipe else {},
+    }
     return JudgingOptions(
         settings=settings,
         runs=wishes.runs,

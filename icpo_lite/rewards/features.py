@@ -10,6 +10,7 @@ an answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -230,7 +231,8 @@ def conclusion_of(reading: Reading) -> tuple[str, float]:
     return "", 1.0
 
 
-def features(reading: Reading) -> dict[str, float]:
+@lru_cache(maxsize=256)
+def features(reading: Reading) -> Mapping[str, float]:
     """Numbers in [0, 1] that the scorecards weigh; names are cue, or cue@place, or a fact."""
     out: dict[str, float] = {}
     flat, head, tail = reading.flat, reading.head, reading.tail

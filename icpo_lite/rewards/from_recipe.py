@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.errors import RecipeError, UsageError
 from icpo_lite.core.types import (
+    JudgeName,
     Prompt,
     Reward,
     Shard,
@@ -16,10 +17,14 @@ from icpo_lite.core.types import (
 )
 
 if TYPE_CHECKING:
+    from icpo_lite.core.endpoint import EndpointOptions
     from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
-    from icpo_lite.rewards.judge import Judge
+    from icpo_lite.rewards.judge import Judge, Typer
+
+#: Of a model that has no recipe, and of a recipe that names none.
+DEFAULT_JUDGE: JudgeName = "linear"
 
 
 def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
@@ -51,31 +56,52 @@ def _rewarded(
 
 
 def bind_judge(
-    recipe: Recipe | None, policy: Policy | None, *, allow_code_execution: bool = False
+    recipe: Recipe | None,
+    policy: Policy | None,
+    *,
+    name: JudgeName | None = None,
+    allow_code_execution: bool = False,
 ) -> Judge:
-    """The judge that the recipe names; by rules where there is no recipe.
+    """The judge that the recipe names; the linear one where there is no recipe.
 
-    policy: needed for `judge: self`, which asks it with the adapter off. allow_code_execution:
-    agrees to it where the recipe does not.
+    policy: needed for `judge: self`, which asks it with the adapter off. name: a judge in place of
+    the recipe's. allow_code_execution: agrees to it where the recipe does not.
     """
     from icpo_lite.rewards.grading import GradingOptions
     from icpo_lite.rewards.judge import Judge
-    from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper
 
+    name = name or (recipe.judge if recipe else DEFAULT_JUDGE)
+    typer = make_typer(name, policy, recipe.endpoint if recipe else None)
     if recipe is None:
-        return Judge(GradingOptions(allow_code_execution=allow_code_execution))
+        return Judge(GradingOptions(allow_code_execution=allow_code_execution), typer)
     grading = recipe.bind("grading", GradingOptions)
     allowed = allow_code_execution or recipe.allow_code_execution
-    grading = grading.model_copy(update={"allow_code_execution": allowed})
-    if recipe.judge == "endpoint" and recipe.endpoint is not None:
-        from icpo_lite.core.endpoint import Endpoint
+    return Judge(grading.model_copy(update={"allow_code_execution": allowed}), typer)
 
-        return Judge(grading, EndpointTyper(Endpoint(recipe.endpoint)))
-    if recipe.judge == "self" and policy is not None:
+
+def make_typer(name: JudgeName, policy: Policy | None, endpoint: EndpointOptions | None) -> Typer:
+    """Who names the types. Raises UsageError where the judge's model or server is not named."""
+    if name == "rules":
+        from icpo_lite.rewards.judge import Rules
+
+        return Rules()
+    if name == "linear":
+        from icpo_lite.rewards.linear_judge import LinearTyper
+
+        return LinearTyper()
+    from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper
+
+    if name == "self":
+        if policy is None:
+            raise UsageError("judge: self asks a model, found none; name one, or judge: linear")
         from icpo_lite.policy.logprobs import PolicyScorer
 
-        return Judge(grading, SelfTyper(PolicyScorer(policy)))
-    return Judge(grading)
+        return SelfTyper(PolicyScorer(policy))
+    if endpoint is None:
+        raise UsageError("judge: endpoint asks a server, found none; name one under endpoint")
+    from icpo_lite.core.endpoint import Endpoint
+
+    return EndpointTyper(Endpoint(endpoint))
 
 
 def bind_reward_change(recipe: Recipe) -> RewardChange | None:

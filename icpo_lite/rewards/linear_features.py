@@ -8,10 +8,12 @@ single letters x before n-grams are taken, so that "18" and "3x + 2" are forms a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+
+import numpy as np
 
 from icpo_lite.core.types import TaskName
 from icpo_lite.rewards import features
@@ -19,9 +21,9 @@ from icpo_lite.rewards.features import ASKS, Reading
 from icpo_lite.rewards.question_targets import asked
 from icpo_lite.rewards.response_type import explain
 
-#: Longest word n-gram of each place: whole, first sentence, last, last three, the sentence that
-#: concludes, sentences that ask.
-PLACES = {"w": 2, "h": 3, "l": 3, "t": 2, "c": 3, "q": 3}
+#: Longest word n-gram of each place: the whole reply, its first sentence, its last, the sentence
+#: that concludes, sentences that ask.
+PLACES = {"w": 1, "h": 2, "l": 2, "c": 2, "q": 2}
 #: Character n-grams: their length, and how much of a reply's two ends they are taken from.
 CHARACTERS, HEAD, TAIL = 4, 120, 240
 #: Characters of a sentence, or of a reply's start, that are looked at.
@@ -82,7 +84,7 @@ def facts(reply: str, task: TaskName) -> dict[str, float]:
     """The rules' features and what follows from them, each in [0, 1]."""
     parts = _parts(reply)
     reading = parts.reading
-    out = features.features(reading)
+    out = dict(features.features(reading))
     marks = reading.text.count("?")
     for n in range(1, 5):
         out[f"asks {n}"] = float(parts.questions >= n)
@@ -154,22 +156,21 @@ def _act_facts(reply: str, reading: Reading, task: TaskName) -> dict[str, float]
     }
 
 
-def word_grams(reply: str) -> Iterator[str]:
-    """Word n-grams of each place, as "place words"; one may come several times."""
+def word_grams(reply: str) -> set[str]:
+    """Word n-grams of each place, as "place words"."""
     parts = _parts(reply)
     sentences = parts.reading.sentences
     read = {i: _tokens(sentences[i]) for i in _shown(sentences)}
+    grams: set[str] = set()
     for i, words in read.items():
-        yield from _grams("w", words)
+        grams.update(_grams("w", words))
         if parts.asking[i]:
-            yield from _grams("q", words)
+            grams.update(_grams("q", words))
         if sentences[i] == parts.conclusion:
-            yield from _grams("c", words)
+            grams.update(_grams("c", words))
     if read:
-        yield from _grams("h", read[0])
-        yield from _grams("l", read[len(sentences) - 1])
-        for i in range(max(0, len(sentences) - 3), len(sentences)):
-            yield from _grams("t", read[i])
+        grams.update(_grams("h", read[0]), _grams("l", read[len(sentences) - 1]))
+    return grams
 
 
 def _shown(sentences: Sequence[str]) -> list[int]:
@@ -184,19 +185,37 @@ def _tokens(sentence: str) -> list[str]:
     return ["<", *_TOKEN.findall(plain), ">"]
 
 
-def _grams(place: str, words: Sequence[str]) -> Iterator[str]:
-    yield from [f"{place} {word}" for word in words]
-    yield from [f"{place} {first} {second}" for first, second in pairwise(words)]
-    if PLACES[place] > 2:
-        three = zip(words, words[1:], words[2:], strict=False)
-        yield from [f"{place} {first} {second} {third}" for first, second, third in three]
+def _grams(place: str, words: Sequence[str]) -> list[str]:
+    grams = [f"{place} {word}" for word in words]
+    if PLACES[place] > 1:
+        grams += [f"{place} {first} {second}" for first, second in pairwise(words)]
+    return grams
 
 
-def character_grams(reply: str) -> Iterator[str]:
-    """Character n-grams of the two ends of a reply, as "<gram" and ">gram"."""
+def character_grams(reply: str) -> np.ndarray:
+    """Character n-grams of the two ends of a reply, each once, as numbers in order; see `shown`.
+
+    Four characters make a number of 32 bits, those of the end one more; what Latin-1 lacks is "?".
+    """
     text = features.read(reply).text
     head = _NUMBER.sub("0", " ".join(text[: 2 * HEAD].split()))[:HEAD]
     tail = _NUMBER.sub("0", " ".join(text[-2 * TAIL :].split()))[-TAIL:]
-    for end, shown in (("<", head), (">", tail)):
-        for i in range(len(shown) - CHARACTERS + 1):
-            yield end + shown[i : i + CHARACTERS]
+    return np.unique(np.concatenate([_packed(head), _packed(tail) | _AT_END]))
+
+
+_AT_END = np.uint64(1 << 32)
+
+
+def _packed(text: str) -> np.ndarray:
+    codes = np.frombuffer(text.encode("latin-1", "replace"), dtype=np.uint8).astype(np.uint64)
+    count = max(0, len(codes) - CHARACTERS + 1)
+    packed = np.zeros(count, dtype=np.uint64)
+    for i in range(CHARACTERS):
+        packed = (packed << np.uint64(8)) | codes[i : i + count]
+    return packed
+
+
+def shown(gram: int) -> str:
+    """A character n-gram as it is read, with "…" where the reply goes on."""
+    text = (gram & 0xFFFFFFFF).to_bytes(CHARACTERS, "big").decode("latin-1")
+    return f"…{text}" if gram >> 32 else f"{text}…"

@@ -9,7 +9,7 @@ if not, which of the other types weighs most.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Prompt, ResponseType, StopReason, TaskName
-from icpo_lite.rewards.linear_features import character_grams, facts, word_grams
+from icpo_lite.rewards.linear_features import character_grams, facts, shown, word_grams
 from icpo_lite.rewards.question_targets import asked
 from icpo_lite.rewards.response_type import Classification, explain
 
@@ -43,14 +43,19 @@ class Vocabulary:
 
     facts: tuple[str, ...]
     words: tuple[str, ...]
-    characters: tuple[str, ...]
+    characters: tuple[int, ...]
 
     def __len__(self) -> int:
         return len(self.facts) + len(self.words) + len(self.characters)
 
     def name(self, place: int) -> str:
         """What stands at a place, as evidence shows it."""
-        return (*self.facts, *map(repr, self.words), *map(repr, self.characters))[place]
+        if place < len(self.facts):
+            return self.facts[place]
+        place -= len(self.facts)
+        if place < len(self.words):
+            return repr(self.words[place])
+        return repr(shown(self.characters[place - len(self.words)]))
 
 
 class Encoder:
@@ -61,19 +66,32 @@ class Encoder:
         words_end = facts_end + len(vocabulary.words)
         self._facts = {name: i for i, name in enumerate(vocabulary.facts)}
         self._words = {gram: i for i, gram in enumerate(vocabulary.words, start=facts_end)}
-        self._characters = {g: i for i, g in enumerate(vocabulary.characters, start=words_end)}
+        self._characters = np.array(vocabulary.characters, dtype=np.uint64)
+        self._words_end = words_end
 
     def encode(
-        self, facts: Mapping[str, float], words: Iterable[str], characters: Iterable[str]
-    ) -> tuple[list[int], list[float]]:
+        self, facts: Mapping[str, float], words: Set[str], characters: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Places and values; the n-grams of words, and those of characters, have length 1."""
-        told = [(self._facts[name], v) for name, v in facts.items() if v and name in self._facts]
-        places, values = [p for p, _ in told], [v for _, v in told]
-        for known, grams in ((self._words, words), (self._characters, characters)):
-            held = sorted({place for gram in grams if (place := known.get(gram)) is not None})
-            places += held
-            values += [max(len(held), 1) ** -0.5] * len(held)
+        told = {self._facts[name]: v for name, v in facts.items() if v and name in self._facts}
+        held = sorted([self._words[gram] for gram in self._words.keys() & words])
+        spelled = self._words_end + _found(self._characters, characters)
+        places = np.concatenate([np.array([*told, *held], dtype=np.intp), spelled])
+        values = np.empty(len(places), dtype=np.float32)
+        ends = len(told), len(told) + len(held)
+        values[: ends[0]] = list(told.values())
+        values[ends[0] : ends[1]] = max(1, len(held)) ** -0.5
+        values[ends[1] :] = max(1, len(spelled)) ** -0.5
         return places, values
+
+
+def _found(known: np.ndarray, grams: np.ndarray) -> np.ndarray:
+    """Places in `known` of those n-grams that it holds; both are in order."""
+    if not len(known):
+        return np.empty(0, dtype=np.intp)
+    at = np.searchsorted(known, grams)
+    at[at == len(known)] = 0
+    return at[known[at] == grams]
 
 
 class LinearModel:
@@ -105,12 +123,12 @@ class LinearModel:
         reply: str,
         task: TaskName,
         facts: Mapping[str, float],
-        words: Iterable[str],
-        characters: Iterable[str],
+        words: Set[str],
+        characters: np.ndarray,
     ) -> Classification:
         """The type of a reply whose features are known."""
         places, values = self._encoder.encode(facts, words, characters)
-        added = self.weights[task][places] * np.array(values, dtype=np.float32)[:, None]
+        added = self.weights[task][places] * values[:, None]
         scores = self.biases[task] + added.sum(axis=0, dtype=np.float64)
         answers = bool(scores[0] > 0)
         column = 0 if answers else 1 + int(scores[1:].argmax())
@@ -118,8 +136,8 @@ class LinearModel:
         if task in self.counted and kind in QUESTIONS:
             kind = QUESTIONS[len(asked(reply)) > 1]
         evidence = f"no feature known (answer score {scores[0]:+.1f})"
-        if places:
-            strongest = self.vocabulary.name(places[int(added[:, column].argmax())])
+        if len(places):
+            strongest = self.vocabulary.name(int(places[added[:, column].argmax()]))
             evidence = f"{strongest} (answer score {scores[0]:+.1f})"
         return Classification(kind, evidence, committed=answers, weighed=True)
 
@@ -139,7 +157,7 @@ def save(model: LinearModel, card: Mapping[str, Any], file: Path) -> None:
         biases=np.stack([model.biases[t] for t in tasks]).astype(np.float32),
         facts=_packed(vocabulary.facts),
         words=_packed(vocabulary.words),
-        characters=_packed(vocabulary.characters),
+        characters=np.array(vocabulary.characters, dtype=np.uint64),
     )
     fixed = {"form": FORM, "tasks": tasks, "counted": sorted(model.counted)}
     text = json.dumps({**fixed, **card}, indent=2, ensure_ascii=False)
@@ -158,7 +176,9 @@ def load(file: Path = ASSET) -> LinearModel:
                 "again with python -m icpo_lite.tools.train_judge"
             )
         weights = stored["weights"].astype(np.float32)
-        vocabulary = Vocabulary(*(_names(stored[k]) for k in ("facts", "words", "characters")))
+        vocabulary = Vocabulary(
+            _names(stored["facts"]), _names(stored["words"]), tuple(stored["characters"].tolist())
+        )
         tasks = {task: i for i, task in enumerate(card["tasks"])}
     except (OSError, KeyError, ValueError) as error:
         raise ModelError(f"expected a linear judge at {file}, found {error}") from error

@@ -9,13 +9,12 @@ its card. Needs scikit-learn (`pip install "icpo-lite[judge-train]"`); nothing e
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -38,6 +37,9 @@ STRENGTH, GRAMS, LIFT = 0.25, 2.0, 0.5
 LEAST = 10
 
 
+Gram = TypeVar("Gram", str, int)
+
+
 @dataclass(frozen=True, slots=True)
 class Example:
     """A labelled turn and what is read off it; by_rules: the type that the rules give it."""
@@ -46,8 +48,8 @@ class Example:
     problem: str
     label: ResponseType
     facts: Mapping[str, float]
-    words: frozenset[str]
-    characters: frozenset[str]
+    words: Set[str]
+    characters: np.ndarray
     by_rules: Classification
 
 
@@ -78,10 +80,10 @@ def _example(typed: Typed, problem: str) -> Example:
     return Example(
         row=row,
         problem=problem,
-        label=ResponseType(row.label),
+        label=ResponseType(row.label or ""),
         facts=facts(row.reply, row.task),
-        words=frozenset(word_grams(row.reply)),
-        characters=frozenset(character_grams(row.reply)),
+        words=word_grams(row.reply),
+        characters=character_grams(row.reply),
         by_rules=typed.found,
     )
 
@@ -120,14 +122,16 @@ def _vocabulary(examples: Sequence[Example], parts: Parts) -> Vocabulary:
     return Vocabulary(
         tuple(names if parts.facts else ()),
         tuple(_common([(e.words, e.problem) for e in examples] if parts.grams else ())),
-        tuple(_common([(e.characters, e.problem) for e in examples] if parts.grams else ())),
+        tuple(
+            _common([(e.characters.tolist(), e.problem) for e in examples] if parts.grams else ())
+        ),
     )
 
 
-def _common(held: Sequence[tuple[frozenset[str], str]]) -> list[str]:
-    """N-grams that enough turns of enough problems hold."""
-    turns: Counter[str] = Counter()
-    problems: defaultdict[str, set[str]] = defaultdict(set)
+def _common(held: Sequence[tuple[Iterable[Gram], str]]) -> list[Gram]:
+    """N-grams that enough turns of enough problems hold; a turn names each once."""
+    turns: Counter[Gram] = Counter()
+    problems: defaultdict[Gram, set[str]] = defaultdict(set)
     for grams, problem in held:
         turns.update(grams)
         for gram in grams:
@@ -206,3 +210,137 @@ def held_out(examples: Sequence[Example], parts: Parts | None = None) -> list[Cl
             if e.row.group == source:
                 found[i] = model.decide(e.row.reply, e.row.task, e.facts, e.words, e.characters)
     return [f for f in found if f is not None]
+
+
+def typed_by(examples: Sequence[Example], found: Sequence[Classification]) -> list[Typed]:
+    """Examples with types; nothing said is missing whoever judges, as in training."""
+    return [
+        Typed(e.row, e.by_rules if e.by_rules.response_type is ResponseType.MISSING else f)
+        for e, f in zip(examples, found, strict=True)
+    ]
+
+
+def comparison(examples: Sequence[Example]) -> dict[str, list[Typed]]:
+    """Who is compared, and how each types the examples, out of sample where anything is fitted."""
+    linear = held_out(examples)
+    hard = [f if e.by_rules.weighed else e.by_rules for e, f in zip(examples, linear, strict=True)]
+    cues = held_out(examples, Parts(cues_only=True, grams=False))
+    cues = [f if e.by_rules.weighed else e.by_rules for e, f in zip(examples, cues, strict=True)]
+    return {
+        "rules, as they are": typed_by(examples, [e.by_rules for e in examples]),
+        "rules, cues weighed anew": typed_by(examples, cues),
+        "n-grams alone": typed_by(examples, held_out(examples, Parts(facts=False))),
+        "linear alone": typed_by(examples, linear),
+        "hard rules, then linear": typed_by(examples, hard),
+    }
+
+
+#: The judge that is shipped, among those of `comparison`.
+SHIPPED = "hard rules, then linear"
+
+
+def table(compared: Mapping[str, Sequence[Typed]]) -> Iterator[str]:
+    """A line for each judge and task: agreement on answer or not, on seven types, macro-F1."""
+    yield f"{'':<26}{'task':<10}{'answer or not':>14}{'seven types':>13}{'macro-F1':>10}"
+    for name, typed in compared.items():
+        for task in sorted({t.row.task for t in typed}):
+            part = [t for t in typed if t.row.task == task]
+            f = figures(part)
+            shown = f"{f['binary']:>14.3f}{f['seven']:>13.3f}{f['macro_f1']:>10.3f}"
+            yield f"{name:<26}{task:<10}{shown}"
+            name = ""
+
+
+def figures(typed: Sequence[Typed]) -> dict[str, Any]:
+    """Agreement of one task's turns, rounded; the worst source model by answer or not."""
+    groups = sorted({t.row.group or "" for t in typed})
+    worst = {
+        g: judge_agreement.binary_agreement([t for t in typed if t.row.group == g]) for g in groups
+    }
+    return {
+        "turns": len(typed),
+        "binary": round(judge_agreement.binary_agreement(typed), 4),
+        "seven": round(judge_agreement.agreement(typed), 4),
+        "macro_f1": round(judge_agreement.macro_f1(typed), 4),
+        "f1": {kind: round(value, 3) for kind, value in judge_agreement.f1(typed).items()},
+        "lowest_binary": round(min(worst.values()), 4),
+    }
+
+
+def card(
+    examples: Sequence[Example], model: LinearModel, compared: Mapping[str, Sequence[Typed]]
+) -> dict[str, Any]:
+    """What the asset is made of and how well it does, for the JSON file beside it."""
+    tasks = sorted(model.weights)
+    sizes = model.vocabulary
+    return {
+        "what": "response types of assistant turns, where no hard evidence of the rules decides",
+        "model": "multinomial logistic regression over facts and n-grams of the reply, ridge; one "
+        "sum for answer attempt, five for the other types",
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "options": {
+            "strength": STRENGTH,
+            "grams": GRAMS,
+            "lift": LIFT,
+            "min_turns": MIN_TURNS,
+            "min_problems": MIN_PROBLEMS,
+        },
+        "features": {
+            "facts": len(sizes.facts),
+            "word_ngrams": len(sizes.words),
+            "character_ngrams": len(sizes.characters),
+        },
+        "data": {
+            "turns": {t: sum(e.row.task == t for e in examples) for t in tasks},
+            "labels": {
+                t: dict(sorted(Counter(e.label.value for e in examples if e.row.task == t).items()))
+                for t in tasks
+            },
+            "source_models": sorted({e.row.group or "" for e in examples}),
+            "problems": len({e.problem for e in examples}),
+        },
+        "leave_one_model_out": {
+            name: {t: figures([x for x in typed if x.row.task == t]) for t in tasks}
+            for name, typed in compared.items()
+        },
+        "note": "Rules as they are were written and weighed with these turns in view, so their own "
+        "line is not out of sample; all others are. The choice of options saw the same table.",
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="labelled turns, JSON lines")
+    parser.add_argument("--out", type=Path, default=None, help="where the asset goes (.npz)")
+    parser.add_argument("--source", default="", help="of the labels: written into the card")
+    parser.add_argument("--licence", default="not stated", help="of the labels: as above")
+    parser.add_argument("--text", default="assistant", help="column of the reply")
+    parser.add_argument("--label", default="response_type", help="column of the type")
+    parser.add_argument("--task", default="task", help="column of the task, or a task")
+    parser.add_argument("--by", default="source_model", help="column of the source model")
+    parser.add_argument("--problem", default="task_id", help="column of the problem")
+    args = parser.parse_args()
+    try:
+        train(args, print)
+    except IcpoError as error:
+        parser.exit(2, f"{error}\n")
+
+
+def train(args: argparse.Namespace, say: Callable[[str], None]) -> None:
+    """Measure, print, fit all, write; without --out only the table is printed."""
+    columns = Columns(text=args.text, task=args.task, label=args.label, by=args.by)
+    examples = read_examples(args.data, columns, args.problem)
+    compared = comparison(examples)
+    for line in table(compared):
+        say(line)
+    if args.out is None:
+        return
+    model = fit(examples)
+    described = card(examples, model, compared)
+    described["data"] |= {"source": args.source or args.data.name, "licence": args.licence}
+    save(model, described, args.out)
+    say(f"written: {args.out} ({args.out.stat().st_size / 1e6:.2f} MB) and its card")
+
+
+if __name__ == "__main__":
+    main()
