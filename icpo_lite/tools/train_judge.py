@@ -26,6 +26,7 @@ from icpo_lite.rewards.judge_agreement import Columns, Row, Typed
 from icpo_lite.rewards.linear_features import character_grams, facts, word_grams
 from icpo_lite.rewards.linear_judge import KINDS, Encoder, LinearModel, Vocabulary, save
 from icpo_lite.rewards.response_type import Classification
+from icpo_lite.tools.judge_turns import plain_turns
 
 #: An n-gram gets a weight when so many turns hold it, of so many problems: what one problem is
 #: about must not tell a type.
@@ -33,6 +34,10 @@ MIN_TURNS, MIN_PROBLEMS = 8, 4
 #: Inverse strength of the ridge, the factor of n-grams beside facts, and how far rare types are
 #: lifted (0: as common as in the labels, 1: all alike). Chosen on leave-one-model-out.
 STRENGTH, GRAMS, LIFT = 0.25, 2.0, 0.5
+#: What turns in plain style are learned as, besides what all tasks share.
+PLAIN_TASK = "plain"
+#: Turns in plain style beside the labelled ones, and what each counts.
+PLAIN, PLAIN_WEIGHT = 300, 0.3
 #: Labelled interrogations from which a task learns them; with fewer its questions are counted.
 LEAST = 10
 
@@ -75,6 +80,16 @@ def read_examples(file: Path, columns: Columns, problem: str) -> list[Example]:
     return [_example(t, str(t.row.data.get(problem, t.row.place))) for t in typed]
 
 
+def plain_examples(count: int) -> list[Example]:
+    """Turns in plain style (`judge_turns`), of no source model and no problem."""
+    rows = [
+        Row(f"plain:{i}", {}, reply, "math", "", kind.value, None)
+        for i, (kind, reply) in enumerate(plain_turns(count), start=1)
+    ]
+    typed, _ = judge_agreement.type_rows(rows, Rules())
+    return [_example(t, "") for t in typed]
+
+
 def _example(typed: Typed, problem: str) -> Example:
     row = typed.row
     return Example(
@@ -91,25 +106,32 @@ def _example(typed: Typed, problem: str) -> Example:
 # ------------------------------------------------------------------------------------------- fit
 
 
-def fit(examples: Sequence[Example], parts: Parts | None = None) -> LinearModel:
-    """A model of the labels; examples without a word are left out, as rules type them."""
+def fit(
+    examples: Sequence[Example], parts: Parts | None = None, plain: Sequence[Example] = ()
+) -> LinearModel:
+    """A model of the labels; examples without a word are left out, as rules type them.
+
+    plain: turns made by rule, which count PLAIN_WEIGHT and bring no n-grams of their own.
+    """
     parts = parts or Parts()
     said = [e for e in examples if e.label is not ResponseType.MISSING]
     vocabulary = _vocabulary(said, parts)
     tasks = sorted({e.row.task for e in said})
-    x = _matrix(said, vocabulary, tasks)
-    answers = np.array([e.label is ResponseType.ANSWER_ATTEMPT for e in said])
+    taught = [*said, *(e for e in plain if e.row.task in tasks)]
+    counts = np.where(np.arange(len(taught)) < len(said), 1.0, PLAIN_WEIGHT)
+    x = _matrix(taught, vocabulary, [*tasks, PLAIN_TASK])
+    answers = np.array([e.label is ResponseType.ANSWER_ATTEMPT for e in taught])
     rest = np.flatnonzero(~answers)
-    kinds = np.array([KINDS.index(said[i].label) for i in rest])
+    kinds = np.array([KINDS.index(taught[i].label) for i in rest])
     weights = np.zeros((x.shape[1], len(KINDS)))
     biases = np.full(len(KINDS), -20.0)
-    weights[:, :1], biases[:1] = _logistic(x, answers)
+    weights[:, :1], biases[:1] = _logistic(x, answers, counts)
     columns = np.unique(kinds)
-    weights[:, columns], biases[columns] = _logistic(x[rest], kinds)
+    weights[:, columns], biases[columns] = _logistic(x[rest], kinds, counts[rest])
     return LinearModel(
         vocabulary,
         {t: _of_task(weights, i, len(vocabulary), vocabulary) for i, t in enumerate(tasks)},
-        {t: biases + _lift(said, t) for t in tasks},
+        {t: biases + weights[i - len(tasks) - 1] + _lift(said, t) for i, t in enumerate(tasks)},
         [t for t in tasks if _interrogations(said, t) < LEAST],
     )
 
@@ -142,7 +164,8 @@ def _common(held: Sequence[tuple[Iterable[Gram], str]]) -> list[Gram]:
 
 
 def _matrix(examples: Sequence[Example], vocabulary: Vocabulary, tasks: Sequence[str]) -> Any:
-    """Each feature once for all tasks and once for its own: [n, F · (1 + tasks)], sparse.
+    """Each feature once for all tasks and once for its own, then a column for each task: sparse
+    [n, F · (1 + tasks) + tasks].
 
     What tasks have in common is learned from all of them, and what they have not costs twice.
     """
@@ -153,11 +176,15 @@ def _matrix(examples: Sequence[Example], vocabulary: Vocabulary, tasks: Sequence
     at, to, values = [], [], []
     for i, e in enumerate(examples):
         places, found = encoder.encode(e.facts, e.words, e.characters)
-        for offset in (0, size * (1 + tasks.index(e.row.task))):
+        task = tasks.index(e.row.task if e.problem else PLAIN_TASK)
+        at.append(i)
+        to.append(size * (1 + len(tasks)) + task)
+        values.append(1.0)
+        for offset in (0, size * (1 + task)):
             at += [i] * len(places)
             to += [offset + p for p in places]
             values += [v * scale[p] for p, v in zip(places, found, strict=True)]
-    return csr_matrix((values, (at, to)), shape=(len(examples), size * (1 + len(tasks))))
+    return csr_matrix((values, (at, to)), shape=(len(examples), (size + 1) * (1 + len(tasks)) - 1))
 
 
 def _scale(vocabulary: Vocabulary) -> np.ndarray:
@@ -166,7 +193,7 @@ def _scale(vocabulary: Vocabulary) -> np.ndarray:
     return scale
 
 
-def _logistic(x: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _logistic(x: Any, labels: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Weights [features, classes] and biases [classes]; one class for a yes or no."""
     try:
         from sklearn.linear_model import LogisticRegression
@@ -174,7 +201,7 @@ def _logistic(x: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise UsageError(
             'training a judge needs scikit-learn: pip install "icpo-lite[judge-train]"'
         ) from error
-    fitted = LogisticRegression(C=STRENGTH, max_iter=2000).fit(x, labels)
+    fitted = LogisticRegression(C=STRENGTH, max_iter=2000).fit(x, labels, counts)
     return fitted.coef_.T, fitted.intercept_
 
 
@@ -201,11 +228,13 @@ def _interrogations(examples: Sequence[Example], task: str) -> int:
 # --------------------------------------------------------------------------- leave one model out
 
 
-def held_out(examples: Sequence[Example], parts: Parts | None = None) -> list[Classification]:
+def held_out(
+    examples: Sequence[Example], parts: Parts | None = None, plain: Sequence[Example] = ()
+) -> list[Classification]:
     """Each example's type by a model that saw no turn of its source model."""
     found: list[Classification | None] = [None] * len(examples)
     for source in sorted({e.row.group or "" for e in examples}):
-        model = fit([e for e in examples if e.row.group != source], parts)
+        model = fit([e for e in examples if e.row.group != source], parts, plain)
         for i, e in enumerate(examples):
             if e.row.group == source:
                 found[i] = model.decide(e.row.reply, e.row.task, e.facts, e.words, e.characters)
@@ -220,9 +249,9 @@ def typed_by(examples: Sequence[Example], found: Sequence[Classification]) -> li
     ]
 
 
-def comparison(examples: Sequence[Example]) -> dict[str, list[Typed]]:
+def comparison(examples: Sequence[Example], plain: Sequence[Example]) -> dict[str, list[Typed]]:
     """Who is compared, and how each types the examples, out of sample where anything is fitted."""
-    linear = held_out(examples)
+    linear = held_out(examples, plain=plain)
     hard = [f if e.by_rules.weighed else e.by_rules for e, f in zip(examples, linear, strict=True)]
     cues = held_out(examples, Parts(cues_only=True, grams=False))
     cues = [f if e.by_rules.weighed else e.by_rules for e, f in zip(examples, cues, strict=True)]
@@ -284,6 +313,8 @@ def card(
             "lift": LIFT,
             "min_turns": MIN_TURNS,
             "min_problems": MIN_PROBLEMS,
+            "plain_turns": PLAIN,
+            "plain_weight": PLAIN_WEIGHT,
         },
         "features": {
             "facts": len(sizes.facts),
@@ -330,12 +361,13 @@ def train(args: argparse.Namespace, say: Callable[[str], None]) -> None:
     """Measure, print, fit all, write; without --out only the table is printed."""
     columns = Columns(text=args.text, task=args.task, label=args.label, by=args.by)
     examples = read_examples(args.data, columns, args.problem)
-    compared = comparison(examples)
+    plain = plain_examples(PLAIN)
+    compared = comparison(examples, plain)
     for line in table(compared):
         say(line)
     if args.out is None:
         return
-    model = fit(examples)
+    model = fit(examples, plain=plain)
     described = card(examples, model, compared)
     described["data"] |= {"source": args.source or args.data.name, "licence": args.licence}
     save(model, described, args.out)
