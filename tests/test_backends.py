@@ -15,7 +15,7 @@ from policies import model_keys
 
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import DeviceError, ModelError
-from icpo_lite.policy import backends
+from icpo_lite.policy import unsloth_backend
 from icpo_lite.policy.backends import Backend, choose_backend
 from icpo_lite.policy.unsloth_backend import UnslothLoader, check_causal, guard_decoder
 
@@ -237,7 +237,7 @@ class Model(torch.nn.Module):
 
 
 def test_hidden_states_that_see_later_tokens_are_refused(monkeypatch):
-    monkeypatch.setattr(backends, "_xformers_mask", lambda: None)
+    monkeypatch.setattr(unsloth_backend, "_xformers_mask", lambda: None)
     model = Model()
     guard_decoder(model, CPU)
     with pytest.raises(ModelError, match="see later ones"):
@@ -245,7 +245,7 @@ def test_hidden_states_that_see_later_tokens_are_refused(monkeypatch):
 
 
 def test_the_decoder_alone_gets_the_causal_mask_and_lm_heads_dtype(monkeypatch):
-    monkeypatch.setattr(backends, "_xformers_mask", lambda: "lower triangle")
+    monkeypatch.setattr(unsloth_backend, "_xformers_mask", lambda: "lower triangle")
     model = Model()
     guard_decoder(model, CPU)
     check_causal(model)

@@ -354,6 +354,7 @@ def test_training_prints_a_table_and_writes_an_asset(
     file = labelled(tmp_path / "turns.jsonl")
     arguments = ["train_judge", "--data", str(file), "--out", str(out), "--licence", "ours"]
     monkeypatch.setattr(sys, "argv", arguments)
+    monkeypatch.setattr(train_judge, "PLAIN", 12)
     train_judge.main()
     shown = capsys.readouterr().out
     for name in ("rules, as they are", "n-grams alone", train_judge.SHIPPED, "macro-F1"):
@@ -370,10 +371,7 @@ def test_training_prints_a_table_and_writes_an_asset(
 def test_training_refuses_turns_without_a_label_or_a_model(tmp_path: Path) -> None:
     columns = judge_agreement.Columns(label="response_type", by="source_model")
     file = labelled(tmp_path / "turns.jsonl", source_model=None)
-    text = (
-        file.read_text().replace('"source_model": null, ', "").replace(', "source_model": null', "")
-    )
-    file.write_text(text)
+    file.write_text(file.read_text().replace(', "source_model": null', ""))
     with pytest.raises(DataError, match="expected a label"):
         train_judge.read_examples(file, columns, "task_id")
 
@@ -381,7 +379,7 @@ def test_training_refuses_turns_without_a_label_or_a_model(tmp_path: Path) -> No
 def test_training_without_scikit_learn_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sklearn.linear_model", None)
     with pytest.raises(UsageError, match="judge-train"):
-        train_judge._logistic(np.zeros((2, 1)), np.array([0, 1]), np.ones(2))
+        train_judge._logistic(np.zeros((2, 1)), np.array([0, 1]))
 
 
 # ------------------------------------------------------------------------- labelled real turns

@@ -52,7 +52,7 @@ def run(config: LossKeys, **arguments: Any) -> tuple[float, list[list[float]], d
     logps = PI.log().requires_grad_()
     normalizer = loss_normalizer(config, [MASK], LENGTH)
     arguments = {"old_logps": OLD.log(), "advantages": ADVANTAGES, "mask": MASK} | arguments
-    out = policy_loss(logps, config=config, normalizer=normalizer, **arguments)
+    out = policy_loss(logps, keys=config, normalizer=normalizer, **arguments)
     (gradient,) = torch.autograd.grad(out.loss, logps)
     return out.loss.item(), gradient.tolist(), mean_metrics([out.metrics])
 

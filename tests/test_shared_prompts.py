@@ -17,7 +17,7 @@ from icpo_lite.rollout.sampler import SamplingOptions, sample
 from icpo_lite.training import prompt_sharing
 from icpo_lite.training.prompt_sharing import choose_sharing
 
-PLAIN, SHARED = LogprobOptions(), LogprobOptions(share_prompts=True)
+PLAIN, SHARED = LogprobOptions(), LogprobOptions(shared_prompts=True)
 TEXTS = (
     "Ann has 3 apples. Ben has 4 apples. How many apples do Ann and Ben have together?",
     "How many figs does Kim have after shopping? Kim has 12 figs.",

@@ -122,12 +122,6 @@ def _import_unsloth() -> str:
     return ""
 
 
-# ----------------------------------------------------------------------------------- transformers
-
-
-# ---------------------------------------------------------------------------------------- unsloth
-
-
 def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
     """`model` inside peft's wrapper, with the adapter of a folder; the same for both backends."""
     from peft import PeftModel

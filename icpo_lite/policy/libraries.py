@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.metadata
-import importlib.util
 import sys
 
 
@@ -12,7 +10,7 @@ def version(name: str) -> str:
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return str(getattr(sys.modules.get(name), "_version__", ""))
+        return str(getattr(sys.modules.get(name), "__version__", ""))
 
 
 def first_line(error: BaseException) -> str:

@@ -51,6 +51,8 @@ class Recipe(
         "endpoint": EndpointOptions,
     }
 
+    derived: ClassVar[frozenset[str]] = frozenset({"gradient_accumulation_steps"})
+
     _places: dict[str, str] = PrivateAttr(default_factory=dict)
     _path: Path = PrivateAttr(default=Path("recipe"))
     _overrides: tuple[str, ...] = PrivateAttr(default=())

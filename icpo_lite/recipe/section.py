@@ -100,13 +100,17 @@ class Section(Keys):
 
     #: Blocks of options inside, for the names that an unknown option might have meant.
     blocks: ClassVar[dict[str, type[BaseModel]]] = {}
+    #: Keys that are made of others.
+    derived: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, **keys: Any) -> None:
         try:
             super().__init__(**keys)
         except ValidationError as error:
             name = type(self).__name__
-            raise RecipeError(first_error(error, lambda key: name, blocks=self.blocks)) from error
+            known = type(self).model_fields
+            line = first_error(error, lambda key: name, blocks=self.blocks, names=known)
+            raise RecipeError(line) from error
 
     @classmethod
     def of(cls, other: Section) -> Self:
@@ -115,9 +119,14 @@ class Section(Keys):
 
     def but(self, **changes: Any) -> Self:
         """The same with some keys changed and all checked again."""
-        return type(self)(
-            **{**{key: getattr(self, key) for key in type(self).model_fields}, **changes}
-        )
+        keys = set(type(self).model_fields) - self.derived
+        kept = {key: getattr(self, key) for key in keys}
+        return type(self)(**{**kept, **changes})
+
+
+def default_of(section: type[Keys], key: str) -> Any:
+    """A key's default, for settings that bear its name elsewhere."""
+    return section.model_fields[key].get_default(call_default_factory=True)
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(one_as_list)]

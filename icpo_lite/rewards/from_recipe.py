@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
     from icpo_lite.rewards.judge import Judge, Typer
 
-#: Of a model that has no recipe, and of a recipe that names none.
-DEFAULT_JUDGE: JudgeName = "linear"
-
 
 def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
     """The open shard that a reply asks for (`conversation.Chooser`)."""
@@ -62,15 +59,17 @@ def bind_judge(
     name: JudgeName | None = None,
     allow_code_execution: bool = False,
 ) -> Judge:
-    """The judge that the recipe names; the linear one where there is no recipe.
+    """The judge that the recipe names, or a recipe's default where there is none.
 
     policy: needed for `judge: self`, which asks it with the adapter off. name: a judge in place of
     the recipe's. allow_code_execution: agrees to it where the recipe does not.
     """
+    from icpo_lite.recipe.section import default_of
+    from icpo_lite.recipe.sections import RewardKeys
     from icpo_lite.rewards.grading import GradingOptions
     from icpo_lite.rewards.judge import Judge
 
-    name = name or (recipe.judge if recipe else DEFAULT_JUDGE)
+    name = name or (recipe.judge if recipe else default_of(RewardKeys, "judge"))
     typer = make_typer(name, policy, recipe.endpoint if recipe else None)
     if recipe is None:
         return Judge(GradingOptions(allow_code_execution=allow_code_execution), typer)

@@ -71,7 +71,7 @@ def read_examples(file: Path, columns: Columns, problem: str) -> list[Example]:
     """The labelled turns of a file, with their features. Raises DataError with the line."""
     rows = judge_agreement.read_rows(file, columns)
     for row in rows:
-        if row.label is None or row.group is None:
+        if not row.label or not row.data.get(columns.by or ""):
             raise DataError(
                 f"{row.place}: expected a label and a source model, found none; name the columns "
                 "with --label and --by"
@@ -111,7 +111,8 @@ def fit(
 ) -> LinearModel:
     """A model of the labels; examples without a word are left out, as rules type them.
 
-    plain: turns made by rule, which count PLAIN_WEIGHT and bring no n-grams of their own.
+    plain: turns made by rule. They teach answer or not alone, count PLAIN_WEIGHT and bring no
+    n-grams of their own; that they should teach the kinds too made those of real turns worse.
     """
     parts = parts or Parts()
     said = [e for e in examples if e.label is not ResponseType.MISSING]
@@ -121,13 +122,13 @@ def fit(
     counts = np.where(np.arange(len(taught)) < len(said), 1.0, PLAIN_WEIGHT)
     x = _matrix(taught, vocabulary, [*tasks, PLAIN_TASK])
     answers = np.array([e.label is ResponseType.ANSWER_ATTEMPT for e in taught])
-    rest = np.flatnonzero(~answers)
-    kinds = np.array([KINDS.index(taught[i].label) for i in rest])
+    rest = np.flatnonzero(~answers[: len(said)])
+    kinds = np.array([KINDS.index(said[i].label) for i in rest])
     weights = np.zeros((x.shape[1], len(KINDS)))
     biases = np.full(len(KINDS), -20.0)
     weights[:, :1], biases[:1] = _logistic(x, answers, counts)
     columns = np.unique(kinds)
-    weights[:, columns], biases[columns] = _logistic(x[rest], kinds, counts[rest])
+    weights[:, columns], biases[columns] = _logistic(x[rest], kinds)
     return LinearModel(
         vocabulary,
         {t: _of_task(weights, i, len(vocabulary), vocabulary) for i, t in enumerate(tasks)},
@@ -193,7 +194,9 @@ def _scale(vocabulary: Vocabulary) -> np.ndarray:
     return scale
 
 
-def _logistic(x: Any, labels: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _logistic(
+    x: Any, labels: np.ndarray, counts: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Weights [features, classes] and biases [classes]; one class for a yes or no."""
     try:
         from sklearn.linear_model import LogisticRegression

@@ -23,7 +23,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """What one step of longest prompts and full-length responses took.
 
     parts: memory in bytes by what it is for, the peaks of sampling and update above what lies in
@@ -68,7 +68,7 @@ def wanted(rehearse: bool | None, device: torch.device) -> bool:
     return device.type == "cuda" if rehearse is None else rehearse
 
 
-def rehearse(trainer: Trainer) -> Rehearsal:
+def dry_run(trainer: Trainer) -> DryRun:
     """Takes one step of the largest kind and then all of it back, bit for bit.
 
     What it finds out about the memory stays with the trainer. Raises OutOfMemory, with the
@@ -117,7 +117,7 @@ def rehearse(trainer: Trainer) -> Rehearsal:
     asked = len(groups) * recipe.num_generations
     micro = min(recipe.per_device_train_batch_size or asked, asked)
     updated, sampled = trainer.updater.limit.found, trainer.sampling_limit.found
-    return Rehearsal(
+    return DryRun(
         parts,
         max(sampling[0], update[0]),
         _room(device),

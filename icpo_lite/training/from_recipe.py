@@ -47,7 +47,7 @@ def tried(
     wishes = (("engine", recipe.engine), ("share_prompts", recipe.share_prompts))
     chosen = Chosen(
         replace(plain.sampling, engine=engine),
-        replace(plain.logprobs, share_prompts=share),
+        replace(plain.logprobs, shared_prompts=share),
         tuple(name for name, wish in wishes if wish == "auto"),
     )
     return chosen, sampled, shared

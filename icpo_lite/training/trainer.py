@@ -159,7 +159,7 @@ class Trainer:
             "schedules": self.schedules.states,
             "tried": {
                 "engine": self.sampling.engine,
-                "share_prompts": self.updater.logprobs.share_prompts,
+                "share_prompts": self.updater.logprobs.shared_prompts,
             },
             "limits": {
                 "on": self._limits_hold_on(),
@@ -181,8 +181,9 @@ class Trainer:
             if name in self.tried and _can_run(self.policy, name, choice)
         }
         updater = self.updater
-        self.sampling = replace(self.sampling, **_only(kept, "engine"))
-        updater.logprobs = replace(updater.logprobs, **_only(kept, "share_prompts"))
+        self.sampling = replace(self.sampling, engine=kept.get("engine", self.sampling.engine))
+        shared = kept.get("share_prompts", updater.logprobs.shared_prompts)
+        updater.logprobs = replace(updater.logprobs, shared_prompts=shared)
         updater.restore_scale(state["scaler"])
         limits = state.get("limits", {})
         if limits.get("on") == self._limits_hold_on():
@@ -215,7 +216,3 @@ def _limits(recipe: Recipe, say: Say) -> tuple[RowLimit, RowLimit]:
             say=say,
         ),
     )
-
-
-def _only(values: Mapping[str, Any], name: str) -> dict[str, Any]:
-    return {name: values[name]} if name in values else {}

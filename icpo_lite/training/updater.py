@@ -215,7 +215,7 @@ class Updater:
         Micro-batches larger than what fits are computed in parts, which changes no sum.
         """
         recipe, loss = self.recipe, learned.loss
-        keep = self.logprobs.share_prompts
+        keep = self.logprobs.shared_prompts
         at_once = recipe.per_device_train_batch_size
         micros = list(learned.batch.rows(rows).micro_batches(at_once, keep_groups=keep))
         masks = [learned.mask[rows[piece], : m.loss_mask.shape[1]] for piece, m in micros]
@@ -254,7 +254,7 @@ class Updater:
             self.policy, micro.input_ids, micro.attention_mask, kept, learned.logprobs
         )
         corrected, mismatch = self._corrected(logps, old, index, micro, kept)
-        near = self._near_policy(logps, micro, kept)
+        near = self._off_policy_mask(logps, micro, kept)
         out = policy_loss(
             logps,
             None if old is None else old[index, :width],
@@ -332,7 +332,7 @@ class Updater:
             weights = weights.masked_fill(shown, 1.0)
         return weights, sampling_mismatch(own, micro.sampled_logps, mask & ~shown, weights)
 
-    def _near_policy(self, logps: Tensor, micro: Batch, mask: Tensor) -> Tensor | None:
+    def _off_policy_mask(self, logps: Tensor, micro: Batch, mask: Tensor) -> Tensor | None:
         """0 for disliked rows that the policy has left behind (`loss.off_policy_rows`) [b, 1]."""
         if (threshold := self.recipe.off_policy_mask_threshold) is None:
             return None
@@ -345,7 +345,7 @@ class Updater:
         shape, device = batch.loss_mask.shape, batch.loss_mask.device
         logps, entropies = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
         options = _chunked(self.logprobs, size)
-        for piece, micro in batch.micro_batches(size.rows, keep_groups=options.share_prompts):
+        for piece, micro in batch.micro_batches(size.rows, keep_groups=options.shared_prompts):
             some, entropy = completion_logprobs(
                 self.policy, micro.input_ids, micro.attention_mask, micro.loss_mask, options
             )

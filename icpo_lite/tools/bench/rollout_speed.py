@@ -173,7 +173,7 @@ def _bench_training(
     def step(share: bool) -> tuple[Tensor, list[Tensor]]:
         policy.model.zero_grad(set_to_none=True)
         logps, _ = completion_logprobs(
-            policy, ids, torch.ones_like(ids), mask, LogprobOptions(share_prompts=share)
+            policy, ids, torch.ones_like(ids), mask, LogprobOptions(shared_prompts=share)
         )
         # Ratio 1, as on the first update: the gradient of the clipped surrogate.
         (-(logps - logps.detach()).exp() * advantages * mask).sum().div(mask.sum()).backward()

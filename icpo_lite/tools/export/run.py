@@ -16,6 +16,7 @@ from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.files import ASIDE, write_atomically
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy
+from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import ModelKeys
 from icpo_lite.tools.export.card import model_card
 from icpo_lite.tools.export.gguf import make_gguf
@@ -50,7 +51,7 @@ class ExportOptions:
     repo: str | None = None
     private: bool = True
     prompts: int = 8
-    device: str = "auto"
+    device: str = default_of(ModelKeys, "device")
 
 
 class NotTheSameError(IcpoError):
