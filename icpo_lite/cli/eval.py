@@ -143,7 +143,7 @@ def eval_(
         user=user,
         endpoint=_server(user, user_base_url, user_model, user_api_key_env),
         ask_threshold=ask_threshold,
-        judge=judge,
+        judged_by=judge,
         allow_code_execution=allow_code_execution,
         device=device,
         seed=seed,

@@ -258,9 +258,16 @@ class Scorer(Protocol):
     """A model as a judge sees it: how likely is each of these continuations?"""
 
     def score(
-        self, chats: Sequence[Sequence[Message]], continuations: Sequence[Sequence[str]]
+        self,
+        chats: Sequence[Sequence[Message]],
+        continuations: Sequence[Sequence[str]],
+        *,
+        mean: bool = False,
     ) -> list[list[float]]:
-        """Sum of token log-probs of every continuation of its chat's next assistant turn."""
+        """Sum of token log-probs of every continuation of its chat's next assistant turn.
+
+        mean: their mean over the continuation's tokens instead.
+        """
         ...
 
 

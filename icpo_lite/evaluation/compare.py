@@ -286,8 +286,8 @@ def named_models(model: str, compare: str) -> dict[str, str]:
 class Wishes:
     """What the command line asks of an evaluation; None leaves it to the first model's recipe.
 
-    settings: empty for all. problems: None for as many as the data calls for. judge: who names the
-    types of replies.
+    settings: empty for all. problems: None for as many as the data calls for. judged_by: who
+    names the types of replies.
     """
 
     data: str | None = None
@@ -302,7 +302,7 @@ class Wishes:
     user: UserKind = "deterministic"
     endpoint: EndpointOptions | None = default_of(RewardKeys, "endpoint")
     ask_threshold: float | None = None
-    judge: JudgeName | None = None
+    judged_by: JudgeName | None = None
     allow_code_execution: bool = default_of(RewardKeys, "allow_code_execution")
     device: str = default_of(ModelKeys, "device")
     seed: int = default_of(LoraKeys, "seed")
@@ -328,7 +328,7 @@ def judge_models(
             options = _options(wishes, recipe, chosen)
         # One judge for all: that of the first model's recipe.
         judge = bind_judge(
-            own, policy, name=wishes.judge, allow_code_execution=wishes.allow_code_execution
+            own, policy, name=wishes.judged_by, allow_code_execution=wishes.allow_code_execution
         )
         with policy.adapter_off() if not path else contextlib.nullcontext():
             summaries[name] = judge_policy(
@@ -387,7 +387,7 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
     length = wishes.max_new_tokens or (recipe.max_completion_length if recipe else 48)
     system = wishes.system if wishes.system else recipe.system_prompt if recipe else None
     judged_by = {
-        "judge": wishes.judge or (recipe.judge if recipe else default_of(RewardKeys, "judge")),
+        "judge": wishes.judged_by or (recipe.judge if recipe else default_of(RewardKeys, "judge")),
         "grading": recipe.grading if recipe else {},
     }
     return JudgingOptions(
