@@ -10,6 +10,7 @@ an answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -218,14 +219,14 @@ ASKS = (
     "?", "please", "if you ", "let me know", "feel free", "once you", "could you", "i need",
     "we need", "need to know", "i can calculate", "i'll",
 )  # fmt: skip
-_SUPPOSES = re.compile(
+SUPPOSES = re.compile(
     r"\bif\b|\bassum|\bsuppos|\bwould\b|hypothetical|example|\bwithout\b|unknown|cannot|can't"
 )
 _CONCLUDES = re.compile(r"\b(?:therefore|thus|so|hence|total|final|answer|result|will|still|=)\b")
 _IF_NUMBER = re.compile(r"\bif\b[^.?!\n]{0,60}\d")
 
 
-def _conclusion(reading: Reading) -> tuple[str, float]:
+def conclusion_of(reading: Reading) -> tuple[str, float]:
     """The last sentence that tells a number and asks nothing, and how far from the end it is."""
     count = len(reading.sentences)
     for back, sentence in enumerate(reversed(reading.sentences)):
@@ -234,7 +235,8 @@ def _conclusion(reading: Reading) -> tuple[str, float]:
     return "", 1.0
 
 
-def features(reading: Reading) -> dict[str, float]:
+@lru_cache(maxsize=256)
+def features(reading: Reading) -> Mapping[str, float]:
     """Numbers in [0, 1] that the scorecards weigh; names are cue, or cue@place, or a fact."""
     out: dict[str, float] = {}
     flat, head, tail = reading.flat, reading.head, reading.tail
@@ -256,8 +258,8 @@ def features(reading: Reading) -> dict[str, float]:
     out["stated@tail"] = float(bool(_STATED.search(end)))
     out["value"] = min(len(_VALUE_AT_END.findall(text)), 4) / 4
     out["variable"] = min(len(_VARIABLE_AT_END.findall(text)), 4) / 4
-    conclusion, back = _conclusion(reading)
-    supposed = bool(_SUPPOSES.search(conclusion))
+    conclusion, back = conclusion_of(reading)
+    supposed = bool(SUPPOSES.search(conclusion))
     out["words after the conclusion"] = back
     out["conclusion is supposed"] = float(supposed)
     out["plain conclusion"] = float(not supposed and bool(_CONCLUDES.search(conclusion)))

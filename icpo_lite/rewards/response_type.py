@@ -41,13 +41,15 @@ class Classification:
     """A type and the words or the rule that decided it.
 
     committed: whether the reply commits to an answer, also where a question stands beside it.
-    closed: whether a call, query or code block that answers is written to its end.
+    closed: whether a call, query or code block that answers is written to its end. weighed: whether
+    no hard evidence decided, but the weight of many cues; then a learned judge may know better.
     """
 
     response_type: ResponseType
     evidence: str
     committed: bool = False
     closed: bool = False
+    weighed: bool = False
 
 
 def classify(
@@ -243,8 +245,17 @@ def _short_math(response: str, reading: Reading) -> Classification:
     if questions:
         several = len(questions) > 1
         kind = ResponseType.INTERROGATION if several else ResponseType.CLARIFICATION
-        return Classification(kind, questions[0])
+        return Classification(kind, questions[0], weighed=_asks_in_passing(response, reading))
     return _short_told(reading, told)
+
+
+#: Up to this many words a request is the whole reply, with a question mark or without.
+_BRIEF = 20
+
+
+def _asks_in_passing(response: str, reading: Reading) -> bool:
+    """Whether a reply of some length asks without a question mark ("I would need the price")."""
+    return reading.words > _BRIEF and "?" not in response
 
 
 def _candidates(told: str) -> int:
@@ -268,9 +279,9 @@ def _long(reading: Reading) -> Classification:
     answers = score > 0
     kind = ResponseType.ANSWER_ATTEMPT if answers else feature_weights.best_kind(found)
     if kind is ResponseType.CLARIFICATION and reading.text.count("?") >= MANY_QUESTIONS:
-        return Classification(ResponseType.INTERROGATION, "many question marks")
+        return Classification(ResponseType.INTERROGATION, "many question marks", weighed=True)
     evidence = f"{feature_weights.strongest(kind, found)} (answer score {score:+.1f})"
-    return Classification(kind, evidence, committed=answers)
+    return Classification(kind, evidence, committed=answers, weighed=True)
 
 
 #: An answer score from which prose without its questions is an answer for certain; true answers
@@ -337,12 +348,13 @@ def _actions(response: str) -> Classification:
         return _prose(response)
     evidence = call[0] if call else f"a call of {calls[0][0]}"
     if _COMPLAINT.search(evidence):
-        return Classification(ResponseType.REFUSAL, evidence)
+        return Classification(ResponseType.REFUSAL, evidence, weighed=True)
     reading = features.read(response)
     if reading.words > _BARE_CALL and _OPEN_ARGUMENT.search(response):
-        return Classification(ResponseType.CLARIFICATION, "a call with an argument left open")
+        why = "a call with an argument left open"
+        return Classification(ResponseType.CLARIFICATION, why, weighed=True)
     if reading.words > SHORT and not is_marked(response) and (doubt := _only_shown(reading)):
-        return Classification(_talk(response), doubt)
+        return Classification(_talk(response), doubt, weighed=True)
     if stand_in := _STAND_IN.search(response):
         return Classification(ResponseType.HEDGING, stand_in[0])
     closed = bool(calls) or (call is not None and ")" in response[call.start() :])
@@ -386,7 +398,9 @@ def _database(response: str) -> Classification:
 def _prose(response: str) -> Classification:
     """A reply without the thing its task wants: it asks, gives up, or talks."""
     questions = asked(response)
-    return Classification(_talk(response), questions[0] if questions else "nothing done or asked")
+    why = questions[0] if questions else "nothing done or asked"
+    plain = bool(questions) and "?" in response and features.read(response).words <= SHORT
+    return Classification(_talk(response), why, weighed=not plain)
 
 
 def _talk(response: str) -> ResponseType:
