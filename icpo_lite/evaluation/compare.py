@@ -374,8 +374,10 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
 def show_comparison(summaries: Mapping[str, Any], of: str, display: Display) -> None:
     """The table of all models, and the paired differences of one against the others."""
     for name, summary in summaries.items():
-        for header, rows in fitting(*data_rows(name, summary), display.console.width):
-            display.table(header, rows)
+        title, listed = data_rows(name, summary)
+        if listed:  # data sets with prompts of their own
+            for header, rows in fitting(title, listed, display.console.width):
+                display.table(header, rows)
     for header, rows in fitting(*comparison_rows(summaries), display.console.width):
         display.table(header, rows)
     for line in (*remarks(summaries), *differences(summaries, of)):
