@@ -14,7 +14,7 @@ from icpo_lite.cli.check import check
 from icpo_lite.cli.eval import eval_
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
-from icpo_lite.core.turns import with_system
+from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import Intent, Message, Problem, Turn
 from icpo_lite.data.augment import AugmentOptions, augment
 from icpo_lite.data.labelled_rows import read_labelled
@@ -203,7 +203,7 @@ def test_turns_before_a_question_open_every_prompt_and_conversation() -> None:
     assert all(p.messages[:3] == opening for p in lacking)
     assert whole.opening == 3
     assert [t.content for t in opening_turns(problem)] == ["Be brief.", "Hi.", "Hi!"]
-    merged = with_system(whole.messages, "You help.")
+    merged = with_opening(whole.messages, Message("system", "You help."))
     assert merged[0] == Message("system", "You help.\n\nBe brief.")
     assert len(merged) == 4
 

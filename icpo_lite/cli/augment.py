@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.core.visible_text import echo, visible_line
+
 if TYPE_CHECKING:
     from icpo_lite.core.types import Prompt
     from icpo_lite.data.augment import AugmentOptions, Summary
@@ -265,6 +267,7 @@ class _progress:
 def _show_summary(summary: Summary, written: int, output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(justify="right")
@@ -272,7 +275,7 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     total = max(summary.problems, 1)
     table.add_row(str(summary.problems), "problems read")
     for reason, count in summary.bad_rows.most_common():
-        table.add_row(str(count), f"rows skipped: expected {reason}")
+        table.add_row(str(count), Text(visible_line(f"rows skipped: expected {reason}")))
     table.add_row(str(summary.sharded), "split into shards")
     share = f"{100 * summary.certified / total:.1f} %"
     table.add_row(str(summary.certified), f"with a certified underspecified prompt ({share})")
@@ -283,12 +286,12 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     if summary.mid_conversation:
         table.add_row(str(summary.mid_conversation), "prompts start mid-conversation")
     for reason, count in summary.dropped.most_common():
-        table.add_row(str(count), f"dropped: {reason}")
+        table.add_row(str(count), Text(visible_line(f"dropped: {reason}")))
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
-    click.echo(f"{written} prompts in {output}")
+    echo(f"{written} prompts in {output}")
     if not summary.underspecified:
-        click.echo("No underspecified prompt was certified: asking cannot be trained on this file.")
+        echo("No underspecified prompt was certified: asking cannot be trained on this file.")
 
 
 def _show_pairs(output: Path, count: int) -> None:
@@ -300,12 +303,12 @@ def _show_pairs(output: Path, count: int) -> None:
             whole = (prompt.problem_id, prompt.text)
             continue
         beside = whole[1] if whole[0] == prompt.problem_id else "(not in this file)"
-        click.echo(f"\n{prompt.problem_id}\n  q   {beside}\n  q*  {prompt.text}")
+        echo(f"\n{prompt.problem_id}\n  q   {beside}\n  q*  {prompt.text}")
         for shard in prompt.removed:
-            click.echo(f"  removed: {shard.text}")
-        click.echo(f"  {prompt.certificate.level}: {prompt.certificate.out_of_reach}")
+            echo(f"  removed: {shard.text}")
+        echo(f"  {prompt.certificate.level}: {prompt.certificate.out_of_reach}")
         if prompt.certificate.incomplete:
-            click.echo(f"  gap: {prompt.certificate.incomplete}")
+            echo(f"  gap: {prompt.certificate.incomplete}")
         count -= 1
         if not count:
             return

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from icpo_lite.core.types import Message
 
 
-def with_system(messages: Sequence[Message], text: str | None) -> tuple[Message, ...]:
-    """The turns with a system turn that says `text`, then what their own system turn says."""
-    if not text:
+def with_opening(messages: Sequence[Message], opening: Message | None) -> tuple[Message, ...]:
+    """The turns behind the one that opens the chat; a system turn of their own ends that one."""
+    if opening is None:
         return tuple(messages)
     if messages and messages[0].role == "system":
-        own = messages[0].content
-        return (Message("system", f"{text}\n\n{own}"), *messages[1:])
-    return (Message("system", text), *messages)
+        told = "\n\n".join(filter(None, (opening.content, messages[0].content)))
+        return (replace(opening, content=told), *messages[1:])
+    return (opening, *messages)

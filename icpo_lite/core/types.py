@@ -56,12 +56,31 @@ NON_ANSWERS = frozenset(
 QUESTIONS = frozenset({ResponseType.CLARIFICATION, ResponseType.INTERROGATION})
 
 
+#: The form of a call for a chat template that has none of its own.
+_HOW_TO_CALL = (
+    "Call them as one Python list, [name(argument=value), ...], with named arguments and nothing "
+    "else."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn as a chat template sees it."""
+    """One turn as a chat template sees it.
+
+    functions: what the assistant may call, as JSON, on the turn that opens a chat.
+    """
 
     role: Role
     content: str
+    functions: str = ""
+
+    @property
+    def text(self) -> str:
+        """The turn in words alone, for whoever takes no functions apart from them."""
+        if not self.functions:
+            return self.content
+        told = f"Functions:\n{self.functions}\n\n{_HOW_TO_CALL}"
+        return f"{self.content}\n\n{told}" if self.content else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,9 +288,16 @@ class Scorer(Protocol):
     """A model as a judge sees it: how likely is each of these continuations?"""
 
     def score(
-        self, chats: Sequence[Sequence[Message]], continuations: Sequence[Sequence[str]]
+        self,
+        chats: Sequence[Sequence[Message]],
+        continuations: Sequence[Sequence[str]],
+        *,
+        mean: bool = False,
     ) -> list[list[float]]:
-        """Sum of token log-probs of every continuation of its chat's next assistant turn."""
+        """Sum of token log-probs of every continuation of its chat's next assistant turn.
+
+        mean: their mean over the continuation's tokens instead.
+        """
         ...
 
 

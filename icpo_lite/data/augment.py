@@ -39,10 +39,10 @@ from icpo_lite.data.sharding import (
     Sharding,
     align,
     shard_by_model,
-    shard_by_rules,
 )
 from icpo_lite.data.solution_equations import last_number, to_number
 from icpo_lite.data.tiny_world import world_prompts
+from icpo_lite.data.value_shards import ValueSharding, sharding_by_rules
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import RewardKeys
 
@@ -270,7 +270,7 @@ class _Run:
 
     def _shard(self, batch: Sequence[Problem]) -> Iterator[Draft]:
         todo = [p for p in batch if not p.shards]
-        made = self._shardings([p.question for p in todo])
+        made = self._shardings(todo)
         by_id = {p.problem_id: m for p, m in zip(todo, made, strict=True)}
         for problem in batch:
             sharding = by_id.get(problem.problem_id) or align(problem.question, problem.shards)
@@ -279,10 +279,11 @@ class _Run:
             else:
                 yield Draft(problem, sharding)
 
-    def _shardings(self, texts: Sequence[str]) -> list[Sharding | RejectedError]:
+    def _shardings(self, problems: Sequence[Problem]) -> list[Sharding | RejectedError]:
         if self.options.method != "rules" and self.generator is not None:
+            texts = [p.question for p in problems]
             return shard_by_model(texts, self.generator, seed=self.seed) if texts else []
-        return [_by_rules(text) for text in texts]
+        return [_by_rules(problem) for problem in problems]
 
     # -- removals
 
@@ -312,11 +313,9 @@ class _Run:
         if given is not None:
             accepted = [r for r in given if self._accepts(r.certificate.level)]
             return accepted, "certificate level not accepted"
-        needed = needs(problem, sharding.mentions)
-        found: list[Removal] = []
+        found, reasons = _found_removals(problem, sharding)
         reason = "no equations that lead to the answer"
-        if needed is not None:
-            found, reasons = certified_removals(problem.question, sharding, needed)
+        if reasons is not None:
             self.summary.refused.update(reasons)
             reason = _main_reason(reasons)
         found = [r for r in found if not _said_before(problem, r)]
@@ -408,7 +407,7 @@ class _Run:
     def _prompt(self, draft: Draft, removals: Sequence[Removal]) -> Prompt:
         problem = draft.problem
         shards = draft.sharding.shards if draft.sharding else ()
-        removed = tuple(r.fact.shard for r in removals)
+        removed = tuple(dict.fromkeys(shard for r in removals for shard in r.shards))
         intent = Intent.UNDERSPECIFIED if removed else Intent.COMPLETE
         return Prompt(
             prompt_id=f"{problem.problem_id}/{intent}",
@@ -431,7 +430,7 @@ class _Run:
     ) -> tuple[Message, ...]:
         """One user turn, or several where the prompt is drawn to start mid-conversation."""
         rng = random.Random(f"turns/{self.seed}/{problem.problem_id}/{bool(removals)}")
-        gone = {r.fact.shard.shard_id for r in removals}
+        gone = {shard.shard_id for r in removals for shard in r.shards}
         kept = [s for s in shards if not s.is_question and s.shard_id not in gone]
         if not kept or rng.random() >= self.options.mid_conversation:
             return (Message("user", _without(problem, removals)),)
@@ -447,11 +446,23 @@ class _Run:
         return tuple(messages)
 
 
-def _by_rules(text: str) -> Sharding | RejectedError:
+def _by_rules(problem: Problem) -> Sharding | RejectedError:
     try:
-        return shard_by_rules(text)
+        return sharding_by_rules(problem)
     except RejectedError as rejected:
         return rejected
+
+
+def _found_removals(
+    problem: Problem, sharding: Sharding
+) -> tuple[list[Removal], Sequence[str] | None]:
+    """Certified removals, and why other facts have none; None where nothing shows the needs."""
+    if isinstance(sharding, ValueSharding):
+        return list(sharding.removals), sharding.refused
+    needed = needs(problem, sharding.mentions)
+    if needed is None:
+        return [], None
+    return certified_removals(problem.question, sharding, needed)
 
 
 #: Reasons from the nearest to a certificate to the farthest; a problem is counted by its nearest.
@@ -462,6 +473,13 @@ _NEARNESS = (
     "no fluent cut",
     "not one number",
     "not needed by the solution",
+    "given away by the words left",
+    "examples among the words give it away",
+    "one of several that a reader can guess",
+    "one name for two values",
+    "one value for two things",
+    "not required by the function",
+    "not said once in the request",
 )
 
 
@@ -486,6 +504,8 @@ def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
     taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
     if any(e.start <= end and start <= e.end for e in removal.cut.edits for start, end in taken):
         return False
+    if removal.cut.kind in ("value", "gap", "description"):
+        return True  # certified with all other values in place; fewer do not bring it back
     left = {n.value for n in numbers(apply(text, [removal.cut, *(r.cut for r in chosen)]))}
     return len({n.value for n in numbers(text)} - left) > len(chosen)
 
@@ -512,6 +532,7 @@ def _noted(removal: Removal, note: str) -> Removal:
         removal.text,
         Certificate(level, evidence, old.incomplete),
         removal.additive,
+        removal.along,
     )
 
 

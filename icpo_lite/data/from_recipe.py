@@ -7,12 +7,13 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.paths import user_cache
-from icpo_lite.core.turns import with_system
+from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import (
     Generator,
     Intent,
@@ -20,6 +21,7 @@ from icpo_lite.core.types import (
     TaskName,
 )
 from icpo_lite.data.prompt_pool import PromptPool
+from icpo_lite.data.system_prompts import opening_turn
 
 if TYPE_CHECKING:
     from icpo_lite.data.augment import AugmentOptions
@@ -66,7 +68,8 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
         prompts, described = _augmented(recipe, policy)
     kinds = Counter(p.intent for p in prompts)
     counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
-    return _with_system(prompts, recipe.system_prompt), f"{counts}, {described}"
+    opened = [_opened(prompt, recipe.system_prompt) for prompt in prompts]
+    return opened, f"{counts}, {described}"
 
 
 def require_kinds(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
@@ -177,15 +180,22 @@ def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
     if options.method == "endpoint" and recipe.endpoint is not None:
         parts.append(recipe.endpoint.model_dump())
     digest.update(json.dumps(parts, default=str).encode())
+    digest.update(_rules_digest())
     return digest.hexdigest()[:32]
 
 
-def _with_system(prompts: list[Prompt], system: str | None) -> list[Prompt]:
-    if not system:
-        return prompts
-    out = []
-    for prompt in prompts:
-        messages = with_system(prompt.messages, system)
-        more = len(messages) - len(prompt.messages)
-        out.append(replace(prompt, messages=messages, opening=prompt.opening + more))
-    return out
+@cache
+def _rules_digest() -> bytes:
+    """Of the code that makes prompts: other rules make other prompts, whatever the version says."""
+    digest = hashlib.sha256()
+    for room in ("core", "data"):
+        for file in sorted((Path(__file__).parents[1] / room).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.digest()
+
+
+def _opened(prompt: Prompt, choice: str | None) -> Prompt:
+    """The prompt behind the turn that opens its chat; a system turn of its own is part of that."""
+    messages = with_opening(prompt.messages, opening_turn(choice, prompt))
+    more = len(messages) - len(prompt.messages)
+    return replace(prompt, messages=messages, opening=prompt.opening + more)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import TaskName
+from icpo_lite.data import task_rows
 from icpo_lite.data.cells import shown, text_of, unpacked
 from icpo_lite.data.row_columns import Cells
 from icpo_lite.data.row_files import BadRowError
@@ -35,7 +35,9 @@ def guess_task(cells: Cells) -> TaskName:
     if cells.column("tests"):
         return "code"
     calls = cells.column("calls")
-    if calls and not isinstance(cells.row[calls], int | float) and _lists_calls(cells.row[calls]):
+    value = None if calls is None else cells.row[calls]
+    listed = bool(cells.column("functions")) or _lists_calls(value)
+    if value is not None and listed and not isinstance(value, int | float):
         return "actions"
     if cells.column("query") and not cells.column("answer"):
         return "database"
@@ -122,46 +124,24 @@ def _of_prose(text: str) -> str:
 
 def code_gold(cells: Cells, reply: str) -> tuple[dict[str, Any], str]:
     """The tests that a program must pass, with what runs before them."""
-    tests, setup = unpacked(cells.take("tests")), unpacked(cells.take("setup"))
-    listed = tests if isinstance(tests, list) else [tests]
-    if not all(isinstance(t, str) and t.strip() for t in listed) or not listed:
-        raise BadRowError("tests", shown(tests))
-    lines = setup if isinstance(setup, list) else [setup or ""]
-    if not all(isinstance(line, str) for line in lines):
-        raise BadRowError("setup code", shown(setup))
-    entry = cells.take("entry_point") or ""
-    if not isinstance(entry, str):
-        raise BadRowError("the name of a function in entry_point", shown(entry))
-    answer = {"tests": listed, "setup": "\n".join(lines), "entry_point": entry}
-    return answer, cells.text("solution", "a solution in words") or reply
+    return _read(task_rows.code_gold, cells, reply, cells.row)
 
 
-def actions_gold(cells: Cells, reply: str) -> tuple[list[Any], str]:
+def actions_gold(cells: Cells, reply: str) -> tuple[Any, str]:
     """The calls that are allowed."""
-    calls = cells.take("calls")
-    if isinstance(calls, str):
-        try:
-            calls = json.loads(calls)
-        except json.JSONDecodeError:
-            raise BadRowError("possible_answer as JSON", shown(calls)) from None
-    if not isinstance(calls, list) or not calls:
-        raise BadRowError("a list of allowed calls", shown(calls))
-    if any(isinstance(call, list) for call in calls):
-        raise BadRowError(
-            "the calls of one turn",
-            f"those of {len(calls)} turns",
-            "leave conversations of several tool turns out: they need their environment",
-        )
-    return calls, reply
+    return _read(task_rows.actions_gold, cells, reply)
 
 
 def database_gold(cells: Cells, reply: str) -> tuple[str, str]:
     """The gold query."""
-    given = cells.take("query") or cells.take("answer")
-    query = text_of(given, "a gold query", numbers=False)
-    if not query:
-        raise BadRowError("a gold query", shown(given))
-    return query, reply
+    return _read(task_rows.database_gold, cells, reply)
+
+
+def _read(read: Callable[..., Any], cells: Cells, *more: Any) -> Any:
+    try:
+        return read(cells.take, *more)
+    except task_rows.TaskRowError as error:
+        raise BadRowError(*map(str, error.args)) from None
 
 
 def open_gold(cells: Cells, reply: str) -> tuple[str | None, str]:

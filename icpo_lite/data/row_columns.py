@@ -31,7 +31,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "solution": ("solution", "rationale", "reasoning", "canonical_solution", "code"),
     "id": ("id", "problem_id", "task_id", "unique_id", "question_id", "uuid"),
-    "tests": ("test_list", "tests", "test"),
+    "tests": ("test_list", "tests", "test", "input_output", "test_cases"),
     "setup": ("test_setup_code", "test_imports", "setup"),
     "entry_point": ("entry_point",),
     "calls": ("possible_answer", "ground_truth"),

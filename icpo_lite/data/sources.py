@@ -49,6 +49,13 @@ from icpo_lite.data.row_files import (
 )
 from icpo_lite.data.row_labels import is_labelled
 from icpo_lite.data.row_prompts import read_prompt
+from icpo_lite.data.task_rows import (
+    TaskRowError,
+    database_columns,
+    functions,
+    with_prompt,
+    with_signature,
+)
 
 __all__ = ["MAX_ROW_BYTES", "NAMES", "OnBadRow", "boxed", "read_problems", "source_rows"]
 
@@ -183,15 +190,23 @@ class _RowReader:
         task = self._task or guess_task(cells)
         chat = read_prompt(cells, task)
         answer, solution = GOLD[task](cells, chat.reply)
+        question = chat.question
+        if task == "code":
+            answer = with_prompt(answer, question)
+            question = with_signature(question, answer, solution)
         problem_id = self._seen.own(cells.take("id"), number)
         shards = _given_shards(unpacked(cells.take("shards")))
-        extra = {"functions": _functions(cells)} if task == "actions" else {}
+        extra: dict[str, Any] = {}
+        if task == "actions":
+            extra = {"functions": functions(_functions(cells))}
+        elif task == "database":
+            extra = _database(row, self._folder)
         if column := cells.unread_label():
             raise _unread(column)
         return Problem(
             problem_id=problem_id,
             task=task,
-            question=chat.question,
+            question=question,
             answer=answer,
             solution=solution,
             shards=shards,
@@ -231,6 +246,13 @@ def _is_plain(value: Any) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, str | int)
+
+
+def _database(row: Row, folder: Path | None) -> dict[str, Any]:
+    try:
+        return database_columns(row, folder)
+    except TaskRowError as error:
+        raise BadRowError(*map(str, error.args)) from None
 
 
 def _functions(cells: Cells) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.core.turns import with_system
+from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import Message
 from icpo_lite.evaluation.ask_threshold import Prober
 from icpo_lite.evaluation.calibration import Asked, auroc_of, calibrate
@@ -23,7 +23,7 @@ def calibrated(
     result: Evaluation,
     policy: Policy,
     problems: Sequence[Problem],
-    system: Callable[[Problem], str | None] | None,
+    system: Callable[[Problem], Message | None] | None,
     prober: Prober | None,
     temperature: float,
     rows: int,
@@ -93,10 +93,10 @@ def _right(record: Record) -> bool | None:
     return bool(first.correct)
 
 
-def _chat(record: Record, system: str | None) -> tuple[Message, ...]:
+def _chat(record: Record, system: Message | None) -> tuple[Message, ...]:
     """What the policy read before its first reply."""
     said = [Message(role, content) for role, content in record.prompt]  # type: ignore[arg-type]
-    return with_system(said, system)
+    return with_opening(said, system)
 
 
 def _with_probability(row: Mapping[str, Any], probability: float) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from icpo_lite import __version__
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.oom import empty_cache
-from icpo_lite.core.types import Intent
+from icpo_lite.core.types import Intent, Message
+from icpo_lite.data.system_prompts import openings
 from icpo_lite.evaluation.ask_probability import calibrated
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
 from icpo_lite.evaluation.openings import Openings
@@ -26,7 +27,6 @@ from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.resume import Progress
 from icpo_lite.evaluation.runner import evaluate, write_evaluation
 from icpo_lite.evaluation.settings import SETTINGS, settings_for
-from icpo_lite.evaluation.system_prompts import system_turns
 from icpo_lite.evaluation.table import comparison_rows, data_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.recipe import Evaluation as EvaluationKeys
@@ -63,10 +63,11 @@ UserKind = Literal["deterministic", "self", "endpoint"]
 class JudgingOptions:
     """How a model is judged; `sampling` without its `max_rows`, which the device decides.
 
-    system: the system turn of every chat, or one of `system.CHOICES`. user: who words the shards:
-    deterministic, self (the base model) or endpoint (`endpoint` names it). ask_threshold: above
-    this probability of asking the model is made to ask. openings_from: the model or run directory
-    whose evaluation tells how it asks. facts: written into eval.json as `judged_with`.
+    system: the system turn of every chat, or one of `system_prompts.CHOICES`. user: who words the
+    shards: deterministic, self (the base model) or endpoint (`endpoint` names it).
+    ask_threshold: above this probability of asking the model is made to ask. openings_from: the
+    model or run directory whose evaluation tells how it asks. facts: written into eval.json as
+    `judged_with`.
     """
 
     settings: tuple[str, ...]
@@ -144,8 +145,8 @@ def _workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads())
 
 
-def _system(options: JudgingOptions) -> Callable[[Problem], str | None] | None:
-    return None if options.system is None else system_turns(options.system)
+def _system(options: JudgingOptions) -> Callable[[Problem], Message | None]:
+    return openings(options.system)
 
 
 def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | None:

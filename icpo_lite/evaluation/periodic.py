@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
-from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
+from icpo_lite.data.system_prompts import openings
+from icpo_lite.evaluation.compare import CPU_ROWS
+from icpo_lite.evaluation.problems import (
+    read_evaluation_problems,
+    require_judgeable,
+    trains_on,
+)
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.rewards.from_recipe import choose_shard
@@ -28,8 +35,6 @@ _RATES = {
     "full": ("over_asking_rate",),
 }
 _OF_A_SETTING = ("P", "U", "lucky", "turns")
-#: Conversations that are sampled at once on a CPU, where memory is not what limits them.
-_CPU_ROWS = 512
 
 
 def figure_names(settings: Sequence[str]) -> list[str]:
@@ -55,7 +60,8 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float]:
 class SmallEvaluation:
     """`eval_steps` of a recipe: the policy as it is, on a few problems that are not the table's.
 
-    Raises RecipeError when metric_for_best_model is not among its figures.
+    Raises RecipeError when metric_for_best_model is not among its figures, and where there is no
+    problem to judge on.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -66,7 +72,9 @@ class SmallEvaluation:
             split=recipe.eval_split,
             count=recipe.eval_problems,
             seed=0,
+            left_out=(left_out := Counter[str]()),
         )
+        require_judgeable(self._problems, recipe, "eval_steps", left_out)
         self._settings = settings_for(self._problems, recipe.eval_settings)
         names = figure_names(self._settings)
         self.metric = recipe.metric_for_best_model.removeprefix("eval/").removeprefix("eval_")
@@ -100,7 +108,7 @@ class SmallEvaluation:
         """
         recipe, started = self._recipe, time.monotonic()
         on_cpu = policy.device.torch_device.type == "cpu"
-        rows = _CPU_ROWS if on_cpu else recipe.prompts_per_step * recipe.num_generations
+        rows = CPU_ROWS if on_cpu else recipe.prompts_per_step * recipe.num_generations
         options = sampling_options(
             recipe,
             temperature=recipe.evaluation.temperature,
@@ -118,7 +126,7 @@ class SmallEvaluation:
                 runs=recipe.eval_runs,
                 seed=0,
                 max_turns=recipe.evaluation.max_turns,
-                system=recipe.system_prompt,
+                system=openings(recipe.system_prompt),
             )
         found = {f"eval/{name}": value for name, value in figures(result.summary).items()}
         return {**found, "eval/seconds": time.monotonic() - started}

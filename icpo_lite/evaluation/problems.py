@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.types import (
     Intent,
     Problem,
@@ -31,11 +31,52 @@ JUDGED_PROBLEMS = 140
 
 
 def evaluation_problems(recipe: Recipe) -> list[Problem]:
-    """The problems that `evaluation` judges on, shards set; the same for every run and seed."""
-    options = recipe.evaluation
-    return read_evaluation_problems(
-        options.dataset_name, recipe, split=options.split, count=recipe.evaluation.problems, seed=0
+    """The problems that `evaluation` judges on, shards set; the same for every run and seed.
+
+    Raises RecipeError where there is none, or where they cannot be graded.
+    """
+    options, left_out = recipe.evaluation, Counter[str]()
+    found = read_evaluation_problems(
+        options.dataset_name,
+        recipe,
+        split=options.split,
+        count=options.problems,
+        seed=0,
+        left_out=left_out,
     )
+    require_judgeable(found, recipe, "evaluation", left_out)
+    return found
+
+
+def require_judgeable(
+    problems: Sequence[Problem], recipe: Recipe, key: str, left_out: Mapping[str, int]
+) -> None:
+    """Raises RecipeError, with the key's line, where a run could not be judged at its end.
+
+    left_out: rows that became no problem, by what was expected of them.
+    """
+    if not problems:
+        reasons = "; ".join(f"{n} rows, expected {reason}" for reason, n in left_out.items())
+        raise RecipeError(
+            f"{recipe.where(key)}: {key}: expected problems to judge on, found none"
+            f"{f' ({reasons})' if reasons else ''}; name a data set that holds some, or switch it "
+            "off (evaluation.enabled: false, eval_steps: null)"
+        )
+    if not recipe.allow_code_execution and any(p.task == "code" for p in problems):
+        raise RecipeError(
+            f"{recipe.where(key)}: {key}: judging code runs it; set allow_code_execution: true to "
+            "agree, or judge on another task"
+        )
+    bare = next((p for p in problems if p.task == "database" and not _has_database(p)), None)
+    if bare is not None:
+        raise RecipeError(
+            f"{recipe.where(key)}: {key}: expected a database with each row (a column schema or "
+            f"db_path, or a db_id whose file lies beside the data), found none at {bare.source}"
+        )
+
+
+def _has_database(problem: Problem) -> bool:
+    return bool(problem.columns.get("schema") or problem.columns.get("db_path"))
 
 
 def judges_on_training_rows(recipe: Recipe) -> bool:
@@ -71,9 +112,10 @@ def read_evaluation_problems(
     """
     from icpo_lite.data.lost_in_conversation import BENCHMARK
     from icpo_lite.data.prompt_file import holds_prompts, read_prompts
-    from icpo_lite.data.sharding import RejectedError, shard_problem
+    from icpo_lite.data.sharding import RejectedError
     from icpo_lite.data.sources import read_problems
     from icpo_lite.data.tiny_world import world_problems
+    from icpo_lite.data.value_shards import shard_problem
 
     names = [data] if isinstance(data, str) else list(data or ())
     own = recipe is not None and (not names or names == [recipe.dataset_name])
@@ -97,18 +139,21 @@ def read_evaluation_problems(
     rows = read_problems(name, **rows_of, task=task, bad_rows=left_out)
     found: list[Problem] = []
     seen: list[Problem] = []
+    refused = Counter[str]()
     for row in rows:
         seen.append(row)
-        with contextlib.suppress(RejectedError):
+        try:
             found.append(shard_problem(row))
+        except RejectedError as rejected:
+            refused[f"what splits into facts, found {rejected.reason}"] += 1
         whole_file = count is None and row.columns.get("benchmark") == BENCHMARK
         if not whole_file and len(found) == (count or JUDGED_PROBLEMS):
             break
     if not own and 2 * len(found) < len(seen):
         prompts = [as_complete_prompt(row) for row in seen[:count]]
         return given_problems(prompts, Path(name).name)
-    if left_out is not None and len(found) < len(seen):
-        left_out["facts that the rules can tell apart"] += len(seen) - len(found)
+    if left_out is not None:
+        left_out.update(refused)
     return found
 
 

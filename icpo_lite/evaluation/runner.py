@@ -12,7 +12,7 @@ from typing import Any
 
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import plain, write_atomically
-from icpo_lite.core.types import Judge, Problem
+from icpo_lite.core.types import Judge, Message, Problem
 from icpo_lite.evaluation.metrics import summarise
 from icpo_lite.evaluation.records import row_of
 from icpo_lite.evaluation.resume import Lines, Progress
@@ -28,8 +28,8 @@ from icpo_lite.rollout.conversation import (
 
 #: Seconds between two words on how far an evaluation is.
 TELL_EVERY_S = 30.0
-#: The system turn of every chat, or what makes one for a problem.
-System = str | None | Callable[[Problem], str | None]
+#: The words that open every chat, or what makes the opening turn of a problem's chats.
+System = str | None | Callable[[Problem], Message | None]
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,10 @@ class _Play:
             return done
         return last_words(done, self.talker, self.judge, text=closing, seed=self.seed, setting=name)
 
-    def _system(self, problem: Problem) -> str | None:
-        return self.system(problem) if callable(self.system) else self.system
+    def _system(self, problem: Problem) -> Message | None:
+        if callable(self.system):
+            return self.system(problem)
+        return Message("system", self.system) if self.system else None
 
 
 def evaluate(

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 from icpo_lite.core.types import Intent, Problem, Prompt, Shard, Turn
 from icpo_lite.data.augment import augment
-from icpo_lite.data.sharding import RejectedError, shard_by_rules
+from icpo_lite.data.sharding import RejectedError
+from icpo_lite.data.value_shards import sharding_by_rules
 from icpo_lite.rollout.conversation import Conversation, opening_turns, start, start_given
 from icpo_lite.rollout.simulated_user import (
     NEUTRAL_QUESTION,
@@ -110,7 +111,7 @@ def certified_prompt(problem: Problem, run: int) -> Prompt | None:
 def _sharded_by_rules(problem: Problem) -> bool:
     """Whether the shards are the rules' own, which know more of their cuts than shards alone."""
     try:
-        return shard_by_rules(problem.question).shards == problem.shards
+        return sharding_by_rules(problem).shards == problem.shards
     except RejectedError:
         return False
 

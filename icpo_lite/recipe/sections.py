@@ -96,7 +96,9 @@ class DataKeys(Section):
         description="what is graded: math, actions, code, database, or open (nothing is)",
     )
     system_prompt: str | None = Field(
-        None, description="system turn of every prompt; null sends none"
+        None,
+        description="opens every prompt: lic (what the task wants), neutral, or a text; null says "
+        "nothing but what the task needs (functions, schema), none leaves that out too",
     )
     share_underspecified: float = Field(
         0.5, ge=0, le=1, description="share of prompts that lack a needed condition"

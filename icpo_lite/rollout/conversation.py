@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from icpo_lite.core.turns import with_system
+from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import (
     Intent,
     Judge,
@@ -62,7 +62,7 @@ class Conversation:
     given: tuple[Shard, ...]
     turns: tuple[Turn, ...]
     done: bool = False
-    system: str | None = None
+    system: Message | None = None
     last_only: bool = False
     certified: bool = True
     prompt_given: Prompt | None = None
@@ -74,7 +74,7 @@ class Conversation:
 
     @property
     def chat(self) -> list[Message]:
-        return list(with_system([Message(t.role, t.content) for t in self.turns], self.system))
+        return list(with_opening([Message(t.role, t.content) for t in self.turns], self.system))
 
     @property
     def replies(self) -> list[Turn]:
@@ -112,7 +112,7 @@ class Conversation:
 
 
 def start(
-    problem: Problem, run: int, text: str, given: Sequence[Shard], system: str | None = None
+    problem: Problem, run: int, text: str, given: Sequence[Shard], system: Message | None = None
 ) -> Conversation:
     """A conversation that opens with `text`, which says the shards in `given`."""
     turns = (*opening_turns(problem), Turn("user", text))

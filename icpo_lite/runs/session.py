@@ -17,7 +17,7 @@ from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.groups import encode_prompts
-from icpo_lite.runs.header import header_facts
+from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
 from icpo_lite.training.from_recipe import tried
 from icpo_lite.training.reward_check import check_reward
@@ -50,11 +50,10 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     require_trackers(recipe.report_to)
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
-    policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
-    prompts, corpus = training_prompts(recipe, policy)
-    require_kinds(recipe, prompts)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
+    policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
+    prompts, corpus = training_prompts(recipe, policy)
     policy = policy or load_policy(recipe, threads=threads)
     prompt_ids = encode_prompts(
         policy,
@@ -84,7 +83,9 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
             "the evaluation judges on problems that are trained on; set evaluation.dataset_name "
             "to a file that is not"
         )
-    for warning in filter(None, [*report.warnings, unknown, seen, small.warning if small else ""]):
+    idle = idle_clip(recipe)
+    small_warning = small.warning if small else ""
+    for warning in filter(None, [*report.warnings, unknown, seen, small_warning, idle]):
         display.message(f"warning: {warning}")
     graded = any(p.intent is Intent.COMPLETE and p.answer is not None for p in prompts)
     return Session(recipe, policy, trainer, judge, problems, small, graded)

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from icpo_lite import __version__
 from icpo_lite.core.diagnostics import diagnose
 from icpo_lite.core.files import redact, write_atomically
+from icpo_lite.core.visible_text import visible_part
 from icpo_lite.tools.report import figures, reader, svg, tables
 from icpo_lite.tools.report.charts import Chart, number
 from icpo_lite.tools.report.run_files import Judgement, Run, read_sources
@@ -121,6 +122,7 @@ def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("icpo_lite.tools.report"),
         autoescape=True,
+        finalize=visible_part,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
