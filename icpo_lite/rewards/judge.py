@@ -11,6 +11,7 @@ from icpo_lite.rewards.grading import GradingOptions, grade
 from icpo_lite.rewards.model_targets import Targeter, retarget
 from icpo_lite.rewards.question_targets import aim
 from icpo_lite.rewards.response_type import Classification, explain, is_cut_off, is_nothing
+from icpo_lite.rewards.worded_targets import with_wording
 
 Item = tuple[Prompt, str, StopReason | None]
 
@@ -84,6 +85,7 @@ class Judge:
         if kind not in NON_ANSWERS:
             return Verdict(kind, found.evidence)
         asking = with_description(prompt, reply, aim(prompt, reply))
+        asking = with_wording(prompt, reply, asking)
         targeted = None
         if (prompt.removed or prompt.targets) and asking.count:
             targeted = asking.hits > 0 and 2 * asking.hits >= asking.count
