@@ -235,6 +235,33 @@ def test_a_system_without_user_namespaces_is_refused_with_the_reason() -> None:
     assert "namespaces:" in done.stdout
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give rights up")
+@pytest.mark.parametrize(
+    "around",
+    [
+        ["setpriv", "--bounding-set=-sys_admin"],
+        ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "unshare", "--user",
+         "--map-root-user"],
+    ],
+    ids=["root without the right to mount", "root of a user namespace"],
+)  # fmt: skip
+def test_root_of_a_container_isolates_too(around: list[str]) -> None:
+    if (found := another_user()) is None:
+        pytest.skip("no Python here that another user may run")
+    python, environment = found
+    program = "import os\nprint(os.getuid() != 0, os.listdir('/tmp'), os.path.exists('/etc'))"
+    told = (
+        "from icpo_lite.rewards.graders import sandbox\n"
+        f"print(sandbox.run({program!r}, sandbox.Limits(seconds=60.0), method='namespaces').output)"
+    )
+    done = subprocess.run(
+        [*around, python, "-c", told], env=environment, capture_output=True, text=True, check=False
+    )
+    if "unshare:" in done.stderr or "setpriv:" in done.stderr:
+        pytest.skip(done.stderr)
+    assert done.stdout.strip() == "True [] False", done.stderr
+
+
 def test_a_machine_without_a_filter_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert sandbox_root.machine_problem() == "there is no system-call filter for riscv64"
@@ -427,6 +454,24 @@ def test_right_replies_pass(reply: str, tests: Any, columns: dict[str, Any]) -> 
 def test_a_rows_own_fault_is_an_error(tests: str, columns: dict[str, Any], words: str) -> None:
     with pytest.raises(GraderError, match=words):
         code.correct("def f(x): return 1", tests, columns, LIMITS)
+
+
+@needs_isolation
+@pytest.mark.parametrize(
+    ("reply", "test"),
+    [
+        # A value that is too much to be handed on, and one of another type than was expected.
+        ("def f(x): return [0] * 1500000\ndef g(x): return x", "assert g(f(1)) == 1"),
+        ("def f(x): return {1: 2}\ndef g(x): return x", "assert g(iter(f(1))) == 1"),
+        ("big = [0] * 1500000\ndef g(x): return x", "assert g(big) == 1"),
+        ("def g(h): return h({1: 2})", "assert g(iter) == 1"),
+        ("def g(h): return h()", "assert g(lambda: object()) == 1"),
+        ("def g(h): return h(10 ** 9)", "assert g(range(3).index.__self__.__class__) == 1"),
+    ],
+)
+def test_a_reply_cannot_make_its_row_look_faulty(reply: str, test: str) -> None:
+    """A fault of the row ends a run; a wrong reply does not."""
+    assert code.correct(reply, test, {}, LIMITS)[0] is False
 
 
 @needs_isolation

@@ -65,8 +65,10 @@ def test_a_usual_dump_builds() -> None:
         "SELECT '\ud800'",
         "SELECT n FROM t\0",
         "SELECT 1; SELECT 2",
+        f"SELECT '{'x' * (17 << 20)}'",
         "ATTACH ':memory:' AS y",
     ],
+    ids=lambda query: query[:30],
 )
 def test_a_query_is_bounded_and_the_next_one_is_answered(query: str) -> None:
     start = time.monotonic()

@@ -128,6 +128,19 @@ def test_preview_shows_prompts_as_text(corpus: Path, tmp_path: Path, plain: list
     assert not hidden(output)
 
 
+def test_a_report_shows_replies_as_text(tmp_path: Path) -> None:
+    from report_cases import write_run
+
+    write_run(tmp_path / "run")
+    for file in (tmp_path / "run").rglob("*.jsonl"):
+        said = json.dumps(f"\x1b[2J\u202e\x9b</script>{EVIL}")[1:-1]
+        file.write_text(file.read_text().replace("How many", f"{said} How many"))
+    shown("report", str(tmp_path / "run"), "-o", str(tmp_path / "r.html"))
+    page = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert not hidden(page)
+    assert r"\x1b[2J\u202e" in page
+
+
 def test_classify_shows_disagreements_as_text(tmp_path: Path) -> None:
     rows = tmp_path / "r.jsonl"
     rows.write_text(json.dumps({"text": f"The answer is 3. {SAID}", "label": "refuse"}) + "\n")

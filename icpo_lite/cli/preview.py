@@ -35,7 +35,7 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     the recipe.
     """
     from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
-    from icpo_lite.policy.load import load_tokenizer
+    from icpo_lite.policy.load import tokenizer_of
     from icpo_lite.recipe import load_recipe
     from icpo_lite.rewards.from_recipe import bind_reward
 
@@ -46,7 +46,7 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
             "augment` and name its output as dataset_name"
         )
     name = loaded.model_name_or_path
-    tokenizer = load_tokenizer(name, trust_remote_code=loaded.trust_remote_code)
+    tokenizer = tokenizer_of(loaded)
     prompts, described = training_prompts(loaded)
     rule = bind_reward(loaded)
     lengths = [len(_ids(tokenizer, prompt)) for prompt in prompts]

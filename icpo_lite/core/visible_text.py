@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 #: What a terminal acts on or what hides text: control characters (C0 but for line ends and tabs,
 #: DEL, C1), line and paragraph separators, marks that turn the direction of writing, characters
@@ -37,11 +36,6 @@ def echo(text: str = "", *, err: bool = False, nl: bool = True) -> None:
     import click
 
     click.echo(visible(text), err=err, nl=nl)
-
-
-def visible_part(value: Any) -> Any:
-    """A value of a template: text as it may be seen, all else as it is."""
-    return visible(value) if type(value) is str else value
 
 
 def whole(text: str) -> str:

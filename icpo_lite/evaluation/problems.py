@@ -139,13 +139,13 @@ def read_evaluation_problems(
     rows = read_problems(name, **rows_of, task=task, bad_rows=left_out)
     found: list[Problem] = []
     seen: list[Problem] = []
-    refused = Counter[str]()
+    rejected: Counter[str] = Counter()
     for row in rows:
         seen.append(row)
         try:
             found.append(shard_problem(row))
-        except RejectedError as rejected:
-            refused[f"what splits into facts, found {rejected.reason}"] += 1
+        except RejectedError as error:
+            rejected[f"what splits into facts, found {error.reason}"] += 1
         whole_file = count is None and row.columns.get("benchmark") == BENCHMARK
         if not whole_file and len(found) == (count or JUDGED_PROBLEMS):
             break
@@ -153,7 +153,7 @@ def read_evaluation_problems(
         prompts = [as_complete_prompt(row) for row in seen[:count]]
         return given_problems(prompts, Path(name).name)
     if left_out is not None:
-        left_out.update(refused)
+        left_out.update(rejected)
     return found
 
 

@@ -128,8 +128,10 @@ class LossKeys(Section):
 class CorrectionKeys(Section):
     """How the difference between sampling and training log-probs is made good."""
 
-    importance_sampling_correction: bool = Field(
-        False, description="weigh tokens by how training and sampling log-probs differ (TIS)"
+    importance_sampling_correction: Literal["auto"] | bool = Field(
+        "auto",
+        description="weigh tokens by how training and sampling log-probs differ (TIS): true, "
+        "false, or auto, where another engine than native samples",
     )
     importance_sampling_mode: Literal[
         "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"

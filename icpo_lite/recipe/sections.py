@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -42,17 +43,54 @@ class ModelKeys(Section):
     trust_remote_code: bool = Field(
         False, description="run Python code that comes with the model; read it first"
     )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="options that the model's chat template reads: {enable_thinking: false}",
+    )
+    chat_template_date: str | None = Field(
+        None,
+        pattern=r"^\d{4}-\d{2}-\d{2}$",
+        description="the day that a chat template may write into prompts; null is the day on which "
+        "the run began, which it keeps",
+    )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in backward: less memory, about a third slower"
     )
     use_vllm: bool = Field(
         False, description="load vLLM beside the model, through unsloth, and sample with it"
     )
+    vllm_gpu_memory_utilization: float = Field(
+        0.7,
+        gt=0,
+        lt=1,
+        description="use_vllm: share of the GPU for weights and vLLM's keys and values; the "
+        "update needs the rest",
+    )
+    vllm_max_num_seqs: int | None = Field(
+        None, ge=1, description="use_vllm: replies computed at once at most; null is vLLM's own 256"
+    )
+    vllm_enable_sleep_mode: bool = Field(
+        False,
+        description="use_vllm: give the memory of keys and values to the update while it runs "
+        "(unsloth's standby)",
+    )
 
     @model_validator(mode="after")
     def _device_is_known(self) -> Self:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             refuse("device", f"expected auto, cpu, cuda or cuda:N, found {self.device!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _template_options_are_the_templates(self) -> Self:
+        ours = {"messages", "tokenize", "add_generation_prompt", "continue_final_message"}
+        for name in sorted(ours & set(self.chat_template_kwargs)):
+            refuse("chat_template_kwargs", f"{name} is set by the run itself; take it out")
+        if self.chat_template_date is not None:
+            try:
+                date.fromisoformat(self.chat_template_date)
+            except ValueError:
+                refuse("chat_template_date", f"no day is called {self.chat_template_date!r}")
         return self
 
 

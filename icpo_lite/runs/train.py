@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,10 @@ def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int |
             bring_back(recipe, display.message)
             if recipe.resume_from_checkpoint is False:
                 _begin_anew(run)
+        recipe = _dated(recipe, run)
+        day = {"chat_template_date": recipe.chat_template_date}
+        compared = {name: other.model_copy(update=day) for name, other in compared.items()}
+        if run is not None:
             _check_changes(run, recipe, display, resume_anyway)
         if run is not None and _nothing_left(run, recipe, compared):
             display.message(f"This run is done: {folder}. Its result:")
@@ -266,6 +271,17 @@ def _small_evaluation(
 
 def _resolved(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude={"gradient_accumulation_steps"})
+
+
+def _dated(recipe: Recipe, run: RunDirectory | None) -> Recipe:
+    """With the day that chat templates write: the recipe's, else that on which this run began.
+
+    A resume on another day would else train on other prompts.
+    """
+    if recipe.chat_template_date is not None:
+        return recipe
+    began = run.recipe_value("chat_template_date") if run is not None else None
+    return recipe.model_copy(update={"chat_template_date": began or date.today().isoformat()})
 
 
 def _begin_anew(run: RunDirectory) -> None:

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from fuzz import mutated
 
 #: Of one reply; and what a machine with other work may need beyond it.
 SECONDS, SLACK = 0.3, 20.0
+#: Unicode's categories of characters that a terminal acts on, or that show nothing.
+NO_WRITING = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def chat(content: Any, **more: Any) -> bytes:
@@ -195,7 +198,7 @@ def fuzz(count: int, folder: Path, seed: int = 0) -> Outcome:
                 end = "text"
             except ModelError as error:
                 end = "ModelError"
-                if not str(error).isprintable():
+                if {unicodedata.category(c) for c in str(error)} & NO_WRITING:
                     outcome.broken.append(f"{number}: not one plain line: {str(error)!r}")
             except BaseException as error:
                 end = type(error).__name__

@@ -60,6 +60,8 @@ class Reply:
     def __init__(self, requests: BinaryIO, answers: BinaryIO) -> None:
         self._requests, self._answers = requests, answers
         self._functions: list[Callable[..., Any]] = []
+        #: Whether a value of the reply has come: from then on it may be the cause of anything.
+        self._heard = False
         self.ended = ""
 
     def start(self) -> None:
@@ -84,7 +86,9 @@ class Reply:
         while True:
             kind, first, second = self._take()
             if kind != "call back":
+                self._heard |= type(first) is not Object
                 return first, second
+            self._heard = True
             self._send(self._called_back(first, second))
 
     def _called_back(self, number: Any, given: Any) -> tuple[bool, Any]:
@@ -98,7 +102,10 @@ class Reply:
         try:
             plain_values.send(self._requests, plain_values.encode(message, self._refer))
         except NotPlainError as error:
-            raise RowFaultError(f"a test hands over what cannot be sent: {error}") from None
+            why = f"a test hands over what cannot be sent: {error}"
+            if not self._heard:
+                raise RowFaultError(why) from None
+            self._end(why)
         except OSError:
             self._end("the reply ended the program")
 

@@ -78,7 +78,7 @@ def isolate(settings: dict[str, Any]) -> None:
     """
     try:
         _die_with_parent()
-        _enter_namespaces()
+        _enter_namespaces(settings["root"])
         _fork_and_stay_behind()
         # From here on process 1 of the namespace, whose end is the end of all others.
         _die_with_parent()
@@ -106,18 +106,23 @@ def _fork_and_stay_behind() -> None:
             os._exit(code if code >= 0 else 128 - code)
 
 
-def _enter_namespaces() -> None:
+def _enter_namespaces(root: bool) -> None:
+    """New namespaces of every kind; root: it is root, and can become somebody else later."""
     libc = _libc()
-    if os.geteuid() == 0:
+    if root:
         if libc.unshare(_NEW_REST) == 0:
             return
         # Root of a container, without the right to mount: it goes on as an ordinary user.
-        _become(NOBODY)
+        try:
+            _become(NOBODY)
+        except OSError as error:
+            raise IsolationError(f"root may neither mount nor become nobody: {error}") from None
         libc.prctl(_PR_SET_DUMPABLE, 1, 0, 0, 0)
         _die_with_parent()
     user, group = os.geteuid(), os.getegid()
     _must(libc.unshare(_NEW_USER | _NEW_REST), "new user namespace")
-    _write("/proc/self/setgroups", "deny")
+    if _read("/proc/self/setgroups") != "deny":
+        _write("/proc/self/setgroups", "deny")
     _write("/proc/self/uid_map", f"{NOBODY} {user} 1")
     _write("/proc/self/gid_map", f"{NOBODY} {group} 1")
 
@@ -126,6 +131,11 @@ def _become(user: int) -> None:
     os.setgroups([])
     os.setresgid(user, user, user)
     os.setresuid(user, user, user)
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read().strip()
 
 
 def _write(path: str, text: str) -> None:

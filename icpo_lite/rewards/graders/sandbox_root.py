@@ -75,6 +75,7 @@ class Root:
         """For `sandbox_inside.isolate`; report: the descriptor that failures are told on."""
         return {
             "base": _base(),
+            "root": is_root(),
             "pivot_root": _PIVOT_ROOT[syscall_filter.machine()],
             "links": self.links,
             "folders": self.folders,
@@ -90,7 +91,7 @@ class Root:
         """The command line of bubblewrap up to the guest's; filter_file: an open descriptor."""
         options = ["--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-uts"]
         options += ["--unshare-cgroup-try", "--die-with-parent", "--cap-drop", "ALL"]
-        if os.geteuid() == 0:  # it stays root just long enough to become nobody
+        if is_root():  # it stays root just long enough to become nobody
             options += ["--cap-add", "CAP_SETUID", "--cap-add", "CAP_SETGID"]
         else:
             options += ["--unshare-user", "--uid", "65534", "--gid", "65534"]
@@ -108,6 +109,18 @@ class Root:
         for name, value in self.environment.items():
             options += ["--setenv", name, value]
         return [program, *options, "--seccomp", str(filter_file), "--"]
+
+
+def is_root() -> bool:
+    """Whether this is root, and can become nobody: not the root of a namespace with one user."""
+    if os.geteuid() != 0:
+        return False
+    try:
+        known = [line.split() for line in Path("/proc/self/uid_map").read_text().splitlines()]
+        groups = Path("/proc/self/setgroups").read_text().strip()
+    except OSError:
+        return True
+    return groups == "allow" and any(int(first) + int(n) > 65534 for first, _, n in known)
 
 
 def _base() -> str:

@@ -30,6 +30,7 @@ _QUERY = re.compile(r"\b(?:select|with)\b[^;]*", re.IGNORECASE)
 _START_SECONDS = 60.0
 _GRACE_SECONDS = 2.0
 _MEMORY_BYTES = 768 << 20
+_LONGEST_QUERY = 1 << 20
 #: The worker's first lines: its modules come as text, since it is started without a search path.
 _BOOT = r"""
 import sys
@@ -62,6 +63,8 @@ def correct(query: str, gold: str, columns: Mapping[str, Any], seconds: float) -
     A predicted query that fails is wrong; a gold query that fails is a GraderError.
     """
     schema, path = _database(columns)
+    if len(query) > _LONGEST_QUERY:
+        return False
     with _WORKER.job(schema, path, [gold, query], seconds) as job:
         kind, told = job.answer(seconds)
         if kind != "built":
@@ -100,10 +103,12 @@ class _Worker:
         self, schema: str, path: str, queries: Sequence[str], seconds: float
     ) -> Iterator[_Worker]:
         """One database and its queries, whose answers the caller takes in order."""
-        try:
-            data = plain_values.encode([schema, path, list(queries), seconds])
-        except plain_values.NotPlainError as error:
-            raise GraderError(f"expected a schema of a usual size, found {error}") from None
+        data = plain_values.encode([schema, path, list(queries), seconds])
+        if len(data) > plain_values.MOST_BYTES:
+            raise GraderError(
+                f"expected a schema of at most {plain_values.MOST_BYTES} bytes, found {len(data)}; "
+                "give the database as a file in column db_path"
+            )
         with self._lock:
             process = self._started()
             assert process.stdin is not None
