@@ -32,15 +32,11 @@ from icpo_lite.core.types import (
 )
 from icpo_lite.data.certificate import Removal, candidates, certified_removals, needs
 from icpo_lite.data.deletions import apply
+from icpo_lite.data.model_shards import align, shard_by_model
 from icpo_lite.data.prompt_file import read_prompts, write_prompts
 from icpo_lite.data.reward_spread import reward_spreads
-from icpo_lite.data.sharding import (
-    RejectedError,
-    Sharding,
-    align,
-    shard_by_model,
-    shard_by_rules,
-)
+from icpo_lite.data.shard_checks import RejectedError
+from icpo_lite.data.sharding import Sharding, shard_by_rules
 from icpo_lite.data.solution_equations import last_number, to_number
 from icpo_lite.data.tiny_world import world_prompts
 
@@ -292,6 +288,8 @@ class _Run:
         if not found:
             return Draft(problem, sharding, reason=reason)
         rng = random.Random(f"removal/{self.seed}/{problem.problem_id}")
+        alone = [r for r in found if len(r.fact.mentions) == 1]
+        found = alone or found
         pure = [r for r in found if not r.rewords]
         if pure or not self.options.reword:
             found = pure
@@ -470,7 +468,9 @@ def _without(problem: Problem, removals: Sequence[Removal]) -> str:
 
 
 def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
-    """Whether a removal can join those chosen: other words, and no number comes back."""
+    """Whether a removal can join those chosen: another fact, other words, no number comes back."""
+    if removal.shard_id in {r.shard_id for r in chosen}:
+        return False
     taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
     if any(e.start <= end and start <= e.end for e in removal.cut.edits for start, end in taken):
         return False

@@ -101,9 +101,10 @@ def certify(
     text: str, sharding: Sharding, needed: Mapping[int, Need], fact: FactShard, cut: Cut
 ) -> Removal | str:
     """The certificate of one removal, or the reason why it gets none."""
-    if len(fact.mentions) != 1:
+    gone = numbers_gone(sharding, fact, cut)
+    if len(gone) != 1:
         return "not one number"
-    index = fact.mentions[0]
+    (index,) = gone
     mention = sharding.mentions[index]
     need = needed.get(index)
     if need is None:
@@ -126,6 +127,12 @@ def certify(
         _GAPS[cut.kind].format(slot=cut.slot),
     )
     return Removal(fact, cut, left, certificate, need.additive)
+
+
+def numbers_gone(sharding: Sharding, fact: FactShard, cut: Cut) -> list[int]:
+    """Which numbers of a fact a cut takes out of the text, by index."""
+    starts = {i: sharding.mentions[i].start for i in fact.mentions}
+    return [i for i, at in starts.items() if any(e.start <= at < e.end for e in cut.edits)]
 
 
 # ------------------------------------------------------------------------ first proof: out of reach
