@@ -50,6 +50,11 @@ BASES = frozenset(
     _base(v) for v in VERBS - AUXILIARIES if v.endswith("s") and v not in ("was", "is")
 ) | bag("are have were need cost")
 BASE = rf"(?:{'|'.join(sorted(BASES))})"
+#: A regular past that has an object, and is no participle behind a noun ("cakes baked in rows").
+_DONE = (
+    rf"(?:{'|'.join(sorted(VERBS))}|[a-z]{{3,}}ed(?= (?:an?|the|his|her|its|their|another|out|up"
+    r"|[$£€\d]|one|two|three|four|five|six|seven|eight|nine|ten|twice|half)(?!\w)))"
+)
 FINITE = re.compile(rf"\b(?<!-){VERB}\b(?!-)")
 
 _WORD = r"(?:(?!that\b|which\b|who\b|if\b|when\b)[a-z][a-z’'-]*)"
@@ -61,10 +66,11 @@ _NUMBER_WORD = (
 _COUNT = rf"(?:only |about |another )?(?:[\d,.]+%?|\d+/\d+|{_NUMBER_WORD})"
 _ADVERB = r"(?:also |then |only |each |still |now |just )?"
 OWN_SUBJECT = re.compile(
-    rf"(?:there|he|she|they|it|[A-Z][a-z]+(?: [A-Z][a-z]+)?(?:['’]s {_WORD}(?: {_WORD})?)?"
-    rf"|(?:the|a|an|each|every|another|one|his|her|their|its|my|our|your)(?: {_WORD}){{1,4}}?"
+    rf"(?:there|he|she|they|it|[A-Z][a-z]+(?: [A-Z][a-z]+)?(?:['’]s {_WORD}(?: {_WORD})?)?)"
+    rf" {_ADVERB}(?P<verb>{VERB})\b(?!-)"
+    rf"|(?:(?:the|a|an|each|every|another|one|his|her|their|its|my|our|your)(?: {_WORD}){{1,4}}?"
     rf"|{_COUNT}(?: of (?:the|his|her|their|these|those|them|which))?(?: {_WORD}){{0,3}}?"
-    rf"|[a-z]+) {_ADVERB}(?P<verb>{VERB})\b(?!-)"
+    rf"|[a-z]+) {_ADVERB}(?P<done>{_DONE})\b(?!-)"
     rf"|(?:{_COUNT}(?: {_WORD}){{0,2}}? |(?:the |all )?(?:[a-z]+ )?)"
     rf"(?:[a-z]+(?<!s)s|people|children) (?:each |also |only )?(?P<base>{BASE})\b(?!-)"
 )
@@ -151,7 +157,7 @@ def merged(segments: Sequence[tuple[str, str]]) -> list[str]:
     return out
 
 
-_OF_THEM = re.compile(r"((?:\b[Oo]f|\b(?:[Hh]alf|[Aa]ll)) )(?:them|those|these)\b(?! [a-z]+s\b)")
+_OF_THEM = re.compile(r"((?:(?<!three )(?<!two )(?<!four )(?<!five )\b[Oo]f|\b(?:[Hh]alf|[Aa]ll)) )(?:them|those|these)\b(?! [a-z]+s\b)")
 _THOSE_WHO = re.compile(r"(?<=\b[Oo]f )those(?= (?:who|that|which)\b)")
 _PASSING = bag("hours minutes days weeks months years seconds dollars cents miles times")
 

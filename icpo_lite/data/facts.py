@@ -95,12 +95,7 @@ def _by_clause(whole: str) -> list[str]:
     """ "Emilio gave 11 gifts, Jorge gave 6." → each clause that has a subject of its own."""
     if ENTANGLED.search(whole):
         return []
-    places = [
-        m
-        for m in SEPARATOR.finditer(whole)
-        if _has_subject(whole, m.end()) and counted(whole[: m.start()])
-    ]
-    parts = merged(cut_at(whole, places))
+    parts = merged(cut_at(whole, _clause_places(whole)))
     if not _is_clause(parts[0]):
         return []
     for i, part in enumerate(parts[1:], start=1):
@@ -129,9 +124,24 @@ def _named_by(clause: str, pronoun: str) -> str:
     return f"the {match['noun']}" if many == (pronoun == "they") else ""
 
 
+def _clause_places(whole: str) -> list[re.Match[str]]:
+    """The separators behind which a clause opens; "and in May, he …" opens before "in May"."""
+    places: list[re.Match[str]] = []
+    last: re.Match[str] | None = None
+    for match in SEPARATOR.finditer(whole):
+        if _has_subject(whole, match.end()) and counted(whole[: match.start()]):
+            between = whole[last.end() : match.start()] if last else ""
+            led = ADVERBIAL_OPENING.match(between) and not FINITE.search(between)
+            place = last if led and last is not None else match
+            if counted(whole[: place.start()]):
+                places.append(place)
+        last = match
+    return places
+
+
 def _has_subject(text: str, at: int) -> bool:
     match = OWN_SUBJECT.match(text, at)
-    return bool(match and (match["verb"] or match["base"]) not in NO_VERBS)
+    return bool(match and (match["verb"] or match["done"] or match["base"]) not in NO_VERBS)
 
 
 def _is_clause(text: str) -> bool:

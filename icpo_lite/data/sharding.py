@@ -120,6 +120,10 @@ _BOUNDARY = re.compile(
 )
 
 
+#: "the gap between her and her sister is": no boundary stands behind this.
+_BETWEEN = re.compile(r"\bbetween (?:(?!and\b)[\w’'-]+ ?)+$")
+
+
 def clauses(text: str) -> Iterator[Part]:
     """The clauses of a text in order; of each question sentence its facts and the asking clause."""
     for sentence in sentences(text):
@@ -162,6 +166,8 @@ def _fact_parts(text: str, sentence: Span) -> Iterator[Part]:
     """A sentence split where two clauses with numbers meet: "He gave 3, and Bob took 5."."""
     starts, ends = [sentence.start], []
     for match in _BOUNDARY.finditer(text, sentence.start, sentence.end):
+        if _BETWEEN.search(text, starts[-1], match.start()):
+            continue
         if numbers(text[starts[-1] : match.start()]) and numbers(text[match.end() : sentence.end]):
             ends.append(match.start())
             starts.append(match.end())
@@ -188,7 +194,7 @@ def next_word(text: str, at: int) -> int:
 #: Words that open a sentence and say nothing but that it goes on.
 _GOES_ON = (
     r"(?:and|but|so|then|also|however|additionally|finally|in addition|moreover|now|next(?=,)"
-    r"|later(?=,)|after that|afterwards),? "
+    r"|later(?=,)|after that|afterwards|on the other hand(?=,)),? "
 )
 _DAYS = r"(?:morning|afternoon|evening|week|month|year|weekend|summer|winter|spring|fall|season|time|semester|day)"
 #: Openings that point back, so that the clause cannot stand in another place.
