@@ -78,10 +78,21 @@ def people(text: str) -> list[str]:
     return list(_people(text))
 
 
+#: Capitalised words that call nobody by name.
+_NO_NAMES = bag(
+    "Chinese English French German Spanish Italian American Mexican Canadian Japanese Math Maths "
+    "History Science Biology Physics Chemistry TV PE"
+)
+#: "Logan's father": what follows is about the father.
+_KINSMAN = re.compile(rf"['’]s? (?:\w+ )?(?:{'|'.join(sorted(w for nouns in _PERSON_NOUNS.values() for w in nouns))})\b(?! [A-Z])")
+
+
 @lru_cache(maxsize=8192)
 def _people(text: str) -> tuple[str, ...]:
     out = []
     for span in entities(text):
+        if span.text in _NO_NAMES or _KINSMAN.match(text, span.end):
+            continue
         known = _gender_of_name(span.text)
         if known or not _PLACE.search(text, max(0, span.start - 14), span.start):
             out.append(span.text)
@@ -162,7 +173,7 @@ def with_name(shard: str, name: str) -> str:
     rest = shard[match.end() :]
     if word in ("himself", "herself", "hers"):
         return shard
-    if word == "his" or (word == "her" and _POSSESSED.match(rest)):
+    if word == "his" or (word == "her" and _is_possessive(shard[: match.start()], rest)):
         new = f"{name}'s"
     else:
         new = name
@@ -171,4 +182,22 @@ def with_name(shard: str, name: str) -> str:
     return shard[: match.start()] + new + rest
 
 
-_POSSESSED = re.compile(r" (?!(?:a|an|the|some|to|for|in|on|at|with|from|and|or|by|of|that|if|when|how|about|up|\d[\d,.]*|one|two|three|four|five|six|seven|eight|nine|ten|twice|half|another|each|every|back|home|out)\b)[a-z\d]")
+_OBJECT_BEHIND = re.compile(
+    r" (?:an?|the|some|to|for|in|on|at|with|from|and|or|by|of|that|if|when|how|about|up|twice|half"
+    r"|another|each|every|back|home|out)\b|[.,;!?]|$"
+)
+_COUNT_BEHIND = re.compile(
+    r" (?:[$£€]?\d|one\b|two\b|three\b|four\b|five\b|six\b|seven\b|eight\b|nine\b|ten\b)"
+)
+_GIVES = re.compile(
+    r"\b(?:g[ai]ves?|giving|pa(?:ys?|id)|sells?|sold|len[dt]s?|b(?:uys?|ought)|owes?|owed|sen[dt]s?"
+    r"|takes?|took|costs?|tells?|told|brings?|brought|gets?|got|asks?|asked|offers?|offered|makes?"
+    r"|made|hands?|handed|charges?|charged|leaves?|left|earns?|earned) $"
+)
+
+
+def _is_possessive(before: str, after: str) -> bool:
+    """Whether "her" owns what follows: "her 3 aunts", but "gave her 3 pens"."""
+    if _COUNT_BEHIND.match(after):
+        return not _GIVES.search(before)
+    return not _OBJECT_BEHIND.match(after)

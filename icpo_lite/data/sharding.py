@@ -193,7 +193,7 @@ def next_word(text: str, at: int) -> int:
 
 #: Words that open a sentence and say nothing but that it goes on.
 _GOES_ON = (
-    r"(?:and|but|so|then|also|however|additionally|finally|in addition|moreover|now|next(?=,)"
+    r"(?:and|but|so(?! far\b)|then|also|however|additionally|finally|in addition|moreover|now|next(?=,)"
     r"|later(?=,)|after that|afterwards|on the other hand(?=,)),? "
 )
 _DAYS = r"(?:morning|afternoon|evening|week|month|year|weekend|summer|winter|spring|fall|season|time|semester|day)"
