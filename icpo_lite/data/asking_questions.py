@@ -9,26 +9,33 @@ number's place is asked for as it stands ("Mary buys how many boxes of tea?").
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.sentences import is_plural, sentences
 from icpo_lite.core.types import Prompt, Shard
 from icpo_lite.data.clause_words import LEADING, OWN_SUBJECT, SEPARATOR, counted
-from icpo_lite.data.verb_forms import BE, asks_with, is_finite
+from icpo_lite.data.verb_forms import BE, SAME_PAST, asks_with, is_finite
 
 
-def asking_question(prompt: Prompt) -> str | None:
-    """A question for what a prompt lacks, its first fact where it lacks several; None for none.
+#: Whether a question asks for what a prompt lacks, as a judge above this room sees it.
+OnTarget = Callable[[Prompt, str], bool]
 
-    A problem that brings its own questions, one a fact (`columns["asks"]`), is asked with those.
+
+def asking_question(prompt: Prompt, on_target: OnTarget | None = None) -> str | None:
+    """A question for a fact that a prompt lacks, the first for which one is found; None for none.
+
+    on_target: the judge of questions; one that it refuses is not asked. A problem that brings its
+    own questions, one a fact (`columns["asks"]`), is asked with those.
     """
     own = prompt.columns.get("asks")
     for shard in prompt.removed:
         if isinstance(own, list | tuple) and 0 < shard.shard_id <= len(own):
-            return str(own[shard.shard_id - 1])
-        question = question_for(shard.text, prompt.text)
-        if question is not None:
+            question: str | None = str(own[shard.shard_id - 1])
+        else:
+            question = question_for(shard.text, prompt.text)
+        if question is not None and (on_target is None or on_target(prompt, question)):
             return question
     return None
 
@@ -39,6 +46,7 @@ def question_for(fact: str, known: str = "") -> str | None:
     Where a fact holds several such numbers, the first is asked for.
     """
     held = {m.value for m in numbers(known)}
+    fact = re.sub(r"\s+", " ", fact)
     for sentence in sentences(fact):
         marks = counted(sentence.text)
         missing = [m for m in marks if m.value not in held]
@@ -64,6 +72,10 @@ class _Clause:
 
 
 def _question(sentence: str, mention: NumberMention) -> str:
+    bare = _ASIDE.sub("", sentence)
+    if bare != sentence:
+        same = [m for m in counted(bare) if m.value == mention.value]
+        sentence, mention = (bare, same[0]) if same else (sentence, mention)
     text, shift = _own_clause(sentence, mention)
     inside = next(
         (m for m in numbers(text) if m.start == mention.start - shift and m.value == mention.value),
@@ -76,6 +88,7 @@ def _question(sentence: str, mention: NumberMention) -> str:
     return asked[:1].upper() + asked[1:] + "?"
 
 
+_ASIDE = re.compile(r" ?\([^()]*\)")
 _STOPS = re.compile(
     r",? (?:but|while|whereas|because|so|until|although|though|however|then|if|when)\b"
     r"|,? (?:and|which|who|where|after which|during which|with which)\b(?= )|[;:(]|, "
@@ -88,7 +101,8 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
     start = 0
     for match in SEPARATOR.finditer(sentence, 0, mention.start):
         opens = OWN_SUBJECT.match(sentence, match.end())
-        if not _has_verb(sentence[start : match.start()]):
+        joins = any(w in match[0] for w in ("and", "but", "while"))
+        if not joins and not _has_verb(sentence[start : match.start()]):
             continue
         if opens and opens.start() < mention.start and not _GOES_WITH.match(sentence[: match.end()]):
             start = match.end()
@@ -102,8 +116,11 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
     return sentence[start:end].rstrip(".!? "), start
 
 
+_NAME_ACTS = re.compile(r"(?:[A-Z]\w+|He|She|It) [a-z]+s\b")
+
+
 def _has_verb(words: str) -> bool:
-    return any(is_finite(w) for w in re.findall(r"[a-z]+", words))
+    return bool(_NAME_ACTS.match(words)) or any(is_finite(w) for w in re.findall(r"[a-z]+", words))
 
 
 def _goes_on(stop: str, rest: str) -> bool:
@@ -204,6 +221,10 @@ def _plural(noun: str, mention: NumberMention) -> str:
     return noun
 
 
+#: "graphics cards": a plural that is only the first half of a noun.
+_SECOND_NOUN = re.compile(r"(?<=[a-z]s) (?!(?:is|was|has|does|costs|this|his|its|as|less)\b)[a-z]{3,}s(?=[ ,.]|$)(?! (?:\d|the|a)\b)")
+
+
 def _noun_end(text: str, mention: NumberMention) -> int:
     """End of "boxes of green tea"; a clause or another preposition ends it."""
     end = mention.unit_end
@@ -211,7 +232,7 @@ def _noun_end(text: str, mention: NumberMention) -> int:
         r" of (?!the\b|his\b|her\b|their\b|each\b|them\b|those\b)[a-z’'-]+"
         r"(?: (?!for|in|on|at|to|from|with|and|that|which|who|per|each|every|a|an|is|are|was|were"
         r"|into|during|by|of|last|this|left|today|yesterday|daily|weekly|before|after)[a-z’'-]+)?\b"
-    ).match(text, end)
+    ).match(text, end) or _SECOND_NOUN.match(text, end) or re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b").match(text, end)
     return stuff.end() if stuff else end
 
 
@@ -222,8 +243,8 @@ def _than_end(text: str, at: int) -> int:
         return at
     inner = re.compile(
         r"(?:(?:the|a|an|his|her|their|its|my|each|twice|half|double) )?(?:number of |amount of )?"
-        r"[\w’'$.-]+(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|than\b|per\b|is\b|are\b"
-        r"|was\b|were\b|last\b|this\b|by\b|with\b)[\w’'-]+){0,4}"
+        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$.-]*\w(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|than\b|per\b|is\b|are\b"
+        r"|was\b|were\b|last\b|this\b|by\b|with\b)[\w’'$-]+){0,4}"
     ).match(text, match.end())
     return inner.end() if inner else match.end()
 
@@ -245,9 +266,11 @@ def _leading_phrase(text: str, mention: NumberMention) -> str | None:
     """ "In 5 years, Ann will be 16" → "in how many years will Ann be 16"."""
     words, start, end = _phrase(text, mention)
     before = re.fullmatch(r"(?P<words>(?:In|For|After|At|Within|Over|During|Every|By|With|On|From)(?: the (?:next|last|past|first)| the)?) ", text[:start])
-    rest = re.match(r"(?P<more>[^,]{0,40}?),? (?P<clause>(?:[A-Z][\w’']*|he|she|they|it|the|there|his|her|an?|each) .*)$", text[end:])
+    rest = re.match(r"(?P<more>[^,]{0,40}?),? (?P<clause>(?:[A-Z][\w’']*|he|she|they|it|the|there|his|her|an?|each|\d\S*) .*)$", text[end:])
     if before is None or rest is None or _has_verb(rest["more"]):
         return None
+    if before["words"].startswith("Of"):
+        return f"{words}{rest['more']} are there"
     inverted = _inverted(rest["clause"])
     return f"{before['words']} {words}{rest['more']} {inverted}" if inverted else None
 
@@ -287,7 +310,7 @@ def _small(words: str) -> str:
         r"|My|Our|Each|Every|Last|This|These|Those|That|There|It|He|She|They|One|All|Some|Another"
         r"|Both|Only|Out|Over|Of|With|Every|Next|First|Second|Third|Every|Two|Three|Four|Five|Six"
         r"|Seven|Eight|Nine|Ten|You|We|Your|Half|Since|As|Additionally|Once|Currently|Initially"
-        r"|Originally)",
+        r"|Originally|Later|Today|Yesterday|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
         first,
     )
     lower = words[:1].lower() + words[1:]
@@ -316,7 +339,8 @@ def _subject_number(text: str, mention: NumberMention) -> str | None:
         return None
     if not any(is_finite(w) for w in re.findall(r"[a-z]+", rest)[:8]) or verb is None:
         return None
-    return f"{words}{rest}" + (f" {_small(lead.strip(' ,'))}" if lead else "")
+    tail = f" {_small(lead.strip(' ,'))}" if lead and not _has_verb(lead) else ""
+    return f"{words}{rest}{tail}"
 
 
 def _parsed(text: str, start: int, end: int) -> _Clause | None:
@@ -326,12 +350,14 @@ def _parsed(text: str, start: int, end: int) -> _Clause | None:
         word = match[0]
         subject = _LOOSE.sub("", text[begin : match.start()].strip())
         previous = subject.rsplit(" ", 1)[-1].lower()
-        if not subject or not is_finite(word) or not _is_subject(subject):
+        if subject.endswith(",") and subject.count(",") == 2:
+            subject = subject.rstrip(",")
+        named = word.islower() and _may_be_verb(subject, word, start - match.end())
+        if not subject or not (named or is_finite(word)) or not _is_subject(subject):
             continue
         if previous in ("that", "which", "who", "to", "the", "a", "an", "his", "her", "of", "their"):
             continue
-        bare = word in ("need", "cost", "have") or word.endswith(("s", "ed"))
-        if not bare and asks_with(word, "")[0] == "do" and not _is_many(subject):
+        if word not in SAME_PAST and not word.endswith(("s", "ed")) and asks_with(word, "")[0] == "do" and not _is_many(subject):
             continue
         after = text[match.end() :]
         shift = match.end()
@@ -339,9 +365,21 @@ def _parsed(text: str, start: int, end: int) -> _Clause | None:
     return None
 
 
+def _may_be_verb(subject: str, word: str, distance: int) -> bool:
+    """Whether a word that no list knows acts like a verb: behind a name, or before the number."""
+    if counted(subject) or not word.endswith(("s", "ed")) or word.endswith("ss"):
+        return False
+    return bool(re.fullmatch(r"[A-Z]\w+|[Hh]e|[Ss]he", subject)) or distance == 1
+
+
 _LOOSE = re.compile(r" (?:also|only|still|just|now|already|then|usually|always|often|currently)$")
 _OPENS_PHRASE = re.compile(
     r"(?:In|On|At|For|After|Before|During|Every|Each|Last|This|Next|By|From|Over|With|Of|To|Halfway|Once|Since)\b"
+)
+_ON_A_DAY = re.compile(
+    r"(?:every|each|last|this|next|that|one) (?:day|week|month|year|night|morning|afternoon|evening)"
+    r" (?=(?:[A-Z]|the |an? |his |her |he |she |they ))",
+    re.IGNORECASE,
 )
 _NAMED_SUBJECT = re.compile(r"\b(?:[A-Z][\w’']*(?: and [A-Z]\w+)?|he|she|they) (?=[a-z]+)")
 
@@ -351,6 +389,8 @@ def _subject_at(text: str, limit: int) -> int:
     comma = text.find(", ", 0, max(limit, 0))
     if comma > 0 and not _has_verb(text[:comma]):
         return comma + 2
+    if day := _ON_A_DAY.match(text):
+        return day.end()
     if not _OPENS_PHRASE.match(text):
         return 0
     for match in _NAMED_SUBJECT.finditer(text, 1, max(limit, 0)):
@@ -394,7 +434,7 @@ def _age(text: str, mention: NumberMention) -> str | None:
 _HYPHENED = re.compile(
     r"-(?P<unit>[a-z]+)(?:[- ](?P<adjective>old|long|tall|wide|high|deep|thick))? (?P<noun>[a-z]+(?: [a-z]+)?)"
 )
-_HAS_UNITS = bag_of = frozenset(
+_HAS_UNITS = frozenset(
     ("page", "slice", "piece", "room", "bedroom", "question", "seat", "story", "chapter", "part", "word", "count", "card")
 )
 _UNIT_PLURAL = {"foot": "feet", "inch": "inches", "story": "stories"}
@@ -407,13 +447,15 @@ def _modifier(text: str, mention: NumberMention) -> str | None:
         return None
     units = _UNIT_PLURAL.get(match["unit"], match["unit"] + "s")
     noun = match["noun"].split(" ")[0] if re.search(r" (?:to|for|in|on|at|of|with|and|from|that|is|was|by)$", match["noun"]) else match["noun"]
+    many = is_plural(noun)
+    be, do = ("are", "do") if many else ("is", "does")
     if match["adjective"]:
-        return f"how many {units} {match['adjective']} is the {noun}"
+        return f"how many {units} {match['adjective']} {be} the {noun}"
     if match["unit"] in _HAS_UNITS:
-        return f"how many {units} does the {noun} have"
+        return f"how many {units} {do} the {noun} have"
     if match["unit"] in ("minute", "hour", "second", "day", "week", "month", "year"):
-        return f"how many {units} long is the {noun}"
-    return f"how many {units} is the {noun}"
+        return f"how many {units} long {be} the {noun}"
+    return f"how many {units} {be} the {noun}"
 
 
 _PREPOSITION = re.compile(
@@ -423,6 +465,9 @@ _PREPOSITION = re.compile(
 )
 
 
+_WITH_WHAT = re.compile(r"\b(?:an?|the|his|her) (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $")
+
+
 def _of_verb(text: str, mention: NumberMention) -> str | None:
     """ "Mary buys 5 boxes of tea" → "how many boxes of tea does Mary buy"."""
     words, start, end = _phrase(text, mention)
@@ -430,12 +475,21 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     if clause is None or clause.at < 0:
         return None
     before, rest = clause.after[: clause.at], clause.after[clause.end :]
+    if clause.verb in _THINKS and OWN_SUBJECT.match(before.strip()):
+        said = text[len(text) - len(clause.after) :].lstrip()
+        inner = [m for m in numbers(said) if m.value == mention.value]
+        return _ask(said, inner[-1]) if inner else None
     auxiliary, verb = asks_with(clause.verb, clause.after)
+    if auxiliary == "do" and not _is_many(clause.subject):
+        auxiliary = "did" if clause.verb in SAME_PAST else "does"
+    before = re.sub(r"\b(?:an?|the|these|those) ?$", "", before)
+    before = _without_members(before)
+    rest = _OTHER_MEMBER.sub("", rest)
     subject = _small(clause.subject)
     lead = f" {_small(clause.lead)}" if clause.lead else ""
     if re.search(r"\b(?:that|which|who|containing|holding|weighing|measuring|costing|worth)\b", before):
         return _relative(text, start, end, words)
-    if later := _LATER_VERB.search(before):
+    if later := _later_verb(before):
         before = later["rest"]
         auxiliary, verb = asks_with(later["verb"], f"{before} ")
         clause = _Clause(clause.lead, clause.subject, later["verb"], clause.after, clause.at, clause.end)
@@ -443,8 +497,11 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
         words = words.replace("how much", "how much money") if not words.startswith("how much m") else words
     if clause.verb in BE and not before.strip():
         return _of_be(subject, clause.verb, words, rest, mention) + lead
+    with_what = _WITH_WHAT.search(before)
+    if with_what and mention.kind == "cardinal":
+        return f"{words} does the {with_what['noun']} have"
     pied = _PREPOSITION.search(before)
-    if pied and (mention.kind != "money" or pied["words"].split()[0] not in ("for", "at", "of")):
+    if pied and (mention.kind != "money" or pied["words"].split()[0] not in ("for", "at", "of", "with")):
         front = f"{pied['words']} {words}"
         front = re.sub(r"^every how many", "every how many", front)
         middle = before[: pied.start()].rstrip()
@@ -457,9 +514,37 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
 
 
 _LATER_VERB = re.compile(
-    r" (?:and|then|but) (?:[\w’', ]*? )??(?:then |also |still |later |only )?(?P<verb>(?!is\b|are\b)[a-z]+(?:s|ed)|bought|sold"
-    r"|gave|had|got|took|spent|paid|made|ate|found|lost|went|ran|won|put|read)(?P<rest>(?: (?!and\b)[\w’']+){0,6} ?)$"
+    r" (?:and|then|but) (?:(?:after|before) [\w’' ]*? )?(?:then |also |still |later |only )?"
+    r"(?P<verb>[a-z]+)(?P<rest>(?: (?!and\b)[\w’'-]+){0,6} ?)$"
 )
+
+
+def _later_verb(before: str) -> re.Match[str] | None:
+    """A second verb of the same subject, nearer to the number: "… and then bought "."""
+    at = max(before.rfind(f" {w} ") for w in ("and", "then", "but"))
+    match = _LATER_VERB.match(before, at) if at >= 0 else None
+    if match is None or not is_finite(match["verb"]) or match["verb"] in BE:
+        return None
+    return match
+
+
+_THINKS = frozenset(
+    ("knows", "knew", "thinks", "thought", "says", "said", "believes", "realizes", "realized", "notices",
+     "noticed", "sees", "saw", "estimates", "calculates", "figures", "decides", "finds", "found")
+)  # fmt: skip
+
+
+_OTHER_MEMBER = re.compile(
+    r"^,? and (?:some|an?|the|his|her) [a-z ]+?(?= (?:at|in|on|for|to|from|with)\b|$)"
+)
+
+
+def _without_members(before: str) -> str:
+    """The words before a member of a list, without the members in between."""
+    marks = counted(before)
+    if not marks or not re.search(r"(?:,|\band) (?:also |only )?$", before):
+        return before
+    return before[: _with_adverb(before, marks[0].start)]
 
 
 def _space(verb: str) -> str:

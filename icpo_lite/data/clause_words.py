@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.sentences import is_plural
 from icpo_lite.core.words import bag
+from icpo_lite.data.deletions import MEASURES, TIMES
 from icpo_lite.data.labels import is_label
 
 AUXILIARIES = bag("is are was were has have had will can could would must should does did")
@@ -69,8 +70,10 @@ OWN_SUBJECT = re.compile(
     rf"(?:there|he|she|they|it|[A-Z][a-z]+(?: [A-Z][a-z]+)?(?:['’]s {_WORD}(?: {_WORD})?)?)"
     rf" {_ADVERB}(?P<verb>{VERB})\b(?!-)"
     rf"|(?:(?:the|a|an|each|every|another|one|his|her|their|its|my|our|your)(?: {_WORD}){{1,4}}?"
-    rf"|{_COUNT}(?: of (?:the|his|her|their|these|those|them|which))?(?: {_WORD}){{0,3}}?"
-    rf"|[a-z]+) {_ADVERB}(?P<done>{_DONE})\b(?!-)"
+    rf"|{_COUNT} of (?:the|his|her|their|these|those|them|which)(?: {_WORD}){{0,3}}?"
+    rf"|{_COUNT}(?: {_WORD}){{1,3}}?"
+    rf"|(?!(?:that|which|who|whose|and|or|to|as|when|where|if|it|only|also|then|still|now|already"
+    rf"|just|has|have|had|is|are|not)\b)[a-z]+) {_ADVERB}(?P<done>{_DONE})\b(?!-)"
     rf"|(?:{_COUNT}(?: {_WORD}){{0,2}}? |(?:the |all )?(?:[a-z]+ )?)"
     rf"(?:[a-z]+(?<!s)s|people|children) (?:each |also |only )?(?P<base>{BASE})\b(?!-)"
 )
@@ -159,7 +162,6 @@ def merged(segments: Sequence[tuple[str, str]]) -> list[str]:
 
 _OF_THEM = re.compile(r"((?:(?<!three )(?<!two )(?<!four )(?<!five )\b[Oo]f|\b(?:[Hh]alf|[Aa]ll)) )(?:them|those|these)\b(?! [a-z]+s\b)")
 _THOSE_WHO = re.compile(r"(?<=\b[Oo]f )those(?= (?:who|that|which)\b)")
-_PASSING = bag("hours minutes days weeks months years seconds dollars cents miles times")
 
 
 def with_antecedent(segment: str, before: str) -> str:
@@ -177,13 +179,12 @@ def counted_noun(sentence: str) -> str:
     nouns = {
         sentence[m.end : m.unit_end].strip()
         for m in numbers(sentence)
-        if m.kind == "cardinal" and m.unit
+        if m.kind == "cardinal" and m.unit and m.unit not in TIMES | MEASURES
     }
     plural = {
         n
         for n in nouns
         if (is_plural(n.rsplit(" ", 1)[-1]) or n.endswith("people"))
-        and not set(n.split()) & _PASSING
     }
     return plural.pop() if len(plural) == 1 else ""
 

@@ -70,7 +70,7 @@ _NOT_FIRST = re.compile(
     r"(?:this(?! (?:morning|afternoon|evening|week|month|year|weekend|season|semester|summer|winter"
     r"|spring|fall)\b)|those|these|the (?:rest|remaining|others|remainder|latter|former)|of (?:those"
     r"|these|them)"
-    r"|then|after that|afterwards|they|he|she)\b",
+    r"|then|after that|afterwards|they|he|she|which|who|whose|that)\b",
     re.IGNORECASE,
 )
 _DROPPABLE = content_words(

@@ -20,7 +20,9 @@ _PASTS = dict(
         "set:set shot:shoot slept:sleep sold:sell spent:spend stood:stand stole:steal swam:swim "
         "swept:sweep taught:teach threw:throw thought:think told:tell took:take understood:"
         "understand went:go woke:wake won:win wore:wear wrote:write cost:cost dug:dig sank:sink "
-        "broke:break bent:bend spread:spread quit:quit split:split hid:hide"
+        "bred:breed bled:bleed sped:speed led:lead withdrew:withdraw blew:blow bit:bite lit:light dealt:deal fought:fight shook:shake "
+        "stuck:stick struck:strike tore:tear bound:bind hurt:hurt shut:shut bet:bet fit:fit "
+        "overslept:oversleep broke:break bent:bend spread:spread quit:quit split:split hid:hide"
     ).split()
 )
 #: Participles behind "has", "have" or "had" that no -ed shows.
@@ -33,10 +35,12 @@ _PARTICIPLES = bag(
 MODALS = bag("will can could would must should may might")
 BE = bag("is are was were")
 _PLURALS_OF_DO = {"has": ("does", "have"), "have": ("do", "have"), "had": ("did", "have")}
+#: Verbs whose past looks like their base; their subject tells which it is.
+SAME_PAST = frozenset(v for v, base in _PASTS.items() if v == base)
 #: Stems of -ed that want their "e" back: "bak-ed", "us-ed", "shar-ed".
 _WANTS_E = re.compile(
     r"(?:[bcdfghjklmnprstvwz][aiou](?:k|m|n|l|v|z|s|c|g|r|p|b|d|t)"
-    r"|at|iz|uc|ov|lv|rv|rc|nc|rg|dg|us|as|ur|ir|ar|tl|bl|pl|gl|dl|u|cl|eas|ais|oos|ens|ath|eiv|eav)$"
+    r"|at|iz|uc|ov|lv|rv|rc|nc|rg|dg|us|as|ur|ir|ar|tl|bl|pl|gl|dl|u|cl|plet|mpet|elet|eas|ais|oos|ens|ath|eiv|eav)$"
 )
 _BARE = bag(
     "visit collect order offer open gather borrow harvest answer deposit finish deliver remain"
@@ -90,7 +94,7 @@ def asks_with(verb: str, after: str) -> tuple[str, str]:
         if word in _PARTICIPLES or (word.endswith("ed") and word not in ("red", "need")):
             return verb, ""
         return _PLURALS_OF_DO[verb]
-    if verb in _PASTS and verb not in ("cost", "put", "cut", "hit", "read", "set", "let"):
+    if verb in _PASTS and verb not in SAME_PAST:
         return "did", base_of(verb)
     if verb.endswith("ed") and verb not in ("need", "feed", "speed", "seed", "weed"):
         return "did", base_of(verb)
