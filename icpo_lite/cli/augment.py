@@ -287,6 +287,7 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
 
 def _show_pairs(output: Path, count: int) -> None:
     from icpo_lite.data.augment import read_prompts
+    from icpo_lite.training.asking_demonstrations import asking_demonstration
 
     whole = ""
     for prompt in read_prompts(output):
@@ -296,6 +297,8 @@ def _show_pairs(output: Path, count: int) -> None:
         click.echo(f"\n{prompt.problem_id}\n  q   {whole}\n  q*  {prompt.text}")
         for shard in prompt.removed:
             click.echo(f"  removed: {shard.text}")
+        if question := asking_demonstration(prompt):
+            click.echo(f"  question: {question}")
         click.echo(f"  {prompt.certificate.level}: {prompt.certificate.out_of_reach}")
         click.echo(f"  gap: {prompt.certificate.incomplete}")
         count -= 1

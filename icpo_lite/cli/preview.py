@@ -36,6 +36,7 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     from icpo_lite.policy.load import load_tokenizer
     from icpo_lite.recipe import load_recipe
     from icpo_lite.rewards.from_recipe import bind_reward
+    from icpo_lite.training.asking_demonstrations import asking_demonstration
 
     loaded = load_recipe(recipe, overrides)
     if corpus_needs_model(loaded):
@@ -61,6 +62,8 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
             for shard in prompt.removed:
                 click.echo(f"   removed: {shard.text}")
             if prompt.removed:
+                if question := asking_demonstration(prompt):
+                    click.echo(f"   question: {question}")
                 certificate = prompt.certificate
                 click.echo(f"   {certificate.level}: {certificate.out_of_reach}")
                 click.echo(f"   gap: {certificate.incomplete}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.sentences import is_plural, sentences
@@ -104,6 +104,8 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
         joins = any(w in match[0] for w in ("and", "but", "while"))
         if not joins and not _has_verb(sentence[start : match.start()]):
             continue
+        they = re.compile(r"(?:they|you|we|I) ([a-z]+)").match(sentence, match.end())
+        opens = opens or (they if they and is_finite(they[1]) else None)
         if opens and opens.start() < mention.start and not _GOES_WITH.match(sentence[: match.end()]):
             start = match.end()
     end = len(sentence)
@@ -144,8 +146,7 @@ def _ask(text: str, mention: NumberMention) -> str | None:
 # ------------------------------------------------------------------------------ what is asked for
 
 _MORE = re.compile(
-    r"(?P<unit>[ -](?:times|years?|months?|days?|hours?|minutes?|inches|feet|miles?|pounds?|points?"
-    r"|dollars?|cents?|kg|cm|meters?|kilometers?|ounces?|percent|degrees?|weeks?|%))?"
+    r"(?P<unit>[ -](?:[a-z]+s|inch|feet|foot|percent|kg|cm|mph|%))?"
     r" (?P<how>(?:more|fewer|less|as (?:many|much|old|long|tall|far|big|large|heavy|fast)|[a-z]+er)"
     r"(?: [\w’'-]+){0,5}? (?:than|as)\b)"
 )
@@ -372,7 +373,7 @@ def _may_be_verb(subject: str, word: str, distance: int) -> bool:
     return bool(re.fullmatch(r"[A-Z]\w+|[Hh]e|[Ss]he", subject)) or distance == 1
 
 
-_LOOSE = re.compile(r" (?:also|only|still|just|now|already|then|usually|always|often|currently)$")
+_LOOSE = re.compile(r" (?:also|only|still|just|now|already|then|usually|always|often|currently|each)$")
 _OPENS_PHRASE = re.compile(
     r"(?:In|On|At|For|After|Before|During|Every|Each|Last|This|Next|By|From|Over|With|Of|To|Halfway|Once|Since)\b"
 )
@@ -465,7 +466,8 @@ _PREPOSITION = re.compile(
 )
 
 
-_WITH_WHAT = re.compile(r"\b(?:an?|the|his|her) (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $")
+_AT_SPEED = re.compile(r"\bat an? (?P<what>(?:[a-z]+ )?(?:speed|rate|pace)) of $")
+_WITH_WHAT = re.compile(r"(?<!to )(?<!into )(?<!on )\ban? (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $")
 
 
 def _of_verb(text: str, mention: NumberMention) -> str | None:
@@ -483,20 +485,28 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     if auxiliary == "do" and not _is_many(clause.subject):
         auxiliary = "did" if clause.verb in SAME_PAST else "does"
     before = re.sub(r"\b(?:an?|the|these|those) ?$", "", before)
-    before = _without_members(before)
     rest = _OTHER_MEMBER.sub("", rest)
     subject = _small(clause.subject)
     lead = f" {_small(clause.lead)}" if clause.lead else ""
+    before = _without_members(before)
     if re.search(r"\b(?:that|which|who|containing|holding|weighing|measuring|costing|worth)\b", before):
         return _relative(text, start, end, words)
-    if later := _later_verb(before):
+    if passive := _PASSIVE.search(before):
+        clause = replace(clause, verb=passive["be"])
+        before = before[passive.end("be") :]
+        auxiliary, verb = clause.verb, ""
+    elif later := _later_verb(before):
         before = later["rest"]
         auxiliary, verb = asks_with(later["verb"], f"{before} ")
-        clause = _Clause(clause.lead, clause.subject, later["verb"], clause.after, clause.at, clause.end)
+        clause = replace(clause, verb=later["verb"])
     if mention.kind == "money" and verb in ("have", "save", "raise", "receive", "win", "get", "earn") and not before.strip():
         words = words.replace("how much", "how much money") if not words.startswith("how much m") else words
     if clause.verb in BE and not before.strip():
         return _of_be(subject, clause.verb, words, rest, mention) + lead
+    if speed := _AT_SPEED.search(before):
+        rest = re.sub(r"^ ?(?:/|per |an? )\w+", "", rest)
+        middle = before[: speed.start()].rstrip()
+        return f"at what {speed['what']} {auxiliary} {subject}{_space(verb)}{middle}{rest}{lead}"
     with_what = _WITH_WHAT.search(before)
     if with_what and mention.kind == "cardinal":
         return f"{words} does the {with_what['noun']} have"
@@ -534,6 +544,7 @@ _THINKS = frozenset(
 )  # fmt: skip
 
 
+_PASSIVE = re.compile(r" (?:and|but) (?P<be>is|are|was|were)(?: then| also| later)? (?=[a-z]+(?:ed|en)\b)(?!.* and )")
 _OTHER_MEMBER = re.compile(
     r"^,? and (?:some|an?|the|his|her) [a-z ]+?(?= (?:at|in|on|for|to|from|with)\b|$)"
 )
@@ -541,10 +552,16 @@ _OTHER_MEMBER = re.compile(
 
 def _without_members(before: str) -> str:
     """The words before a member of a list, without the members in between."""
-    marks = counted(before)
-    if not marks or not re.search(r"(?:,|\band) (?:also |only )?$", before):
+    if not re.search(r"(?:,|\band) (?:also |only )?$", before):
         return before
-    return before[: _with_adverb(before, marks[0].start)]
+    thing = _THING.search(before)
+    return before[: thing.start()] if thing else before
+
+
+_THING = re.compile(
+    r"\b(?:an?|the|some|his|her|their|\d[\d,.]*|one|two|three|four|five|six|seven|eight|nine|ten) "
+    r"|[$£€]\d"
+)
 
 
 def _space(verb: str) -> str:

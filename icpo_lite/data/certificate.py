@@ -42,13 +42,17 @@ REWORDING: frozenset[CutKind] = frozenset({"share", "amount"})
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A certified way to make a `q*`: remove `fact` by `cut`, which leaves `text`."""
+    """A certified way to make a `q*`: remove `fact` by `cut`, which leaves `text`.
+
+    value: the number that goes; None where the fact has none.
+    """
 
     fact: FactShard
     cut: Cut
     text: str
     certificate: Certificate
     additive: bool
+    value: Fraction | None = None
 
     @property
     def shard_id(self) -> int:
@@ -91,7 +95,14 @@ def certified_removals(
 def candidates(text: str, sharding: Sharding) -> list[Removal]:
     """Removals without any proof, for problems that only a solver can certify."""
     return [
-        Removal(fact, fact.cuts[0], apply(text, fact.cuts[:1]), Certificate("none"), False)
+        Removal(
+            fact,
+            fact.cuts[0],
+            apply(text, fact.cuts[:1]),
+            Certificate("none"),
+            additive=False,
+            value=sharding.mentions[fact.mentions[0]].value,
+        )
         for fact in sharding.facts
         if len(fact.mentions) == 1 and fact.cuts and fact.cuts[0].kind != "clause"
     ]
@@ -126,7 +137,7 @@ def certify(
         f"{mention.surface!r} enters {need.equation} and nothing left gives it",
         _GAPS[cut.kind].format(slot=cut.slot),
     )
-    return Removal(fact, cut, left, certificate, need.additive)
+    return Removal(fact, cut, left, certificate, need.additive, mention.value)
 
 
 def numbers_gone(sharding: Sharding, fact: FactShard, cut: Cut) -> list[int]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from functools import lru_cache
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.sentences import is_plural
@@ -73,7 +74,7 @@ OWN_SUBJECT = re.compile(
     rf"|{_COUNT} of (?:the|his|her|their|these|those|them|which)(?: {_WORD}){{0,3}}?"
     rf"|{_COUNT}(?: {_WORD}){{1,3}}?"
     rf"|(?!(?:that|which|who|whose|and|or|to|as|when|where|if|it|only|also|then|still|now|already"
-    rf"|just|has|have|had|is|are|not)\b)[a-z]+) {_ADVERB}(?P<done>{_DONE})\b(?!-)"
+    rf"|just|has|have|had|is|are|not|[a-z]+ly)\b)[a-z]+) {_ADVERB}(?P<done>{_DONE})\b(?!-)"
     rf"|(?:{_COUNT}(?: {_WORD}){{0,2}}? |(?:the |all )?(?:[a-z]+ )?)"
     rf"(?:[a-z]+(?<!s)s|people|children) (?:each |also |only )?(?P<base>{BASE})\b(?!-)"
 )
@@ -123,9 +124,10 @@ _SAYS_OF_WHAT = re.compile(
 )
 
 
-def counted(text: str) -> list[NumberMention]:
+@lru_cache(maxsize=4096)
+def counted(text: str) -> tuple[NumberMention, ...]:
     """The numbers of a text that are facts, in order; labels are left out."""
-    return [m for m in numbers(text) if not is_label(text, m)]
+    return tuple(m for m in numbers(text) if not is_label(text, m))
 
 
 def values(text: str) -> Counter[object]:

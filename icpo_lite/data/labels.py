@@ -31,11 +31,17 @@ def is_label(text: str, mention: NumberMention) -> bool:
     return (
         mention.kind == "ordinal"
         or (mention.value == 1 and mention.kind == "cardinal")
-        or mention.surface.lower().split()[-1] in ("pair", "couple", "pairs")
-        or _HALF_IN_ORDER.search(text, max(0, mention.start - 12), mention.end) is not None
+        or mention.surface.lower().endswith(("pair", "couple", "pairs"))
+        or _is_ordered_half(text, mention)
         or is_name(text, mention)
         or _is_numbering(text, mention)
     )
+
+
+def _is_ordered_half(text: str, mention: NumberMention) -> bool:
+    if mention.kind != "fraction":
+        return False
+    return _HALF_IN_ORDER.search(text, max(0, mention.start - 12), mention.end) is not None
 
 
 def is_name(text: str, mention: NumberMention) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.sentences import sentences
@@ -58,7 +59,7 @@ def check_shards(text: str, shards: Sequence[Shard]) -> None:
         if _NOT_FIRST.match(fact):
             raise RejectedError("a shard points back", repr(fact))
     _check_words(text, shards)
-    if twin := vague_twin(facts):
+    if twin := vague_twin(text, facts):
         raise RejectedError("a shard repeats another without its number", repr(twin))
     lost = content_words(text) - content_words(" ".join(s.text for s in shards)) - _DROPPABLE
     if len(lost) > 2 and len(lost) > 0.15 * len(content_words(text)):
@@ -92,10 +93,12 @@ def _check_numbers(text: str, shards: Sequence[Shard]) -> None:
 
 def _check_words(text: str, shards: Sequence[Shard]) -> None:
     """No filler and no number word that the sentence of the problem does not hold."""
-    own = sentences(text)
+    own = [o.text for o in sentences(text)]
     for shard in shards:
+        if shard.text in text:
+            continue
         for said in sentences(shard.text):
-            home = " ".join(_home(said.text, [o.text for o in own]))
+            home = " ".join(_home(said.text, own))
             if found := sorted((_fillers(said.text) - _fillers(home)).elements()):
                 raise RejectedError("a filler word", f"{found[0]!r} in {shard.text!r}")
             labels = {m.value for m in numbers(said.text) if is_label(said.text, m)}
@@ -119,15 +122,28 @@ def _home(said: str, own: Sequence[str]) -> list[str]:
     return homes if nearest in homes else [*homes, nearest]
 
 
-def vague_twin(facts: Sequence[str]) -> str:
-    """A fact that says what another says, with nothing where that has its number; "" for none."""
+def vague_twin(text: str, facts: Sequence[str]) -> str:
+    """A fact that says what another says, with nothing where that has its number; "" for none.
+
+    What the text itself says so ("Ann sells cakes at $3. She sold 4 cakes.") is no twin.
+    """
+    said = _plain(text)
     plain = [_plain(f) for f in facts]
     for i, fact in enumerate(facts):
-        for gap in _gaps(fact):
-            for j, other in enumerate(plain):
-                if i != j and len(gap.split()) > 2 and gap in other:
+        words = plain[i].split()
+        first, last = " ".join(words[:2]), " ".join(words[-2:])
+        others = [j for j, o in enumerate(plain) if i != j and (first in o or last in o)]
+        for gap in _gaps(fact) if others else ():
+            for j in others:
+                if len(gap.split()) > 2 and gap in plain[j] and not _stands_in(said, plain[j]):
                     return facts[j]
     return ""
+
+
+def _stands_in(said: str, fact: str) -> bool:
+    """Whether the text holds a fact word for word, its subject aside."""
+    words = fact.split()
+    return any(" ".join(words[i:]) in said for i in range(min(3, len(words))))
 
 
 def _gaps(fact: str) -> Iterator[str]:
@@ -140,5 +156,6 @@ def _gaps(fact: str) -> Iterator[str]:
             yield _plain(f"{fact[: mention.start]}{filler}{fact[mention.end :]}")
 
 
+@lru_cache(maxsize=4096)
 def _plain(text: str) -> str:
     return " ".join(re.findall(r"[\w$%']+", text.lower()))

@@ -341,8 +341,11 @@ def _cuts(
         cut = number_cut(text, mentions[index], home.start)
         if cut is not None and all(home.start <= e.start and e.end <= home.end for e in cut.edits):
             yield cut
-    if sentence.clause and sentence.clause.cut and len(block) == len(sentence.mentions) == 1:
-        yield sentence.clause.cut
+    clause = sentence.clause
+    if clause is None or clause.cut is None or len(block) > 1:
+        return
+    if len(sentence.mentions) == len(numbers(text[clause.start : clause.end])) == 1:
+        yield clause.cut
 
 
 _CONNECTIVE = re.compile(rf"(?:{_GOES_ON})+(?=\S)", re.IGNORECASE)
