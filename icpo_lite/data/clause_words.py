@@ -173,7 +173,7 @@ def with_antecedent(segment: str, before: str) -> str:
         return segment
     segment = re.sub(rf"\b(?:those|these) (?={noun}\b)", "the ", segment, count=1)
     segment = _THOSE_WHO.sub(f"the {noun}", segment, count=1)
-    return _OF_THEM.sub(lambda m: f"{m[1]}the {noun}", segment, count=1)
+    return _OF_THEM.sub(lambda m: f"{m[1]}the {noun}", segment)
 
 
 def counted_noun(sentence: str) -> str:

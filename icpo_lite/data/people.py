@@ -55,7 +55,7 @@ _WOMEN = bag(
 _PERSON_NOUNS = {
     "he": bag("man boy brother son father dad uncle grandfather nephew husband king boyfriend grandson"),
     "she": bag(
-        "woman girl sister daughter mother mom aunt grandmother niece wife queen girlfriend lady "
+        "woman housewife girl sister daughter mother mom aunt grandmother niece wife queen girlfriend lady "
         "granddaughter"
     ),
     "": bag(
@@ -145,12 +145,25 @@ def referent(before: str, clause: str) -> str | None:
     if not names:
         return _only_noun(before, wanted)
     fits = [n for n in names if _gender_in(before, n) == wanted]
-    unknown = [n for n in names if not _gender_in(before, n)]
+    unknown = [n for n in names if not _gender_in(before, n) and _acts(before, n)]
+    if not fits and len(unknown) == 1 and not any(_gender_in(before, n) for n in names):
+        return unknown[0]
     if len(names) == 1 and (fits or unknown):
         return names[0]
     if len(fits) == 1 and not unknown:
         return fits[0]
     return None
+
+
+def _acts(text: str, name: str) -> bool:
+    """Whether a name that no list knows may be a person's: it opens a sentence or joins another."""
+    at = text.find(name)
+    while at >= 0:
+        before = text[:at].rstrip()
+        if not before or before[-1] in ".!?,\"“" or before.endswith((" and", " friend", " with", " to")):
+            return True
+        at = text.find(name, at + 1)
+    return False
 
 
 def _only_noun(before: str, wanted: str) -> str | None:

@@ -140,6 +140,7 @@ def _question_parts(text: str, sentence: Span) -> Iterator[Part]:
     for match in _ASKING.finditer(sentence.text):
         before = sentence.text[: match.start()].rstrip()
         ends = before.endswith((",", ":", ";")) or re.search(r", (?:then|and|so)$", before)
+        ends = ends or (_CONDITION.match(before) and match[0][:3].lower() == "how")
         if ends and numbers(before) and not _ADVERBIAL.match(before):
             ask_at = sentence.start + match.start()
             break
@@ -156,6 +157,10 @@ def _question_parts(text: str, sentence: Span) -> Iterator[Part]:
     fact_end = trailing.end() + len(text[trailing.end() : sentence.end].rstrip("?.! "))
     yield Part(ask_at, trailing.start(), is_question=True)
     yield Part(trailing.end(), fact_end, cut=Cut("clause", (Edit(trailing.start(), fact_end),)))
+
+
+#: "If he plays 2 hours a day how many beats …": a condition that no comma ends.
+_CONDITION = re.compile(r"(?:if|given that|assuming(?: that)?) .*\d", re.IGNORECASE)
 
 
 def _last(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Match[str] | None:
@@ -209,9 +214,9 @@ _POINTS_BACK = re.compile(
     re.IGNORECASE,
 )
 _DANGLES = re.compile(
-    r"\b(?:of (?:them|those|these|that)|(?:than|as|times|half|twice) (?:that|this|it)|that"
-    r" (?:much|many|number|amount|cost"
-    r"|price|long|far)|this amount|the rest|the remaining|remainder|the same)\b"
+    r"\b(?:of (?:them|those|these|that)|(?:than|as|times|half|twice) (?:that|this|it)"
+    r"|that (?:much|many|number|amount|long|far)|(?:of|than|at|for|to|by|as|half|twice) that (?:cost"
+    r"|price)|this amount|half as (?:many|much)(?! [a-z]+ as)(?=[.,]|$))\b"
 )
 
 
@@ -328,8 +333,16 @@ def _they(before: str, so_far: str) -> str:
     names = set(people(so_far))
     if both and not names - set(both[1].split(" and ")):
         return both[1]
-    noun = counted_noun(before)
-    return f"The {noun}" if noun and len(names) == 1 else ""
+    if noun := counted_noun(before):
+        return f"The {noun}" if len(names) == 1 else ""
+    subject = _ONE_SUBJECT.match(before)
+    return f"The {subject['noun']}" if subject and not names else ""
+
+
+_ONE_SUBJECT = re.compile(
+    r"(?:[Yy]esterday, )?(?:[Aa]n?|[Tt]he) (?P<noun>(?:[a-z-]+ ){0,3}?[a-z-]+) (?:is|are|was|were|has|have|had|made"
+    r"|needs?|sells?|sold|received|wants?|decided|bought|ordered|makes?|offers?|produces?|started)\b"
+)
 
 
 def _cuts(
