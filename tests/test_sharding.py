@@ -148,7 +148,9 @@ def test_clauses_that_point_back_stay_with_what_they_point_to() -> None:
     )
     assert shards[1] == "There were 140 kids."
     assert shards[2] == "Of the kids, 30 danced."
-    merged = texts("Ann has 140 pens. That is 30 more than Bob has. Cleo has 5 pens. How many pens?")
+    merged = texts(
+        "Ann has 140 pens. That is 30 more than Bob has. Cleo has 5 pens. How many pens?"
+    )
     assert merged[1] == "Ann has 140 pens. That is 30 more than Bob has."
 
 
@@ -206,10 +208,7 @@ def test_numbers_agree_on_real_problems() -> None:
             accepted += 1
             whole = Counter(n.value for n in numbers(question) if not is_label(question, n))
             parts = Counter(
-                n.value
-                for s in sharding.shards
-                for n in numbers(s.text)
-                if not is_label(s.text, n)
+                n.value for s in sharding.shards for n in numbers(s.text) if not is_label(s.text, n)
             )
             assert whole == parts
             assert sum(s.is_question for s in sharding.shards) == 1

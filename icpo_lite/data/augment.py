@@ -28,7 +28,6 @@ from icpo_lite.core.types import (
     Message,
     Problem,
     Prompt,
-    Shard,
 )
 from icpo_lite.data.certificate import Removal, candidates, certified_removals, needs
 from icpo_lite.data.clause_words import counted

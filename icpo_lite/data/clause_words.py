@@ -138,7 +138,9 @@ def values(text: str) -> Counter[object]:
 def points_back(segment: str) -> bool:
     """Whether a part of a sentence lacks a number, a noun or a referent of its own."""
     found = counted(segment)
-    bare = any(m.kind == "cardinal" and not m.unit and not _AGE.search(segment, 0, m.start) for m in found)
+    bare = any(
+        m.kind == "cardinal" and not m.unit and not _AGE.search(segment, 0, m.start) for m in found
+    )
     return not found or bare or bool(_REFERS.search(_SAYS_OF_WHAT.sub(" ", segment)))
 
 
@@ -162,7 +164,10 @@ def merged(segments: Sequence[tuple[str, str]]) -> list[str]:
     return out
 
 
-_OF_THEM = re.compile(r"((?:(?<!three )(?<!two )(?<!four )(?<!five )\b[Oo]f|\b(?:[Hh]alf|[Aa]ll)) )(?:them|those|these)\b(?! [a-z]+s\b)")
+_OF_THEM = re.compile(
+    r"((?:(?<!three )(?<!two )(?<!four )(?<!five )\b[Oo]f|\b(?:[Hh]alf|[Aa]ll)) )(?:them|those"
+    r"|these)\b(?! [a-z]+s\b)"
+)
 _THOSE_WHO = re.compile(r"(?<=\b[Oo]f )those(?= (?:who|that|which)\b)")
 
 
@@ -183,11 +188,7 @@ def counted_noun(sentence: str) -> str:
         for m in numbers(sentence)
         if m.kind == "cardinal" and m.unit and m.unit not in TIMES | MEASURES
     }
-    plural = {
-        n
-        for n in nouns
-        if (is_plural(n.rsplit(" ", 1)[-1]) or n.endswith("people"))
-    }
+    plural = {n for n in nouns if (is_plural(n.rsplit(" ", 1)[-1]) or n.endswith("people"))}
     return plural.pop() if len(plural) == 1 else ""
 
 

@@ -8,6 +8,7 @@ sentence counts them.
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 from icpo_lite.core.numbers import NumberMention
 from icpo_lite.core.sentences import entities, is_plural
@@ -154,7 +155,7 @@ def by_span(whole: str) -> list[str]:
     if COLLECTIVE.search(whole) or len(found) < 2:
         return []
     base, tail = whole[: found[0].start()], whole[found[-1].end() :].strip(" .!")
-    between = any(a.end() != b.start() for a, b in zip(found, found[1:], strict=False))
+    between = any(a.end() != b.start() for a, b in pairwise(found))
     if tail or between or counted(base) or not FINITE.search(base):
         return []
     return [base + m[0] for m in found]
@@ -199,7 +200,9 @@ _FINITE_BEFORE_END = re.compile(rf"\b{VERB}\b")
 
 
 def _end_of_thing(whole: str, mention: NumberMention) -> int:
-    stuff = re.compile(r" of (?!the\b|his\b|her\b)[a-z-]+(?: [a-z-]+)??(?= (?:in|for|over|to|into)\b)")
+    stuff = re.compile(
+        r" of (?!the\b|his\b|her\b)[a-z-]+(?: [a-z-]+)??(?= (?:in|for|over|to|into)\b)"
+    )
     match = stuff.match(whole, mention.unit_end)
     return match.end() if match else mention.unit_end
 

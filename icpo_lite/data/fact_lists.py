@@ -128,9 +128,7 @@ def _shared_tail(tails: Sequence[str], found: Sequence[NumberMention]) -> str | 
         r if measure else _STUFF.sub("", r) for r, measure in zip(rests, measured, strict=True)
     ]
     whole = [m.kind in ("multiple", "fraction", "percent") for m in found]
-    rests = [
-        "" if done or " than " in r else r for r, done in zip(rests, whole, strict=True)
-    ]
+    rests = ["" if done or " than " in r else r for r, done in zip(rests, whole, strict=True)]
     if not any(r.strip() for r in rests[:-1]) and rests[-1].strip():
         return rests[-1] if _SHARED_TAIL.match(rests[-1]) and not counted(rests[-1]) else None
     if any(r.strip() and not o for r, o in zip(rests[:-1], own[:-1], strict=True)):
@@ -178,7 +176,8 @@ def _noun(noun: str, nouns: Sequence[str], mention: NumberMention) -> str:
 
 _NOT_IN_NOUN = r"(?!for\b|at\b|on\b|and\b|to\b|in\b|of\b|that\b|which\b)"
 _PRICED = re.compile(
-    rf"(?:(?:an?|the|his|her|one|each|every) )?(?:{_NOT_IN_NOUN}[a-zA-Z’'-]+ ){{1,5}}(?:of [a-z]+ )?"
+    rf"(?:(?:an?|the|his|her|one|each"
+    rf"|every) )?(?:{_NOT_IN_NOUN}[a-zA-Z’'-]+ ){{1,5}}(?:of [a-z]+ )?"
     r"(?P<how>for|at|worth|on|in|to|from|that costs?|that is|which costs?|costing|is|are|with) "
     r"(?:only |about )?(?=[$£€\d]|[a-z]+ (?:dollars|cents|hours|minutes|pounds))"
 )

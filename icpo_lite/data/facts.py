@@ -73,7 +73,7 @@ def _keeps_numbers(whole: str, parts: Sequence[str]) -> bool:
 
 def _sentence(text: str) -> str:
     text = re.sub(r"\s+", " ", text).strip(" ,;")
-    if text[-1:] not in ".!?\"”":
+    if text[-1:] not in '.!?"”':
         text += "."
     return text[:1].upper() + text[1:]
 
@@ -112,7 +112,9 @@ def _by_clause(whole: str) -> list[str]:
     return parts
 
 
-_THE_THING = re.compile(r"[Tt]he (?P<noun>(?:[a-z’'-]+ ){0,2}?[a-z’'-]+) (?P<be>are|were|is|was|costs?|has|have)\b")
+_THE_THING = re.compile(
+    r"[Tt]he (?P<noun>(?:[a-z’'-]+ ){0,2}?[a-z’'-]+) (?P<be>are|were|is|was|costs?|has|have)\b"
+)
 
 
 def _named_by(clause: str, pronoun: str) -> str:

@@ -53,8 +53,8 @@ Split the problem below into shards, so that it can be told turn by turn.
 Answer with one JSON object and nothing else: {"question": "...", "facts": ["...", "..."]}
 - "question" is what is asked, as one short sentence without the facts.
 - Each fact holds one piece of information with its number, as one sentence that can be read in \
-any order: use names instead of he, she or they. Keep the problem's own words and numbers, and put no \
-"some" or "several" where a number was.
+any order: use names instead of he, she or they. Keep the problem's own words and numbers, and \
+put no "some" or "several" where a number was.
 - Leave nothing out and add nothing. Do not solve the problem. Give at least two facts.
 
 Problem:

@@ -10,67 +10,117 @@ from icpo_lite.core.words import bag
 
 #: First names that say "he" or "she" almost always; taken from what is common in English.
 _MEN = bag(
-    "Aaron Adam Aiden Al Alan Albert Alexander Alfred Allen Andrew Andy Anthony Antonio Arnold Arthur "
+    "Aaron Adam Aiden Al Alan Albert Alexander Alfred Allen Andrew Andy Anthony Antonio Arnold"
+    " Arthur "
     "Austin Barry Ben Benjamin Benny Bernard Bill Billy Bob Bobby Brad Bradley Brandon Brian Bruce "
     "Bryan Bryce Caleb Calvin Cameron Carl Carlos Cedric Charles Charlie Chester Chris Christopher "
-    "Clark Clarence Clay Cody Colin Conor Craig Curtis Dan Daniel Danny Darren Dave David Dean Dennis "
-    "Derek Dominic Don Donald Doug Douglas Drew Duncan Dustin Dylan Earl Ed Eddie Edgar Eduardo Edward "
-    "Edwin Eli Elijah Eric Ernest Ethan Eugene Evan Felix Fernando Frank Franklin Fred Frederick Gabriel "
+    "Clark Clarence Clay Cody Colin Conor Craig Curtis Dan Daniel Danny Darren Dave David Dean"
+    " Dennis "
+    "Derek Dominic Don Donald Doug Douglas Drew Duncan Dustin Dylan Earl Ed Eddie Edgar Eduardo"
+    " Edward "
+    "Edwin Eli Elijah Eric Ernest Ethan Eugene Evan Felix Fernando Frank Franklin Fred Frederick"
+    " Gabriel "
     "Gary Gavin Gene George Gerald Gilbert Glenn Gordon Graham Grant Greg Gregory Gus Harold Harry "
-    "Harvey Hector Henry Herbert Herman Howard Hugh Hugo Ian Isaac Ivan Jack Jackson Jacob Jake James "
+    "Harvey Hector Henry Herbert Herman Howard Hugh Hugo Ian Isaac Ivan Jack Jackson Jacob Jake"
+    " James "
     "Jared Jason Javier Jeff Jeffrey Jeremy Jerome Jerry Jim Jimmy Joe Joel Joey John Johnny Jon "
-    "Jonathan Jorge Jose Joseph Josh Joshua Juan Julian Julio Justin Karl Keith Ken Kenneth Kenny Kevin "
-    "Kurt Kyle Lance Larry Lawrence Leo Leon Leonard Liam Lionel Logan Louis Lucas Luis Luke Malcolm "
-    "Manuel Marc Marcos Marcus Mario Mark Marshall Martin Marvin Mason Matt Matthew Maurice Max Michael "
-    "Miguel Mike Milo Mitch Mitchell Nate Nathan Neil Nicholas Nick Noah Norman Oliver Omar Oscar Owen "
-    "Pablo Patrick Paul Pedro Perry Pete Peter Phil Philip Phillip Rafael Ralph Ramon Randy Raul Ray "
-    "Raymond Rick Ricardo Richard Ricky Rob Robert Roberto Rodney Roger Ron Ronald Ronnie Roy Russell "
-    "Ryan Samuel Scott Sean Sergio Seth Shane Shawn Simon Spencer Stan Stanley Stephen Steve Steven Ted "
-    "Terrence Theodore Thomas Tim Timmy Timothy Tobias Todd Tom Tommy Tony Travis Trevor Tyler Victor "
+    "Jonathan Jorge Jose Joseph Josh Joshua Juan Julian Julio Justin Karl Keith Ken Kenneth"
+    " Kenny Kevin "
+    "Kurt Kyle Lance Larry Lawrence Leo Leon Leonard Liam Lionel Logan Louis Lucas Luis Luke"
+    " Malcolm "
+    "Manuel Marc Marcos Marcus Mario Mark Marshall Martin Marvin Mason Matt Matthew Maurice Max"
+    " Michael "
+    "Miguel Mike Milo Mitch Mitchell Nate Nathan Neil Nicholas Nick Noah Norman Oliver Omar"
+    " Oscar Owen "
+    "Pablo Patrick Paul Pedro Perry Pete Peter Phil Philip Phillip Rafael Ralph Ramon Randy Raul"
+    " Ray "
+    "Raymond Rick Ricardo Richard Ricky Rob Robert Roberto Rodney Roger Ron Ronald Ronnie Roy"
+    " Russell "
+    "Ryan Samuel Scott Sean Sergio Seth Shane Shawn Simon Spencer Stan Stanley Stephen Steve"
+    " Steven Ted "
+    "Terrence Theodore Thomas Tim Timmy Timothy Tobias Todd Tom Tommy Tony Travis Trevor Tyler"
+    " Victor "
     "Vincent Walter Warren Wayne Wesley Will William Willy Wyatt Xavier Zach Zachary Zack"
 )
 _WOMEN = bag(
-    "Abby Abigail Ada Adele Agnes Aisha Alice Alicia Alison Allison Alyssa Amanda Amber Amelia Amy Ana "
-    "Andrea Angela Angie Anita Ann Anna Anne Annie April Ariana Ariel Ashley Audrey Ava Barbara Beatrice "
-    "Becky Bella Bernadette Beth Bethany Betsy Betty Beverly Bonnie Brenda Brianna Bridget Brittany "
-    "Candice Carla Carly Carmen Carol Caroline Carolyn Carrie Catherine Cathy Cecilia Celia Chelsea "
-    "Cheryl Chloe Christina Christine Cindy Claire Clara Claudia Colleen Cynthia Daisy Danielle Daphne "
-    "Dawn Deborah Debbie Debra Denise Diana Diane Donna Dora Doris Dorothy Eileen Elaine Eleanor Elena "
-    "Elisa Elizabeth Ella Ellen Elsa Emily Emma Erica Erin Esther Eva Eve Evelyn Faye Felicia Fiona "
-    "Florence Frances Gabriela Gail Georgia Gina Ginny Gloria Grace Greta Gwen Hailey Hannah Harriet "
-    "Hazel Heather Heidi Helen Helena Holly Ida Ingrid Irene Iris Isabel Isabella Isabelle Ivy Jackie "
-    "Jane Janet Janice Jasmine Jean Jen Jenna Jennifer Jenny Jessica Jill Jillian Jo Joan Joanna Josie "
-    "Joy Joyce Judith Judy Julia Juliana Julie Juliet June Kara Karen Karla Kate Katherine Kathleen "
-    "Kathy Katie Katrina Kayla Kim Kimberly Kristen Kristin Kristina Kylie Lara Laura Lauren Leah Lena "
-    "Leslie Lily Linda Lisa Liz Lois Lori Louise Lucia Lucy Luna Lydia Lynn Mabel Madeline Madison Maggie "
-    "Mandy Margaret Maria Mariah Marie Marilyn Marissa Marla Marlene Martha Mary Megan Melanie Melinda "
-    "Melissa Melody Mia Michelle Mildred Mindy Miranda Molly Monica Nadia Nancy Naomi Natalia Natalie "
-    "Natasha Nicole Nina Nora Norma Olga Olivia Paige Pamela Patricia Patty Paula Pauline Peggy Penelope "
-    "Penny Phoebe Polly Priscilla Rachel Rebecca Regina Rita Roberta Rosa Rosalie Rose Rosie Ruby Ruth "
-    "Sabrina Sally Samantha Sandra Sara Sarah Serena Sharon Sheila Shelly Sherry Shirley Sofia Sonia "
-    "Sophia Sophie Stacy Stella Stephanie Sue Susan Susie Suzanne Sylvia Tamara Tammy Tanya Tara Teresa "
-    "Theresa Tina Tracy Trina Ursula Valerie Vanessa Vera Veronica Victoria Violet Virginia Vivian Wanda "
+    "Abby Abigail Ada Adele Agnes Aisha Alice Alicia Alison Allison Alyssa Amanda Amber Amelia"
+    " Amy Ana "
+    "Andrea Angela Angie Anita Ann Anna Anne Annie April Ariana Ariel Ashley Audrey Ava Barbara"
+    " Beatrice "
+    "Becky Bella Bernadette Beth Bethany Betsy Betty Beverly Bonnie Brenda Brianna Bridget"
+    " Brittany "
+    "Candice Carla Carly Carmen Carol Caroline Carolyn Carrie Catherine Cathy Cecilia Celia"
+    " Chelsea "
+    "Cheryl Chloe Christina Christine Cindy Claire Clara Claudia Colleen Cynthia Daisy Danielle"
+    " Daphne "
+    "Dawn Deborah Debbie Debra Denise Diana Diane Donna Dora Doris Dorothy Eileen Elaine Eleanor"
+    " Elena "
+    "Elisa Elizabeth Ella Ellen Elsa Emily Emma Erica Erin Esther Eva Eve Evelyn Faye Felicia"
+    " Fiona "
+    "Florence Frances Gabriela Gail Georgia Gina Ginny Gloria Grace Greta Gwen Hailey Hannah"
+    " Harriet "
+    "Hazel Heather Heidi Helen Helena Holly Ida Ingrid Irene Iris Isabel Isabella Isabelle Ivy"
+    " Jackie "
+    "Jane Janet Janice Jasmine Jean Jen Jenna Jennifer Jenny Jessica Jill Jillian Jo Joan Joanna"
+    " Josie "
+    "Joy Joyce Judith Judy Julia Juliana Julie Juliet June Kara Karen Karla Kate Katherine"
+    " Kathleen "
+    "Kathy Katie Katrina Kayla Kim Kimberly Kristen Kristin Kristina Kylie Lara Laura Lauren"
+    " Leah Lena "
+    "Leslie Lily Linda Lisa Liz Lois Lori Louise Lucia Lucy Luna Lydia Lynn Mabel Madeline"
+    " Madison Maggie "
+    "Mandy Margaret Maria Mariah Marie Marilyn Marissa Marla Marlene Martha Mary Megan Melanie"
+    " Melinda "
+    "Melissa Melody Mia Michelle Mildred Mindy Miranda Molly Monica Nadia Nancy Naomi Natalia"
+    " Natalie "
+    "Natasha Nicole Nina Nora Norma Olga Olivia Paige Pamela Patricia Patty Paula Pauline Peggy"
+    " Penelope "
+    "Penny Phoebe Polly Priscilla Rachel Rebecca Regina Rita Roberta Rosa Rosalie Rose Rosie"
+    " Ruby Ruth "
+    "Sabrina Sally Samantha Sandra Sara Sarah Serena Sharon Sheila Shelly Sherry Shirley Sofia"
+    " Sonia "
+    "Sophia Sophie Stacy Stella Stephanie Sue Susan Susie Suzanne Sylvia Tamara Tammy Tanya Tara"
+    " Teresa "
+    "Theresa Tina Tracy Trina Ursula Valerie Vanessa Vera Veronica Victoria Violet Virginia"
+    " Vivian Wanda "
     "Wendy Whitney Yolanda Yvonne Zoe"
 )
 _PERSON_NOUNS = {
-    "he": bag("man boy brother son father dad uncle grandfather nephew husband king boyfriend grandson"),
+    "he": bag(
+        "man boy brother son father dad uncle grandfather nephew husband king boyfriend grandson"
+    ),
     "she": bag(
-        "woman housewife girl sister daughter mother mom aunt grandmother niece wife queen girlfriend lady "
+        "woman housewife girl sister daughter mother mom aunt grandmother niece wife queen"
+        " girlfriend lady "
         "granddaughter"
     ),
     "": bag(
-        "farmer teacher student baker chef doctor nurse driver worker runner painter carpenter writer "
+        "farmer teacher student baker chef doctor nurse driver worker runner painter carpenter"
+        " writer "
         "friend cousin neighbor boss owner manager merchant customer singer dancer athlete coach "
         "principal librarian gardener tailor plumber electrician mechanic builder jeweler florist "
-        "cashier salesman clerk player kid child child parent person artist designer engineer lawyer "
+        "cashier salesman clerk player kid child child parent person artist designer engineer"
+        " lawyer "
         "dentist photographer tutor babysitter rancher fisherman firefighter programmer freelancer "
         "streamer candidate contractor mailman shopkeeper vendor"
     ),
 }
-_ANYBODY = re.compile(rf"\b(?:{'|'.join(sorted(w for nouns in _PERSON_NOUNS.values() for w in nouns))})\b")
-_PLACE = re.compile(r"\b(?:at|in|near|through|to|from|of|on|a|an|the|this|next|last|per|every)(?: the)? $")
+_ANY_NOUN = "|".join(sorted(noun for nouns in _PERSON_NOUNS.values() for noun in nouns))
+_ANYBODY = re.compile(rf"\b(?:{_ANY_NOUN})\b")
+_PLACE = re.compile(
+    r"\b(?:at|in|near|through|to|from|of|on|a|an|the|this|next|last|per|every)(?: the)? $"
+)
 _PRONOUN = re.compile(r"\b(?:he|she|him|his|her|hers|himself|herself)\b", re.IGNORECASE)
-_GENDER = {"he": "he", "him": "he", "his": "he", "himself": "he", "she": "she", "her": "she", "hers": "she", "herself": "she"}
+_GENDER = {
+    "he": "he",
+    "him": "he",
+    "his": "he",
+    "himself": "he",
+    "she": "she",
+    "her": "she",
+    "hers": "she",
+    "herself": "she",
+}
 
 
 def people(text: str) -> list[str]:
@@ -84,7 +134,7 @@ _NO_NAMES = bag(
     "History Science Biology Physics Chemistry TV PE"
 )
 #: "Logan's father": what follows is about the father.
-_KINSMAN = re.compile(rf"['’]s? (?:\w+ )?(?:{'|'.join(sorted(w for nouns in _PERSON_NOUNS.values() for w in nouns))})\b(?! [A-Z])")
+_KINSMAN = re.compile(rf"['’]s? (?:\w+ )?(?:{_ANY_NOUN})\b(?! [A-Z])")
 
 
 @lru_cache(maxsize=8192)
@@ -160,17 +210,34 @@ def _acts(text: str, name: str) -> bool:
     at = text.find(name)
     while at >= 0:
         before = text[:at].rstrip()
-        if not before or before[-1] in ".!?,\"“" or before.endswith((" and", " friend", " with", " to")):
+        if (
+            not before
+            or before[-1] in '.!?,"“'
+            or before.endswith((" and", " friend", " with", " to"))
+        ):
             return True
         at = text.find(name, at + 1)
     return False
 
 
+#: "A bookseller sells …": a trade that opens a text is the person whom "he" or "she" calls.
+_WORKER = re.compile(
+    r"(?:A|An|The|One) (?:[a-z]+ )?(?P<noun>[a-z]+(?:er|or|ist|man|woman|ian|eer|cook"
+    r"|coach)) [a-z]+(?:s|ed|d)\b"
+)
+
+
 def _only_noun(before: str, wanted: str) -> str | None:
     """ "the farmer", where a farmer is the only person that a nameless text has mentioned."""
     nouns = _PERSON_NOUNS[wanted] | _PERSON_NOUNS[""]
-    found = {w for w in re.findall(r"[a-z]+", before.lower()) if w in nouns or w in _PERSON_NOUNS["he" if wanted == "she" else "she"]}
-    if len(found) != 1 or not (noun := found.pop()) in nouns:
+    found = {
+        w
+        for w in re.findall(r"[a-z]+", before.lower())
+        if w in nouns or w in _PERSON_NOUNS["he" if wanted == "she" else "she"]
+    }
+    if not found and (worker := _WORKER.match(before)):
+        return f"the {worker['noun']}"
+    if len(found) != 1 or (noun := found.pop()) not in nouns:
         return None
     if not re.search(rf"\b(?:an?|the|one|this) (?:\w+ ){{0,2}}{noun}\b", before, re.IGNORECASE):
         return None

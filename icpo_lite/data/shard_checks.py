@@ -69,7 +69,8 @@ def check_shards(text: str, shards: Sequence[Shard]) -> None:
 #: Openings of a shard that has no meaning before some other shard.
 _NOT_FIRST = re.compile(
     r"(?:this(?! (?:morning|afternoon|evening|week|month|year|weekend|season|semester|summer|winter"
-    r"|spring|fall)\b)|those|these|the (?:rest|remaining|others|remainder|latter|former)|of (?:those"
+    r"|spring|fall)\b)|those|these|the (?:rest|remaining|others|remainder|latter|former)"
+    r"|of (?:those"
     r"|these|them)"
     r"|then|after that|afterwards|they|he|she|which|who|whose|that)\b",
     re.IGNORECASE,

@@ -139,8 +139,8 @@ def _question_parts(text: str, sentence: Span) -> Iterator[Part]:
     ask_at = sentence.start
     for match in _ASKING.finditer(sentence.text):
         before = sentence.text[: match.start()].rstrip()
-        ends = before.endswith((",", ":", ";")) or re.search(r", (?:then|and|so)$", before)
-        ends = ends or (_CONDITION.match(before) and match[0][:3].lower() == "how")
+        ends: object = before.endswith((",", ":", ";")) or re.search(r", (?:then|and|so)$", before)
+        ends = ends or (match[0][:3].lower() == "how" and _CONDITION.match(before))
         if ends and numbers(before) and not _ADVERBIAL.match(before):
             ask_at = sentence.start + match.start()
             break
@@ -198,16 +198,22 @@ def next_word(text: str, at: int) -> int:
 
 #: Words that open a sentence and say nothing but that it goes on.
 _GOES_ON = (
-    r"(?:and|but|so(?! far\b)|then|also|however|additionally|finally|in addition|moreover|now|next(?=,)"
+    r"(?:and|but|so(?! far\b)|then|also|however|additionally|finally|in addition|moreover|now"
+    r"|next(?=,)"
     r"|later(?=,)|after that|afterwards|on the other hand(?=,)),? "
 )
-_DAYS = r"(?:morning|afternoon|evening|week|month|year|weekend|summer|winter|spring|fall|season|time|semester|day)"
+_DAYS = (
+    r"(?:morning|afternoon|evening|week|month|year|weekend|summer|winter|spring|fall|season|time"
+    r"|semester|day)"
+)
 #: Openings that point back, so that the clause cannot stand in another place.
 _POINTS_BACK = re.compile(
     rf"(?:{_GOES_ON})*(?:th(?:is|at|ese|ose)(?! {_DAYS}\b)"
     r"|the (?:rest|remaining|others?|remainder|same|former|latter)"
-    r"|the (?:first|second|third|fourth|fifth|last|next)(?= one|[.,]|$| (?:is|was|has|had|costs?|of|half)\b)"
-    r"|(?:\S+ )?(?:half )?of (?:those|these|this|them|which)|another(?! (?:week|day|month|hour|year))"
+    r"|the (?:first|second|third|fourth|fifth|last|next)(?= one|[.,]|$| (?:is|was|has|had|costs?"
+    r"|of|half)\b)"
+    r"|(?:\S+ )?(?:half )?of (?:those|these|this|them|which)|another(?! (?:week|day|month|hour"
+    r"|year))"
     r"|others?|both|each one|each of (?:them|those|these)|one of (?:them|those|these)"
     r"|it(?! (?:takes?|took|will take|would take|costs? (?:him|her|them|[A-Z][a-z]+|\S+ to))\b)"
     r"|its|they|their|neither|such|instead|the other|half (?:is|are))\b",
@@ -215,7 +221,8 @@ _POINTS_BACK = re.compile(
 )
 _DANGLES = re.compile(
     r"\b(?:of (?:them|those|these|that)|(?:than|as|times|half|twice) (?:that|this|it)"
-    r"|that (?:much|many|number|amount|long|far)|(?:of|than|at|for|to|by|as|half|twice) that (?:cost"
+    r"|that (?:much|many|number|amount|long|far)|(?:of|than|at|for|to|by|as|half"
+    r"|twice) that (?:cost"
     r"|price)|this amount|half as (?:many|much)(?! [a-z]+ as)(?=[.,]|$))\b"
 )
 
@@ -300,31 +307,72 @@ def _sentences_of(
 _PRONOUN_FIRST = re.compile(r"(?:and |but )?(?P<word>it|they)\b", re.IGNORECASE)
 
 
+_ACTS = re.compile(
+    r" (?:also |only )?(?:has|had|holds?|contains?|costs?|weighs?|needs?|sells?|can)\b"
+)
+
+
 def _resolved(words: str, before: str, so_far: str) -> tuple[str, bool]:
     """A clause that points back with its referents named, and whether it now stands alone."""
     said = with_antecedent(words, before)
     pronoun = _PRONOUN_FIRST.match(said)
     name = ""
     if pronoun is not None:
-        name = _only_thing(before) if pronoun["word"].lower() == "it" else _they(before, so_far)
+        acts = _ACTS.match(said, pronoun.end()) is not None
+        it = pronoun["word"].lower() == "it"
+        name = _only_thing(before, acts=acts) if it else _they(before, so_far)
     if pronoun is not None and name:
         said = name + said[pronoun.end() :]
+    said = _the_named(said, so_far)
     alone = not _points(said) and referent(so_far, said) is not None
     return (said, True) if alone else (words, False)
+
+
+_THIS_THING = re.compile(r"(?:[Tt]his|[Tt]hese|[Tt]hose|[Tt]hat) (?P<noun>[a-z]{3,})\b")
+
+
+def _the_named(words: str, so_far: str) -> str:
+    """ "This shop is open" → "The shop is open", where the text has spoken of a shop."""
+    match = _THIS_THING.match(words)
+    if (
+        match is None
+        or match["noun"] in _NO_THING
+        or not re.search(rf"\b{match['noun']}\b", so_far)
+    ):
+        return words
+    return f"The {match['noun']}{words[match.end() :]}"
 
 
 _ONE_THING = re.compile(
     r"\ban? ((?:[a-z-]+ ){0,2}?[a-z-]+)"
     r"(?=[.,]|$| (?:for|that|with|at|in|on|and|from|to|costs?|is|was)\b)"
 )
-_NO_THING = {"day", "week", "month", "year", "hour", "minute", "lot", "row", "time", "while"}
+_NO_THING = {
+    "day",
+    "week",
+    "month",
+    "year",
+    "hour",
+    "minute",
+    "lot",
+    "row",
+    "time",
+    "while",
+    "amount",
+}
 
 
-def _only_thing(words: str) -> str:
-    """What "it" stands for behind "John buys a toy.": "The toy"; "" where that is not clear."""
+def _only_thing(words: str, *, acts: bool) -> str:
+    """What "it" stands for behind "John buys a toy.": "The toy"; "" where that is not clear.
+
+    acts: whether "it" holds, costs or needs something, and so is no "It is breeding season".
+    """
     found = [m[1] for m in _ONE_THING.finditer(words) if m[1] not in _NO_THING]
     subject = re.match(r"(?:[A-Z][a-z]+|He|She|They) ", words)
-    return f"The {found[0]}" if len(found) == 1 and subject else ""
+    if len(found) == 1 and subject:
+        return f"The {found[0]}"
+    itself = _ONE_SUBJECT.match(words)
+    return f"The {itself['noun']}" if itself and acts and not people(words) else ""
 
 
 def _they(before: str, so_far: str) -> str:
@@ -334,14 +382,16 @@ def _they(before: str, so_far: str) -> str:
     if both and not names - set(both[1].split(" and ")):
         return both[1]
     if noun := counted_noun(before):
-        return f"The {noun}" if len(names) == 1 else ""
+        return f"The {noun}" if len(names) <= 1 else ""
     subject = _ONE_SUBJECT.match(before)
     return f"The {subject['noun']}" if subject and not names else ""
 
 
 _ONE_SUBJECT = re.compile(
-    r"(?:[Yy]esterday, )?(?:[Aa]n?|[Tt]he) (?P<noun>(?:[a-z-]+ ){0,3}?[a-z-]+) (?:is|are|was|were|has|have|had|made"
-    r"|needs?|sells?|sold|received|wants?|decided|bought|ordered|makes?|offers?|produces?|started)\b"
+    r"(?:[Yy]esterday, )?(?:[Aa]n?|[Tt]he) (?P<noun>(?:[a-z-]+ ){0,3}?[a-z-]+) (?:is|are|was"
+    r"|were|has|have|had|made"
+    r"|needs?|sells?|sold|received|wants?|decided|bought|ordered|makes?|offers?|produces?|started"
+    r"|contains?|costs?|holds?|weighs?|takes?|can)\b"
 )
 
 

@@ -8,22 +8,25 @@ from functools import lru_cache
 from icpo_lite.core.words import bag
 from icpo_lite.data.clause_words import BASES, VERBS
 
-_PASTS = dict(
-    pair.split(":")
-    for pair in (
-        "ate:eat began:begin bought:buy brought:bring built:build burnt:burn came:come "
-        "caught:catch chose:choose cut:cut did:do drank:drink drew:draw drove:drive fed:feed "
-        "fell:fall felt:feel flew:fly forgot:forget found:find gave:give got:get grew:grow "
-        "had:have heard:hear held:hold hit:hit kept:keep knew:know knit:knit laid:lay led:lead "
-        "left:leave lent:lend let:let lost:lose made:make meant:mean met:meet paid:pay put:put "
-        "ran:run read:read rode:ride rose:rise said:say sang:sing sat:sit saw:see sent:send "
-        "set:set shot:shoot slept:sleep sold:sell spent:spend stood:stand stole:steal swam:swim "
-        "swept:sweep taught:teach threw:throw thought:think told:tell took:take understood:"
-        "understand went:go woke:wake won:win wore:wear wrote:write cost:cost dug:dig sank:sink "
-        "bred:breed bled:bleed sped:speed led:lead withdrew:withdraw blew:blow bit:bite lit:light dealt:deal fought:fight shook:shake "
-        "stuck:stick struck:strike tore:tear bound:bind hurt:hurt shut:shut bet:bet fit:fit "
-        "overslept:oversleep broke:break bent:bend spread:spread quit:quit split:split hid:hide"
-    ).split()
+
+def _pairs(text: str) -> dict[str, str]:
+    return dict(pair.split(":") for pair in text.split())
+
+
+_PASTS = _pairs(
+    "ate:eat began:begin bought:buy brought:bring built:build burnt:burn came:come "
+    "caught:catch chose:choose cut:cut did:do drank:drink drew:draw drove:drive fed:feed "
+    "fell:fall felt:feel flew:fly forgot:forget found:find gave:give got:get grew:grow "
+    "had:have heard:hear held:hold hit:hit kept:keep knew:know knit:knit laid:lay led:lead "
+    "left:leave lent:lend let:let lost:lose made:make meant:mean met:meet paid:pay put:put "
+    "ran:run read:read rode:ride rose:rise said:say sang:sing sat:sit saw:see sent:send "
+    "set:set shot:shoot slept:sleep sold:sell spent:spend stood:stand stole:steal swam:swim "
+    "swept:sweep taught:teach threw:throw thought:think told:tell took:take "
+    "understood:understand went:go woke:wake won:win wore:wear wrote:write cost:cost "
+    "bred:breed dug:dig sank:sink bled:bleed sped:speed withdrew:withdraw blew:blow bit:bite lit:light "
+    "dealt:deal fought:fight shook:shake "
+    "stuck:stick struck:strike tore:tear bound:bind hurt:hurt shut:shut bet:bet fit:fit "
+    "overslept:oversleep broke:break bent:bend spread:spread quit:quit split:split hid:hide"
 )
 #: Participles behind "has", "have" or "had" that no -ed shows.
 _PARTICIPLES = bag(
@@ -77,7 +80,11 @@ def _base_of_past(verb: str) -> str:
         return stem[:-1] + "y"
     if len(stem) > 3 and stem[-1] == stem[-2] and stem[-1] not in "lszf":
         return stem[:-1]
-    return f"{stem}e" if _WANTS_E.search(stem) and not re.search(r"[aeiou]{2}[kmnlrptd]$", stem) else stem
+    return (
+        f"{stem}e"
+        if _WANTS_E.search(stem) and not re.search(r"[aeiou]{2}[kmnlrptd]$", stem)
+        else stem
+    )
 
 
 def asks_with(verb: str, after: str) -> tuple[str, str]:
@@ -105,4 +112,9 @@ def asks_with(verb: str, after: str) -> tuple[str, str]:
 
 def is_finite(word: str) -> bool:
     """Whether a word of a sentence may be its main verb."""
-    return word in VERBS or word in BASES or word in _PASTS or (word.endswith("ed") and len(word) > 3 and word not in _NO_PAST)
+    return (
+        word in VERBS
+        or word in BASES
+        or word in _PASTS
+        or (word.endswith("ed") and len(word) > 3 and word not in _NO_PAST)
+    )
