@@ -57,7 +57,10 @@ _DONE = (
     rf"(?:{'|'.join(sorted(VERBS))}|[a-z]{{3,}}ed(?= (?:an?|the|his|her|its|their|another|out|up"
     r"|[$£€\d]|one|two|three|four|five|six|seven|eight|nine|ten|twice|half)(?!\w)))"
 )
-FINITE = re.compile(rf"\b(?<!-){VERB}\b(?!-)")
+FINITE = re.compile(
+    rf"\b(?<!-){VERB}\b(?!-)"
+    rf"|(?:(?<=\b[Tt]hey )|(?<=\b[Ww]e )|(?<=\b[Yy]ou )|(?<=\bI )){BASE}\b"
+)
 
 _WORD = r"(?:(?!that\b|which\b|who\b|if\b|when\b)[a-z][a-z’'-]*)"
 _NUMBER_WORD = (
@@ -70,8 +73,9 @@ _ADVERB = r"(?:also |then |only |each |still |now |just )?"
 OWN_SUBJECT = re.compile(
     rf"(?:there|he|she|they|it|[A-Z][a-z]+(?: [A-Z][a-z]+)?(?:['’]s {_WORD}(?: {_WORD})?)?)"
     rf" {_ADVERB}(?P<verb>{VERB})\b(?!-)"
-    rf"|(?:(?:the|a|an|each|every|another|one|his|her|their|its|my|our|your)(?: {_WORD}){{1,4}}?"
     rf"|{_COUNT} of (?:the|his|her|their|these|those|them|which)(?: {_WORD}){{0,3}}?"
+    rf" {_ADVERB}(?P<share>{VERB})\b(?!-)"
+    rf"|(?:(?:the|a|an|each|every|another|one|his|her|their|its|my|our|your)(?: {_WORD}){{1,4}}?(?: [A-Z][a-z]+)?"
     rf"|{_COUNT}(?: {_WORD}){{1,3}}?"
     rf"|(?!(?:that|which|who|whose|and|or|to|as|when|where|if|it|only|also|then|still|now|already"
     rf"|just|has|have|had|is|are|not|[a-z]+ly)\b)[a-z]+) {_ADVERB}(?P<done>{_DONE})\b(?!-)"
@@ -135,13 +139,16 @@ def values(text: str) -> Counter[object]:
     return Counter(m.value for m in counted(text))
 
 
-def points_back(segment: str) -> bool:
-    """Whether a part of a sentence lacks a number, a noun or a referent of its own."""
+def points_back(segment: str, *, bare: bool = False) -> bool:
+    """Whether a part of a sentence lacks a number, a noun or a referent of its own.
+
+    bare: a number without a noun will do, as "11 to Caleb" in a list.
+    """
     found = counted(segment)
-    bare = any(
+    lacks = not bare and any(
         m.kind == "cardinal" and not m.unit and not _AGE.search(segment, 0, m.start) for m in found
     )
-    return not found or bare or bool(_REFERS.search(_SAYS_OF_WHAT.sub(" ", segment)))
+    return not found or lacks or bool(_REFERS.search(_SAYS_OF_WHAT.sub(" ", segment)))
 
 
 def cut_at(text: str, places: Sequence[re.Match[str]]) -> list[tuple[str, str]]:
@@ -152,12 +159,12 @@ def cut_at(text: str, places: Sequence[re.Match[str]]) -> list[tuple[str, str]]:
     return [(sep, text[a:b]) for sep, a, b in zip(separators, starts, ends, strict=True)]
 
 
-def merged(segments: Sequence[tuple[str, str]]) -> list[str]:
+def merged(segments: Sequence[tuple[str, str]], *, bare: bool = False) -> list[str]:
     """Segments in order; one that cannot stand alone joins the one before it."""
     out: list[str] = []
     for separator, segment in segments:
         said = with_antecedent(segment, out[-1]) if out else segment
-        if out and (not counted(out[-1]) or points_back(said)):
+        if out and (not counted(out[-1]) or points_back(said, bare=bare)):
             out[-1] += separator + segment
         else:
             out.append(said)
@@ -198,6 +205,6 @@ def has_verb(segment: str) -> bool:
         before = segment[: verb.start()].rstrip().rsplit(" ", 1)[-1].lower()
         if verb[0] in NO_VERBS or before in ("that", "which", "who", "each"):
             continue
-        if verb[0] in VERBS:
+        if verb[0] in VERBS or verb.end() == len(segment.rstrip(". ")):
             return True
     return False

@@ -63,13 +63,19 @@ def _thing_before(whole: str, end: int) -> str:
     if not marks or marks[-1].kind != "cardinal":
         return ""
     noun = whole[marks[-1].end : end].strip()
-    if not noun or len(noun.split()) > 5 or FINITE.search(noun):
+    if not noun or len(noun.split()) > 5 or _holds_verb(noun):
         return ""
     if noun.startswith("of ") or _NO_THING.search(noun):
         return ""
     if marks[-1].unit in TIMES | MEASURES and " of " not in noun:
         return ""
     return noun
+
+
+def _holds_verb(noun: str) -> bool:
+    """Whether a verb stands inside of a noun phrase; "boxes of drinks" ends in a noun."""
+    found = (v for v in FINITE.finditer(noun) if v.end() < len(noun))
+    return any(not noun[: v.start()].endswith("of ") for v in found)
 
 
 _RELATIVE = re.compile(
@@ -172,7 +178,7 @@ _CIRCUMSTANCE = re.compile(
     r" (?:in|for|over|within|during|to|into|with|among)(?: the (?:next|last|past|first)| a| his"
     r"| her| their| only| about)? (?=[$\d]|[a-z-]+ (?:[a-z-]+ ){0,2}?[a-z]+)"
 )
-_DISTANCE = bag("mil kilometer km meter metr foot yard inch block lap")
+_DISTANCE = bag("mil kilometer km meter metr foot yard inch")
 _GOT = re.compile(
     r"\b(?:spends?|spent|pays?|paid|earns?|earned|makes?|made|receives?|received|gets?|got|saves?"
     r"|saved|raised|won|wins|collects?|collected) $"

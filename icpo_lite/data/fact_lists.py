@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.sentences import is_plural
+from icpo_lite.core.words import bag
 from icpo_lite.data.clause_words import (
     BASE,
     COLLECTIVE,
@@ -64,7 +65,7 @@ def by_member(whole: str) -> list[str]:
         return []
     ends = marks[0].end - start
     places = [m for m in SEPARATOR.finditer(body, ends) if _opens_member(body, m.end())]
-    segments = [_joined_well(s) for s in merged(cut_at(body, places))]
+    segments = [_joined_well(s) for s in merged(cut_at(body, places), bare=True)]
     if len(segments) < 2 or (prefix and (_BINDS.search(prefix) or not FINITE.search(prefix))):
         return []
     predicate = ""
@@ -121,7 +122,12 @@ def _shared_tail(tails: Sequence[str], found: Sequence[NumberMention]) -> str | 
     """What the last member ends in and all mean; None where nobody can tell whose it is."""
     rests = [_WITHOUT_NUMBER.sub("", t) for t in tails]
     own = [bool(_OWN_TAIL.match(r)) for r in rests]
-    measured = [m.kind == "money" or m.unit in TIMES | MEASURES or not m.unit for m in found]
+    measured = [
+        m.kind == "money"
+        or not m.unit
+        or (m.unit in TIMES | MEASURES and not rest.startswith(" of "))
+        for m, rest in zip(found, rests, strict=True)
+    ]
     if any(measured) and not all(own):
         return None
     rests = [
@@ -169,11 +175,15 @@ def _noun(noun: str, nouns: Sequence[str], mention: NumberMention) -> str:
     if not noun.strip():
         return nouns[0]
     last = nouns[-1].rsplit(" ", 1)[-1]
-    if not is_plural(noun.rsplit(" ", 1)[-1]) and is_plural(last) and mention.value > 1:
+    if noun.strip() in _ADJECTIVES and is_plural(last):
         return f"{noun} {last}"
     return noun
 
 
+_ADJECTIVES = bag(
+    "large small medium big little tall short long red blue green yellow white black brown pink "
+    "purple orange grey gray gold silver new old hot cold full empty adult"
+)
 _NOT_IN_NOUN = r"(?!for\b|at\b|on\b|and\b|to\b|in\b|of\b|that\b|which\b)"
 _PRICED = re.compile(
     rf"(?:(?:an?|the|his|her|one|each"

@@ -143,7 +143,10 @@ def _clause_places(whole: str) -> list[re.Match[str]]:
 
 def _has_subject(text: str, at: int) -> bool:
     match = OWN_SUBJECT.match(text, at)
-    return bool(match and (match["verb"] or match["done"] or match["base"]) not in NO_VERBS)
+    return bool(
+        match
+        and (match["verb"] or match["share"] or match["done"] or match["base"]) not in NO_VERBS
+    )
 
 
 def _is_clause(text: str) -> bool:

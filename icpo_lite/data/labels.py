@@ -55,6 +55,8 @@ def is_name(text: str, mention: NumberMention) -> bool:
     after = _WORD_AFTER.match(text, mention.end)
     if after and after[1][0].isupper():
         return True
+    if after and mention.value > 1 and after[1] in ("has", "is", "was", "does"):
+        return True  # "Seven has 6 horses"
     before = text[: mention.start].rstrip("\"'“‘(* ")
     if before and before[-1] not in ".?!:\n":
         return True

@@ -128,7 +128,7 @@ def vague_twin(text: str, facts: Sequence[str]) -> str:
 
     What the text itself says so ("Ann sells cakes at $3. She sold 4 cakes.") is no twin.
     """
-    said = _plain(text)
+    said = [_plain(sentence.text) for sentence in sentences(text)]
     plain = [_plain(f) for f in facts]
     for i, fact in enumerate(facts):
         words = plain[i].split()
@@ -141,10 +141,11 @@ def vague_twin(text: str, facts: Sequence[str]) -> str:
     return ""
 
 
-def _stands_in(said: str, fact: str) -> bool:
+def _stands_in(said: Sequence[str], fact: str) -> bool:
     """Whether the text holds a fact word for word, its subject aside."""
     words = fact.split()
-    return any(" ".join(words[i:]) in said for i in range(min(3, len(words))))
+    ends = [" ".join(words[i:]) for i in range(min(3, len(words)))]
+    return any(end in sentence for end in ends for sentence in said)
 
 
 def _gaps(fact: str) -> Iterator[str]:

@@ -23,7 +23,7 @@ _PASTS = _pairs(
     "set:set shot:shoot slept:sleep sold:sell spent:spend stood:stand stole:steal swam:swim "
     "swept:sweep taught:teach threw:throw thought:think told:tell took:take "
     "understood:understand went:go woke:wake won:win wore:wear wrote:write cost:cost "
-    "bred:breed dug:dig sank:sink bled:bleed sped:speed withdrew:withdraw blew:blow bit:bite lit:light "
+    "bred:breed sank:sink bled:bleed sped:speed withdrew:withdraw blew:blow bit:bite lit:light "
     "dealt:deal fought:fight shook:shake "
     "stuck:stick struck:strike tore:tear bound:bind hurt:hurt shut:shut bet:bet fit:fit "
     "overslept:oversleep broke:break bent:bend spread:spread quit:quit split:split hid:hide"
@@ -43,7 +43,8 @@ SAME_PAST = frozenset(v for v, base in _PASTS.items() if v == base)
 #: Stems of -ed that want their "e" back: "bak-ed", "us-ed", "shar-ed".
 _WANTS_E = re.compile(
     r"(?:[bcdfghjklmnprstvwz][aiou](?:k|m|n|l|v|z|s|c|g|r|p|b|d|t)"
-    r"|at|iz|uc|ov|lv|rv|rc|nc|rg|dg|us|as|ur|ir|ar|tl|bl|pl|gl|dl|u|cl|plet|mpet|elet|eas|ais|oos|ens|ath|eiv|eav)$"
+    r"|at|iz|uc|ov|lv|rv|rc|nc|rg|dg|us|as|ur|ir|ar|tl|bl|pl|gl|dl|u|cl|plet|mpet|elet|eas|ais"
+    r"|oos|ens|ath|eiv|eav)$"
 )
 _BARE = bag(
     "visit collect order offer open gather borrow harvest answer deposit finish deliver remain"
