@@ -70,7 +70,8 @@ def test_the_number_that_the_prompt_lacks_is_asked_for() -> None:
         ("bakes", "does", "bake"), ("baked", "did", "bake"), ("planned", "did", "plan"),
         ("carried", "did", "carry"), ("carries", "does", "carry"), ("catches", "does", "catch"),
         ("visited", "did", "visit"), ("recycled", "did", "recycle"), ("bought", "did", "buy"),
-        ("is", "is", ""), ("can", "can", ""), ("cost", "do", "cost"), ("completed", "did", "complete"),
+        ("is", "is", ""), ("can", "can", ""), ("cost", "do", "cost"),
+        ("completed", "did", "complete"),
     ],
 )  # fmt: skip
 def test_verbs_are_asked_with(verb: str, auxiliary: str, base: str) -> None:
@@ -113,7 +114,10 @@ def test_real_prompts_have_a_short_question_on_target() -> None:
     assert len(in_place) / len(questions) < 0.1
 
 
-_FRONTED = r"(?:How|What|(?:In|On|At|For|With|From|To|By|After|Over|Of|Into|Within|During|Every|Per) (?:the )?)"
+_FRONTED = (
+    r"(?:How|What|(?:In|On|At|For|With|From|To|By|After|Over|Of|Into|Within|During|Every|Per)"
+    r" (?:the )?)"
+)
 
 
 def test_the_preview_shows_the_question(tmp_path: Path) -> None:

@@ -96,8 +96,7 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
     start = 0
     for match in SEPARATOR.finditer(sentence, 0, mention.start):
         opens = OWN_SUBJECT.match(sentence, match.end())
-        joins = any(w in match[0] for w in ("and", "but", "while"))
-        if not joins and not has_verb(sentence[start : match.start()]):
+        if not has_verb(sentence[start : match.start()]):
             continue
         they = re.compile(r"(?:they|you|we|I) ([a-z]+)").match(sentence, match.end())
         opens = opens or (they if they and is_finite(they[1]) else None)
@@ -331,6 +330,8 @@ def _nearest_verb(clause: Clause, before: str) -> tuple[Clause, str]:
     """The verb of the same subject that is nearest to the number, with the words between."""
     if passive := _PASSIVE.search(before):
         return replace(clause, verb=passive["be"]), before[passive.end("be") :]
+    if beside := re.fullmatch(r" and (?P<verb>[a-z]+(?:s|ed)) ?", before):
+        return replace(clause, verb=beside["verb"]), ""
     if later := later_verb(before):
         return replace(clause, verb=later["verb"]), later["rest"]
     return clause, before

@@ -92,7 +92,7 @@ SUBJECT = re.compile(
 LEADING = re.compile(r"(?:(?:[A-Z][a-z]+|[A-Z][a-z]+(?: [\w’']+){1,5}), )?")
 ADVERBIAL_OPENING = re.compile(
     r"(?:in|on|at|for|from|after|before|during|if|when|while|since|because|with|by|every time|of"
-    r"|to|within|per|over|as|given|assuming|according)\b",
+    r"|to|within|per|under|without|through|over|as|given|assuming|according)\b",
     re.IGNORECASE,
 )
 SEPARATOR = re.compile(

@@ -227,4 +227,5 @@ def _known_again(whole: str, mention: NumberMention) -> str:
     if mention.unit in TIMES | MEASURES:
         _, _, stuff = noun.partition(" of ")
         return f"the {stuff}" if stuff else ""
-    return f"the {noun}" if noun and _is_plural(noun) else ""
+    known = noun and not noun.startswith("of ") and _is_plural(noun)
+    return f"the {noun}" if known else ""

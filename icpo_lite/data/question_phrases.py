@@ -88,8 +88,9 @@ def _noun_end(text: str, mention: NumberMention) -> int:
     end = mention.unit_end
     stuff = (
         re.compile(
-            r" of (?!the\b|his\b|her\b|their\b|each\b|them\b|those\b)[a-z’'-]+"
-            r"(?: (?!for|in|on|at|to|from|with|and|that|which|who|per|each|every|a|an|is|are|was"
+            r" of (?!the\b|his\b|her\b|their\b|each\b|them\b|those\b|both\b)[a-z’'-]+"
+            r"(?: (?!(?:he|she|they|it|we|you|his|her|their|remaining|each|both|so)\b|for|in|on"
+            r"|at|to|from|with|and|that|which|who|per|each|every|a|an|is|are|was"
             r"|were"
             r"|into|during|by|of|last|this|left|today|yesterday|daily|weekly|before"
             r"|after)[a-z’'-]+)?\b"
