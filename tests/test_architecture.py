@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ RANKS = {
     5: ["training", "evaluation"],
     6: ["runs"],
     7: ["tools"],
-    8: ["cli"],
+    8: ["cli", "api"],
     9: ["__main__"],
 }
 RANK = {room: rank for rank, rooms in RANKS.items() for room in rooms}
@@ -73,7 +74,9 @@ def test_imports_are_understood() -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
 def test_imports_come_from_lower_ranks(file: Path) -> None:
     if file == PACKAGE / "__init__.py":
-        assert not rooms_imported(file), "the root package imports nothing"
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        at_once = {name for line in body for name in imports_at_import_time(line)}
+        assert at_once <= {"os", "typing", "typing.TYPE_CHECKING", "typing.Any"}
         return
     room = room_of(file)
     assert room in RANK, f"{file.name} has no rank; give it one in this table and in its design"
@@ -122,6 +125,61 @@ def heavy_after(code: str, folder: Path) -> list[str]:
     assert result.returncode == 0, result.stderr
     heavy: list[str] = json.loads(result.stdout.splitlines()[-1])
     return heavy
+
+
+def modules_imported(file: Path) -> set[Path]:
+    """Files of the package that a module imports when it is imported itself."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    names = {name for line in body for name in imports_at_import_time(line)}
+    found = set()
+    for name in names:
+        if name.startswith("icpo_lite."):
+            place = PACKAGE.joinpath(*name.split(".")[1:])
+            found |= {f for f in (place.with_suffix(".py"), place / "__init__.py") if f.is_file()}
+    return found - {file}
+
+
+def test_there_is_no_circle_of_modules() -> None:
+    """Not even inside a room: each module can be read after those that it stands on."""
+    left = {file: modules_imported(file) for file in FILES}
+    while free := [file for file, needed in left.items() if not needed & set(left)]:
+        for file in free:
+            del left[file]
+    assert not left, f"a circle among {sorted(str(f.relative_to(PACKAGE)) for f in left)}"
+
+
+def test_no_two_modules_bear_one_name() -> None:
+    """A name says which file is meant; commands bear their own, a room's doors one and all."""
+    doors = {"__init__.py", "from_recipe.py"}
+    names = [f.name for f in FILES if room_of(f) != "cli" and f.name not in doors]
+    assert sorted(names) == sorted(set(names))
+
+
+def settings_classes() -> Iterator[tuple[str, str, ast.AnnAssign]]:
+    """(file, class, field) of every options or settings class outside the recipe's own room."""
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ClassDef) and re.search(
+                r"(Options|Settings|Config|Spec|Job|Wishes|Limits)$", node.name
+            ):
+                for field in node.body:
+                    if isinstance(field, ast.AnnAssign):
+                        yield str(file.relative_to(PACKAGE)), node.name, field
+
+
+def test_a_default_of_a_recipe_key_exists_once() -> None:
+    """Other settings may bear a key's name, as the sampler's temperature; the default is its."""
+    from icpo_lite.recipe import Recipe
+
+    again = [
+        f"{file}: {name}.{field.target.id}"
+        for file, name, field in settings_classes()
+        if isinstance(field.target, ast.Name)
+        and field.target.id in Recipe.model_fields
+        and field.value is not None
+        and not ast.unparse(field.value).startswith(("default_of(", "Field(default_of("))
+    ]
+    assert not again, "take the recipe's section, or default_of(...) of it"
 
 
 PROBLEMS = [

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from policies import model_keys
 
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import DeviceError, ModelError
-from icpo_lite.policy import backends
+from icpo_lite.policy import unsloth_backend
 from icpo_lite.policy.backends import Backend, choose_backend
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.policy.unsloth_backend import UnslothLoader, check_causal, guard_decoder
 
 ROOT = Path(__file__).parent.parent
@@ -54,7 +54,7 @@ def unsloth_here(monkeypatch, *, imported=True, capability=(8, 6)):
 
 def test_auto_takes_unsloth_where_it_is_installed_and_can_run(monkeypatch):
     unsloth_here(monkeypatch)
-    chosen = choose_backend(ModelSpec("m"), GPU)
+    chosen = choose_backend(model_keys("m"), GPU)
     assert chosen.name == "unsloth"
     assert "RTX 3060" in chosen.reason
     assert isinstance(chosen.loader, UnslothLoader)
@@ -63,11 +63,11 @@ def test_auto_takes_unsloth_where_it_is_installed_and_can_run(monkeypatch):
 @pytest.mark.parametrize(
     ("spec", "device", "capability", "reason"),
     [
-        (ModelSpec("m"), CPU, (8, 6), "needs an NVIDIA GPU"),
-        (ModelSpec("m"), GPU, (6, 0), "compute capability 7.0"),
-        (ModelSpec("m"), Device(GPU.torch_device, torch.float32, "x"), (8, 6), "float32"),
-        (ModelSpec("m", attn_implementation="eager"), GPU, (8, 6), "attn_implementation"),
-        (ModelSpec("m", backend="transformers"), GPU, (8, 6), "as the recipe asks"),
+        (model_keys("m"), CPU, (8, 6), "needs an NVIDIA GPU"),
+        (model_keys("m"), GPU, (6, 0), "compute capability 7.0"),
+        (model_keys("m"), Device(GPU.torch_device, torch.float32, "x"), (8, 6), "float32"),
+        (model_keys("m", attn_implementation="eager"), GPU, (8, 6), "attn_implementation"),
+        (model_keys("m", backend="transformers"), GPU, (8, 6), "as the recipe asks"),
     ],
 )
 def test_auto_says_why_it_leaves_unsloth_aside(spec, device, capability, reason, monkeypatch):
@@ -80,20 +80,20 @@ def test_auto_says_why_it_leaves_unsloth_aside(spec, device, capability, reason,
 def test_unsloth_that_comes_too_late_is_not_imported(monkeypatch):
     unsloth_here(monkeypatch, imported=False)
     monkeypatch.setitem(sys.modules, "transformers", type(sys)("transformers"))
-    chosen = choose_backend(ModelSpec("m"), GPU)
+    chosen = choose_backend(model_keys("m"), GPU)
     assert (chosen.name, "unsloth" in sys.modules) == ("transformers", False)
     assert "imported before" in chosen.reason
     with pytest.raises(ModelError, match=r"asked for, but transformers was imported before"):
-        choose_backend(ModelSpec("m", backend="unsloth"), GPU)
+        choose_backend(model_keys("m", backend="unsloth"), GPU)
 
 
 def test_unsloth_that_is_not_installed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert choose_backend(ModelSpec("m"), GPU) == Backend(
+    assert choose_backend(model_keys("m"), GPU) == Backend(
         "transformers", "unsloth is not installed"
     )
     with pytest.raises(ModelError, match=r"not installed; use backend: auto"):
-        choose_backend(ModelSpec("m", backend="unsloth"), GPU)
+        choose_backend(model_keys("m", backend="unsloth"), GPU)
 
 
 def test_unsloth_that_breaks_at_import_leaves_a_run_with_transformers(tmp_path):
@@ -102,10 +102,10 @@ def test_unsloth_that_breaks_at_import_leaves_a_run_with_transformers(tmp_path):
     code = (
         "import torch\nfrom icpo_lite.core.device import Device\n"
         "from icpo_lite.policy.backends import choose_backend\n"
-        "from icpo_lite.policy.load import ModelSpec\n"
+        "from icpo_lite.recipe.sections import ModelKeys\n"
         "torch.cuda.get_device_capability = lambda *_: (8, 6)\n"
         "gpu = Device(torch.device('cuda', 0), torch.bfloat16, 'GPU')\n"
-        "print(choose_backend(ModelSpec('m'), gpu))"
+        "print(choose_backend(ModelKeys(model_name_or_path='m'), gpu))"
     )
     done = run_python(["-c", code], tmp_path, PYTHONPATH=f"{tmp_path}{os.pathsep}{ROOT}")
     assert "unsloth cannot be imported (no driver)" in done.stdout
@@ -237,7 +237,7 @@ class Model(torch.nn.Module):
 
 
 def test_hidden_states_that_see_later_tokens_are_refused(monkeypatch):
-    monkeypatch.setattr(backends, "_xformers_mask", lambda: None)
+    monkeypatch.setattr(unsloth_backend, "_xformers_mask", lambda: None)
     model = Model()
     guard_decoder(model, CPU)
     with pytest.raises(ModelError, match="see later ones"):
@@ -245,7 +245,7 @@ def test_hidden_states_that_see_later_tokens_are_refused(monkeypatch):
 
 
 def test_the_decoder_alone_gets_the_causal_mask_and_lm_heads_dtype(monkeypatch):
-    monkeypatch.setattr(backends, "_xformers_mask", lambda: "lower triangle")
+    monkeypatch.setattr(unsloth_backend, "_xformers_mask", lambda: "lower triangle")
     model = Model()
     guard_decoder(model, CPU)
     check_causal(model)

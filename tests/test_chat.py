@@ -6,11 +6,11 @@ import sys
 import pytest
 import torch
 from click.testing import CliRunner
+from policies import model_keys
 
 from icpo_lite.cli.chat import chat
 from icpo_lite.core.types import Message
 from icpo_lite.policy.load import load_policy
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout import streaming
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 from icpo_lite.rollout.streaming import stream_reply
@@ -21,7 +21,7 @@ KEY = ("chat", 0, 1)
 
 @pytest.fixture(scope="module")
 def policy():
-    made = load_policy(ModelSpec("builtin:tiny", device="cpu", lora_r=4))
+    made = load_policy(model_keys("builtin:tiny", device="cpu", lora_r=4))
     torch.manual_seed(0)
     with torch.no_grad():
         for name, parameter in made.model.named_parameters():

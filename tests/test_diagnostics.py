@@ -3,7 +3,7 @@
 from typing import get_args
 
 from icpo_lite.core.diagnostics import RULES, Watch, diagnose, tokenizer_warning
-from icpo_lite.recipe import keys
+from icpo_lite.recipe.section import Finding
 
 GOOD = {
     "accuracy": 0.8,
@@ -56,7 +56,7 @@ def test_never_asking_is_said_after_some_patience_and_once():
 
 
 def test_a_recipe_can_stop_on_what_there_is_a_rule_for():
-    assert set(get_args(keys._Finding)) == {r.name for r in RULES} - {"loss_reads_zero"}
+    assert set(get_args(Finding)) == {r.name for r in RULES} - {"loss_reads_zero"}
 
 
 def test_only_the_last_steps_count():

@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner
 from huggingface_hub.errors import LocalTokenNotFoundError
 from jinja2 import Environment
+from policies import model_keys
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForCausalLM,
@@ -33,7 +34,6 @@ from icpo_lite.core.errors import IcpoError, ModelError, UsageError
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy, load_tokenizer, model_path
 from icpo_lite.policy.lora_merge import LowRank, lora_updates
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe, resolved_yaml
 from icpo_lite.tools.export import gguf, hub, merged, parity
 from icpo_lite.tools.export import run as export_run
@@ -42,7 +42,7 @@ from icpo_lite.tools.export.ollama import detect_family, modelfile
 from icpo_lite.tools.export.run import ExportOptions, NotTheSameError, export
 
 TINY = Path(model_path("builtin:tiny"))
-SPEC = ModelSpec("builtin:tiny", device="cpu", lora_r=4)
+SPEC = model_keys("builtin:tiny", device="cpu", lora_r=4)
 
 
 def make_run(folder, spec=SPEC, strength=0.3):
@@ -205,10 +205,10 @@ def test_a_base_in_several_files_gives_the_same(run, tmp_path):
 def test_a_pre_quantised_base_is_unpacked(tmp_path):
     """A checkpoint in 4 bits, as the hub has them: LoRA is added to what they stand for."""
     base = tmp_path / "base-bnb-4bit"
-    policy = load_policy(ModelSpec("builtin:tiny", device="cpu", dtype="bfloat16"))
+    policy = load_policy(model_keys("builtin:tiny", device="cpu", dtype="bfloat16"))
     policy.model.save_pretrained(base)
     policy.tokenizer.save_pretrained(base)
-    run = make_run(tmp_path / "run", ModelSpec(str(base), device="cpu", lora_r=4))
+    run = make_run(tmp_path / "run", model_keys(str(base), device="cpu", lora_r=4))
     out = exported(run, tmp_path / "out")
     assert "holds 4-bit weights" in said(out)
     record = json.loads((out / "export.json").read_text())
@@ -253,13 +253,13 @@ def test_every_family_merges(tmp_path, config):
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16).save_pretrained(base)
     load_tokenizer("builtin:tiny").save_pretrained(base)
-    run = make_run(tmp_path / "run", ModelSpec(str(base), device="cpu", lora_r=4), strength=0.2)
+    run = make_run(tmp_path / "run", model_keys(str(base), device="cpu", lora_r=4), strength=0.2)
     policy, recipe = load_model(str(run), device="cpu")
     ref = parity.reference(policy, parity.check_prompts(run, 2))
     out = tmp_path / "out"
     out.mkdir()
     merged.write_merged(policy, recipe, out, "nf4")
-    written = load_policy(ModelSpec(str(out), load_in_4bit=False, device="cpu"))
+    written = load_policy(model_keys(str(out), load_in_4bit=False, device="cpu"))
     found = parity.compare(ref, written, None)
     assert found.effect > 0.2
     assert found.difference < 0.03
@@ -288,7 +288,7 @@ def test_dora_is_refused():
 def test_room_decides_how_it_is_read_back(monkeypatch):
     pages = {"SC_PAGE_SIZE": 1, "SC_AVPHYS_PAGES": 27}
     monkeypatch.setattr(export_run.os, "sysconf", pages.__getitem__)
-    spec = ModelSpec("x", device="cpu")
+    spec = model_keys("x", device="cpu")
     assert export_run.room_for(10, spec)["dtype"] == "float32"
     assert export_run.room_for(20, spec)["dtype"] == "bfloat16"
     assert export_run.room_for(30, spec) == {"load_in_4bit": True}

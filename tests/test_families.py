@@ -12,6 +12,7 @@ from model_families import (
     save_family,
     save_tokenizer,
 )
+from policies import model_keys
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
 from icpo_lite.core.errors import ModelError
@@ -19,7 +20,6 @@ from icpo_lite.core.types import Completion, Group, Intent, Message, Prompt, Tra
 from icpo_lite.policy.chat_template import with_template_roles
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.policy.logprobs import LogprobOptions, check_impl, completion_logprobs
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 from icpo_lite.training.batch import collate
 
@@ -40,7 +40,7 @@ def folders(tmp_path_factory):
 
 def load(folder, **changes):
     options = {"load_in_4bit": False, "lora_r": 4, "device": "cpu"} | changes
-    policy = load_policy(ModelSpec(str(folder), **options))
+    policy = load_policy(model_keys(str(folder), **options))
     with torch.no_grad():
         generator = torch.Generator().manual_seed(1)
         for name, parameter in policy.model.named_parameters():

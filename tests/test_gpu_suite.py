@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from policies import model_keys
 from transformers import AutoModelForCausalLM
 
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import hidden_states
-from icpo_lite.policy.spec import ModelSpec
 
 SUITE = Path(__file__).parent / "gpu"
 
@@ -69,7 +69,7 @@ def test_the_shapes_are_the_published_sizes(size, billions):
 
 def test_a_checkpoint_made_layer_by_layer_loads_as_quantised_already(tmp_path):
     module("shapes").save_shape(tmp_path, "tiny", torch.device("cpu"), torch.float32)
-    policy = load_policy(ModelSpec(str(tmp_path), device="cpu", lora_r=4))
+    policy = load_policy(model_keys(str(tmp_path), device="cpu", lora_r=4))
     assert any("quantised already (nf4)" in note for note in policy.notes)
     layer = policy.causal_lm.model.layers[1].mlp.down_proj.base_layer
     assert layer.weight.quant_state.nested

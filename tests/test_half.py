@@ -6,6 +6,7 @@ import weakref
 import pytest
 import torch
 from model_families import save_family, save_planted
+from policies import model_keys
 from safetensors.torch import load_file
 from transformers import DynamicCache
 
@@ -17,7 +18,6 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy import fp16
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import hidden_states
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe
 from icpo_lite.runs import train as run_module
 
@@ -35,7 +35,7 @@ def planted(tmp_path_factory):
 
 def load(folder, dtype="float16", **changes):
     options = {"load_in_4bit": False, "device": "cpu", "lora_r": 4} | changes
-    return load_policy(ModelSpec(str(folder), dtype=dtype, **options))
+    return load_policy(model_keys(str(folder), dtype=dtype, **options))
 
 
 def hidden(policy):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from policies import model_keys
 
 from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.chat import chat
@@ -23,7 +24,6 @@ from icpo_lite.evaluation.table import comparison_rows, fitting
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.opening_logprobs import opening_logprobs
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe, resolved_yaml
 from icpo_lite.rewards.from_recipe import bind_judge
 from icpo_lite.rollout.groups import PolicyTalker
@@ -174,7 +174,7 @@ def test_a_run_that_sampled_by_vllm_is_judged_without_it(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def tiny():
-    return load_policy(ModelSpec("builtin:tiny", device="cpu", load_in_4bit=False))
+    return load_policy(model_keys("builtin:tiny", device="cpu", load_in_4bit=False))
 
 
 PROBLEMS = list(world_problems("test", 6, seed=3))

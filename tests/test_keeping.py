@@ -1,4 +1,4 @@
-"""Small evaluations, the best checkpoint, rehearsal, mirror, minutes, failing disks, kills."""
+"""Small evaluations, the best checkpoint, dry run, mirror, minutes, failing disks, kills."""
 
 import errno
 import json
@@ -18,7 +18,7 @@ from icpo_lite.evaluation.periodic import SmallEvaluation, figure_names
 from icpo_lite.runs import checkpoint_manager
 from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
-from icpo_lite.runs.checkpoint_manager import Standing
+from icpo_lite.runs.checkpoint_manager import BestSoFar
 from icpo_lite.training import dry_run
 from icpo_lite.training.trainer import Trainer
 
@@ -36,21 +36,21 @@ def scripted(monkeypatch, values):
 
 
 def test_standing_counts_from_the_best():
-    now = Standing("P")
+    now = BestSoFar("P")
     for step, value in ((5, 40.0), (10, 50.0), (15, 45.0), (20, 50.0)):
         now = now.after(step, value, greater_is_better=True)
     assert (now.step, now.value, now.stale) == (10, 50.0, 2)
     less = now.after(25, 30.0, greater_is_better=False)
     assert (less.step, less.stale) == (25, 0)
-    assert Standing.restored(json.loads(json.dumps(now.state())), "P") == now
-    assert Standing.restored(now.state(), "U") == Standing("U")
+    assert BestSoFar.restored(json.loads(json.dumps(now.state())), "P") == now
+    assert BestSoFar.restored(now.state(), "U") == BestSoFar("U")
 
 
 def test_more_steps_after_an_early_end_begin_patience_anew():
-    ended = Standing("P", step=10, value=50.0, stale=2, ended_at=20)
+    ended = BestSoFar("P", step=10, value=50.0, stale=2, ended_at=20)
     assert ended.going_on(20) == ended
-    assert ended.going_on(30) == Standing("P", step=10, value=50.0)
-    stale = Standing("P", step=10, value=50.0, stale=1)
+    assert ended.going_on(30) == BestSoFar("P", step=10, value=50.0)
+    stale = BestSoFar("P", step=10, value=50.0, stale=1)
     assert stale.going_on(30) == stale
 
 
@@ -116,7 +116,7 @@ def test_the_best_so_far_survives_a_resume(tmp_path, monkeypatch):
     assert (standing["step"], standing["stale"]) == (1, 2)
 
 
-def test_the_rehearsal_changes_nothing_and_tells_what_fits(tmp_path, monkeypatch):
+def test_the_dry_run_changes_nothing_and_tells_what_fits(tmp_path, monkeypatch):
     plain, rehearsed = tmp_path / "plain", tmp_path / "rehearsed"
     keys = ("max_steps=2", "lora_dropout=0.1", "prompts_per_step=2")
     run_module.train(recipe(plain, *keys), quiet(tmp_path))

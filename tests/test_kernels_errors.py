@@ -19,7 +19,9 @@ from kernels_cases import (
     truth_of,
 )
 
+from icpo_lite.kernels.logits import LogitTransform
 from icpo_lite.kernels.logprob import token_logprobs
+from icpo_lite.kernels.logprob_torch import RowTask, torch_rows
 
 #: The interpreter takes a fraction of a second for each; a GPU and plain torch do not.
 EXAMPLES = 40 if DEVICE == "cuda" or not HAS_TRITON else 15
@@ -105,3 +107,15 @@ def test_median_error_is_that_of_plain_torch(impl, dtype):
         ("logp", "entropy", "gradient"), zip(*ratios, strict=True), strict=True
     ):
         assert statistics.median(column) <= 1.1, name
+
+
+def test_rows_of_a_large_vocabulary_are_exact_against_float64():
+    """Absolutely: the same fp32 logits, their log-probs and entropies in float64."""
+    logits = 3 * torch.randn(4, 151_936, generator=torch.Generator().manual_seed(0))
+    logits[0, 7] = 40.0  # p_y near 1
+    targets = torch.tensor([7, 11, 151_935, 0])
+    truth = torch.log_softmax(logits.double(), -1)
+    task = RowTask(targets, None, LogitTransform(1.0, None, None), None, None, None)
+    found = torch_rows(logits.clone(), task)
+    assert (found.logp.double() - truth[torch.arange(4), targets]).abs().max() <= 5e-6
+    assert (found.entropy.double() + (truth.exp() * truth).sum(1)).abs().max() <= 5e-6

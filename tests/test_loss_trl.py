@@ -16,11 +16,13 @@ from torch import Tensor
 
 pytest.importorskip("trl", reason="trl is not installed (it is in the test extra)")
 
+from losses import correction_keys, loss_keys
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import nanstd
 
+from icpo_lite.recipe.objective_sections import AdvantageKeys
 from icpo_lite.training.advantages import group_advantages
-from icpo_lite.training.loss import LossConfig, loss_normalizer, mean_metrics, policy_loss
+from icpo_lite.training.loss import loss_normalizer, mean_metrics, policy_loss
 from icpo_lite.training.token_weights import (
     high_entropy_tokens,
     off_policy_rows,
@@ -61,7 +63,7 @@ class TrlStandIn:
     _compute_loss = GRPOTrainer._compute_loss
 
     def __init__(self, micro_batches: int, tmp_path: Any, **settings: Any) -> None:
-        settings.setdefault("use_bias_correction_kl", LossConfig().use_bias_correction_kl)
+        settings.setdefault("use_bias_correction_kl", loss_keys().use_bias_correction_kl)
         self.args = GRPOConfig(
             output_dir=str(tmp_path),
             use_cpu=True,
@@ -154,6 +156,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "epsilon_high": 1.1,
     },
 }
+#: Tokens of the longest response where a case does not say; only dr_grpo reads it.
+LENGTH = 256
 SPLITS = {"one": [6], "three": [2, 2, 2]}
 
 
@@ -161,7 +165,8 @@ def both(
     case: Case, settings: dict[str, Any], sizes: list[int], tmp_path: Any
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Asserts equal loss and gradient; returns our metrics and TRL's."""
-    config = LossConfig(**settings)
+    length = settings.get("max_completion_length", LENGTH)
+    config = loss_keys(**{k: v for k, v in settings.items() if k != "max_completion_length"})
     parts = torch.arange(ROWS).split(sizes)
 
     theirs = leaves(case)
@@ -169,7 +174,7 @@ def both(
     their_loss = torch.stack([trl.loss(rows, *theirs, case) for rows in parts]).sum()
 
     ours = leaves(case)
-    normalizer = loss_normalizer(config, [case.mask[rows] for rows in parts])
+    normalizer = loss_normalizer(config, [case.mask[rows] for rows in parts], length)
     outs = [
         policy_loss(
             ours[0][rows],
@@ -226,14 +231,14 @@ def with_weights(case: Case, weights: Tensor, tmp_path: Any, **settings: Any) ->
     extra = {"importance_sampling_ratio": weights} if settings.get("use_vllm") else {}
     trl = TrlStandIn(1, tmp_path, loss_type="dapo", beta=0.04, **settings)
     their_loss = trl.loss(torch.arange(ROWS), *theirs, case, **extra)
-    config = LossConfig("dapo", beta=0.04)
+    config = loss_keys("dapo", beta=0.04)
     out = policy_loss(
         ours[0],
         case.old,
         case.advantages,
         case.mask,
         config,
-        normalizer=loss_normalizer(config, [case.mask]),
+        normalizer=loss_normalizer(config, [case.mask], LENGTH),
         ref_logps=case.ref,
         weights=weights,
     )
@@ -259,7 +264,9 @@ def test_off_policy_rows(tmp_path: Any) -> None:
 
 def test_sampling_correction(tmp_path: Any) -> None:
     case = Case(0)
-    weights = sampling_correction(case.old, case.sampled, case.mask, "token_mask", high=1.2)
+    weights = sampling_correction(
+        case.old, case.sampled, case.mask, correction_keys("token_mask", high=1.2)
+    )
     with_weights(case, weights, tmp_path, use_vllm=True)
 
 
@@ -278,14 +285,14 @@ def test_the_first_update(tmp_path: Any) -> None:
         "completion_mask": case.mask.long(),
         "advantages": case.advantages,
     }
-    config = LossConfig("grpo")
+    config = loss_keys("grpo")
     out = policy_loss(
         ours[0],
         None,
         case.advantages,
         case.mask,
         config,
-        normalizer=loss_normalizer(config, [case.mask]),
+        normalizer=loss_normalizer(config, [case.mask], LENGTH),
     )
     their_loss = trl._compute_loss(None, inputs)
     assert abs(out.loss.item() - their_loss.item()) < 1e-6
@@ -298,6 +305,9 @@ def test_the_standard_deviation_is_trls() -> None:
     centred = rewards - rewards.mean(1, keepdim=True)
     by_group = centred / (nanstd(rewards, dim=1).unsqueeze(1) + 1e-4)
     by_batch = centred / (nanstd(rewards.flatten()) + 1e-4)
-    torch.testing.assert_close(group_advantages(rewards), by_group, rtol=0, atol=1e-6)
-    torch.testing.assert_close(group_advantages(rewards, "batch"), by_batch, rtol=0, atol=1e-6)
+    batch = AdvantageKeys(scale_rewards="batch")
+    torch.testing.assert_close(
+        group_advantages(rewards, AdvantageKeys()), by_group, rtol=0, atol=1e-6
+    )
+    torch.testing.assert_close(group_advantages(rewards, batch), by_batch, rtol=0, atol=1e-6)
     assert math.isclose(nanstd(torch.tensor([0.0, 1.0])).item(), 0.5**0.5, rel_tol=1e-6)

@@ -1,12 +1,14 @@
 """Memory arithmetic: against real models' weights, and against numbers worked out by hand."""
 
 import dataclasses
+from collections.abc import Callable
 
 import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from icpo_lite.core.errors import ModelError
+from icpo_lite.recipe import Recipe
 from icpo_lite.tools.memory_model import (
     Job,
     kv_bytes,
@@ -27,17 +29,17 @@ SMALL = {
     "vocab_size": 200,
 }
 JOB = Job(
-    prompts_per_step=2,
-    num_generations=4,
+    Recipe(
+        model_name_or_path="m",
+        dataset_name="d",
+        prompts_per_step=2,
+        num_generations=4,
+        max_prompt_length=24,
+        max_completion_length=40,
+        load_in_4bit=False,
+        lora_r=8,
+    ),
     micro_batch=2,
-    max_prompt_length=24,
-    max_completion_length=40,
-    load_in_4bit=False,
-    gradient_checkpointing=False,
-    lora_r=8,
-    lora_dropout=0.0,
-    lora_target_modules="all-linear",
-    optim="adamw_torch",
 )
 FAMILIES = ("qwen2", "qwen3", "llama", "mistral", "gemma", "gemma2", "gemma3_text", "phi3", "phi")
 
@@ -70,17 +72,17 @@ def test_nf4_takes_4_127_bits_a_weight() -> None:
 def test_only_the_linear_layers_of_blocks_are_quantised() -> None:
     shape = shape_of({"model_type": "qwen2", **SMALL})
     plain = weight_bytes(shape, JOB)
-    packed = weight_bytes(shape, dataclasses.replace(JOB, load_in_4bit=True))
+    packed = weight_bytes(shape, JOB.but(load_in_4bit=True))
     assert {k for k in plain if plain[k] != packed[k]} == {"attention", "mlp"}
 
 
 def test_lora_and_optimizer_by_hand() -> None:
     """q and v of 64 -> 64 and 64 -> 32 with r 8: (64+64)·8 + (64+32)·8 = 1792 a layer, 4 layers."""
     shape = shape_of({"model_type": "qwen2", **SMALL})
-    job = dataclasses.replace(JOB, lora_target_modules=("q_proj", "v_proj"))
+    job = JOB.but(lora_target_modules=("q_proj", "v_proj"))
     assert lora_weights(shape, job) == 4 * 1792
     assert optimizer_bytes(shape, job) == 4 * 1792 * 8
-    eight = dataclasses.replace(job, optim="adamw_8bit", lora_r=128)
+    eight = job.but(optim="adamw_8bit", lora_r=128)
     # Matrices of 128·64 = 8192 take 8 bits, and 32 scales of 4 bytes; 128·32 = 4096 too, and 16.
     a_layer = 3 * (8192 + 32 * 4) + (4096 + 16 * 4)
     assert optimizer_bytes(shape, eight) == 2 * 4 * a_layer
@@ -106,15 +108,17 @@ def test_the_peak_is_the_largest_phase_and_not_their_sum() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"gradient_checkpointing": True}, {"micro_batch": 1}, {"load_in_4bit": True}],
-    ids=str,
+    [
+        lambda job: job.but(gradient_checkpointing=True),
+        lambda job: dataclasses.replace(job, micro_batch=1),
+        lambda job: job.but(load_in_4bit=True),
+    ],
+    ids=["gradient_checkpointing", "micro_batch", "load_in_4bit"],
 )
-def test_each_knob_takes_less_memory(change: dict) -> None:
+def test_each_knob_takes_less_memory(change: Callable[[Job], Job]) -> None:
     shape = shape_of({"model_type": "qwen2", **SMALL, "hidden_size": 1024, "num_hidden_layers": 8})
-    job = dataclasses.replace(JOB, max_completion_length=400)
-    assert (
-        plan_memory(shape, dataclasses.replace(job, **change)).peak < plan_memory(shape, job).peak
-    )
+    job = JOB.but(max_completion_length=400)
+    assert plan_memory(shape, change(job)).peak < plan_memory(shape, job).peak
 
 
 @pytest.mark.parametrize(

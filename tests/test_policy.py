@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from policies import model_keys
 
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.policy.logprobs import LogprobOptions, PolicyScorer, completion_logprobs
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions, draw, sample, uniforms
 
@@ -23,7 +23,7 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def policy():
-    return load_policy(ModelSpec("builtin:tiny", device="cpu", lora_r=8))
+    return load_policy(model_keys("builtin:tiny", device="cpu", lora_r=8))
 
 
 @pytest.fixture(scope="module")
@@ -141,7 +141,7 @@ def gradients(policy, ids, attention, mask):
 
 def test_sampling_leaves_gradients_as_they_were(prompts):
     """bitsandbytes repacks 4-bit weights at the first no-grad forward on some CPUs."""
-    fresh = load_policy(ModelSpec("builtin:tiny", device="cpu", lora_r=8))
+    fresh = load_policy(model_keys("builtin:tiny", device="cpu", lora_r=8))
     with torch.no_grad():
         for name, parameter in fresh.model.named_parameters():
             if "lora_B" in name:
@@ -159,9 +159,9 @@ def test_sampling_leaves_gradients_as_they_were(prompts):
 def test_gradient_checkpointing_changes_no_gradient(prompts):
     ids = torch.tensor([prompts[0]])
     attention, mask = torch.ones_like(ids), torch.ones(1, ids.shape[1] - 1, dtype=torch.bool)
-    spec = ModelSpec("builtin:tiny", device="cpu", lora_r=4, lora_dropout=0.0)
+    spec = model_keys("builtin:tiny", device="cpu", lora_r=4, lora_dropout=0.0)
     plain = gradients(load_policy(spec), ids, attention, mask)
-    saved = ModelSpec("builtin:tiny", device="cpu", lora_r=4, gradient_checkpointing=True)
+    saved = model_keys("builtin:tiny", device="cpu", lora_r=4, gradient_checkpointing=True)
     checkpointed = load_policy(saved)
     assert checkpointed.causal_lm.is_gradient_checkpointing
     for name, gradient in gradients(checkpointed, ids, attention, mask).items():
@@ -169,13 +169,13 @@ def test_gradient_checkpointing_changes_no_gradient(prompts):
 
 
 def test_adapter_off_is_the_base(prompts):
-    spec = ModelSpec("builtin:tiny", device="cpu", lora_r=8)
+    spec = model_keys("builtin:tiny", device="cpu", lora_r=8)
     changed = load_policy(spec)
     with torch.no_grad():
         for name, parameter in changed.model.named_parameters():
             if "lora_B" in name:
                 parameter.fill_(0.05)
-    base = load_policy(ModelSpec("builtin:tiny", device="cpu"))
+    base = load_policy(model_keys("builtin:tiny", device="cpu"))
     ids = torch.tensor([prompts[0]])
     attention, mask = torch.ones_like(ids), torch.ones(1, ids.shape[1] - 1, dtype=torch.bool)
     with torch.no_grad():
@@ -202,12 +202,12 @@ def test_generator_and_scorer(policy):
 @pytest.mark.parametrize("name", ["./no/such/folder", "builtin:small"])
 def test_unknown_models_are_refused_in_one_line(name):
     with pytest.raises((ModelError, UsageError)) as error:
-        load_policy(ModelSpec(name, device="cpu"))
+        load_policy(model_keys(name, device="cpu"))
     assert "\n" not in str(error.value)
 
 
 def test_unknown_lora_targets_are_refused():
-    spec = ModelSpec("builtin:tiny", device="cpu", lora_r=4, lora_target_modules=("query",))
+    spec = model_keys("builtin:tiny", device="cpu", lora_r=4, lora_target_modules=("query",))
     with pytest.raises(UsageError, match="lora_target_modules"):
         load_policy(spec)
 

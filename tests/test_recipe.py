@@ -24,7 +24,9 @@ from icpo_lite.recipe import (
     resolved_yaml,
     shipped_recipes,
 )
-from icpo_lite.recipe.sections import _Setting
+from icpo_lite.recipe.objective_sections import CLIPPED_LOSSES
+from icpo_lite.recipe.section import SettingName
+from icpo_lite.recipe.strict_yaml import dump_yaml, read_yaml
 
 MINIMAL = "model_name_or_path: m\ndataset_name: d\n"
 PACKAGE = Path(icpo_lite.__file__).parent
@@ -61,6 +63,23 @@ def test_defaults_and_where(folder: Path) -> None:
     assert recipe.where("evaluation.problems") == "r.yaml:4", "the block around an unset option"
     assert recipe.where("seed") == "r.yaml"
     assert recipe.folder.resolve() == folder.resolve()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("seed: 010", 10), ("max_steps: 0100", 100), ("seed: 0x10", 16), ("seed: 0o17", 15)],
+)
+def test_numbers_are_those_of_yaml_1_2(folder: Path, text: str, value: int) -> None:
+    """YAML 1.1, as PyYAML reads it, makes 8 of 010 and 64 of 0100."""
+    key = text.partition(":")[0]
+    assert getattr(read(folder, MINIMAL + text), key) == value
+    assert yaml.safe_load("a: 010") == {"a": 8}, "PyYAML alone reads an octal number"
+
+
+@pytest.mark.parametrize("text", ["no", "010", "1:30", "0o17", "+.5", "09", "<<", "~", "true"])
+def test_text_that_looks_like_more_is_dumped_in_quotes(text: str) -> None:
+    dumped = dump_yaml({"key": text})
+    assert read_yaml(dumped, "x")[0] == yaml.safe_load(dumped) == {"key": text}
 
 
 @pytest.mark.parametrize(
@@ -229,9 +248,15 @@ def test_names_without_an_equal_are_answered(folder: Path, key: str) -> None:
         ("seed: 1\n\tlora_r: 2\n", "r.yaml:4: expected YAML, found a problem:"),
         ("seed: !!python/name:os.system x\n", "r.yaml:3: expected YAML, found a problem:"),
         ("7: 1\n", "r.yaml:3: expected a word as key, found '7'"),
-        ("max_steps: yes\n", "r.yaml:3: max_steps: expected a number, found true"),
+        ("max_steps: true\n", "r.yaml:3: max_steps: expected a number, found true"),
+        ("max_steps: yes\n", "r.yaml:3: max_steps: expected a valid integer, found 'yes'"),
+        ("max_steps: 1:30\n", "r.yaml:3: max_steps: expected a valid integer, found '1:30'"),
+        ("judge: no\n", "r.yaml:3: judge: expected one of rules, self, endpoint, found 'no'"),
         ("epsilon_high: true\n", "r.yaml:3: epsilon_high: expected a number, found true"),
-        ("evaluation:\n  runs: no\n", "r.yaml:4: evaluation.runs: expected a number, found false"),
+        (
+            "evaluation:\n  runs: false\n",
+            "r.yaml:4: evaluation.runs: expected a number, found false",
+        ),
         ("seed: many\n", "r.yaml:3: seed: expected a valid integer"),
         ("learning_rate: .nan\n", "r.yaml:3: learning_rate: expected a finite number"),
         ("learning_rate: 0\n", "r.yaml:3: learning_rate: expected greater than 0, found 0"),
@@ -472,13 +497,14 @@ def test_every_key_is_described() -> None:
 
 def test_choices_are_those_of_the_rooms_that_act_on_them() -> None:
     from icpo_lite.evaluation.settings import SETTINGS
-    from icpo_lite.training.loss import LOSSES, RatioLevel
+    from icpo_lite.training.loss import DEMONSTRATIONS, LOSSES, clipped_ratio
 
     fields = Recipe.model_fields
-    assert set(get_args(fields["loss_type"].annotation)) <= set(LOSSES)
-    level = fields["importance_sampling_level"].annotation
-    assert set(get_args(level)) == set(get_args(RatioLevel))
-    assert set(get_args(_Setting)) == set(SETTINGS)
+    assert set(get_args(fields["loss_type"].annotation)) == set(LOSSES)
+    assert set(get_args(fields["demonstrations"].annotation)) == set(DEMONSTRATIONS)
+    clipped = {name for name, loss in LOSSES.items() if loss.surrogate is clipped_ratio}
+    assert set(CLIPPED_LOSSES) == clipped
+    assert set(get_args(SettingName)) == set(SETTINGS)
     assert set(Evaluation().settings) <= set(SETTINGS)
 
 
@@ -488,6 +514,10 @@ def renamed(tree: ast.AST) -> Iterator[tuple[str, str]]:
         match node:
             case ast.Assign([ast.Name(alias)], ast.Attribute(attr=name)):
                 yield alias, name
+
+
+#: Properties of a recipe → the key that they make something of.
+DERIVED = {"warmup": "warmup_steps", "high": "epsilon_high"}
 
 
 def read_keys(names: set[str]) -> set[str]:
@@ -502,17 +532,21 @@ def read_keys(names: set[str]) -> set[str]:
             match node:
                 case ast.Call(ast.Attribute(attr="bind"), [ast.Constant(str(key)), *_]):
                     found.add(key)
+                case ast.Call(ast.Name("schedule"), [_, ast.Constant(str(key)), _]):
+                    found.add(key)
                 case ast.Call(ast.Name("compared_recipes")):
                     found.add("compare")
                 case ast.Attribute(ast.Name(owner) | ast.Attribute(attr=owner), attr):
                     if owner.lstrip("_") in owners:
-                        found.add("warmup_steps" if attr == "warmup" else attr)
+                        found.add(DERIVED.get(attr, attr))
     return found
 
 
 def test_every_recipe_key_is_read_somewhere() -> None:
     # gradient_accumulation_steps is derived: the check of the batch sizes is its whole use.
-    unread = set(Recipe.model_fields) - read_keys({"recipe"}) - {"gradient_accumulation_steps"}
+    unread = (
+        set(Recipe.model_fields) - read_keys({"recipe", "keys"}) - {"gradient_accumulation_steps"}
+    )
     assert not unread, f"read by nobody: {sorted(unread)}"
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from losses import loss_keys
 from reliability.out_of_memory import Stage, difference, worst
 from test_run import adapter, assert_equal_adapters, quiet, recipe
 
@@ -10,9 +11,8 @@ from icpo_lite.core.errors import NumericsError, OutOfMemory
 from icpo_lite.core.files import read_metrics
 from icpo_lite.core.oom import RowLimit, Size, Snapshot, first_not_finite, is_out_of_memory
 from icpo_lite.runs import train as run_module
-from icpo_lite.training import trainer as trainer_module
+from icpo_lite.training import updater
 from icpo_lite.training.loss import (
-    LossConfig,
     Normalizer,
     loss_normalizer,
     part_normalizer,
@@ -129,15 +129,15 @@ def test_parts_of_a_micro_batch_of_bnpo_add_up():
     """Mean over the micro-batch's 5 tokens, 2 micro-batches: (1+2+3+4+5)/5/2 = 1.5."""
     mask = torch.tensor([[True, True, True], [True, True, False]])
     values = torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 9.0]])
-    config = LossConfig(loss_type="bnpo")
-    whole = loss_normalizer(config, [mask, mask])
+    config = loss_keys(loss_type="bnpo")
+    whole = loss_normalizer(config, [mask, mask], 3)
     parts = [part_normalizer(whole, config, mask[i : i + 1], mask) for i in (0, 1)]
     total = sum(
         float(token_mean(values[i : i + 1], mask[i : i + 1]) / parts[i].loss) for i in (0, 1)
     )
     assert total == pytest.approx(1.5)
     same = Normalizer(7.0, 5)
-    assert part_normalizer(same, LossConfig(loss_type="dapo"), mask[:1], mask) is same
+    assert part_normalizer(same, loss_keys(loss_type="dapo"), mask[:1], mask) is same
 
 
 @pytest.mark.parametrize("loss_type", ["dapo", "bnpo"])
@@ -162,7 +162,7 @@ def test_a_difference_would_be_seen():
 
 def test_a_run_goes_on_with_less_at_once_and_remembers_it(tmp_path, monkeypatch):
     """More than 5 rows 'do not fit': halved from 16 to 4, kept for later steps and a resume."""
-    real, rows_seen = trainer_module.completion_logprobs, []
+    real, rows_seen = updater.completion_logprobs, []
 
     def small_card(policy, input_ids, *rest):
         rows_seen.append(len(input_ids))
@@ -173,7 +173,7 @@ def test_a_run_goes_on_with_less_at_once_and_remembers_it(tmp_path, monkeypatch)
     whole, split = tmp_path / "whole", tmp_path / "split"
     keys = ("max_steps=2", "save_steps=1", "drop_zero_variance=false")
     run_module.train(recipe(whole, *keys), quiet(tmp_path))
-    monkeypatch.setattr(trainer_module, "completion_logprobs", small_card)
+    monkeypatch.setattr(updater, "completion_logprobs", small_card)
     run_module.train(recipe(split, *keys), quiet(tmp_path))
     a, b = read_metrics(whole), read_metrics(split)
     assert [row["out_of_memory"] for row in b] == [2, 0]
@@ -193,7 +193,7 @@ def test_nothing_fits_is_one_line(tmp_path, monkeypatch):
     def no_room(*arguments):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
 
-    monkeypatch.setattr(trainer_module, "completion_logprobs", no_room)
+    monkeypatch.setattr(updater, "completion_logprobs", no_room)
     keys = ("max_steps=1", "drop_zero_variance=false")
     with pytest.raises(OutOfMemory, match=r"step 1: update: .*set gradient_checkpointing=true"):
         run_module.train(recipe(tmp_path / "run", *keys), quiet(tmp_path))
@@ -201,7 +201,7 @@ def test_nothing_fits_is_one_line(tmp_path, monkeypatch):
 
 def poisoned(at, *, always=False):
     """policy_loss with a gradient of NaN in its `at`-th call, or in all from there on."""
-    calls, real = [0], trainer_module.policy_loss
+    calls, real = [0], updater.policy_loss
 
     def loss(logps, *rest, **named):
         calls[0] += 1
@@ -215,7 +215,7 @@ def poisoned(at, *, always=False):
 
 def test_a_bad_gradient_is_skipped_counted_and_named(tmp_path, monkeypatch):
     keys = ("max_steps=2", "drop_zero_variance=false", "save_steps=1")
-    monkeypatch.setattr(trainer_module, "policy_loss", poisoned(2))
+    monkeypatch.setattr(updater, "policy_loss", poisoned(2))
     run_module.train(recipe(tmp_path / "run", *keys), quiet(tmp_path))
     rows = read_metrics(tmp_path / "run")
     assert [row["skipped_updates"] for row in rows] == [0, 1]
@@ -230,7 +230,7 @@ def test_a_bad_gradient_is_skipped_counted_and_named(tmp_path, monkeypatch):
 
 
 def test_many_in_a_row_stop_at_the_last_good_checkpoint(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer_module, "policy_loss", poisoned(2, always=True))
+    monkeypatch.setattr(updater, "policy_loss", poisoned(2, always=True))
     keys = ("max_steps=9", "drop_zero_variance=false", "save_steps=1", "max_skipped_updates=3")
     with pytest.raises(NumericsError, match=r"step 4: 3 updates in a row .*checkpoint-3"):
         run_module.train(recipe(tmp_path / "run", *keys), quiet(tmp_path))
@@ -238,7 +238,7 @@ def test_many_in_a_row_stop_at_the_last_good_checkpoint(tmp_path, monkeypatch):
 
 
 def test_float16_overflow_lowers_the_scale_and_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(trainer_module, "policy_loss", poisoned(1))
+    monkeypatch.setattr(updater, "policy_loss", poisoned(1))
     keys = ("max_steps=2", "drop_zero_variance=false", "dtype=float16", "max_skipped_updates=1")
     run_module.train(recipe(tmp_path / "run", *keys), quiet(tmp_path))
     rows = read_metrics(tmp_path / "run")

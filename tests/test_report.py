@@ -23,9 +23,10 @@ from report_cases import (
 
 from icpo_lite.cli import run
 from icpo_lite.core.errors import UsageError
-from icpo_lite.tools.report import Options, make_report, reader
+from icpo_lite.tools.report import reader
 from icpo_lite.tools.report.charts import Chart, Series, number, smooth, thin, ticks, window_of
 from icpo_lite.tools.report.figures import paper_charts, slots, training_charts
+from icpo_lite.tools.report.page import Options, make_report
 from icpo_lite.tools.report.reader import MOST_OF_A_TURN, select, training_steps
 from icpo_lite.tools.report.run_files import read_sources
 from icpo_lite.tools.report.svg import BOTTOM, HEIGHT, LEFT, TOP, draw
@@ -61,7 +62,7 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def ours(tmp_path: Path) -> Path:
-    """A run with a rival beside it and a later judgement."""
+    """A run with a other beside it and a later judgement."""
     write_run(tmp_path / "ours-rlvr", p=35.0, share_underspecified=0.0, compare={})
     folder = write_run(tmp_path / "ours")
     write_later_judgement(folder)
@@ -162,7 +163,7 @@ def test_rivals_bases_and_later_judgements_are_found(ours: Path) -> None:
     assert [run.name for run in sources.runs] == ["icpo", "rlvr"]
     first, later = sources.judgements
     assert [model.name for model in first.models] == ["base", "rlvr", "icpo"]
-    assert (first.of, first.rivals) == ("icpo", ["base", "rlvr"])
+    assert (first.of, first.compared) == ("icpo", ["base", "rlvr"])
     assert [model.name for model in later.models] == ["base", "icpo"]
     assert later.models[1].conversations.is_file()
     assert slots(sources.runs, sources.judgements) == {"base": 0, "icpo": 1, "rlvr": 2}
@@ -212,7 +213,7 @@ def test_tables_hold_the_numbers_of_eval_json(ours: Path) -> None:
     assert found["FULL", "P"][0].value == "35.0"
     assert found["Calibration", "AUROC, q* from q"][0].interval == "0.87 to 0.95"
     rows, unpaired = paired_differences(judgement)
-    (sharded,) = (r for r in rows if r["setting"] == "sharded" and r["rival"] == "base")
+    (sharded,) = (r for r in rows if r["setting"] == "sharded" and r["other"] == "base")
     assert (sharded["value"], sharded["won"], sharded["lost"]) == (pytest.approx(35.0), 6, 0)
     assert not unpaired
 
@@ -223,7 +224,7 @@ def test_other_problems_are_not_paired(ours: Path) -> None:
     (ours / "eval-base" / "eval.json").write_text(json.dumps(figures))
     rows, unpaired = paired_differences(read_sources([ours]).judgements[0])
     assert unpaired == ["base was judged on other problems in SHARDED"]
-    assert {r["setting"] for r in rows if r["rival"] == "base"} >= {"full", "recap"}
+    assert {r["setting"] for r in rows if r["other"] == "base"} >= {"full", "recap"}
 
 
 # --------------------------------------------------------------------------------------- reader

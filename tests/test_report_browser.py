@@ -7,7 +7,7 @@ import pytest
 from browser import Browser, find_browser
 from report_cases import write_later_judgement, write_run
 
-from icpo_lite.tools.report import Options, make_report
+from icpo_lite.tools.report.page import Options, make_report
 
 pytestmark = pytest.mark.skipif(find_browser() is None, reason="no Chromium is installed")
 

@@ -167,8 +167,8 @@ def test_cues_hold_for_models_they_were_not_weighed_on() -> None:
 
     rows = [json.loads(line) for line in DEV.read_text().splitlines()]
     rows = [r for r in rows if r["task"] == "math"]
-    features = [features.features(features.read(r["assistant"])) for r in rows]
-    x = np.array([[1.0, *f.values()] for f in features])
+    found = [features.features(features.read(r["assistant"])) for r in rows]
+    x = np.array([[1.0, *f.values()] for f in found])
     y = np.array([r["response_type"] == "answer_attempt" for r in rows], dtype=float)
     models = sorted({r["source_model"] for r in rows})
     source = np.array([models.index(r["source_model"]) for r in rows])

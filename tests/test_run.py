@@ -18,7 +18,9 @@ from icpo_lite.recipe import load_recipe
 from icpo_lite.rollout.engines.registry import ENGINES, Engine
 from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
-from icpo_lite.training.trainer import Trainer, _mini_batches
+from icpo_lite.runs.session import prepare_session
+from icpo_lite.training.trainer import Trainer
+from icpo_lite.training.updater import _mini_batches
 
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
@@ -390,21 +392,21 @@ def test_what_was_chosen_by_timing_is_kept_on_resume_where_it_can_run(tmp_path, 
 
     def restored(*overrides):
         made = recipe(tmp_path / "other", *overrides)
-        trainer = run_module._prepare(made, quiet(tmp_path), 1).trainer
+        trainer = prepare_session(made, quiet(tmp_path), 1).trainer
         trainer.restore({**state, "tried": other})
-        return trainer.settings
+        return trainer
 
     kept = restored("share_prompts=auto", "engine=auto")
     assert kept.sampling.engine == "generate"
-    assert kept.logprobs.share_prompts is other["share_prompts"]
+    assert kept.updater.logprobs.shared_prompts is other["share_prompts"]
     named = restored("share_prompts=false", "engine=native")
     assert named.sampling.engine == "native"
-    assert named.logprobs.share_prompts is False
+    assert named.updater.logprobs.shared_prompts is False
 
     other["share_prompts"] = True
     monkeypatch.setitem(ENGINES, "generate", Engine(None, lambda policy: "another backend"))
-    for place in ("trainer", "policy.sharing"):
+    for place in ("training.trainer", "training.prompt_sharing"):
         monkeypatch.setattr(f"icpo_lite.{place}.why_not_shared", lambda policy: "another backend")
     elsewhere = restored("share_prompts=auto", "engine=auto")
     assert elsewhere.sampling.engine == "native"
-    assert elsewhere.logprobs.share_prompts is False
+    assert elsewhere.updater.logprobs.shared_prompts is False

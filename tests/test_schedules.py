@@ -5,6 +5,7 @@ import json
 import pytest
 
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.recipe.objective_sections import LossKeys
 from icpo_lite.training.schedules import (
     Adaptive,
     Constant,
@@ -135,7 +136,7 @@ def _counts(share: float, prompts: int, steps: int) -> list[int]:
 
 
 def test_entropy_target() -> None:
-    control = EntropyTarget(target=0.2, initial=0.01, delta=0.005, high=0.015)
+    control = EntropyTarget(LossKeys(entropy_target=0.2, entropy_coef=0.01, entropy_coef_max=0.015))
     state = control.start()
     assert control.coefficient(state) == 0.0
     state = control.update(state, 0.1)

@@ -6,13 +6,13 @@ import zlib
 from pathlib import Path
 
 import pytest
+from policies import model_keys
 
 import icpo_lite
 from icpo_lite.cli import run
 from icpo_lite.core.errors import ModelError, RecipeError
 from icpo_lite.core.files import redact
 from icpo_lite.policy.load import load_policy
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.runs.run_directory import RunDirectory
 
@@ -64,14 +64,14 @@ def test_a_recipe_with_a_python_tag_runs_nothing(tmp_path: Path) -> None:
 
 def test_remote_code_is_off_unless_written_out() -> None:
     assert Recipe.model_fields["trust_remote_code"].default is False
-    assert ModelSpec("x").trust_remote_code is False
+    assert model_keys("x").trust_remote_code is False
 
 
 def test_a_pickled_adapter_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
     (tmp_path / "adapter_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(ModelError, match=r"adapter_model\.bin, a pickle"):
-        load_policy(ModelSpec("builtin:tiny", device="cpu"), adapter=tmp_path)
+        load_policy(model_keys("builtin:tiny", device="cpu"), adapter=tmp_path)
 
 
 def test_pickled_weights_are_refused(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_pickled_weights_are_refused(tmp_path: Path) -> None:
             (tmp_path / file.name).write_bytes(file.read_bytes())
     (tmp_path / "pytorch_model.bin").write_bytes(b"\x80\x04.")
     with pytest.raises(ModelError, match="safetensors"):
-        load_policy(ModelSpec(str(tmp_path), device="cpu"))
+        load_policy(model_keys(str(tmp_path), device="cpu"))
 
 
 def test_tokens_reach_no_file_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

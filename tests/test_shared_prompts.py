@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from policies import model_keys
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from icpo_lite.core.errors import ModelError, UsageError
@@ -12,12 +13,11 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.prompt_packing import PREFIX, pack, why_not_shared
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 from icpo_lite.training import prompt_sharing
 from icpo_lite.training.prompt_sharing import choose_sharing
 
-PLAIN, SHARED = LogprobOptions(), LogprobOptions(share_prompts=True)
+PLAIN, SHARED = LogprobOptions(), LogprobOptions(shared_prompts=True)
 TEXTS = (
     "Ann has 3 apples. Ben has 4 apples. How many apples do Ann and Ben have together?",
     "How many figs does Kim have after shopping? Kim has 12 figs.",
@@ -48,7 +48,7 @@ FAMILIES = {
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "checkpointed"])
 def policy(request):
-    spec = ModelSpec("builtin:tiny", device="cpu", lora_r=8, gradient_checkpointing=request.param)
+    spec = model_keys("builtin:tiny", device="cpu", lora_r=8, gradient_checkpointing=request.param)
     loaded = load_policy(spec)
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -241,7 +241,7 @@ def test_on_a_cpu_tokens_decide_so_that_a_resumed_run_chooses_alike(policy):
 
 def test_auto_leaves_it_where_it_cannot_or_would_change_the_run(policy, monkeypatch):
     assert "a micro-batch holds one response" in choice(policy, "auto", rows=1)[1]
-    dropping = replace(policy, spec=replace(policy.spec, lora_dropout=0.1))
+    dropping = replace(policy, keys=policy.keys.but(lora_dropout=0.1))
     assert "lora_dropout" in choice(dropping, "auto")[1]
     monkeypatch.setattr(prompt_sharing, "why_not_shared", lambda _: "no such attention")
     assert choice(policy, "auto") == (False, "computed for each response: no such attention")

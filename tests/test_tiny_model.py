@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from policies import model_keys
 
 from icpo_lite.data.tiny_world import world_problems
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.policy.load import load_policy, load_tokenizer
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
 from icpo_lite.rollout.groups import PolicyTalker
 from icpo_lite.rollout.sampler import SamplingOptions
@@ -54,7 +54,7 @@ def test_dialogues_are_reproducible_and_teach_assistant_turns_alone():
 
 
 def test_base_solves_guesses_and_gets_lost():
-    policy = load_policy(ModelSpec("builtin:tiny", device="cpu"))
+    policy = load_policy(model_keys("builtin:tiny", device="cpu"))
     result = evaluate(
         "base",
         PolicyTalker(policy, SamplingOptions(48)),

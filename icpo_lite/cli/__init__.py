@@ -52,21 +52,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
 NOISY = ("transformers", "peft", "bitsandbytes", "accelerate", "huggingface_hub")
 INTERRUPTED = 130
 _ENVIRONMENT = {
-    # There is no telemetry here; upstream pings are switched off.
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "UNSLOTH_DISABLE_STATISTICS": "1",
     # What these libraries print belongs to their developers, not into a table of progress.
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "BITSANDBYTES_NOWELCOME": "1",
-    # Segments that grow leave no gaps between sequences of many lengths, which a full GPU lacks.
-    "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
-    "TOKENIZERS_PARALLELISM": "false",
 }
 
 
 def prepare_environment() -> None:
-    """Set what the libraries read when they are imported; what the user has set stays."""
+    """As `icpo_lite` itself does: set what libraries read when imported, for a command line."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     if not sys.stderr.isatty():

@@ -163,7 +163,7 @@ def _logprob(
 def _rollout(
     model: str, sizes: tuple[int, int, int, int], repeats: int, cpu: bool
 ) -> tuple[dict[str, Any], str]:
-    from icpo_lite.policy.spec import ModelSpec
+    from icpo_lite.recipe.sections import PolicyKeys
     from icpo_lite.tools.bench.rollout_speed import (
         GroupShape,
         bench_policy,
@@ -174,7 +174,9 @@ def _rollout(
     names = ("prompts", "generations", "prompt-tokens", "reply-tokens")
     given = " ".join(f"--{name} {size}" for name, size in zip(names, sizes, strict=True))
     report = run_rollout_bench(
-        bench_policy(ModelSpec(model, device="cpu" if cpu else "auto", lora_r=8)),
+        bench_policy(
+            PolicyKeys(model_name_or_path=model, device="cpu" if cpu else "auto", lora_r=8)
+        ),
         GroupShape(*sizes),
         repeats=repeats,
         command=f"icpo-lite bench --part rollout --model {model} {given} --repeats {repeats}"

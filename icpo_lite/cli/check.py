@@ -17,11 +17,10 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> 
     refusal, silence: on complete and on underspecified prompts of the corpus. Exit code 2 when
     gold fails, when all replies earn the same, or when asking beats answering a complete prompt.
     """
-    from dataclasses import replace
 
     from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
-    from icpo_lite.policy.from_recipe import model_spec
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.recipe.sections import PolicyKeys
     from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
     from icpo_lite.training.reward_check import check_reward
 
@@ -31,7 +30,7 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, device: str) -> 
     if loaded.judge == "self" or corpus_needs_model(loaded):
         from icpo_lite.policy.load import load_policy
 
-        policy = load_policy(replace(model_spec(loaded), device=device))
+        policy = load_policy(PolicyKeys.of(loaded).but(device=device))
     prompts, described = training_prompts(loaded, policy)
     judge = bind_judge(loaded, policy)
     report = check_reward(prompts, judge, reward, change=change, sample=sample)

@@ -27,13 +27,13 @@ import click
     help="Most conversations that the file holds.",
 )
 def report(runs: tuple[Path, ...], output: Path | None, png: bool, conversations: int) -> None:
-    """Write one HTML file about each RUN directory, its rivals and its judgements.
+    """Write one HTML file about each RUN directory, its compared and its judgements.
 
     Training curves, the paper's figures, the comparison with intervals, calibration, and a reader
     for conversations and completions. The file opens from disk, loads nothing and needs no
     network. Several runs are laid over one another, compared with the first.
     """
-    from icpo_lite.tools.report import Options, make_report
+    from icpo_lite.tools.report.page import Options, make_report
 
     made = make_report(runs, output or runs[0] / "report.html", Options(conversations, png))
     for note in made.notes:

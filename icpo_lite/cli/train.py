@@ -51,11 +51,6 @@ def train(
         raise click.UsageError(
             f"{loaded.where('reward_funcs')}: --no-user-code refuses reward_funcs; take the key out"
         )
-    from icpo_lite.core.console import Display
     from icpo_lite.runs.train import train as train_run
 
-    display = Display(total=loaded.max_steps, every=loaded.logging_steps)
-    try:
-        train_run(loaded, display, resume_anyway=resume_anyway, threads=threads)
-    finally:
-        display.close()
+    train_run(loaded, resume_anyway=resume_anyway, threads=threads)

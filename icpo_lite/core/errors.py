@@ -9,7 +9,9 @@
     ├── GraderError            a grader crashed; never turned into a reward of 0
     ├── NumericsError          NaN or infinity where a number was needed
     ├── OutOfMemory            not even the least there is to compute fits
-    └── RunDirectoryError      a run directory or checkpoint that cannot be used
+    ├── RunDirectoryError      a run directory or checkpoint that cannot be used
+    ├── Interrupted            exit code 130: a run was asked to stop and has saved its work
+    └── Halted                 a finding that `stop_on` names has ended a run, its work saved
 
 Each message is one line that says what was expected, what was found and what to change.
 Only `icpo_lite.cli` turns them into text and an exit code.
@@ -55,4 +57,12 @@ class OutOfMemory(IcpoError):
 
 
 class RunDirectoryError(IcpoError):
+    pass
+
+
+class Interrupted(IcpoError):
+    exit_code = 130
+
+
+class Halted(IcpoError):
     pass

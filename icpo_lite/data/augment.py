@@ -39,6 +39,8 @@ from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sharding import Sharding, shard_by_rules
 from icpo_lite.data.solution_equations import last_number, to_number
 from icpo_lite.data.tiny_world import world_prompts
+from icpo_lite.recipe.section import default_of
+from icpo_lite.recipe.sections import RewardKeys
 
 __all__ = [
     "AugmentOptions",
@@ -126,7 +128,8 @@ class AugmentOptions(BaseModel):
     )
     limit: int | None = Field(None, ge=1, description="read at most this many problems")
     endpoint: EndpointOptions | None = Field(
-        None, description="the server that shards where method is endpoint"
+        default_of(RewardKeys, "endpoint"),
+        description="the server that shards where method is endpoint",
     )
 
 

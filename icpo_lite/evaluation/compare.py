@@ -30,6 +30,9 @@ from icpo_lite.evaluation.settings import SETTINGS
 from icpo_lite.evaluation.system_prompts import system_turns
 from icpo_lite.evaluation.table import comparison_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import load_model
+from icpo_lite.recipe import Evaluation as EvaluationKeys
+from icpo_lite.recipe.section import default_of
+from icpo_lite.recipe.sections import LoraKeys, ModelKeys, RewardKeys
 from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
 from icpo_lite.rollout.groups import PolicyTalker
 from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions
@@ -67,13 +70,13 @@ class JudgingOptions:
     settings: tuple[str, ...]
     runs: int
     sampling: SamplingOptions
-    seed: int = 0
+    seed: int = default_of(LoraKeys, "seed")
     max_turns: int | None = None
     system: str | None = None
     gpu_rows: int = GPU_ROWS
     facts: Mapping[str, Any] = field(default_factory=dict)
     user: UserKind = "deterministic"
-    endpoint: EndpointOptions | None = None
+    endpoint: EndpointOptions | None = default_of(RewardKeys, "endpoint")
     ask_threshold: float | None = None
     openings_from: str = ""
 
@@ -291,16 +294,16 @@ class Wishes:
     settings: tuple[str, ...] = ()
     problems: int | None = None
     runs: int = 8
-    temperature: float = 1.0
+    temperature: float = default_of(EvaluationKeys, "temperature")
     max_new_tokens: int | None = None
     max_turns: int | None = None
     system: str | None = None
     user: UserKind = "deterministic"
-    endpoint: EndpointOptions | None = None
+    endpoint: EndpointOptions | None = default_of(RewardKeys, "endpoint")
     ask_threshold: float | None = None
-    allow_code_execution: bool = False
-    device: str = "auto"
-    seed: int = 0
+    allow_code_execution: bool = default_of(RewardKeys, "allow_code_execution")
+    device: str = default_of(ModelKeys, "device")
+    seed: int = default_of(LoraKeys, "seed")
 
 
 def judge_models(

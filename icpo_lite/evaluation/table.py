@@ -75,21 +75,21 @@ def _task_lines(
 
 
 def differences(summaries: Mapping[str, Mapping[str, Any]], of: str) -> list[str]:
-    """One line a setting and rival: `of` minus the rival over the same instructions."""
+    """One line a setting and other: `of` minus the other over the same instructions."""
     lines = []
-    for rival in summaries:
-        if rival == of:
+    for other in summaries:
+        if other == of:
             continue
         for setting, figures in summaries[of]["settings"].items():
-            if setting not in _PAIRED or setting not in summaries[rival]["settings"]:
+            if setting not in _PAIRED or setting not in summaries[other]["settings"]:
                 continue
-            others = summaries[rival]["settings"][setting]["scores"]
+            others = summaries[other]["settings"][setting]["scores"]
             if figures["scores"].keys() != others.keys():
-                lines.append(f"{setting.upper()} {of} - {rival}: judged on other problems")
+                lines.append(f"{setting.upper()} {of} - {other}: judged on other problems")
                 continue
             d = paired_difference(figures["scores"], others)
             lines.append(
-                f"{setting.upper()} {of} - {rival}: {d['value']:+.1f} "
+                f"{setting.upper()} {of} - {other}: {d['value']:+.1f} "
                 f"[{d['low']:+.1f}, {d['high']:+.1f}], {d['won']} problems won, {d['lost']} lost"
             )
     return lines

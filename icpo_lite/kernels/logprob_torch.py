@@ -73,19 +73,28 @@ def torch_rows(logits: torch.Tensor, task: RowTask) -> RowResult:
 
 
 def _block(logits: torch.Tensor, task: RowTask, scratch: torch.Tensor) -> RowResult:
+    """By exp, sum and quotient: torch.log_softmax adds 150,000 exponentials up to 2e-5 wrong.
+
+    With s = z − max z: log p = s − log Σ exp s, and H = log Σ exp s − Σ p·s.
+    """
     target = task.targets[:, None]
     z, damping = _transformed(logits, task)
-    logp = torch.log_softmax(z, -1, out=scratch)
-    logp_y = logp.gather(1, target)
-    logp.clamp_(min=FLOOR)
-    p = torch.exp(logp, out=z)
-    p_logp = logp.mul_(p)
-    entropy = -p_logp.sum(1, keepdim=True)
+    shifted = torch.sub(z, z.amax(1, keepdim=True), out=scratch)
+    shifted_y = shifted.gather(1, target)
+    shifted.clamp_(min=FLOOR)
+    p = torch.exp(shifted, out=z)
+    total = p.sum(1, keepdim=True)
+    p.div_(total)
+    weighted = shifted.mul_(p)
+    mean = weighted.sum(1, keepdim=True)
+    logp_y = shifted_y - total.log()
+    entropy = total.log() - mean
     minus_gap = torch.expm1(logp_y)  # p_y − 1, exact also where p_y is near 1
     size = _size(-minus_gap, task)
     entropy_size = _size(entropy, task)
     if task.dh is not None:
-        _store(p_logp.addcmul_(p, entropy), damping, entropy_size, task, task.dh)
+        # p·(log p + H) = p·(s − Σ p·s)
+        _store(weighted.addcmul_(p, -mean), damping, entropy_size, task, task.dh)
     if task.dz is not None:
         _store(p.scatter_(1, target, minus_gap), damping, size, task, task.dz)
     slope = -task.transform.slope

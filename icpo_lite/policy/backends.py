@@ -22,13 +22,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 
 from icpo_lite.core.errors import ModelError
-from icpo_lite.policy.spec import _version, first_line
+from icpo_lite.policy.libraries import first_line, version
 from icpo_lite.policy.transformers_backend import TransformersLoader
 from icpo_lite.policy.unsloth_backend import UnslothLoader
 
 if TYPE_CHECKING:
     from icpo_lite.core.device import Device
-    from icpo_lite.policy.spec import ModelSpec
+    from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
 Name = Literal["unsloth", "transformers"]
 _LEAST_CAPABILITY = (7, 0)
@@ -43,7 +43,7 @@ class Backend:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.name} {_version(self.name)}, {self.reason}"
+        return f"{self.name} {version(self.name)}, {self.reason}"
 
     @property
     def loader(self) -> Loader:
@@ -54,11 +54,11 @@ class Loader(Protocol):
     """What a backend does. `path` is a folder or a hub name; models come back frozen or with LoRA
     as the one thing that learns."""
 
-    def base(self, spec: ModelSpec, path: str, device: Device, quantise: bool) -> Any:
+    def base(self, keys: ModelKeys, path: str, device: Device, quantise: bool) -> Any:
         """The causal LM on the device; `quantise` makes it NF4 while it loads."""
 
-    def new_adapter(self, model: Any, spec: ModelSpec) -> Any:
-        """`model` inside peft's wrapper, with a fresh LoRA seeded by the spec."""
+    def new_adapter(self, model: Any, keys: PolicyKeys) -> Any:
+        """`model` inside peft's wrapper, with a fresh LoRA seeded by `keys.seed`."""
 
     def set_training(self, model: Any, on: bool) -> None:
         """Training mode with gradient checkpointing, or evaluation mode with a KV cache."""
@@ -67,20 +67,20 @@ class Loader(Protocol):
 # ------------------------------------------------------------------------------------- the choice
 
 
-def choose_backend(spec: ModelSpec, device: Device) -> Backend:
-    """The backend that a spec asks for, imported where its order matters.
+def choose_backend(keys: ModelKeys, device: Device) -> Backend:
+    """The backend that the keys ask for, imported where its order matters.
 
     `auto` takes unsloth where it is installed and can run, and says why where not. Raises
     ModelError when `unsloth` is asked for and cannot be had.
     """
-    if spec.backend == "transformers":
+    if keys.backend == "transformers":
         return Backend("transformers", "as the recipe asks")
-    against = _missing() or (_unsuitable(spec, device) if spec.backend == "auto" else "")
+    against = _missing() or (_unsuitable(keys, device) if keys.backend == "auto" else "")
     against = against or _import_unsloth()
     if not against:
-        why = "as the recipe asks" if spec.backend == "unsloth" else f"installed; {device.name}"
+        why = "as the recipe asks" if keys.backend == "unsloth" else f"installed; {device.name}"
         return Backend("unsloth", why)
-    if spec.backend == "unsloth":
+    if keys.backend == "unsloth":
         raise ModelError(
             f"backend: unsloth was asked for, but {against}; use backend: auto or transformers, or "
             "install it with pip install 'icpo-lite[cuda]'"
@@ -92,7 +92,7 @@ def _missing() -> str:
     return "" if importlib.util.find_spec("unsloth") else "unsloth is not installed"
 
 
-def _unsuitable(spec: ModelSpec, device: Device) -> str:
+def _unsuitable(keys: ModelKeys, device: Device) -> str:
     """Why unsloth, although installed, is left aside; "" where it is not."""
     if device.torch_device.type != "cuda":
         return "unsloth needs an NVIDIA GPU"
@@ -101,7 +101,7 @@ def _unsuitable(spec: ModelSpec, device: Device) -> str:
         return f"unsloth needs compute capability 7.0, this GPU has {capability[0]}.{capability[1]}"
     if device.dtype is torch.float32:
         return "unsloth's kernels are for 16 bit, dtype is float32"
-    if spec.attn_implementation is not None:
+    if keys.attn_implementation is not None:
         return "attn_implementation is set, and unsloth takes its own attention"
     return ""
 
@@ -120,12 +120,6 @@ def _import_unsloth() -> str:
     except Exception as error:  # whatever its versions and drivers disagree about
         return f"unsloth cannot be imported ({first_line(error)})"
     return ""
-
-
-# ----------------------------------------------------------------------------------- transformers
-
-
-# ---------------------------------------------------------------------------------------- unsloth
 
 
 def load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:

@@ -21,8 +21,9 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
 from icpo_lite.policy.chat_template import end_of_turn, with_template_roles
 from icpo_lite.policy.fp16 import keep_finite
+from icpo_lite.policy.libraries import first_line
 from icpo_lite.policy.lora_targets import is_multimodal
-from icpo_lite.policy.spec import ModelSpec, first_line
+from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +42,7 @@ class Policy:
     notes: why each fallback was taken, one sentence each.
     """
 
-    spec: ModelSpec
+    keys: ModelKeys
     model: Any
     tokenizer: PreTrainedTokenizerBase
     device: Device
@@ -162,52 +163,61 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
     return tokenizer
 
 
-def prepare(spec: ModelSpec) -> tuple[Device, Backend]:
+def prepare(keys: ModelKeys) -> tuple[Device, Backend]:
     """The device and the backend of a run, unsloth imported if it is that.
 
     A command calls this before anything else that may import transformers, such as a user's own
     reward functions; calling it again changes nothing.
     """
-    device = choose_device(spec.device, spec.dtype)
+    device = choose_device(keys.device, keys.dtype)
     if device.torch_device.type == "cuda":
         # Triton launches on the current device, whatever device its tensors are on.
         torch.cuda.set_device(device.torch_device)
-    return device, choose_backend(spec, device)
+    return device, choose_backend(keys, device)
 
 
-def load_policy(spec: ModelSpec, *, adapter: Path | None = None) -> Policy:
-    """The model as `spec` says, in evaluation mode, with a fresh LoRA or the one in `adapter`.
+def load_policy(
+    keys: ModelKeys,
+    *,
+    adapter: Path | None = None,
+    trainable: bool = True,
+    threads: int | None = None,
+) -> Policy:
+    """The model as the keys say, in evaluation mode.
 
-    A fresh LoRA is seeded by `spec.seed`; its B matrices are zero, so it starts as the base.
+    Keys with those of LoRA among them (PolicyKeys, a recipe) give it LoRA weights: those in the
+    folder `adapter`, which learn if `trainable`, else fresh ones seeded by `seed`, whose B
+    matrices are zero, so that it starts as the base. threads: at most so many on a CPU, None for
+    all cores.
     """
-    device, backend = prepare(spec)
+    device, backend = prepare(keys)
     notes = list(device.reasons)
     # At import it advises to install a package for 4-bit kernels that a CPU does without.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    path = model_path(spec.model_name_or_path)
-    with _one_line_errors(spec.model_name_or_path):
-        stored = _stored_quantisation(path, spec.trust_remote_code)
-    tokenizer = load_tokenizer(spec.model_name_or_path, trust_remote_code=spec.trust_remote_code)
+    path = model_path(keys.model_name_or_path)
+    with _one_line_errors(keys.model_name_or_path):
+        stored = _stored_quantisation(path, keys.trust_remote_code)
+    tokenizer = load_tokenizer(keys.model_name_or_path, trust_remote_code=keys.trust_remote_code)
     if stored:
         notes.append(f"the checkpoint is quantised already ({stored}) and is taken as it is")
-    with _one_line_errors(spec.model_name_or_path):
-        model = backend.loader.base(spec, path, device, spec.load_in_4bit and not stored)
+    with _one_line_errors(keys.model_name_or_path):
+        model = backend.loader.base(keys, path, device, keys.load_in_4bit and not stored)
     model.config.use_cache = True
     if is_multimodal(model.config):
         notes.append("the model's text decoder alone is used and trained; no images, no sound")
     if device.torch_device.type == "cpu":
-        notes.append(_set_threads(model.config.get_text_config().hidden_size, spec.threads))
+        notes.append(_set_threads(model.config.get_text_config().hidden_size, threads))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     _prepare_4bit(model, device)
-    if adapter is not None:
-        model = _load_adapter(model, adapter, trainable=spec.lora_r is not None)
-    elif spec.lora_r is not None:
-        model = backend.loader.new_adapter(model, spec)
-    has_adapter = adapter is not None or spec.lora_r is not None
-    if has_adapter:
-        _set_lora_dtype(model, getattr(torch, spec.lora_dtype))
-    policy = Policy(spec, model, tokenizer, device, backend, has_adapter)
+    if adapter is not None and isinstance(keys, PolicyKeys):
+        model = _load_adapter(model, adapter, trainable=trainable)
+    elif isinstance(keys, PolicyKeys):
+        model = backend.loader.new_adapter(model, keys)
+    has_adapter = isinstance(keys, PolicyKeys)
+    if isinstance(keys, PolicyKeys):
+        _set_lora_dtype(model, getattr(torch, keys.lora_dtype))
+    policy = Policy(keys, model, tokenizer, device, backend, has_adapter)
     backend.loader.set_training(model, False)
     if device.dtype is torch.float16:
         probe = policy.encode_chat([Message("user", _PROBE)])

@@ -16,6 +16,8 @@ from icpo_lite.kernels.lm_head import frozen_lm_head
 from icpo_lite.kernels.logits import logit_options
 from icpo_lite.kernels.logprob import Impl, choose_impl, token_logprobs
 from icpo_lite.policy.prompt_packing import pack, packed_hidden_states, use_loaded_attention
+from icpo_lite.recipe.section import default_of
+from icpo_lite.recipe.sections import SamplingKeys
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -29,14 +31,14 @@ CHECKED_TOKENS = 64
 class LogprobOptions:
     """temperature: that of sampling. impl, chunk_rows: of the op (`kernels.logprob`).
 
-    share_prompts: compute equal prompts of a batch once (`shared_prompts`).
+    shared_prompts: compute equal prompts of a batch once (`shared_prompts`).
     """
 
-    temperature: float = 1.0
+    temperature: float = default_of(SamplingKeys, "temperature")
     impl: Impl = "auto"
     chunk_rows: int | Literal["auto"] = "auto"
     entropy_grad: bool = False
-    share_prompts: bool = False
+    shared_prompts: bool = False
 
 
 def lm_head_options(policy: Policy) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def completion_logprobs(
     input_ids, attention_mask [B, T]; loss_mask [B, T-1]. Differentiable unless under no_grad.
     Only the rows under the mask meet lm_head. Raises NumericsError on NaN.
     """
-    kept = _kept_hidden_states(policy, input_ids, attention_mask, loss_mask, options.share_prompts)
+    kept = _kept_hidden_states(policy, input_ids, attention_mask, loss_mask, options.shared_prompts)
     logp, entropy = token_logprobs(
         kept,
         targets=input_ids[:, 1:][loss_mask],

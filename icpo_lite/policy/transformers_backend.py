@@ -7,53 +7,53 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from icpo_lite.core.errors import UsageError
+from icpo_lite.policy.libraries import first_line
 from icpo_lite.policy.lora_targets import lora_targets
-from icpo_lite.policy.spec import first_line
 
 if TYPE_CHECKING:
     from icpo_lite.core.device import Device
-    from icpo_lite.policy.spec import ModelSpec
+    from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
 
 class TransformersLoader:
     """transformers, bitsandbytes' NF4 with double quantisation, peft."""
 
-    def base(self, spec: ModelSpec, path: str, device: Device, quantise: bool) -> Any:
+    def base(self, keys: ModelKeys, path: str, device: Device, quantise: bool) -> Any:
         from transformers import AutoModelForCausalLM
 
         options: dict[str, Any] = {
             "dtype": device.dtype,
             "device_map": {"": device.torch_device},
-            "trust_remote_code": spec.trust_remote_code,
+            "trust_remote_code": keys.trust_remote_code,
             # Other formats are pickles, which run code when they are read.
             "use_safetensors": True,
         }
-        if spec.attn_implementation is not None:
-            options["attn_implementation"] = spec.attn_implementation
+        if keys.attn_implementation is not None:
+            options["attn_implementation"] = keys.attn_implementation
         if quantise:
             options["quantization_config"] = _nf4(device.dtype)
         return AutoModelForCausalLM.from_pretrained(path, **options)
 
-    def new_adapter(self, model: Any, spec: ModelSpec) -> Any:
+    def new_adapter(self, model: Any, keys: PolicyKeys) -> Any:
         from peft import LoraConfig, get_peft_model
 
         config = LoraConfig(
-            r=spec.lora_r,
-            lora_alpha=spec.lora_alpha,
-            lora_dropout=spec.lora_dropout,
-            target_modules=lora_targets(model, spec.lora_target_modules),
+            r=keys.lora_r,
+            lora_alpha=keys.lora_alpha,
+            lora_dropout=keys.lora_dropout,
+            target_modules=lora_targets(model, keys.lora_target_modules),
             task_type="CAUSAL_LM",
         )
         # What adapter_config.json names as the base; peft takes it from the model.
-        config.base_model_name_or_path = model.name_or_path = spec.model_name_or_path
-        torch.manual_seed(spec.seed)
+        config.base_model_name_or_path = model.name_or_path = keys.model_name_or_path
+        torch.manual_seed(keys.seed)
         try:
             wrapped = get_peft_model(model, config)
         except ValueError as error:
             raise UsageError(
                 f"lora_target_modules: {first_line(error)}; use all-linear or names of its layers"
             ) from None
-        if spec.gradient_checkpointing:
+        if keys.gradient_checkpointing:
             # Checkpointing recomputes only in training mode; see `logprobs`.
             model.gradient_checkpointing_enable({"use_reentrant": False})
         return wrapped

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from icpo_lite.core.errors import ModelError, UsageError
+from icpo_lite.policy.libraries import first_line, version
 from icpo_lite.policy.lora_targets import _linears
-from icpo_lite.policy.spec import _version, first_line
+from icpo_lite.recipe.sections import PolicyKeys
 
 if TYPE_CHECKING:
     from icpo_lite.core.device import Device
-    from icpo_lite.policy.spec import ModelSpec
+    from icpo_lite.recipe.sections import ModelKeys
 
 
 #: unsloth cuts longer inputs off in silence, and sizes tables by this: more than any recipe takes.
@@ -27,10 +28,10 @@ UNSLOTH_LENGTH = 32_768
 class UnslothLoader:
     """unsloth's FastLanguageModel: 4-bit, its LoRA, its gradient checkpointing."""
 
-    def base(self, spec: ModelSpec, path: str, device: Device, quantise: bool) -> Any:
+    def base(self, keys: ModelKeys, path: str, device: Device, quantise: bool) -> Any:
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(path, trust_remote_code=spec.trust_remote_code)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=keys.trust_remote_code)
         positions = int(config.get_text_config().max_position_embeddings)
         model, _ = _fast_language_model().from_pretrained(
             model_name=path,
@@ -38,33 +39,31 @@ class UnslothLoader:
             dtype=device.dtype,
             load_in_4bit=quantise or hasattr(config, "quantization_config"),
             device_map={"": device.torch_device},
-            trust_remote_code=spec.trust_remote_code,
-            use_gradient_checkpointing=_checkpointing(spec),
+            trust_remote_code=keys.trust_remote_code,
+            use_gradient_checkpointing=_checkpointing(keys),
             # Else it loads a checkpoint of its own in this one's place, whose weights differ.
             use_exact_model_name=True,
             # Our tokenizer is the one in use.
             fix_tokenizer=False,
-            random_state=spec.seed,
-            # vLLM keeps room for one adapter of this rank beside the weights.
-            **({"fast_inference": True, "max_lora_rank": spec.lora_r} if spec.use_vllm else {}),
+            **_beside(keys),
         )
         guard_decoder(model, device)
         return model
 
-    def new_adapter(self, model: Any, spec: ModelSpec) -> Any:
-        targets = spec.lora_target_modules
+    def new_adapter(self, model: Any, keys: PolicyKeys) -> Any:
+        targets = keys.lora_target_modules
         if isinstance(targets, str):
             targets = tuple(sorted({name.rpartition(".")[2] for name in _linears(model)}))
         try:
             wrapped = _fast_language_model().get_peft_model(
                 model,
-                r=spec.lora_r,
+                r=keys.lora_r,
                 target_modules=list(targets),
-                lora_alpha=spec.lora_alpha,
-                lora_dropout=spec.lora_dropout,
+                lora_alpha=keys.lora_alpha,
+                lora_dropout=keys.lora_dropout,
                 bias="none",
-                use_gradient_checkpointing=_checkpointing(spec),
-                random_state=spec.seed,
+                use_gradient_checkpointing=_checkpointing(keys),
+                random_state=keys.seed,
             )
         except (ValueError, AssertionError, TypeError, NotImplementedError) as error:
             raise UsageError(
@@ -72,7 +71,7 @@ class UnslothLoader:
                 "this model's layers, or backend: transformers"
             ) from None
         for config in wrapped.peft_config.values():
-            config.base_model_name_or_path = spec.model_name_or_path
+            config.base_model_name_or_path = keys.model_name_or_path
         self.set_training(wrapped, True)
         check_causal(wrapped.get_base_model())
         return wrapped
@@ -90,8 +89,17 @@ def _fast_language_model() -> Any:
     return importlib.import_module("unsloth").FastLanguageModel
 
 
-def _checkpointing(spec: ModelSpec) -> str | bool:
-    return "unsloth" if spec.gradient_checkpointing else False
+def _beside(keys: ModelKeys) -> dict[str, Any]:
+    """What loading the base has to know of the LoRA weights that come on top."""
+    if not isinstance(keys, PolicyKeys):
+        return {}
+    # vLLM keeps room for one adapter of this rank beside the weights.
+    vllm = {"fast_inference": True, "max_lora_rank": keys.lora_r} if keys.use_vllm else {}
+    return {"random_state": keys.seed, **vllm}
+
+
+def _checkpointing(keys: ModelKeys) -> str | bool:
+    return "unsloth" if keys.gradient_checkpointing else False
 
 
 def guard_decoder(model: Any, device: Device) -> None:
@@ -153,7 +161,7 @@ def check_causal(model: Any) -> None:
     apart = float((first - second).abs().max() / first.abs().max())
     if apart > 1e-3:
         raise ModelError(
-            f"unsloth {_version('unsloth')} lets tokens see later ones when hidden states are "
+            f"unsloth {version('unsloth')} lets tokens see later ones when hidden states are "
             f"taken before lm_head (they move by {apart:.1%}); update unsloth, or use backend: "
             "transformers"
         )

@@ -19,7 +19,7 @@ from icpo_lite.recipe.loading import (
     shipped_recipes,
 )
 from icpo_lite.recipe.names import ALIASES, EXPLAINED
-from icpo_lite.recipe.sections import Evaluation
+from icpo_lite.recipe.run_sections import Evaluation
 from icpo_lite.recipe.strict_yaml import dump_yaml
 
 __all__ = [

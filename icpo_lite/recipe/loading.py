@@ -2,38 +2,46 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.files import plain
 from icpo_lite.recipe.keys import Recipe
 from icpo_lite.recipe.messages import BLOCKS, first_error, nearest, place_of, unknown_key
 from icpo_lite.recipe.names import ALIASES, EXPLAINED
-from icpo_lite.recipe.sections import DEFAULT_REWARD, Evaluation
+from icpo_lite.recipe.section import DEFAULT_REWARD
 from icpo_lite.recipe.strict_yaml import dump_yaml, read_yaml
 
-COMMAND_LINE = "command line"
-_BLOCK_MODELS: dict[str, type[BaseModel]] = {"evaluation": Evaluation, "endpoint": EndpointOptions}
+COMMAND_LINE, CALL = "command line", "load_recipe"
 
 
-def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe file, or a shipped recipe by name (`tiny`), and apply `key=value` overrides.
+def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = (), **keys: Any) -> Recipe:
+    """Read a recipe file, or a shipped recipe by name (`tiny`), and change some of its keys.
+
+        load_recipe("tiny", max_steps=20, evaluation={"problems": 20})
+
+    overrides: `key=value` or `block.option=value`, as on a command line. keys: the same as
+    Python values; of a block those options change that are given.
 
     Raises RecipeError, one line with file and line number, on anything that is not understood.
     """
     path = _find(str(path_or_name), Path())
     layer = _read_with_parents(path, ())
+    given = [f"{key}={json.dumps(plain(value))}" for key, value in keys.items()]
     for override in overrides:
         layer = _overridden(layer, override)
+    for override in given:
+        layer = _overridden(layer, override, place=CALL)
     layer.values.setdefault("output_dir", f"runs/{path.stem}")
     recipe = _validated(layer, path)
-    recipe._overrides = tuple(overrides)
+    recipe._overrides = (*overrides, *given)
     return recipe
 
 
@@ -116,26 +124,23 @@ def _read_file(path: Path) -> _Layer:
     return _Layer(values, places)
 
 
-def _overridden(layer: _Layer, override: str) -> _Layer:
+def _overridden(layer: _Layer, override: str, place: str = COMMAND_LINE) -> _Layer:
     """The layer with `key=value` or `block.option=value` on top; the value is read as YAML."""
     dotted, separator, text = override.partition("=")
     parts = dotted.strip().split(".")
     if not separator or not all(parts):
-        raise RecipeError(
-            f"{COMMAND_LINE}: expected key=value, such as max_steps=20, found {override!r}"
-        )
+        raise RecipeError(f"{place}: expected key=value, such as max_steps=20, found {override!r}")
     if parts[0] == "extends":
-        raise RecipeError(f"{COMMAND_LINE}: extends stands in a recipe file, not in an override")
+        raise RecipeError(f"{place}: extends stands in a recipe file, not in an override")
     try:
-        value, _ = read_yaml(text, COMMAND_LINE)
+        value, _ = read_yaml(text, place)
     except RecipeError:
         raise RecipeError(
-            f"{COMMAND_LINE}: expected a YAML value in {override!r}; put text in quotes: "
-            f"{dotted}='\"…\"'"
+            f"{place}: expected a YAML value in {override!r}; put text in quotes: {dotted}='\"…\"'"
         ) from None
     for part in reversed(parts[1:]):
         value = {part: value}
-    top = _canonical(_Layer({parts[0]: value}, {".".join(parts): COMMAND_LINE}))
+    top = _canonical(_Layer({parts[0]: value}, {".".join(parts): place}))
     return _merged(layer, top, deep=len(parts) > 1)
 
 
@@ -194,10 +199,12 @@ def _deeply(old: Any, new: Any) -> Any:
 
 def _validated(layer: _Layer, path: Path) -> Recipe:
     try:
-        recipe = Recipe.model_validate(layer.values)
-    except ValidationError as error:
+        recipe = Recipe(**layer.values)
+    except RecipeError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
         where = partial(place_of, layer.places, otherwise=path)
-        raise RecipeError(first_error(error, where, blocks=_BLOCK_MODELS)) from None
+        raise RecipeError(first_error(error.__cause__, where, blocks=Recipe.blocks)) from None
     recipe._path = path
     recipe._places = layer.places
     return recipe

@@ -59,18 +59,22 @@ def first_error(
     *,
     prefix: str = "",
     blocks: Mapping[str, type[BaseModel]] = MappingProxyType({}),
+    names: Iterable[str] = (),
 ) -> str:
     """One line for the first of pydantic's complaints, and how many more there are.
 
     where: from a dotted key to its place. prefix: the block that was validated, if not the whole.
     blocks: models of the blocks inside, for the names that an unknown key might have meant.
+    names: of the keys themselves, likewise.
     """
     details = error.errors(include_url=False)
+    # What is missing may be what an unknown key was meant to be.
+    details.sort(key=lambda detail: detail["type"] != "extra_forbidden")
     first = details[0]
     key = str(first.get("ctx", {}).get("key", "")) or _key_of(first, prefix)
     more = len({str(d["loc"][:1]) for d in details}) - 1
     rest = f" (and {more} more)" if more > 0 else ""
-    return f"{where(key)}: {_complaint(first, key, blocks)}{rest}"
+    return f"{where(key)}: {_complaint(first, key, blocks, names)}{rest}"
 
 
 def _key_of(detail: ErrorDetails, prefix: str) -> str:
@@ -81,7 +85,12 @@ def _key_of(detail: ErrorDetails, prefix: str) -> str:
     return ".".join(path[: 2 if path and path[0] in MAPPINGS else 1])
 
 
-def _complaint(detail: ErrorDetails, key: str, blocks: Mapping[str, type[BaseModel]]) -> str:
+def _complaint(
+    detail: ErrorDetails,
+    key: str,
+    blocks: Mapping[str, type[BaseModel]],
+    names: Iterable[str],
+) -> str:
     kind, found = detail["type"], detail["input"]
     if kind == "combination":
         return f"{key}: {detail['msg']}"
@@ -89,11 +98,11 @@ def _complaint(detail: ErrorDetails, key: str, blocks: Mapping[str, type[BaseMod
         return f"{key} is missing; add it, or start from a recipe that `icpo-lite init` writes"
     if kind == "extra_forbidden":
         model = blocks.get(key.partition(".")[0])
-        names = model.model_fields if model else ()
-        return unknown_key(key, names, "").removeprefix(": ")
+        return unknown_key(key, model.model_fields if model else names, "").removeprefix(": ")
     if kind == "value_error":
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}"
     message = re.sub(r"^\w+ should (be|have) ", "", detail["msg"])
+    message = message.partition(", unable to parse")[0]
     hint = ""
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", message)

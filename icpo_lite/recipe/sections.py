@@ -1,129 +1,174 @@
-"""What the sections of a recipe are made of: strictness, short forms of values, shared kinds."""
+"""Sections of a recipe that say what is trained, on what and for what reward."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NoReturn, get_args
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationInfo,
-    field_validator,
+from pydantic import BeforeValidator, Field, model_validator
+
+from icpo_lite.core.endpoint import EndpointOptions
+from icpo_lite.core.types import TaskName
+from icpo_lite.recipe.section import (
+    DEFAULT_REWARD,
+    Names,
+    Section,
+    module_names,
+    named_block,
+    one_as_list,
+    refuse,
 )
-from pydantic_core import PydanticCustomError
-
-DEFAULT_REWARD = "guarded"
 
 
-def _refuse(key: str, message: str) -> NoReturn:
-    """Reject a combination of values, on the account of `key`."""
-    raise PydanticCustomError("combination", "{message}", {"message": message, "key": key})
+class ModelKeys(Section):
+    """What is trained: the frozen model and how it is held."""
 
-
-def _scale_rewards(value: Any) -> Any:
-    """TRL also takes a truth value: true is `group`, false is `none`."""
-    return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
-
-
-def _module_names(value: Any) -> Any:
-    """`q_proj,v_proj` as on a command line; LLaMA-Factory's `all`."""
-    if value == "all":
-        return "all-linear"
-    if isinstance(value, str) and value != "all-linear":
-        return [name.strip() for name in value.split(",")]
-    return value
-
-
-def _named_block(value: Any) -> Any:
-    """`paper` is short for `{name: paper}`; options without a name are those of `guarded`."""
-    if isinstance(value, str):
-        return {"name": value}
-    return {"name": DEFAULT_REWARD, **value} if isinstance(value, dict) else value
-
-
-def _named_schedule(value: Any) -> Any:
-    """`constant` is short for `{name: constant}`."""
-    return {"name": value} if isinstance(value, str) else value
-
-
-def _comparisons(value: Any) -> Any:
-    """`[rlvr]` is short for `{rlvr: null}`."""
-    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
-        return dict.fromkeys(value)
-    return value
-
-
-def _trackers(value: Any) -> Any:
-    """TRL's `none` and `all`; one name without brackets."""
-    if value in (None, "none"):
-        return ()
-    return ("tensorboard", "wandb", "trackio") if value == "all" else _one_as_list(value)
-
-
-def _one_as_list(value: Any) -> Any:
-    return [value] if isinstance(value, str | int | float) else value
-
-
-class _Keys(BaseModel):
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        protected_namespaces=(),
-        allow_inf_nan=False,
-        validate_default=True,
-    )
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic takes `true` for 1."""
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        kinds = get_args(annotation) or (annotation,)
-        if isinstance(value, bool) and {int, float} & set(kinds) and bool not in kinds:
-            raise ValueError(f"expected a number, found {str(value).lower()}")
-        return value
-
-
-_Names = Annotated[tuple[str, ...], BeforeValidator(_one_as_list)]
-
-
-_Finding = Literal[
-    "always_asks",
-    "never_asks",
-    "entropy_collapse",
-    "cannot_solve",
-    "cut_off",
-    "flat_rewards",
-    "clipped_tokens",
-    "sampler_differs",
-]
-
-
-_Setting = Literal[
-    "full", "concat", "sharded", "recap", "snowball", "clean_history", "underspecified"
-]
-
-
-class Evaluation(_Keys):
-    """The recipe's `evaluation` block: the table at the end of a run."""
-
-    enabled: bool = Field(True, description="whether `train` ends with the comparison table")
-    settings: Annotated[tuple[_Setting, ...], BeforeValidator(_one_as_list)] = Field(
-        ("full", "concat", "sharded", "clean_history", "underspecified"),
+    model_name_or_path: str = Field(
         min_length=1,
-        description="any of full, concat, sharded, recap, snowball, clean_history, underspecified",
+        description="a folder, a hub name, or builtin:tiny, the model inside the package",
     )
-    problems: int = Field(100, ge=1, description="problems of the split that are judged")
-    runs: int = Field(4, ge=1, description="conversations a problem and setting; 8 or more for A90")
-    dataset_name: str | None = Field(
-        None, description="file or hub data set that is judged; null is the recipe's own"
+    backend: Literal["auto", "unsloth", "transformers"] = Field(
+        "auto", description="auto, unsloth or transformers; auto takes unsloth where it can run"
     )
-    split: str = Field("test", description="split of the data set that is judged")
-    temperature: float = Field(1.0, ge=0, description="sampling temperature; 0 is greedy")
-    max_turns: int | None = Field(
-        None,
-        ge=1,
-        description="most assistant turns of a conversation; null leaves it to the setting",
+    load_in_4bit: bool = Field(True, description="hold the frozen weights as NF4 (QLoRA)")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto, float32, bfloat16 or float16; auto asks the device"
+    )
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    attn_implementation: str | None = Field(
+        None, description="sdpa, eager or flash_attention_2; null leaves it to transformers"
+    )
+    trust_remote_code: bool = Field(
+        False, description="run Python code that comes with the model; read it first"
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="recompute activations in backward: less memory, about a third slower"
+    )
+    use_vllm: bool = Field(
+        False, description="load vLLM beside the model, through unsloth, and sample with it"
+    )
+
+    @model_validator(mode="after")
+    def _device_is_known(self) -> Self:
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            refuse("device", f"expected auto, cpu, cuda or cuda:N, found {self.device!r}")
+        return self
+
+
+class LoraKeys(Section):
+    """The weights that learn."""
+
+    lora_r: int = Field(16, ge=1, description="rank of the LoRA matrices")
+    lora_alpha: int | float = Field(32, gt=0, description="LoRA scale: its output counts alpha / r")
+    lora_dropout: float = Field(
+        0.0, ge=0, lt=1, description="dropout on LoRA's input; 0 keeps the ratio of log-probs exact"
+    )
+    lora_target_modules: Annotated[
+        Literal["all-linear"] | tuple[str, ...], BeforeValidator(module_names)
+    ] = Field("all-linear", description="all-linear, or a list such as [q_proj, v_proj]")
+    lora_dtype: Literal["float32", "bfloat16"] = Field(
+        "float32",
+        description="float32, or bfloat16: half the memory, and small updates are rounded away",
+    )
+    seed: int = Field(0, ge=0, description="seed of data order, initial LoRA and sampling")
+
+
+class PolicyKeys(LoraKeys, ModelKeys):
+    """A model with LoRA weights that learn."""
+
+
+class DataKeys(Section):
+    """Problems, and how prompts are made of them."""
+
+    dataset_name: str = Field(
+        min_length=1,
+        description="builtin:world, a .jsonl or .parquet file, or a hub data set",
+    )
+    dataset_config: str | None = Field(None, description="configuration of a hub data set")
+    dataset_train_split: str = Field("train", min_length=1, description="split that is trained on")
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        description="names of columns, where they differ: {question: problem, answer: solution}",
+    )
+    task: TaskName = Field("math", description="what is graded: math, actions, code or database")
+    system_prompt: str | None = Field(
+        None, description="system turn of every prompt; null sends none"
+    )
+    share_underspecified: float = Field(
+        0.5, ge=0, le=1, description="share of prompts that lack a needed condition"
+    )
+    augment: dict[str, Any] = Field(
+        default_factory=dict, description="options of how underspecified prompts are made"
+    )
+
+
+class RewardKeys(Section):
+    """What a reply is, whether it is right, what it earns."""
+
+    reward: Annotated[dict[str, Any], BeforeValidator(named_block)] = Field(
+        {"name": DEFAULT_REWARD},
+        description="guarded, paper or accuracy; or a block {name: guarded, targeted: 1.0}",
+    )
+    reward_funcs: Names = Field((), description="own rewards, added to it: [my_rewards.py:brevity]")
+    reward_weights: Annotated[tuple[float, ...], BeforeValidator(one_as_list)] = Field(
+        (), description="a weight for each of reward_funcs; empty is 1 for each"
+    )
+    judge: Literal["rules", "self", "endpoint"] = Field(
+        "rules", description="who names a response's type: rules, self or endpoint"
+    )
+    endpoint: EndpointOptions | None = Field(
+        None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"
+    )
+    grading: dict[str, Any] = Field(
+        default_factory=dict,
+        description="options of the graders, such as {math_rule: compat} for LiC's own rule",
+    )
+    allow_code_execution: bool = Field(
+        False, description="run generated code in a sandbox to grade it"
+    )
+
+    @model_validator(mode="after")
+    def _reward_is_whole(self) -> Self:
+        name = self.reward.get("name")
+        if not isinstance(name, str) or not name:
+            refuse("reward", "expected a reward's name, such as reward: {name: guarded}")
+        if self.reward_weights and len(self.reward_weights) != len(self.reward_funcs):
+            refuse(
+                "reward_weights",
+                f"expected a weight for each of the {len(self.reward_funcs)} reward_funcs, found "
+                f"{len(self.reward_weights)}",
+            )
+        for function in self.reward_funcs:
+            if not re.fullmatch(r"[^:]+\.py:[A-Za-z_]\w*", function):
+                refuse("reward_funcs", f"expected file.py:function, found {function!r}")
+            file = Path(function.partition(":")[0])
+            if file.is_absolute() or ".." in file.parts:
+                refuse(
+                    "reward_funcs",
+                    f"expected a file in the recipe's folder, found {str(file)!r}; copy it there",
+                )
+        if self.judge == "endpoint" and self.endpoint is None:
+            refuse("judge", "judge: endpoint needs the block endpoint: {base_url: …, model: …}")
+        return self
+
+
+class SamplingKeys(Section):
+    """What a step samples, and how."""
+
+    prompts_per_step: int = Field(16, ge=1, description="prompts of one optimisation batch")
+    num_generations: int = Field(8, ge=2, description="responses sampled for each prompt")
+    max_prompt_length: int = Field(
+        512, ge=1, description="tokens of the longest prompt; longer ones are an error"
+    )
+    max_completion_length: int = Field(
+        1024, ge=1, description="tokens of the longest response; longer ones are cut off"
+    )
+    temperature: float = Field(1.0, gt=0, description="sampling temperature in training")
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling; 1 is off")
+    top_k: int = Field(0, ge=0, description="sample from the k likeliest tokens; 0 is off")
+    engine: Literal["auto", "native", "generate", "continuous", "unsloth", "vllm"] = Field(
+        "auto",
+        description="who samples: native, generate or continuous (transformers'), unsloth, vllm; "
+        "auto tries those at hand and takes the fastest",
     )

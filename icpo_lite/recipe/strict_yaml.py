@@ -1,25 +1,41 @@
-"""YAML as a recipe needs it: numbers such as 1e-5, no duplicate keys, and the line of each key."""
+"""YAML 1.2 as a recipe needs it: no duplicate keys, and the line of each key."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
 from icpo_lite.core.errors import RecipeError
 
-#: `1e-5`, which YAML 1.1 and so PyYAML read as a string for want of a point.
-_EXPONENT = re.compile(r"^[-+]?(?:[0-9][0-9_]*(?:\.[0-9_]*)?|\.[0-9]+)[eE][-+]?[0-9]+$")
+#: What a plain scalar means: YAML 1.2's core schema and merge keys. PyYAML reads YAML 1.1, in which
+#: 010 is 8, 1:30 is 90, `no` is false and 1e-5 is text. Tag → (pattern, first characters).
+_SCALARS = {
+    "null": (r"(?:~|null|Null|NULL|)", ["~", "n", "N", ""]),
+    "bool": (r"(?:true|True|TRUE|false|False|FALSE)", list("tTfF")),
+    "int": (r"(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)", list("-+0123456789")),
+    "float": (
+        r"(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))",
+        list("-+.0123456789"),
+    ),
+    "merge": (r"<<", ["<"]),
+}
 
 
 class _Loader(yaml.SafeLoader):
-    pass
+    #: The table of YAML 1.1 is left behind.
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
+
+    def construct_int(self, node: yaml.ScalarNode) -> int:
+        text = str(self.construct_scalar(node))
+        return int(text, 0 if text[:2] in ("0x", "0o") else 10)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Shares the loader's reading of numbers, so that the text "1e-5" is dumped in quotes."""
+    """Puts in quotes whatever a reader of YAML 1.1 or 1.2 would take for more than text."""
 
     def represent_text(self, text: str) -> yaml.ScalarNode:
         # PyYAML folds these line ends into spaces unless they are escaped.
@@ -28,7 +44,11 @@ class _Dumper(yaml.SafeDumper):
 
 
 for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+    for _tag, (_pattern, _first) in _SCALARS.items():
+        _class.add_implicit_resolver(
+            f"tag:yaml.org,2002:{_tag}", re.compile(rf"^{_pattern}$"), _first
+        )
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
 _Dumper.add_representer(tuple, _Dumper.represent_list)
 _Dumper.add_representer(str, _Dumper.represent_text)
 

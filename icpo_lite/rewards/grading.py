@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from icpo_lite.core.errors import GraderError
 from icpo_lite.core.types import TaskName
+from icpo_lite.recipe.section import default_of
+from icpo_lite.recipe.sections import RewardKeys
 from icpo_lite.rewards.graders import actions, code, math, math_verify, sandbox, sql
 
 
@@ -37,7 +39,8 @@ class GradingOptions(BaseModel):
         5.0, gt=0, description="time for one such comparison; a later one ends as not equal"
     )
     allow_code_execution: bool = Field(
-        False, description="run generated code, in a sandbox; off, since it is code nobody has read"
+        default_of(RewardKeys, "allow_code_execution"),
+        description="run generated code, in a sandbox; off, since it is code nobody has read",
     )
     code_seconds: float = Field(
         6.0, gt=0, description="time for one test, as in Lost in Conversation"

@@ -24,6 +24,6 @@ def sampling_options(recipe: Recipe, **changes: Any) -> SamplingOptions:
         temperature=recipe.temperature,
         top_p=recipe.top_p,
         top_k=recipe.top_k,
-        engine="native" if wanted_engine(recipe) == "auto" else wanted_engine(recipe),
+        engine=wanted_engine(recipe),
     )
     return replace(training, **changes)

@@ -21,6 +21,8 @@ from torch import Tensor
 from icpo_lite.core.errors import NumericsError
 from icpo_lite.core.oom import RowLimit
 from icpo_lite.core.types import Completion
+from icpo_lite.recipe.section import default_of
+from icpo_lite.recipe.sections import SamplingKeys
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -39,11 +41,11 @@ class SamplingOptions:
     """
 
     max_new_tokens: int = 256
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
+    temperature: float = default_of(SamplingKeys, "temperature")
+    top_p: float = default_of(SamplingKeys, "top_p")
+    top_k: int = default_of(SamplingKeys, "top_k")
     max_rows: int | None = None
-    engine: str = "native"
+    engine: str = default_of(SamplingKeys, "engine")
     limit: RowLimit | None = field(default=None, compare=False, repr=False)
     ignore_eos: bool = False
 

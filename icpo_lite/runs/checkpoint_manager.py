@@ -66,7 +66,7 @@ def bring_back(recipe: Recipe, say: Say) -> None:
         say(f"Brought back from {mirror}: {restored.name}")
 
 
-class Keeper:
+class CheckpointManager:
     """Saves and restores one run, and knows which of its checkpoints is best."""
 
     def __init__(
@@ -76,18 +76,18 @@ class Keeper:
         self._folder, self._say = folder, say
         self._mirror = mirror_of(recipe)
         self._saved = time.monotonic()
-        self.standing = Standing(metric)
+        self.best = BestSoFar(metric)
 
     @property
     def ended(self) -> bool:
         """Whether small evaluations without a new best have ended the run."""
         patience = self._recipe.early_stopping_patience
-        return bool(patience and self.standing.stale >= patience)
+        return bool(patience and self.best.stale >= patience)
 
     @property
     def ended_before(self) -> bool:
         """… already before this start, and no more steps have been asked for since."""
-        return self.ended and self.standing.ended_at == self._recipe.max_steps
+        return self.ended and self.best.ended_at == self._recipe.max_steps
 
     def due(self, step: int) -> bool:
         """Whether a checkpoint is due by steps or by minutes."""
@@ -98,10 +98,10 @@ class Keeper:
 
     def judged(self, step: int, value: float, *, greater_is_better: bool) -> bool:
         """Takes in a small evaluation; whether it is the best so far."""
-        self.standing = self.standing.after(step, value, greater_is_better=greater_is_better)
+        self.best = self.best.after(step, value, greater_is_better=greater_is_better)
         if self.ended:
-            self.standing = replace(self.standing, ended_at=self._recipe.max_steps)
-        return self.standing.step == step
+            self.best = replace(self.best, ended_at=self._recipe.max_steps)
+        return self.best.step == step
 
     def save(self, step: int) -> None:
         """Writes a checkpoint, then brings the mirror up to date, which may fail with a warning.
@@ -111,7 +111,7 @@ class Keeper:
         weights = [*_lora(self._policy).items()]
         if bad := first_not_finite(weights):
             raise NumericsError(f"weights: NaN or infinity in {bad}; not saved")
-        tensors, optimizer = pack_optimizer(self._trainer.optimizer)
+        tensors, optimizer = pack_optimizer(self._trainer.updater.optimizer)
         save_checkpoint(
             self._folder,
             step,
@@ -121,11 +121,11 @@ class Keeper:
                 "optimizer": optimizer,
                 "rng": rng_state(),
                 "corpus": corpus_digest(self._trainer.prompt_ids),
-                "standing": self.standing.state(),
+                "standing": self.best.state(),
             },
             extra_writer=self._policy.save_adapter,
             keep=self._recipe.save_total_limit or sys.maxsize,
-            protect={self.standing.step},
+            protect={self.best.step},
         )
         self._saved = time.monotonic()
         self.mirror()
@@ -139,7 +139,7 @@ class Keeper:
         if self._mirror is None:
             return
         try:
-            mirror_run(self._folder, self._mirror, protect={self.standing.step})
+            mirror_run(self._folder, self._mirror, protect={self.best.step})
         except RunDirectoryError as error:
             self._say(f"warning: the mirror is not up to date: {error}")
 
@@ -162,10 +162,10 @@ class Keeper:
         checkpoint = load_checkpoint(path)
         tensors, state = checkpoint.tensors, checkpoint.state
         _load_lora(self._policy, tensors["adapter"])
-        unpack_optimizer(self._trainer.optimizer, tensors["optimizer"], state["optimizer"])
+        unpack_optimizer(self._trainer.updater.optimizer, tensors["optimizer"], state["optimizer"])
         self._trainer.restore(state["trainer"])
-        standing = Standing.restored(state.get("standing"), self.standing.metric)
-        self.standing = standing.going_on(self._recipe.max_steps)
+        best = BestSoFar.restored(state.get("standing"), self.best.metric)
+        self.best = best.going_on(self._recipe.max_steps)
         if state["corpus"] != corpus_digest(self._trainer.prompt_ids):
             self._say(
                 "warning: the prompts are not those that this run began with; set output_dir to a "
@@ -178,15 +178,15 @@ class Keeper:
 
     def load_best(self) -> None:
         """Puts the best checkpoint's weights in place of the last step's."""
-        best = self._folder / f"checkpoint-{self.standing.step}"
+        best = self._folder / f"checkpoint-{self.best.step}"
         try:
             _load_lora(self._policy, load_checkpoint(best).tensors["adapter"])
         except RunDirectoryError as error:
             self._say(f"warning: the last step's weights are kept, not the best: {error}")
             return
         self._say(
-            f"The best checkpoint is that of step {self.standing.step}, "
-            f"{self.standing.metric} {self.standing.value:.1f}: its weights are the result."
+            f"The best checkpoint is that of step {self.best.step}, "
+            f"{self.best.metric} {self.best.value:.1f}: its weights are the result."
         )
 
 
@@ -214,7 +214,7 @@ def _load_lora(policy: Policy, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 @dataclass(frozen=True)
-class Standing:
+class BestSoFar:
     """What the small evaluations have shown so far; a checkpoint keeps it.
 
     step, value: of the best one, step 0 before there is one. stale: evaluations since.
@@ -227,13 +227,13 @@ class Standing:
     stale: int = 0
     ended_at: int = 0
 
-    def after(self, step: int, value: float, *, greater_is_better: bool) -> Standing:
+    def after(self, step: int, value: float, *, greater_is_better: bool) -> BestSoFar:
         better = value > self.value if greater_is_better else value < self.value
         if not self.step or better:
-            return Standing(self.metric, step, value)
+            return BestSoFar(self.metric, step, value)
         return replace(self, stale=self.stale + 1)
 
-    def going_on(self, max_steps: int) -> Standing:
+    def going_on(self, max_steps: int) -> BestSoFar:
         """As a run to `max_steps` takes it up; after an early end, more steps begin it anew."""
         more = self.ended_at not in (0, max_steps)
         return replace(self, stale=0, ended_at=0) if more else self
@@ -242,6 +242,6 @@ class Standing:
         return asdict(self)
 
     @staticmethod
-    def restored(state: Mapping[str, Any] | None, metric: str) -> Standing:
+    def restored(state: Mapping[str, Any] | None, metric: str) -> BestSoFar:
         """What a checkpoint held; another metric begins anew."""
-        return Standing(**state) if state and state["metric"] == metric else Standing(metric)
+        return BestSoFar(**state) if state and state["metric"] == metric else BestSoFar(metric)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 class StopRequest:
@@ -20,8 +17,14 @@ class StopRequest:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """SIGINT and SIGTERM end the step first; a second one ends the program at once."""
+    """SIGINT and SIGTERM end the step first; a second one ends the program at once.
+
+    In a thread that is not the main one, where Python lets nobody handle signals, none is.
+    """
     stop = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
     seen: set[int] = set()
 
     def ask(signum: int, frame: FrameType | None) -> None:

@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.kernels.chunks import chunk_rows, preferred_rows
+
+if TYPE_CHECKING:
+    from icpo_lite.recipe import Recipe
 
 FP32 = 4
 #: NF4 (arXiv 2305.14314): blocks of 64 weights share a scale of 8 bits, 256 scales one of 32.
@@ -204,29 +207,17 @@ def _windows(config: Mapping[str, Any], s: ModelShape) -> tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Job:
-    """The numbers of a recipe that decide memory; fields are its keys of the same names.
+    """What decides the memory of a step: a recipe, and what the device makes of it.
 
-    value_bytes: of the compute dtype; lora_bytes: of LoRA's weights, gradients and moments.
-    dense_weights: up to so many weights of linear layers are copied densely while sampling, which
-    is done on a CPU in fp32 (`policy.dense`). micro_batch: completions computed at once.
+    micro_batch: completions computed at once. value_bytes: of the compute dtype; lora_bytes: of
+    LoRA's weights, gradients and moments. dense_weights: up to so many weights of linear layers
+    are copied densely while sampling, which is done on a CPU in fp32 (`policy.dense_copies`).
     card_bytes: all memory of the device, which the log-prob chunk is chosen by. sampled_rows:
     replies sampled at once, fewer than all where sampling had to split its batch.
     """
 
-    prompts_per_step: int
-    num_generations: int
+    keys: Recipe
     micro_batch: int
-    max_prompt_length: int
-    max_completion_length: int
-    load_in_4bit: bool
-    gradient_checkpointing: bool
-    lora_r: int
-    lora_dropout: float
-    lora_target_modules: str | tuple[str, ...]
-    optim: str
-    num_mini_batches: int = 1
-    top_p: float = 1.0
-    top_k: int = 0
     eager: bool = False
     value_bytes: int = 2
     lora_bytes: int = FP32
@@ -235,18 +226,22 @@ class Job:
     card_bytes: int = 24 << 30
     sampled_rows: int | None = None
 
+    def but(self, **keys: Any) -> Job:
+        """The same with some of the recipe's keys changed."""
+        return replace(self, keys=self.keys.but(**keys))
+
     @property
     def rows(self) -> int:
-        return self.prompts_per_step * self.num_generations
+        return self.keys.prompts_per_step * self.keys.num_generations
 
     @property
     def width(self) -> int:
-        return self.max_prompt_length + self.max_completion_length
+        return self.keys.max_prompt_length + self.keys.max_completion_length
 
     @property
     def passes(self) -> int:
         """Micro-batches of an optimizer step."""
-        return -(-self.rows // self.num_mini_batches // self.micro_batch)
+        return -(-self.rows // self.keys.num_mini_batches // self.micro_batch)
 
     @property
     def narrow(self) -> bool:
@@ -258,7 +253,7 @@ class Job:
         return self.lora_bytes != self.value_bytes
 
     def trains(self, linear: Linear) -> bool:
-        targets = self.lora_target_modules
+        targets = self.keys.lora_target_modules
         return targets == "all-linear" or linear.name in targets
 
 
@@ -329,7 +324,7 @@ def plan_memory(shape: ModelShape, job: Job) -> MemoryPlan:
 def weight_bytes(shape: ModelShape, job: Job) -> dict[str, int]:
     """Frozen weights by kind; only the linear layers of blocks are quantised."""
     out = {kind: count * job.value_bytes for kind, count in shape.parameters().items()}
-    if job.load_in_4bit:
+    if job.keys.load_in_4bit:
         for kind in ("attention", "mlp"):
             some = [m for m in shape.linears if m.kind == kind]
             biases = sum(m.outputs for m in some if m.bias) * job.value_bytes
@@ -346,7 +341,7 @@ def nf4_bytes(weights: int) -> int:
 def lora_matrices(shape: ModelShape, job: Job) -> list[int]:
     """Sizes of all LoRA matrices, A [r, inputs] and B [outputs, r]; peft keeps them in fp32."""
     sizes = [
-        job.lora_r * width
+        job.keys.lora_r * width
         for m in shape.linears
         if job.trains(m)
         for width in (m.inputs, m.outputs)
@@ -362,7 +357,7 @@ def optimizer_bytes(shape: ModelShape, job: Job) -> int:
     """Two moments of AdamW: fp32, or 8 bits with a scale for every 256 values."""
     total = 0
     for size in lora_matrices(shape, job):
-        small = job.optim == "adamw_torch" or size < MIN_8BIT_SIZE
+        small = job.keys.optim == "adamw_torch" or size < MIN_8BIT_SIZE
         total += 2 * (size * job.lora_bytes if small else size + -(-size // STATE_BLOCK) * FP32)
     return total
 
@@ -379,13 +374,13 @@ def kv_bytes(shape: ModelShape, job: Job, rows: int, length: int) -> int:
 def _sampling(shape: ModelShape, job: Job, gradients: int) -> Phase:
     """The prompts at once, then all replies token by token; the last step's gradients still lie."""
     rows = min(job.sampled_rows or job.rows, job.rows)
-    prompts = max(1, rows // min(job.num_generations, rows))
-    length = job.max_prompt_length
+    prompts = max(1, rows // min(job.keys.num_generations, rows))
+    length = job.keys.max_prompt_length
     prefill = {
         "KV cache": kv_bytes(shape, job, prompts, length),
         "a layer's activations": _passing(shape, job, prompts, length),
     }
-    whole = length + job.max_completion_length - 1
+    whole = length + job.keys.max_completion_length - 1
     # A token is appended by copying a layer's keys (then its values) into a longer tensor.
     copied = rows * whole * shape.keys * job.value_bytes
     logits = rows * shape.vocabulary * _draw_bytes(job)
@@ -400,7 +395,7 @@ def _sampling(shape: ModelShape, job: Job, gradients: int) -> Phase:
 
 def _dense_copies(shape: ModelShape, job: Job) -> int:
     """Layers that are packed or carry LoRA, as one fp32 matrix each, where they are few enough."""
-    some = [m.weights for m in shape.linears if job.load_in_4bit or job.trains(m)]
+    some = [m.weights for m in shape.linears if job.keys.load_in_4bit or job.trains(m)]
     count = sum(some) * shape.layers
     return count * FP32 if count <= job.dense_weights else 0
 
@@ -408,9 +403,9 @@ def _dense_copies(shape: ModelShape, job: Job) -> int:
 def _draw_bytes(job: Job) -> int:
     """Bytes a logit while a token is drawn (`policy.sampling.draw`), which takes sums in fp64."""
     kept = job.value_bytes + (FP32 if job.narrow else 0) + FP32  # logits, in fp32, log-probs
-    if job.top_p < 1:
+    if job.keys.top_p < 1:
         return kept + 7 * 8  # probabilities, sorted, places, sums before, and three made of them
-    return kept + 2 * 8 + (8 if job.top_k else 0)
+    return kept + 2 * 8 + (8 if job.keys.top_k else 0)
 
 
 def _forward(shape: ModelShape, job: Job, gradients: int) -> Phase:
@@ -418,7 +413,8 @@ def _forward(shape: ModelShape, job: Job, gradients: int) -> Phase:
     tokens = job.micro_batch * job.width
     kept = _kept_layers(shape, job) + _last_norm(shape, job, tokens)
     chunk = _logprob_chunk(shape, job)
-    passing = _passing(shape, job, job.micro_batch, job.width, saved=not job.gradient_checkpointing)
+    saved = not job.keys.gradient_checkpointing
+    passing = _passing(shape, job, job.micro_batch, job.width, saved=saved)
     return Phase(
         "forward",
         {
@@ -432,8 +428,8 @@ def _forward(shape: ModelShape, job: Job, gradients: int) -> Phase:
 def _backward(shape: ModelShape, job: Job, gradients: int) -> Phase:
     """Backward begins with all that forward kept; with checkpointing a layer is computed again."""
     tokens, b = job.micro_batch * job.width, job.value_bytes
-    units = job.micro_batch * job.max_completion_length * shape.hidden * b
-    again = _saved_layer(shape, job) if job.gradient_checkpointing else 0
+    units = job.micro_batch * job.keys.max_completion_length * shape.hidden * b
+    again = _saved_layer(shape, job) if job.keys.gradient_checkpointing else 0
     parts = {
         "activations": _kept_layers(shape, job) + _last_norm(shape, job, tokens),
         "a layer computed again": again,
@@ -460,7 +456,7 @@ def _last_norm(shape: ModelShape, job: Job, tokens: int) -> int:
 
 def _kept_layers(shape: ModelShape, job: Job) -> int:
     """What all layers keep for backward: all of it, or only their inputs."""
-    if job.gradient_checkpointing:
+    if job.keys.gradient_checkpointing:
         tokens = job.micro_batch * job.width
         return shape.layers * tokens * shape.hidden * job.value_bytes
     return shape.layers * _saved_layer(shape, job)
@@ -491,8 +487,8 @@ def _lora_inputs(shape: ModelShape, job: Job) -> int:
     share it, and attention keeps its output anyway. Dropout keeps a masked copy and the mask.
     """
     trained = [m for m in shape.linears if job.trains(m)]
-    inner = job.lora_bytes * job.lora_r * len(trained)
-    if job.lora_dropout:
+    inner = job.lora_bytes * job.keys.lora_r * len(trained)
+    if job.keys.lora_dropout:
         return inner + sum((job.lora_bytes + 1) * m.inputs for m in trained)
     if job.casts:
         return inner + sum(job.lora_bytes * m.inputs for m in trained)
@@ -547,7 +543,7 @@ def _passing_back(shape: ModelShape, job: Job) -> int:
 
 def _dequantised(shape: ModelShape, job: Job) -> int:
     """The largest 4-bit matrix in the compute dtype, as its matmul needs it."""
-    if not job.load_in_4bit:
+    if not job.keys.load_in_4bit:
         return 0
     return max(m.weights for m in shape.linears) * job.value_bytes
 
@@ -555,7 +551,7 @@ def _dequantised(shape: ModelShape, job: Job) -> int:
 def _logprob_chunk(shape: ModelShape, job: Job) -> int:
     """Kept hidden states, their unit gradients, one chunk of fp32 logits (`kernels.logprob`)."""
     tokens = job.micro_batch * job.width
-    kept = job.micro_batch * job.max_completion_length
+    kept = job.micro_batch * job.keys.max_completion_length
     stride = -(-shape.vocabulary // 64) * 64 if job.cuda else shape.vocabulary
     free = job.card_bytes if job.cuda else 64 << 30
     rows = chunk_rows(kept, stride * FP32, free, preferred_rows(job.card_bytes, cuda=job.cuda))

@@ -80,26 +80,13 @@ def job_of(recipe: Recipe, card: Card) -> Job:
     from icpo_lite.policy.dense_copies import MOST_WEIGHTS
 
     rows = recipe.prompts_per_step * recipe.num_generations // recipe.num_mini_batches
-    targets = recipe.lora_target_modules
     if recipe.dtype == "auto":
         value_bytes = 2 if card.cuda else 4
     else:
         value_bytes = 4 if recipe.dtype == "float32" else 2
     return Job(
-        prompts_per_step=recipe.prompts_per_step,
-        num_generations=recipe.num_generations,
-        micro_batch=min(recipe.per_device_train_batch_size or rows, rows),
-        max_prompt_length=recipe.max_prompt_length,
-        max_completion_length=recipe.max_completion_length,
-        load_in_4bit=recipe.load_in_4bit,
-        gradient_checkpointing=recipe.gradient_checkpointing,
-        lora_r=recipe.lora_r,
-        lora_dropout=recipe.lora_dropout,
-        lora_target_modules=targets if isinstance(targets, str) else tuple(targets),
-        optim=recipe.optim,
-        num_mini_batches=recipe.num_mini_batches,
-        top_p=recipe.top_p,
-        top_k=recipe.top_k,
+        recipe,
+        min(recipe.per_device_train_batch_size or rows, rows),
         eager=recipe.attn_implementation == "eager",
         value_bytes=value_bytes,
         lora_bytes=4 if recipe.lora_dtype == "float32" else 2,
@@ -243,13 +230,15 @@ def _changes(job: Job) -> Iterator[tuple[tuple[str, ...], Job]]:
     ):
         name, value = next(iter(changed.items()))
         said, last = base[-1]
-        if getattr(job, name) != value and not (name == "optim" and job.optim != "adamw_torch"):
-            base.append(((*said, override), replace(last, **changed)))
+        if getattr(job.keys, name) != value and not (
+            name == "optim" and job.keys.optim != "adamw_torch"
+        ):
+            base.append(((*said, override), last.but(**changed)))
     said, last = base[-1]
-    length = job.max_completion_length // 2
+    length = job.keys.max_completion_length // 2
     while length >= 64:
         override = f"max_completion_length={length}"
-        base.append(((*said, override), replace(last, max_completion_length=length)))
+        base.append(((*said, override), last.but(max_completion_length=length)))
         length //= 2
     for overrides, changed_job in base:
         if overrides:

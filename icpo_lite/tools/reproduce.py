@@ -60,15 +60,15 @@ class Plan:
         """Overrides of one seed's `train`."""
         asked = {"split": self.split, "problems": self.problems, "runs": self.runs}
         judging = [f"evaluation.{k}={v}" for k, v in asked.items() if v is not None]
-        # A recipe that names no rival gets the twin without underspecified prompts.
-        rivals = load_recipe(self.recipe, self.overrides).compare or {"rlvr": None}
+        # A recipe that names no other gets the twin without underspecified prompts.
+        compared = load_recipe(self.recipe, self.overrides).compare or {"rlvr": None}
         return [
             *(self.overrides),
             f"seed={seed}",
             f"output_dir={self.folder(seed)}",
             "evaluation.enabled=true",
             *judging,
-            f"compare={json.dumps(rivals)}",
+            f"compare={json.dumps(compared)}",
         ]
 
     def folder(self, seed: int) -> Path:
@@ -149,10 +149,10 @@ def _judge_again(
         say(f"{split} is judged: {place}")
         return
     folder, options = plan.folder(seed), recipe.evaluation
-    rivals = [f"{name}={folder}-{name}" for name in recipe.compare]
+    compared = [f"{name}={folder}-{name}" for name in recipe.compare]
     _do(
         [
-            *("eval", str(folder), "--split", split, "--compare", ",".join([BASE, *rivals])),
+            *("eval", str(folder), "--split", split, "--compare", ",".join([BASE, *compared])),
             *("--problems", str(options.problems), "--runs", str(options.runs)),
             *(("--max-turns", str(options.max_turns)) if options.max_turns else ()),
             *("--temperature", str(options.temperature), "--device", recipe.device),
@@ -298,15 +298,15 @@ def gains(results: Results, split: str) -> list[str]:
     """ICPO minus every other model, problem by problem, the scores of a problem averaged over
     seeds; intervals over problems."""
     lines = []
-    for rival in results.models[:-1]:
+    for model in results.models[:-1]:
         for setting in ("full", "sharded"):
             try:
-                own, other = (_scores(results, split, m, setting) for m in (TRAINED, rival))
+                own, other = (_scores(results, split, m, setting) for m in (TRAINED, model))
                 d = paired_difference(own, other)
             except (KeyError, ValueError):
                 continue  # a setting that was not judged, or on other problems
             lines.append(
-                f"{setting.upper()} ICPO - {_TITLES.get(rival, rival)}: {d['value']:+.1f} "
+                f"{setting.upper()} ICPO - {_TITLES.get(model, model)}: {d['value']:+.1f} "
                 f"[{d['low']:+.1f}, {d['high']:+.1f}], {d['won']} problems won, {d['lost']} lost"
             )
     return lines

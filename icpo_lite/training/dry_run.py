@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.console import clock
-from icpo_lite.core.types import Group, Trajectory
+from icpo_lite.core.types import Completion, Group, Trajectory
 from icpo_lite.rollout.groups import as_turn
 from icpo_lite.rollout.sampler import sample
 from icpo_lite.training.batch import collate
@@ -23,7 +23,7 @@ _STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class DryRun:
     """What one step of longest prompts and full-length responses took.
 
     parts: memory in bytes by what it is for, the peaks of sampling and update above what lies in
@@ -68,36 +68,40 @@ def wanted(rehearse: bool | None, device: torch.device) -> bool:
     return device.type == "cuda" if rehearse is None else rehearse
 
 
-def rehearse(trainer: Trainer) -> Rehearsal:
+def dry_run(trainer: Trainer) -> DryRun:
     """Takes one step of the largest kind and then all of it back, bit for bit.
 
     What it finds out about the memory stays with the trainer. Raises OutOfMemory, with the
     override that would help, when not even one response at a time fits.
     """
-    s, policy = trainer.settings, trainer.policy
+    recipe, policy = trainer.recipe, trainer.policy
     device = policy.device.torch_device
     longest = max((tuple(ids) for ids in trainer.prompt_ids.values()), key=len)
-    undo, pool = trainer.undo(), trainer.pool.state
+    undo, pool = trainer.updater.undo(), trainer.pool.state
+    plan = trainer.schedules.at(trainer.done_steps)
     began, base = time.monotonic(), _resident(device)
     try:
-        prompts = trainer.pool.draw(s.prompts_per_step, trainer.share)
+        prompts = trainer.pool.draw(recipe.prompts_per_step, plan.share_underspecified)
         with _peak(device) as sampling:
             replies = sample(
                 policy,
                 [longest] * len(prompts),
-                n=s.num_generations,
-                options=replace(s.sampling, ignore_eos=True),
+                n=recipe.num_generations,
+                options=replace(trainer.sampling, ignore_eos=True),
                 keys_P=[("rehearsal", place) for place in range(len(prompts))],
             )
         # Advantages that differ, so that no row is left out; half of a group up, half down.
-        signs = tuple(1.0 if i % 2 else -1.0 for i in range(s.num_generations))
+        signs = tuple(1.0 if i % 2 else -1.0 for i in range(recipe.num_generations))
         groups = [
-            Group(p, tuple(Trajectory(p, longest, (as_turn(c),)) for c in some), signs)
+            Group(p, tuple(Trajectory(p, longest, (as_turn(_whole(c)),)) for c in some), signs)
             for p, some in zip(prompts, replies, strict=True)
         ]
         with _peak(device) as update:
-            trainer.update(collate(groups, policy.pad_id), s.learning_rate)
-        optimizer = _bytes([v for e in trainer.optimizer.state.values() for v in e.values()])
+            batch = collate(groups, policy.pad_id)
+            trainer.updater.update(batch, plan.loss, recipe.learning_rate)
+        optimizer = _bytes(
+            [v for e in trainer.updater.optimizer.state.values() for v in e.values()]
+        )
     finally:
         undo()
         trainer.pool.restore(pool)
@@ -110,18 +114,23 @@ def rehearse(trainer: Trainer) -> Rehearsal:
         "sampling": max(sampling[0] - base, 0),
         "update": max(update[0] - base - optimizer, 0),
     }
-    asked = len(groups) * s.num_generations
-    micro = min(s.micro_batch or asked, asked)
-    updated, sampled = trainer.update_limit.found, trainer.sampling_limit.found
-    return Rehearsal(
+    asked = len(groups) * recipe.num_generations
+    micro = min(recipe.per_device_train_batch_size or asked, asked)
+    updated, sampled = trainer.updater.limit.found, trainer.sampling_limit.found
+    return DryRun(
         parts,
         max(sampling[0], update[0]),
         _room(device),
         time.monotonic() - began,
-        len(longest) + s.sampling.max_new_tokens,
+        len(longest) + trainer.sampling.max_new_tokens,
         (min(updated.rows, micro) if updated else micro, micro),
         (sampled.rows if sampled else asked, asked),
     )
+
+
+def _whole(completion: Completion) -> Completion:
+    """As if it had ended by itself: one that was cut off carries no loss in many a recipe."""
+    return replace(completion, stop_reason="eos")
 
 
 def _bytes(tensors: Sequence[object]) -> int:

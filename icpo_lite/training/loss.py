@@ -10,12 +10,12 @@ the step's loss exactly, however the step was split — but for `bnpo`, whose de
 over each micro-batch's own tokens.
 
     per_token = surrogate(terms)            LOSSES[loss_type]; a row that is a demonstration:
-                                            DEMONSTRATIONS[config.demonstration_loss]
+                                            DEMONSTRATIONS[keys.demonstrations]
     per_token = weights · per_token         sampling_correction, high_entropy_tokens, ...
     per_token = per_token + beta · k3
     loss      = reduce(per_token) / normalizer.loss - entropy_coef · Σ entropy / normalizer.tokens
 
-A new objective is one function `surrogate(terms, config)` and one entry in `LOSSES`.
+A new objective is one function `surrogate(terms, keys)` and one entry in `LOSSES`.
 """
 
 from __future__ import annotations
@@ -23,107 +23,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from icpo_lite.core.errors import RecipeError
-
-LossType = Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"]
-RatioLevel = Literal["token", "sequence"]
-DemonstrationLoss = Literal["rl_plus", "sft"]
-CorrectionMode = Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"]
-
-
-@dataclass(frozen=True, slots=True)
-class LossConfig:
-    """What the recipe says about the loss, in TRL's names where TRL has one.
-
-    epsilon, epsilon_high: the ratio is clipped to [1 - epsilon, 1 + epsilon_high]; None means
-        `epsilon` on both sides. With `cispo`, epsilon_high is the cap of the ratio itself.
-    delta: the second, outer bound of the ratio (dual clip); None for none.
-    beta: weight of the KL term. use_bias_correction_kl: multiply it by the ratio
-        (arXiv 2512.02556); on by default in TRL, absent from GRPO's paper and off by default here.
-    max_completion_length: read by `dr_grpo` alone.
-    entropy_coef: weight of the mean token entropy, subtracted from the loss.
-    clip_cov, kl_cov: share of the step's tokens that Clip-Cov or KL-Cov selects; None for off.
-        clip_cov_low, clip_cov_high: only covariances between them are taken. kl_cov_coef: weight
-        of the penalty on the selected tokens.
-    demonstration_loss, demonstration_exponent: how rows that were not sampled are trained on.
-    sapo_*, vespo_*: read by those loss types alone.
-    """
-
-    loss_type: LossType = "grpo"
-    importance_sampling_level: RatioLevel = "token"
-    epsilon: float = 0.2
-    epsilon_high: float | None = None
-    delta: float | None = None
-    beta: float = 0.0
-    use_bias_correction_kl: bool = False
-    max_completion_length: int | None = None
-    entropy_coef: float = 0.0
-    clip_cov: float | None = None
-    clip_cov_low: float = 1.0
-    clip_cov_high: float = 5.0
-    kl_cov: float | None = None
-    kl_cov_coef: float = 1.0
-    demonstration_loss: DemonstrationLoss = "rl_plus"
-    demonstration_exponent: float = 0.5
-    sapo_temperature_pos: float = 1.0
-    sapo_temperature_neg: float = 1.05
-    vespo_k_pos: float = 2.0
-    vespo_lambda_pos: float = 3.0
-    vespo_k_neg: float = 3.0
-    vespo_lambda_neg: float = 2.0
-
-    def __post_init__(self) -> None:
-        for key, known in (
-            ("loss_type", tuple(LOSSES)),
-            ("importance_sampling_level", ("token", "sequence")),
-            ("demonstration_loss", tuple(DEMONSTRATIONS)),
-        ):
-            if getattr(self, key) not in known:
-                found = getattr(self, key)
-                raise RecipeError(f"{key}: expected one of {', '.join(known)}; found {found!r}")
-        if self.loss_type == "cispo" and (self.epsilon_high is None or self.epsilon_high <= 1):
-            raise RecipeError(
-                "epsilon_high: with loss_type cispo it caps the ratio itself and must be above 1 "
-                f"(5 is usual); found {self.epsilon_high}"
-            )
-        if self.loss_type == "dr_grpo" and not self.max_completion_length:
-            raise RecipeError(
-                "max_completion_length: loss_type dr_grpo divides by it; found none; set it"
-            )
-        clips = LOSSES[self.loss_type].surrogate is clipped_ratio
-        if self.delta is not None and not clips:
-            raise RecipeError(
-                f"delta: expected a loss_type with a clipped ratio ({_CLIPPING}); found "
-                f"{self.loss_type}, which does not read it"
-            )
-        if self.delta is not None and self.delta <= 1 + self.high:
-            raise RecipeError(
-                f"delta: expected more than 1 + epsilon_high = {1 + self.high:g}, since it bounds "
-                f"the ratio outside the clip range; found {self.delta:g}"
-            )
-        if self.clip_cov is not None and self.kl_cov is not None:
-            raise RecipeError("kl_cov: expected at most one of clip_cov and kl_cov; found both")
-        if self.selects_tokens and not clips:
-            key = "clip_cov" if self.clip_cov is not None else "kl_cov"
-            raise RecipeError(
-                f"{key}: expected a loss_type with a clipped ratio ({_CLIPPING}); found "
-                f"{self.loss_type}"
-            )
-
-    @property
-    def high(self) -> float:
-        """The upper clip distance, `epsilon` where none of its own was given."""
-        return self.epsilon if self.epsilon_high is None else self.epsilon_high
-
-    @property
-    def selects_tokens(self) -> bool:
-        """Whether `policy_loss` needs the `selected` tokens of `select_tokens`."""
-        return self.clip_cov is not None or self.kl_cov is not None
+from icpo_lite.recipe.objective_sections import LossKeys
 
 
 class Mean(NamedTuple):
@@ -184,67 +89,65 @@ class Terms:
 
 
 #: A loss for each token, [B, T] or [B, 1], and values of such a shape to be averaged.
-Surrogate = Callable[[Terms, LossConfig], tuple[Tensor, dict[str, Tensor]]]
+Surrogate = Callable[[Terms, LossKeys], tuple[Tensor, dict[str, Tensor]]]
 
 
-def clipped_ratio(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def clipped_ratio(terms: Terms, keys: LossKeys) -> tuple[Tensor, dict[str, Tensor]]:
     """-min(r A, clip(r, 1 - epsilon, 1 + epsilon_high) A): PPO's surrogate (arXiv 1707.06347).
 
     With `delta`, r is bounded by it first: where A < 0 and r > delta the loss stays at -delta A
     and its gradient ends (dual clip, arXiv 1912.09729; two-sided clipping, 2505.07291).
     """
     ratio, advantages = terms.ratio, terms.advantages
-    clipped = ratio.clamp(1 - config.epsilon, 1 + config.high)
-    bounded = ratio if config.delta is None else ratio.clamp(max=config.delta)
+    clipped = ratio.clamp(1 - keys.epsilon, 1 + keys.high)
+    bounded = ratio if keys.delta is None else ratio.clamp(max=keys.delta)
     loss = -torch.min(bounded * advantages, clipped * advantages)
-    low = (ratio < 1 - config.epsilon) & (advantages < 0)
-    high = (ratio > 1 + config.high) & (advantages > 0)
+    low = (ratio < 1 - keys.epsilon) & (advantages < 0)
+    high = (ratio > 1 + keys.high) & (advantages > 0)
     values = {
         "clip_ratio/low_mean": low,
         "clip_ratio/high_mean": high,
         "clip_ratio/region_mean": low | high,
     }
-    if config.clip_cov is not None:
+    if keys.clip_cov is not None:
         detached = _selected(terms) & ~(low | high)
         loss = loss.expand_as(detached).masked_fill(detached, 0.0)
         values["clip_ratio/clip_cov"] = detached
     return loss, values
 
 
-def kl_cov(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def kl_cov(terms: Terms, keys: LossKeys) -> tuple[Tensor, dict[str, Tensor]]:
     """-r A, and + kl_cov_coef |logp - logp_old| on the selected tokens (arXiv 2505.22617).
 
     Nothing is clipped: the penalty on the few tokens that would cost most entropy replaces it.
     """
     selected = _selected(terms)
     distance = (terms.logps - terms.old_logps).abs()
-    loss = -terms.ratio * terms.advantages + config.kl_cov_coef * distance * selected
+    loss = -terms.ratio * terms.advantages + keys.kl_cov_coef * distance * selected
     return loss, {"kl_cov_ratio": selected}
 
 
-def capped_ratio(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def capped_ratio(terms: Terms, keys: LossKeys) -> tuple[Tensor, dict[str, Tensor]]:
     """-sg(min(r, epsilon_high)) A logp: CISPO (arXiv 2506.13585; 2510.13786 for the cap).
 
     No token loses its gradient. The first paper writes the cap as 1 + epsilon_high; TRL, and so
     this, takes epsilon_high as the cap itself. The paper's lower bound is unused there, too.
     """
-    capped = terms.ratio.clamp(max=config.high).detach()
-    over = (terms.ratio > config.high) & (terms.advantages > 0)
+    capped = terms.ratio.clamp(max=keys.high).detach()
+    over = (terms.ratio > keys.high) & (terms.advantages > 0)
     return -capped * terms.advantages * terms.logps, {"cispo_clip_ratio": over}
 
 
-def soft_gate(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def soft_gate(terms: Terms, keys: LossKeys) -> tuple[Tensor, dict[str, Tensor]]:
     """-sigmoid(t (r - 1)) (4 / t) A, t by the sign of A: SAPO (arXiv 2511.20347).
 
     At r = 1 value and gradient are those of 2/t and r: a smooth gate in place of a clip.
     """
-    t = _choose(
-        terms, terms.advantages > 0, config.sapo_temperature_pos, config.sapo_temperature_neg
-    )
+    t = _choose(terms, terms.advantages > 0, keys.sapo_temperature_pos, keys.sapo_temperature_neg)
     return -torch.sigmoid(t * (terms.ratio - 1)) * 4 / t * terms.advantages, {}
 
 
-def gamma_weighted(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def gamma_weighted(terms: Terms, keys: LossKeys) -> tuple[Tensor, dict[str, Tensor]]:
     """-sg(phi(w)) A logp, phi(w) = w^k exp(l (1 - w)), w the row's whole ratio: VESPO (2602.10693).
 
     w is the product of the token ratios, not their mean; k and l go by the sign of A. The
@@ -254,13 +157,13 @@ def gamma_weighted(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, 
         log_ratio = (terms.logps - terms.old_logps).clamp(-20.0, 20.0)
         log_w = log_ratio.sum(-1, keepdim=True).clamp(math.log(1e-8), 20.0)
         gained = terms.advantages >= 0
-        k = _choose(terms, gained, config.vespo_k_pos, config.vespo_k_neg)
-        decay = _choose(terms, gained, config.vespo_lambda_pos, config.vespo_lambda_neg)
+        k = _choose(terms, gained, keys.vespo_k_pos, keys.vespo_k_neg)
+        decay = _choose(terms, gained, keys.vespo_lambda_pos, keys.vespo_lambda_neg)
         phi = (decay + k * log_w - decay * log_w.exp()).exp()
     return -phi * terms.advantages * terms.logps, {"vespo/phi_seq_mean": phi}
 
 
-def rl_plus(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def rl_plus(terms: Terms, keys: LossKeys) -> tuple[Tensor, dict[str, Tensor]]:
     """A demonstration's token in RL-PLUS (arXiv 2508.00222): -r A (1 - sg pi)^0.5, not clipped.
 
     r = 2 pi / (pi_old + (pi_old + 1) / 2): a mixture stands for the unknown policy that wrote
@@ -269,11 +172,11 @@ def rl_plus(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]
     """
     pi, old = terms.logps.exp(), terms.old_logps.exp()
     ratio = 2 * pi / (old + 0.5 * (old + 1))
-    rare = (1 - pi.detach()).clamp(min=0.0) ** config.demonstration_exponent
+    rare = (1 - pi.detach()).clamp(min=0.0) ** keys.demonstration_exponent
     return -ratio * terms.advantages * rare, {}
 
 
-def sft(terms: Terms, config: LossConfig) -> tuple[Tensor, dict[str, Tensor]]:
+def sft(terms: Terms, keys: LossKeys) -> tuple[Tensor, dict[str, Tensor]]:
     """-logp, whatever the advantage: the SFT side of HPT (arXiv 2509.04419)."""
     return -terms.logps, {}
 
@@ -302,23 +205,23 @@ class StepCounts(NamedTuple):
     rows: int
     tokens: int
     micro_batches: int
+    max_completion_length: int
 
 
-def _rows(counts: StepCounts, config: LossConfig) -> float:
+def _rows(counts: StepCounts) -> float:
     return counts.rows
 
 
-def _tokens(counts: StepCounts, config: LossConfig) -> float:
+def _tokens(counts: StepCounts) -> float:
     return max(counts.tokens, 1)
 
 
-def _micro_batches(counts: StepCounts, config: LossConfig) -> float:
+def _micro_batches(counts: StepCounts) -> float:
     return counts.micro_batches
 
 
-def _full_length(counts: StepCounts, config: LossConfig) -> float:
-    assert config.max_completion_length is not None  # LossConfig refused it
-    return counts.rows * config.max_completion_length
+def _full_length(counts: StepCounts) -> float:
+    return counts.rows * counts.max_completion_length
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,7 +230,7 @@ class Objective:
 
     surrogate: Surrogate
     reduce: Callable[[Tensor, Tensor], Tensor]
-    divisor: Callable[[StepCounts, LossConfig], float]
+    divisor: Callable[[StepCounts], float]
 
 
 LOSSES: dict[str, Objective] = {
@@ -349,10 +252,8 @@ LOSSES: dict[str, Objective] = {
     "vespo": Objective(gamma_weighted, token_sum, _tokens),
 }
 
-_CLIPPING = ", ".join(name for name, o in LOSSES.items() if o.surrogate is clipped_ratio)
-
-#: Rows that were not sampled from the policy but stand in the corpus.
-DEMONSTRATIONS: dict[str, Surrogate] = {"rl_plus": rl_plus, "sft": sft}
+#: Rows that were not sampled from the policy but stand in the corpus; "none" has no such rows.
+DEMONSTRATIONS: dict[str, Surrogate] = {"none": rl_plus, "rl_plus": rl_plus, "hpt": sft}
 
 
 class Normalizer(NamedTuple):
@@ -362,7 +263,9 @@ class Normalizer(NamedTuple):
     tokens: float
 
 
-def loss_normalizer(config: LossConfig, masks: Sequence[Tensor]) -> Normalizer:
+def loss_normalizer(
+    keys: LossKeys, masks: Sequence[Tensor], max_completion_length: int
+) -> Normalizer:
     """The divisors of a step, from the loss masks [b, T] of all its micro-batches.
 
     The micro-batches may differ in b and T. Rows whose mask is all False (truncated, and
@@ -374,19 +277,20 @@ def loss_normalizer(config: LossConfig, masks: Sequence[Tensor]) -> Normalizer:
         rows=sum(mask.shape[0] for mask in masks),
         tokens=sum(int(mask.sum()) for mask in masks),
         micro_batches=len(masks),
+        max_completion_length=max_completion_length,
     )
-    return Normalizer(LOSSES[config.loss_type].divisor(counts, config), max(counts.tokens, 1))
+    return Normalizer(LOSSES[keys.loss_type].divisor(counts), max(counts.tokens, 1))
 
 
 def part_normalizer(
-    normalizer: Normalizer, config: LossConfig, part: Tensor, whole: Tensor
+    normalizer: Normalizer, keys: LossKeys, part: Tensor, whole: Tensor
 ) -> Normalizer:
     """The divisors of a part of a micro-batch, from the loss masks [b, T] of both.
 
     With them the parts' losses add up to the micro-batch's, also where the objective is a mean
     over the micro-batch's own tokens (`bnpo`).
     """
-    if LOSSES[config.loss_type].reduce is not token_mean:
+    if LOSSES[keys.loss_type].reduce is not token_mean:
         return normalizer
     share = int(part.sum()) / max(int(whole.sum()), 1)
     return normalizer._replace(loss=normalizer.loss / share if share else normalizer.loss)
@@ -407,7 +311,7 @@ def policy_loss(
     old_logps: Tensor | None,
     advantages: Tensor,
     mask: Tensor,
-    config: LossConfig,
+    keys: LossKeys,
     *,
     normalizer: Normalizer,
     ref_logps: Tensor | None = None,
@@ -431,55 +335,55 @@ def policy_loss(
     demonstrations [B] bool: rows from the corpus; they have no clip and no KL term (which would
         need samples of the policy).
     """
-    _check_needs(config, ref_logps, entropy, selected)
+    _check_needs(keys, ref_logps, entropy, selected)
     logps = logps.masked_fill(~mask, 0.0)
     old_logps = logps.detach() if old_logps is None else old_logps.masked_fill(~mask, 0.0)
     if advantages.dim() == 1:
         advantages = advantages.unsqueeze(1)
     else:
         advantages = advantages.masked_fill(~mask, 0.0)
-    ratio = _ratio(logps - old_logps, mask, config.importance_sampling_level)
+    ratio = _ratio(logps - old_logps, mask, keys.importance_sampling_level)
     terms = Terms(logps, old_logps, ratio, advantages, mask, selected)
 
-    objective = LOSSES[config.loss_type]
-    surrogate = kl_cov if config.kl_cov is not None else objective.surrogate
-    per_token, values = surrogate(terms, config)
+    objective = LOSSES[keys.loss_type]
+    surrogate = kl_cov if keys.kl_cov is not None else objective.surrogate
+    per_token, values = surrogate(terms, keys)
     sampled = mask
     if demonstrations is not None:
         rows = demonstrations.unsqueeze(1)
-        shown, _ = DEMONSTRATIONS[config.demonstration_loss](terms, config)
+        shown, _ = DEMONSTRATIONS[keys.demonstrations](terms, keys)
         per_token = torch.where(rows, shown, per_token)
         sampled = mask & ~rows
     if weights is not None:
         outside = ~mask if weights.shape == mask.shape else ~mask.any(-1, keepdim=True)
         per_token = per_token * weights.masked_fill(outside, 1.0)
-    if config.beta and ref_logps is not None:
+    if keys.beta and ref_logps is not None:
         kl = k3(logps, ref_logps.masked_fill(~mask, 0.0))
-        kl = kl * ratio if config.use_bias_correction_kl else kl
-        per_token = per_token + config.beta * kl.masked_fill(~sampled, 0.0)
+        kl = kl * ratio if keys.use_bias_correction_kl else kl
+        per_token = per_token + keys.beta * kl.masked_fill(~sampled, 0.0)
         values["kl"] = kl
     loss = objective.reduce(per_token.expand_as(mask), mask) / normalizer.loss
     if entropy is not None:
         values["entropy"] = entropy
-        if config.entropy_coef:
+        if keys.entropy_coef:
             # TRL takes the mean of each micro-batch's mean; this one does not depend on the split.
-            loss = loss - config.entropy_coef * token_sum(entropy, sampled) / normalizer.tokens
-    return LossOutput(loss, {name: _mean(value, sampled) for name, value in values.items()})
+            loss = loss - keys.entropy_coef * token_sum(entropy, sampled) / normalizer.tokens
+    return LossOutput(loss, {name: mean(value, sampled) for name, value in values.items()})
 
 
 def _check_needs(
-    config: LossConfig, ref_logps: Tensor | None, entropy: Tensor | None, selected: Tensor | None
+    keys: LossKeys, ref_logps: Tensor | None, entropy: Tensor | None, selected: Tensor | None
 ) -> None:
     """Raises rather than leave a term of the loss out in silence."""
-    if config.beta and ref_logps is None:
+    if keys.beta and ref_logps is None:
         raise ValueError("expected ref_logps, since beta is not 0; found None")
-    if config.selects_tokens and selected is None:
+    if keys.selects_tokens and selected is None:
         raise ValueError("expected selected tokens, since clip_cov or kl_cov is set; found None")
-    if config.entropy_coef and (entropy is None or not entropy.requires_grad):
+    if keys.entropy_coef and (entropy is None or not entropy.requires_grad):
         raise ValueError("expected entropy with its gradient, since entropy_coef is not 0")
 
 
-def _ratio(log_ratio: Tensor, mask: Tensor, level: RatioLevel) -> Tensor:
+def _ratio(log_ratio: Tensor, mask: Tensor, level: str) -> Tensor:
     """pi / pi_old: [B, T], or [B, 1] at sequence level."""
     if level == "sequence":
         # GSPO, arXiv 2507.18071 eq. 7: the geometric mean of the row's token ratios.
@@ -487,7 +391,7 @@ def _ratio(log_ratio: Tensor, mask: Tensor, level: RatioLevel) -> Tensor:
     return log_ratio.exp()
 
 
-def _mean(values: Tensor, mask: Tensor) -> Mean:
+def mean(values: Tensor, mask: Tensor) -> Mean:
     """Sum and number over active tokens; over rows that have any, where values are [B, 1]."""
     mask = mask if values.shape == mask.shape else mask.any(-1, keepdim=True)
     kept = values.detach().to(torch.float32).masked_fill(~mask, 0.0)

@@ -14,6 +14,7 @@ from torch import Tensor
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.prompt_packing import pack, why_not_shared
+from icpo_lite.recipe.sections import LoraKeys
 from icpo_lite.rollout.noise import own_random_state
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def choose_sharing(
     if wanted is False:
         return False, "computed for each response"
     reason = why_not_shared(policy)
-    if reason is None and wanted == "auto" and policy.spec.lora_dropout:
+    if reason is None and wanted == "auto" and _has_dropout(policy):
         reason = "lora_dropout gives each response a prompt of its own"
     if reason is None and rows < 2:
         reason = "a micro-batch holds one response; raise per_device_train_batch_size"
@@ -90,7 +91,7 @@ def _difference(
 ) -> str | None:
     """What is wrong with the shared log-probs, None where they are those of the plain way."""
     plain, shared = (
-        completion_logprobs(policy, *batch, replace(options, share_prompts=share))[0]
+        completion_logprobs(policy, *batch, replace(options, shared_prompts=share))[0]
         for share in (False, True)
     )
     off = float((plain - shared)[batch[2]].abs().mean())
@@ -117,7 +118,7 @@ def _seconds(
     """Seconds of forward and backward: the plain way, and with the prompt shared."""
 
     def step(share: bool) -> None:
-        logps, _ = completion_logprobs(policy, *batch, replace(options, share_prompts=share))
+        logps, _ = completion_logprobs(policy, *batch, replace(options, shared_prompts=share))
         logps.sum().backward()
 
     times: dict[bool, list[float]] = {False: [], True: []}
@@ -137,3 +138,7 @@ def timed(device: torch.device, run: Callable[[], object]) -> float:
     run()
     wait()
     return time.perf_counter() - started
+
+
+def _has_dropout(policy: Policy) -> bool:
+    return isinstance(policy.keys, LoraKeys) and policy.keys.lora_dropout > 0

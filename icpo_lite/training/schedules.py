@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.recipe.objective_sections import LossKeys
 
 Kind = Literal["linear", "cosine", "constant"]
 State = dict[str, float]
@@ -202,26 +203,29 @@ def split_prompts(share: float, prompts: int, carried: float) -> tuple[int, floa
 class EntropyTarget:
     """An entropy coefficient that is steered to a target (Skywork-OR1, arXiv 2505.22312).
 
-    After each step the coefficient goes up by `delta` when the measured entropy is at or below
-    `target`, else down, within [low, high]; it is applied only while the last measured entropy is
-    at or below the target. Names in a recipe, as in TRL: entropy_target, entropy_coef (the start),
-    entropy_coef_delta, entropy_coef_min, entropy_coef_max.
+    After each step the coefficient goes up by
+    `entropy_coef_delta` when the measured entropy is at or below
+    `entropy_target`, else down, within [entropy_coef_min, entropy_coef_max]; it is applied only
+    while the last measured entropy is at or below the target. It starts at `entropy_coef`.
     """
 
-    target: float = 0.2
-    initial: float = 0.0
-    delta: float = 0.005
-    low: float = 0.0
-    high: float = 1.0
+    keys: LossKeys
+
+    @property
+    def target(self) -> float:
+        assert self.keys.entropy_target is not None  # made only where there is one
+        return self.keys.entropy_target
 
     def start(self) -> State:
-        return {"coef": self.initial}
+        return {"coef": self.keys.entropy_coef}
 
     def coefficient(self, state: Mapping[str, float]) -> float:
-        """`LossConfig.entropy_coef` of the next step; 0 before anything was measured."""
+        """`entropy_coef` of the next step; 0 before anything was measured."""
         return state["coef"] if state.get("entropy", math.inf) <= self.target else 0.0
 
     def update(self, state: Mapping[str, float], entropy: float) -> State:
         """entropy: mean over the tokens of the step, in nats."""
-        move = self.delta if entropy <= self.target else -self.delta
-        return {"coef": min(max(state["coef"] + move, self.low), self.high), "entropy": entropy}
+        keys = self.keys
+        move = keys.entropy_coef_delta if entropy <= self.target else -keys.entropy_coef_delta
+        coefficient = min(max(state["coef"] + move, keys.entropy_coef_min), keys.entropy_coef_max)
+        return {"coef": coefficient, "entropy": entropy}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from icpo_lite.training.loss import CorrectionMode, LossConfig, Mean, Peak, _mean, token_mean
+from icpo_lite.recipe.objective_sections import CorrectionKeys, LossKeys
+from icpo_lite.training.loss import Mean, Peak, mean, token_mean
 
 
 def covariance(logps: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ def covariance(logps: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
 
 
 def select_tokens(
-    config: LossConfig,
+    keys: LossKeys,
     logps: Tensor,
     advantages: Tensor,
     mask: Tensor,
@@ -41,7 +41,7 @@ def select_tokens(
     at random among those between clip_cov_low and clip_cov_high, with a CPU `generator`. Each
     takes at least one, if there is one to take. Returns bool [B, T].
     """
-    share = config.clip_cov if config.kl_cov is None else config.kl_cov
+    share = keys.clip_cov if keys.kl_cov is None else keys.kl_cov
     if share is None:
         return None
     selected = torch.zeros_like(mask)
@@ -49,10 +49,10 @@ def select_tokens(
         return selected
     values = covariance(logps.detach(), advantages, mask)
     count = max(1, int(share * int(mask.sum())))
-    if config.kl_cov is not None:
+    if keys.kl_cov is not None:
         chosen = values.masked_fill(~mask, -math.inf).flatten().topk(count).indices
     else:
-        inside = mask & (values > config.clip_cov_low) & (values < config.clip_cov_high)
+        inside = mask & (values > keys.clip_cov_low) & (values < keys.clip_cov_high)
         among = inside.flatten().nonzero().squeeze(1)
         order = torch.randperm(len(among), generator=generator)[:count]
         chosen = among[order.to(among.device)]
@@ -76,43 +76,24 @@ def sampling_correction(
     old_logps: Tensor,
     sampled_logps: Tensor,
     mask: Tensor,
-    mode: CorrectionMode = "sequence_mask",
-    *,
-    low: float | None = None,
-    high: float | None = 3.0,
+    keys: CorrectionKeys,
 ) -> Tensor:
     """Weights pi_old / pi_sampler, where another program than the trainer did the sampling.
 
     Two programs never agree to the last bit on the same weights, and the difference makes the
     gradient biased: truncated (TIS) and masked (MIS) importance sampling, in TRL's modes.
-    truncate clamps a ratio to [low, high]; mask sets it to 0 outside. token: [B, T]; sequence:
-    the product over the row, [B, 1]. A NaN of the sampler counts as ratio 1. No gradient.
+    truncate clamps a ratio to [clip_min, clip_max]; mask sets it to 0 outside. token: [B, T];
+    sequence: the product over the row, [B, 1]. A NaN of the sampler counts as ratio 1. No gradient.
     """
-    level, _, action = mode.partition("_")
+    level, _, action = keys.importance_sampling_mode.partition("_")
+    low, high = keys.importance_sampling_clip_min, keys.importance_sampling_clip_max
     log_ratio = (old_logps - sampled_logps).detach().masked_fill(~mask, 0.0).nan_to_num(nan=0.0)
     ratio = (log_ratio.sum(-1, keepdim=True) if level == "sequence" else log_ratio).exp()
     if action == "truncate":
         return ratio.clamp(min=low, max=high)
-    if action == "mask":
-        outside = ratio < (-math.inf if low is None else low)
-        outside |= ratio > (math.inf if high is None else high)
-        return ratio.masked_fill(outside, 0.0)
-    raise ValueError(f"expected a mode such as token_truncate or sequence_mask, found {mode!r}")
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingCorrection:
-    """How `sampling_correction` is applied; TRL's vllm_importance_sampling_* keys."""
-
-    mode: CorrectionMode = "token_truncate"
-    low: float | None = None
-    high: float | None = 3.0
-
-    def weights(self, old_logps: Tensor, sampled_logps: Tensor, mask: Tensor) -> Tensor:
-        """Factors of the policy term, [B, T] or [B, 1] (`policy_loss`)."""
-        return sampling_correction(
-            old_logps, sampled_logps, mask, self.mode, low=self.low, high=self.high
-        )
+    outside = ratio < (-math.inf if low is None else low)
+    outside |= ratio > (math.inf if high is None else high)
+    return ratio.masked_fill(outside, 0.0)
 
 
 def sampling_mismatch(
@@ -121,7 +102,7 @@ def sampling_mismatch(
     """|log pi_old - log pi_sampler| of the sampled tokens [B, T]: the same weights, two programs.
 
     old_logps: the trainer's, before any update on this batch. A NaN of the sampler is left out.
-    weights: those of `SamplingCorrection`, whose mean is told too. TRL's names.
+    weights: those of `sampling_correction`, whose mean is told too. TRL's names.
     """
     gap = (old_logps.detach() - sampled_logps).abs()
     known = mask & ~gap.isnan()
@@ -131,7 +112,7 @@ def sampling_mismatch(
         "sampling/sampling_logp_difference/max": Peak(gap.amax() if gap.numel() else gap.sum()),
     }
     if weights is not None:
-        found["sampling/importance_sampling_ratio/mean"] = _mean(weights, mask)
+        found["sampling/importance_sampling_ratio/mean"] = mean(weights, mask)
     return found
 
 

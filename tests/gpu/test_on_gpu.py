@@ -12,6 +12,7 @@ import pytest
 import torch
 from kernels_cases import errors, four_ulps, make_case, on_device, ours, plain, truth_of
 from model_families import save_family
+from policies import model_keys
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.files import read_metrics
@@ -19,7 +20,6 @@ from icpo_lite.core.types import Message
 from icpo_lite.kernels.logprob import choose_impl, token_logprobs
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs, hidden_states
-from icpo_lite.policy.spec import ModelSpec
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 from icpo_lite.runs import train as run_module
@@ -71,7 +71,7 @@ def draw(policy, n=4, **options):
 
 
 def test_sampling_is_the_same_twice_and_its_log_probs_are_those_of_training(folder):
-    policy = load_policy(ModelSpec(str(folder), device=DEVICE.type, lora_r=4))
+    policy = load_policy(model_keys(str(folder), device=DEVICE.type, lora_r=4))
     first, again = draw(policy), draw(policy)
     assert [[c.token_ids for c in g] for g in first] == [[c.token_ids for c in g] for g in again]
     for prompt, group in zip(prompts_of(policy), first, strict=True):
@@ -90,7 +90,7 @@ def test_sampling_is_the_same_twice_and_its_log_probs_are_those_of_training(fold
 
 def test_gradients_through_nf4_are_those_of_the_weights_it_stands_for(folder):
     """LoRA's gradients with 4-bit layers against the dequantised weights in float32."""
-    policy = load_policy(ModelSpec(str(folder), device=DEVICE.type, lora_r=4))
+    policy = load_policy(model_keys(str(folder), device=DEVICE.type, lora_r=4))
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():
             if "lora_B" in name:
@@ -107,7 +107,7 @@ def test_gradients_through_nf4_are_those_of_the_weights_it_stands_for(folder):
         return {n: g.clone() for n, g in found.items()}
 
     quantised = gradients(policy)
-    wide = load_policy(ModelSpec(str(folder), device=DEVICE.type, lora_r=4, load_in_4bit=False))
+    wide = load_policy(model_keys(str(folder), device=DEVICE.type, lora_r=4, load_in_4bit=False))
     replace_by_dequantised(policy, wide)
     wide.model.float()
     for name, gradient in gradients(wide).items():
@@ -148,7 +148,7 @@ def test_one_step_of_training(tmp_path):
 
 @pytest.mark.skipif(not ON_GPU, reason="a CPU's memory cannot be capped by torch")
 def test_sampling_splits_its_batch_where_the_gpus_memory_ends(folder):
-    policy = load_policy(ModelSpec(str(folder), device="cuda", lora_r=4))
+    policy = load_policy(model_keys(str(folder), device="cuda", lora_r=4))
     whole = draw(policy, n=64)
     torch.cuda.empty_cache()
     used = torch.cuda.memory_reserved() + (24 << 20)
@@ -168,10 +168,11 @@ def test_sampling_splits_its_batch_where_the_gpus_memory_ends(folder):
 
 UNSLOTH = """
 import sys, torch
-from icpo_lite.policy.load import ModelSpec, load_policy
+from icpo_lite.policy.load import load_policy
+from icpo_lite.recipe.sections import PolicyKeys
 from icpo_lite.policy.logprobs import hidden_states
-policy = load_policy(ModelSpec(sys.argv[1], backend="unsloth", device="cuda", lora_r=4,
-                               gradient_checkpointing=True))
+policy = load_policy(PolicyKeys(model_name_or_path=sys.argv[1], backend="unsloth", device="cuda",
+                                lora_r=4, gradient_checkpointing=True))
 assert policy.backend.name == "unsloth", policy.backend
 ids = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]], device="cuda")
 loss = hidden_states(policy, ids, torch.ones_like(ids)).float()
@@ -191,7 +192,7 @@ def test_unsloths_hidden_states_are_transformers_own(folder, tmp_path):
         [sys.executable, "-c", UNSLOTH, str(folder), str(out)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    policy = load_policy(ModelSpec(str(folder), backend="transformers", device="cuda", lora_r=4))
+    policy = load_policy(model_keys(str(folder), backend="transformers", device="cuda", lora_r=4))
     ids = torch.tensor([[5, 6, 7, 8, 9, 10, 11, 12]], device="cuda")
     with torch.no_grad():
         wanted = hidden_states(policy, ids, torch.ones_like(ids)).float().cpu()

@@ -23,14 +23,13 @@ from live_tensors import LiveTensors, tensors_of
 
 from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
-from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward
 from icpo_lite.tools.memory_model import MemoryPlan, plan_memory, shape_of
 from icpo_lite.tools.planner import job_of, on_cpu
-from icpo_lite.training import trainer
-from icpo_lite.training.from_recipe import train_settings
+from icpo_lite.training import trainer, updater
+from icpo_lite.training.from_recipe import untried
 
 SHAPE = {
     "model_type": "qwen2",
@@ -63,7 +62,7 @@ def random_model(folder: Path, **shape: Any) -> Path:
 
 def measured_peaks(recipe: Any, *, steps: int = 2, explain: bool = False) -> LiveTensors:
     """Run `steps` steps of the recipe with prompts and replies of full length."""
-    policy = load_policy(model_spec(recipe))
+    policy = load_policy(recipe)
     prompts, _ = training_prompts(recipe)
     # One prompt is a token shorter, so that rows are padded as in every real batch.
     full = list(range(5, 5 + recipe.max_prompt_length))
@@ -74,7 +73,8 @@ def measured_peaks(recipe: Any, *, steps: int = 2, explain: bool = False) -> Liv
         ids,
         bind_judge(recipe, policy),
         bind_reward(recipe),
-        train_settings(recipe),
+        recipe,
+        untried(recipe),
     )
     shown = LiveTensors(tensors_of(policy.model), explain=explain)
     with watched(shown, made), shown:
@@ -101,9 +101,9 @@ def watched(live: LiveTensors, made: Any) -> Any:
     """Names the phases of a step."""
     wrapped = [
         (trainer, "sample_groups", "sampling"),
-        (trainer, "completion_logprobs", "forward"),
+        (updater, "completion_logprobs", "forward"),
         (torch.Tensor, "backward", "backward"),
-        (made.optimizer, "step", "optimizer"),
+        (made.updater.optimizer, "step", "optimizer"),
     ]
     kept = [(owner, name, getattr(owner, name)) for owner, name, _ in wrapped]
     for (owner, name, phase), (_, _, call) in zip(wrapped, kept, strict=True):

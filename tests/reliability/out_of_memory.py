@@ -20,12 +20,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from icpo_lite.core.types import Prompt, Reward, Turn, Verdict
 from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
-from icpo_lite.policy.from_recipe import model_spec
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import bind_judge
-from icpo_lite.rollout.groups import encode_prompts, sampler
-from icpo_lite.training.from_recipe import train_settings
+from icpo_lite.rollout import sampler
+from icpo_lite.rollout.groups import encode_prompts
+from icpo_lite.training.from_recipe import untried
 from icpo_lite.training.trainer import Trainer
 
 TINY = (
@@ -71,7 +71,7 @@ class Stage:
 
     def __init__(self, *overrides: str) -> None:
         self.recipe = load_recipe("tiny", [*TINY, *overrides])
-        self.policy = load_policy(model_spec(self.recipe))
+        self.policy = load_policy(self.recipe)
         self.prompts, _ = training_prompts(self.recipe)
         self.prompts = self.prompts[:64]
         self.ids = encode_prompts(self.policy, self.prompts, 256, 6)
@@ -88,10 +88,11 @@ class Stage:
             self.ids,
             bind_judge(self.recipe, self.policy),
             _reward,
-            train_settings(self.recipe, "torch"),
+            self.recipe,
+            untried(self.recipe, "torch"),
         )
         mode = Fails(fail_at)
-        sample, updates = sampler._sample_all, trainer._updates
+        sample, updates = sampler._sample_all, trainer.updater._updates
 
         def under(work: Callable[..., Any]) -> Callable[..., Any]:
             def wrapped(*arguments: Any) -> Any:
@@ -100,7 +101,7 @@ class Stage:
 
             return wrapped
 
-        sampler._sample_all, trainer._updates = under(sample), under(updates)
+        sampler._sample_all, trainer.updater._updates = under(sample), under(updates)
         try:
             report = trainer.step()
         finally:

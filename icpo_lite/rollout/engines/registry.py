@@ -78,7 +78,8 @@ ENGINES: dict[str, Engine] = {
 
 
 def engine_for(policy: Policy, wanted: str) -> Engine:
-    """The engine of that name; unsloth's own in place of the native one where it cannot run."""
+    """The engine of that name, native for auto; unsloth's own where the native one cannot run."""
+    wanted = "native" if wanted == "auto" else wanted
     if wanted == "native" and ENGINES["native"].unfit(policy):
         wanted = "unsloth"
     return ENGINES[wanted]
@@ -107,8 +108,8 @@ def choose_engine(
     longest = sorted(prompts, key=len)[-TRIED_PROMPTS:]
     tried = {name: _tokens_per_second(policy, name, longest, options) for name in fit}
     speeds = {name: speed for name, speed in tried.items() if isinstance(speed, float)}
-    rivals = [name for name in speeds if name != "native"]
-    best = max(rivals, key=lambda name: speeds[name], default="native")
+    compared = [name for name in speeds if name != "native"]
+    best = max(compared, key=lambda name: speeds[name], default="native")
     if "native" in speeds and speeds[best] < MARGIN * speeds["native"]:
         best = "native"
     said = ", ".join(f"{n} {_said(tried[n])}" for n in sorted(tried, key=lambda n: n != best))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
-from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.recipe.sections import PolicyKeys
 from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 from icpo_lite.tools.bench.machine import machine, versions
@@ -52,9 +52,9 @@ class EndlessPolicy(Policy):
         return frozenset({int(self.causal_lm.config.vocab_size)})
 
 
-def bench_policy(spec: ModelSpec) -> EndlessPolicy:
+def bench_policy(keys: PolicyKeys) -> EndlessPolicy:
     """The model with a LoRA that is not zero, whose replies do not end."""
-    policy = load_policy(spec)
+    policy = load_policy(keys)
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for name, parameter in policy.model.named_parameters():
@@ -82,9 +82,9 @@ def run_rollout_bench(
     sampling, replies = _bench_sampling(policy, prompts, shape, repeats, say)
     return {
         "command": command,
-        "model": policy.spec.model_name_or_path,
-        "load_in_4bit": policy.spec.load_in_4bit,
-        "gradient_checkpointing": policy.spec.gradient_checkpointing,
+        "model": policy.keys.model_name_or_path,
+        "load_in_4bit": policy.keys.load_in_4bit,
+        "gradient_checkpointing": policy.keys.gradient_checkpointing,
         "shape": {f.name: getattr(shape, f.name) for f in fields(shape)},
         "machine": machine(device),
         "versions": versions(["transformers", "peft", "bitsandbytes", "unsloth", "vllm"]),
@@ -173,7 +173,7 @@ def _bench_training(
     def step(share: bool) -> tuple[Tensor, list[Tensor]]:
         policy.model.zero_grad(set_to_none=True)
         logps, _ = completion_logprobs(
-            policy, ids, torch.ones_like(ids), mask, LogprobOptions(share_prompts=share)
+            policy, ids, torch.ones_like(ids), mask, LogprobOptions(shared_prompts=share)
         )
         # Ratio 1, as on the first update: the gradient of the clipped surrogate.
         (-(logps - logps.detach()).exp() * advantages * mask).sum().div(mask.sum()).backward()

@@ -193,7 +193,7 @@ def logprobs(policy: Policy, prompts: Sequence[Ids], replies: Sequence[Ids]) -> 
     row = torch.cat(rows)
     if not torch.isfinite(row).all():
         raise ModelError(
-            f"{policy.spec.model_name_or_path}: its log-probs are not finite in "
+            f"{policy.keys.model_name_or_path}: its log-probs are not finite in "
             f"{policy.device.dtype}; nothing can be compared, try --device cpu"
         )
     return row

@@ -16,7 +16,8 @@ from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.files import ASIDE, write_atomically
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy
-from icpo_lite.policy.spec import ModelSpec
+from icpo_lite.recipe.section import default_of
+from icpo_lite.recipe.sections import ModelKeys
 from icpo_lite.tools.export.card import model_card
 from icpo_lite.tools.export.gguf import make_gguf
 from icpo_lite.tools.export.hub import check_name, push
@@ -50,7 +51,7 @@ class ExportOptions:
     repo: str | None = None
     private: bool = True
     prompts: int = 8
-    device: str = "auto"
+    device: str = default_of(ModelKeys, "device")
 
 
 class NotTheSameError(IcpoError):
@@ -137,10 +138,10 @@ def _write(
     kind = "16-bit" if options.base == "16bit" else "NF4-rounded"
     display.message(f"Merged into the {kind} base: {size / 2**30:.2f} GiB")
     tokenizer, ends, context = policy.tokenizer, sorted(policy.end_ids), policy.max_positions
-    spec = policy.spec
+    keys = ModelKeys.of(policy.keys)
     del policy
     _free()
-    parity = _proved(spec, ref, aside, options, size, display)
+    parity = _proved(keys, ref, aside, options, size, display)
     contents = [f"`{file.name}`" for file in sorted(aside.glob("*.safetensors"))]
     contents = [f"{', '.join(contents)}: the merged model, for transformers and vLLM"]
     target = aside / f"model-{options.quantisation}.gguf"
@@ -175,7 +176,7 @@ def _home(run: Path) -> Path:
 
 
 def _proved(
-    spec: ModelSpec,
+    keys: ModelKeys,
     ref: Reference,
     written: Path,
     options: ExportOptions,
@@ -183,11 +184,11 @@ def _proved(
     display: Display,
 ) -> Parity:
     """What was written, read back and compared. Raises NotTheSameError when it is not the same."""
-    how = room_for(size, spec)
+    how = room_for(size, keys)
     in_4bit = bool(how["load_in_4bit"])
     base_logprobs = None
     if options.base == "16bit" and not in_4bit:
-        base = load_policy(replace(spec, **how))
+        base = load_policy(keys.but(**how))
         base_logprobs = logprobs(base, ref.prompts, ref.replies)
         del base
         _free()
@@ -195,7 +196,7 @@ def _proved(
         display.message(
             "note: too little memory to load it in 16 bits: it is checked as 4 bits hold it"
         )
-    model = load_policy(replace(spec, model_name_or_path=str(written.resolve()), **how))
+    model = load_policy(keys.but(model_name_or_path=str(written.resolve()), **how))
     parity = compare(ref, model, base_logprobs, in_4bit=in_4bit)
     del model
     _free()
@@ -208,9 +209,9 @@ def _proved(
     return parity
 
 
-def room_for(size: int, spec: ModelSpec) -> dict[str, Any]:
-    """How a model of `size` bytes in 16 bits can be loaded here, as changes of a ModelSpec."""
-    on_gpu = spec.device != "cpu" and torch.cuda.is_available()
+def room_for(size: int, keys: ModelKeys) -> dict[str, Any]:
+    """How a model of `size` bytes in 16 bits can be loaded here, as changes of its keys."""
+    on_gpu = keys.device != "cpu" and torch.cuda.is_available()
     if on_gpu and torch.cuda.mem_get_info()[0] > 1.3 * size:
         return {"load_in_4bit": False}
     free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")

@@ -337,11 +337,11 @@ def _difference_chart(
     settings = list(dict.fromkeys(d["setting"] for d in differences))
     series = tuple(
         _figures_series(
-            rival,
+            other,
             colour,
-            [(float(settings.index(d["setting"])), d) for d in differences if d["rival"] == rival],
+            [(float(settings.index(d["setting"])), d) for d in differences if d["other"] == other],
         )
-        for rival in judgement.rivals
+        for other in judgement.compared
     )
     return Chart(
         f"compare-{number}-differences",

@@ -199,7 +199,7 @@ def _tiles(
         if not figure or figure.get("value") is None:
             continue
         against = "; ".join(
-            f"{d['value']:+.1f} against {d['rival']}"
+            f"{d['value']:+.1f} against {d['other']}"
             for d in differences
             if setting and d["setting"] == setting
         )

@@ -53,7 +53,7 @@ class Talk:
 class Entry:
     """The conversations of all models on one problem and run, the judged model's first.
 
-    outcomes: rival → won, lost, both right or both wrong, as the judged model sees it.
+    outcomes: other → won, lost, both right or both wrong, as the judged model sees it.
     """
 
     judgement: str
@@ -136,7 +136,7 @@ def _entries(judgement: Judgement, notes: list[str]) -> Iterator[Entry]:
         model.name: {_key(row): row for row in read_rows(model.conversations, notes)}
         for model in judgement.models
     }
-    names = [judgement.of, *judgement.rivals]
+    names = [judgement.of, *judgement.compared]
     for key, own in rows[judgement.of].items():
         talks = tuple(_talk(name, rows[name][key]) for name in names if key in rows[name])
         setting, problem, run = key
@@ -156,10 +156,10 @@ def _key(row: Row) -> Key:
     return str(row.get("setting")), str(row.get("problem_id")), int(row.get("run") or 0)
 
 
-def _against(own: Talk, rival: Talk) -> str:
-    if own.score == rival.score:
+def _against(own: Talk, other: Talk) -> str:
+    if own.score == other.score:
         return "both right" if own.good else "both wrong"
-    return "won" if own.score > rival.score else "lost"
+    return "won" if own.score > other.score else "lost"
 
 
 def _talk(model: str, row: Row) -> Talk:

@@ -56,7 +56,7 @@ class Judgement:
         return next(model for model in self.models if model.name == name)
 
     @property
-    def rivals(self) -> list[str]:
+    def compared(self) -> list[str]:
         return [model.name for model in self.models if model.name != self.of]
 
 

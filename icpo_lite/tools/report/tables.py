@@ -88,14 +88,14 @@ def _cell(figure: Any, digits: int) -> Cell:
 
 
 def paired_differences(judgement: Judgement) -> tuple[list[dict[str, Any]], list[str]]:
-    """P of the judged model minus each rival's, a row a setting; and what cannot be paired."""
+    """P of the judged model minus each other's, a row a setting; and what cannot be paired."""
     own = judgement.get(judgement.of)
     rows, unpaired = [], []
-    for rival in judgement.rivals:
+    for other in judgement.compared:
         others = []
         for setting in settings_of(judgement):
             a = _at(own, ("settings", setting, "scores"))
-            b = _at(judgement.get(rival), ("settings", setting, "scores"))
+            b = _at(judgement.get(other), ("settings", setting, "scores"))
             if not a or not b:
                 continue
             if a.keys() != b.keys():
@@ -103,9 +103,9 @@ def paired_differences(judgement: Judgement) -> tuple[list[dict[str, Any]], list
                 continue
             found = paired_difference(a, b)
             equal = len(a) - int(found["won"]) - int(found["lost"])
-            rows.append({"setting": setting, "rival": rival, "equal": equal, **found})
+            rows.append({"setting": setting, "other": other, "equal": equal, **found})
         if others:
-            unpaired.append(f"{rival} was judged on other problems in {', '.join(others)}")
+            unpaired.append(f"{other} was judged on other problems in {', '.join(others)}")
     return rows, unpaired
 
 

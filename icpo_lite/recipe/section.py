@@ -1,0 +1,149 @@
+"""What the sections of a recipe are made of: strictness, short forms of values, shared kinds.
+
+A section is the settings object of those who do the work: they take it, or a whole recipe, which is
+all sections at once. So a key, its default, its check and its words stand in one place.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, get_args
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from icpo_lite.core.errors import RecipeError
+from icpo_lite.recipe.messages import first_error
+
+DEFAULT_REWARD = "guarded"
+
+
+def refuse(key: str, message: str) -> NoReturn:
+    """Reject a combination of values, on the account of `key`."""
+    raise PydanticCustomError("combination", "{message}", {"message": message, "key": key})
+
+
+def scaling(value: Any) -> Any:
+    """TRL also takes a truth value: true is `group`, false is `none`."""
+    return {True: "group", False: "none"}[value] if isinstance(value, bool) else value
+
+
+def module_names(value: Any) -> Any:
+    """`q_proj,v_proj` as on a command line; LLaMA-Factory's `all`."""
+    if value == "all":
+        return "all-linear"
+    if isinstance(value, str) and value != "all-linear":
+        return [name.strip() for name in value.split(",")]
+    return value
+
+
+def named_block(value: Any) -> Any:
+    """`paper` is short for `{name: paper}`; options without a name are those of `guarded`."""
+    if isinstance(value, str):
+        return {"name": value}
+    return {"name": DEFAULT_REWARD, **value} if isinstance(value, dict) else value
+
+
+def named_schedule(value: Any) -> Any:
+    """`constant` is short for `{name: constant}`."""
+    return {"name": value} if isinstance(value, str) else value
+
+
+def comparisons(value: Any) -> Any:
+    """`[rlvr]` is short for `{rlvr: null}`."""
+    if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
+        return dict.fromkeys(value)
+    return value
+
+
+def trackers(value: Any) -> Any:
+    """TRL's `none` and `all`; one name without brackets."""
+    if value in (None, "none"):
+        return ()
+    return ("tensorboard", "wandb", "trackio") if value == "all" else one_as_list(value)
+
+
+def one_as_list(value: Any) -> Any:
+    return [value] if isinstance(value, str | int | float) else value
+
+
+class Keys(BaseModel):
+    """Strict and frozen: unknown keys, other types, NaN and infinity are refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        protected_namespaces=(),
+        allow_inf_nan=False,
+        validate_default=True,
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes `true` for 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        kinds = get_args(annotation) or (annotation,)
+        if isinstance(value, bool) and {int, float} & set(kinds) and bool not in kinds:
+            raise ValueError(f"expected a number, found {str(value).lower()}")
+        return value
+
+
+class Section(Keys):
+    """Some of a recipe's keys. Made with wrong ones, it raises RecipeError with one line."""
+
+    #: Blocks of options inside, for the names that an unknown option might have meant.
+    blocks: ClassVar[dict[str, type[BaseModel]]] = {}
+    #: Keys that are made of others.
+    derived: ClassVar[frozenset[str]] = frozenset()
+
+    def __init__(self, **keys: Any) -> None:
+        try:
+            super().__init__(**keys)
+        except ValidationError as error:
+            name = type(self).__name__
+            known = type(self).model_fields
+            line = first_error(error, lambda key: name, blocks=self.blocks, names=known)
+            raise RecipeError(line) from error
+
+    @classmethod
+    def of(cls, other: Section) -> Self:
+        """The keys of this section as another one, such as a whole recipe, has them."""
+        return cls(**{key: getattr(other, key) for key in cls.model_fields})
+
+    def but(self, **changes: Any) -> Self:
+        """The same with some keys changed and all checked again."""
+        keys = set(type(self).model_fields) - self.derived
+        kept = {key: getattr(self, key) for key in keys}
+        return type(self)(**{**kept, **changes})
+
+
+def default_of(section: type[Keys], key: str) -> Any:
+    """A key's default, for settings that bear its name elsewhere."""
+    return section.model_fields[key].get_default(call_default_factory=True)
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(one_as_list)]
+
+
+Finding = Literal[
+    "always_asks",
+    "never_asks",
+    "entropy_collapse",
+    "cannot_solve",
+    "cut_off",
+    "flat_rewards",
+    "clipped_tokens",
+    "sampler_differs",
+]
+
+
+SettingName = Literal[
+    "full", "concat", "sharded", "recap", "snowball", "clean_history", "underspecified"
+]

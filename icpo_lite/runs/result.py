@@ -1,0 +1,84 @@
+"""The comparison table at the end of a run: judged here, read from the other runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icpo_lite.core.console import Display
+from icpo_lite.core.errors import (
+    RunDirectoryError,
+)
+from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comparison
+from icpo_lite.recipe import compared_recipes
+from icpo_lite.rollout.from_recipe import sampling_options
+from icpo_lite.runs.session import Session
+
+if TYPE_CHECKING:
+    from icpo_lite.recipe import Recipe
+
+
+def judge_run_and_base(session: Session, folder: Path, display: Display) -> None:
+    """Judge this run, then the base, on the same problems with the same noise."""
+    recipe = session.recipe
+    options = JudgingOptions(
+        settings=recipe.evaluation.settings,
+        runs=recipe.evaluation.runs,
+        sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
+        max_turns=recipe.evaluation.max_turns,
+        system=recipe.system_prompt,
+        gpu_rows=recipe.prompts_per_step * recipe.num_generations,
+        facts=judged_with(recipe),
+    )
+    for name, place, off in (("run", folder / "eval", False), ("base", folder / "eval-base", True)):
+        if judged_as(place) == judged_with(recipe):
+            continue
+        with session.policy.adapter_off() if off else contextlib.nullcontext():
+            judge_policy(name, session.policy, session.judge, session.problems, options, place)
+        display.message(f"Judged {'the base' if off else 'this run'}: {place / 'eval.json'}")
+
+
+def judged_with(recipe: Recipe) -> dict[str, Any]:
+    """What a judgement depends on beside the weights; one that differs is made anew."""
+    return {"steps": recipe.max_steps, **recipe.evaluation.model_dump(mode="json")}
+
+
+def judged_as(place: Path) -> dict[str, Any] | None:
+    """What the judgement in `place` was made with, None where there is none."""
+    try:
+        facts = json.loads((place / "eval.json").read_text()).get("judged_with")
+    except (FileNotFoundError, ValueError):  # none, or half of one: it is made anew
+        return None
+    return dict(facts) if facts else None
+
+
+def _summary(path: Path) -> dict[str, Any]:
+    """The figures in an eval.json. Raises RunDirectoryError when it cannot be read."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except ValueError as error:
+        raise RunDirectoryError(
+            f"{path}: expected figures as JSON, found {error}; delete the file and run this again"
+        ) from None
+
+
+def show_result(recipe: Recipe, display: Display) -> None:
+    """The comparison table from what the runs' directories hold, and where things lie."""
+    folder = Path(recipe.output_dir)
+    places = {"base": folder / "eval-base"}
+    places |= {n: Path(r.output_dir) / "eval" for n, r in compared_recipes(recipe).items()}
+    own = "icpo" if recipe.share_underspecified else "run"
+    places[own] = folder / "eval"
+    found = {n: p / "eval.json" for n, p in places.items() if (p / "eval.json").is_file()}
+    summaries = {name: _summary(path) for name, path in found.items()}
+    if own in summaries:
+        options = summaries[own]["judged_with"]
+        display.message(
+            f"\n{options['problems']} problems of the {options['split']} split x "
+            f"{options['runs']} runs, temperature {options['temperature']:g}; points with 95 % "
+            "intervals over problems"
+        )
+        show_comparison(summaries, own, display)
+    display.message(f"\nAdapter, metrics, completions and conversations: {folder}")

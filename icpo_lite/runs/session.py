@@ -1,0 +1,84 @@
+"""All that a run needs, loaded, cheapest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from icpo_lite.core.console import Display
+from icpo_lite.core.diagnostics import tokenizer_warning
+from icpo_lite.core.types import Problem
+from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
+from icpo_lite.data.prompt_pool import PromptPool
+from icpo_lite.evaluation.periodic import SmallEvaluation
+from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
+from icpo_lite.policy.load import Policy, load_policy, prepare
+from icpo_lite.policy.logprobs import check_impl
+from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
+from icpo_lite.rollout.groups import encode_prompts
+from icpo_lite.runs.header import header_facts, idle_clip
+from icpo_lite.runs.trackers import require_trackers
+from icpo_lite.training.from_recipe import tried
+from icpo_lite.training.reward_check import check_reward
+from icpo_lite.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from icpo_lite.recipe import Recipe
+    from icpo_lite.rewards.judge import Judge
+
+
+@dataclass(frozen=True)
+class Session:
+    """What is loaded for one run."""
+
+    recipe: Recipe
+    policy: Policy
+    trainer: Trainer
+    judge: Judge
+    problems: Sequence[Problem]
+    small: SmallEvaluation | None
+
+
+def on_cpu(session: Session) -> bool:
+    return session.policy.device.torch_device.type == "cpu"
+
+
+def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
+    """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
+    require_trackers(recipe.report_to)
+    prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
+    reward, change = bind_reward(recipe), bind_reward_change(recipe)
+    policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
+    prompts, corpus = training_prompts(recipe, policy)
+    problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
+    small = SmallEvaluation(recipe) if recipe.eval_steps else None
+    policy = policy or load_policy(recipe, threads=threads)
+    prompt_ids = encode_prompts(
+        policy, prompts, recipe.max_prompt_length, recipe.max_completion_length
+    )
+    judge = bind_judge(recipe, policy)
+    report = check_reward(prompts, judge, reward, change=change)
+    report.require_ok()
+    impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
+    chosen, sampled, shared = tried(recipe, policy, prompt_ids, impl)
+    pool = PromptPool(prompts, seed=recipe.seed)
+    moves = recipe.share_schedule["name"] != "constant"
+    pool.require(0.5 if moves else recipe.share_underspecified)  # what moves takes both kinds
+    trainer = Trainer(
+        policy, pool, prompt_ids, judge, reward, recipe, chosen, change, display.message
+    )
+    measured = {"log-probs": checked, "sampling": sampled, "a prompt": shared}
+    display.header(header_facts(recipe, policy, corpus, measured))
+    unknown = tokenizer_warning(prompt_ids, policy.tokenizer.unk_token_id)
+    seen = ""
+    if judges_on_training_rows(recipe):
+        seen = (
+            "the evaluation judges on problems that are trained on; set evaluation.dataset_name "
+            "to a file that is not"
+        )
+    idle = idle_clip(recipe)
+    small_warning = small.warning if small else ""
+    for warning in filter(None, [*report.warnings, unknown, seen, small_warning, idle]):
+        display.message(f"warning: {warning}")
+    return Session(recipe, policy, trainer, judge, problems, small)
