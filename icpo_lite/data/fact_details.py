@@ -43,9 +43,12 @@ def price_of_each(whole: str) -> list[str]:
         return []
     sells = re.search(r"\b(?:sell|sells|sold|selling)\b", whole[: match.start()])
     verb = ("sell for" if sells else "cost") if _is_plural(noun) else "costs"
+    rest = match["rest"]
     each = "each" if not match["per"] else f"per {match['per']}"
+    if unit := re.match(r" ([a-z]+)(?=[.,]|$)", rest):  # "$5 each liter"
+        each, rest = f"per {unit[1]}", rest[unit.end() :]
     price = f"The {noun} {verb} {match['price']} {each}"
-    return [whole[: match.start()] + match["rest"], price]
+    return [whole[: match.start()] + rest, price]
 
 
 def _is_plural(noun: str) -> bool:
@@ -227,5 +230,5 @@ def _known_again(whole: str, mention: NumberMention) -> str:
     if mention.unit in TIMES | MEASURES:
         _, _, stuff = noun.partition(" of ")
         return f"the {stuff}" if stuff else ""
-    known = noun and not noun.startswith("of ") and _is_plural(noun)
+    known = noun and not noun.startswith(("of ", "-")) and _is_plural(noun)
     return f"the {noun}" if known else ""

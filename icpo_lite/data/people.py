@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.words import bag
+from icpo_lite.data.clause_words import VERB
 
 #: First names that say "he" or "she" almost always; taken from what is common in English.
 _MEN = bag(
@@ -179,6 +180,7 @@ def _gender_in(text: str, name: str) -> str:
     return ""
 
 
+@lru_cache(maxsize=8192)
 def referent(before: str, clause: str) -> str | None:
     """The name that the first "he" or "she" of a clause stands for; None where nobody can tell.
 
@@ -205,16 +207,18 @@ def referent(before: str, clause: str) -> str | None:
     return None
 
 
+_ACTING = re.compile(rf"['’]s | and [A-Z]|,| (?:also |only |just |now )?{VERB}\b")
+
+
 def _acts(text: str, name: str) -> bool:
     """Whether a name that no list knows may be a person's: it opens a sentence or joins another."""
     at = text.find(name)
     while at >= 0:
         before = text[:at].rstrip()
-        if (
-            not before
-            or before[-1] in '.!?,"“'
-            or before.endswith((" and", " friend", " with", " to"))
-        ):
+        opens = not before or before[-1] in '.!?,"“'
+        if opens and _ACTING.match(text, at + len(name)):
+            return True
+        if before.endswith((" and", " friend", " with", " to")):
             return True
         at = text.find(name, at + 1)
     return False

@@ -17,6 +17,7 @@ from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.questions import is_request
 from icpo_lite.core.sentences import Span, sentences
 from icpo_lite.core.types import Problem, Shard
+from icpo_lite.core.words import bag
 from icpo_lite.data.clause_words import counted, counted_noun, with_antecedent
 from icpo_lite.data.deletions import Cut, Edit, number_cut
 from icpo_lite.data.facts import split_clause
@@ -384,7 +385,15 @@ def _they(before: str, so_far: str) -> str:
     if noun := counted_noun(before):
         return f"The {noun}" if len(names) <= 1 else ""
     subject = _ONE_SUBJECT.match(before)
-    return f"The {subject['noun']}" if subject and not names else ""
+    many = subject is not None and subject["noun"].rsplit(" ", 1)[-1] in _MANY_AS_ONE
+    return f"The {subject['noun']}" if subject and many and not names else ""
+
+
+#: Nouns in the singular that "they" may stand for.
+_MANY_AS_ONE = bag(
+    "laboratory store company family team school shelter club shop farm factory restaurant class "
+    "couple group city museum library bakery firm hospital band choir zoo"
+)
 
 
 _ONE_SUBJECT = re.compile(
