@@ -20,7 +20,7 @@ from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.runs.session import prepare_session
 from icpo_lite.training.trainer import Trainer
-from icpo_lite.training.updater import _mini_batches
+from icpo_lite.training.updater import _mini_batches, growth_interval
 
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
@@ -227,6 +227,27 @@ def test_float16_trains_with_a_loss_scale_that_a_checkpoint_keeps(tmp_path):
         assert torch.isfinite(tensor).all(), name
 
 
+@pytest.mark.parametrize(
+    ("changes", "interval"),
+    [
+        (["max_steps=40"], 10),
+        (["max_steps=400"], 20),
+        (["max_steps=400", "num_mini_batches=2", "num_iterations=2"], 80),
+        (["max_steps=100000"], 2000),
+    ],
+)
+def test_a_loss_scale_grows_within_a_run(changes, interval, tmp_path):
+    """torch's own 2,000 updates are more than most runs have."""
+    assert growth_interval(recipe(tmp_path, *changes)) == interval
+
+
+def test_a_run_in_float16_has_that_interval(tmp_path):
+    folder = tmp_path / "run"
+    run_module.train(recipe(folder, "max_steps=2", "dtype=float16"), quiet(tmp_path))
+    state = load_checkpoint(latest_checkpoint(folder).path).state["trainer"]["scaler"]
+    assert state["growth_interval"] == 10
+
+
 def test_a_finished_run_does_not_answer_for_another_recipe(tmp_path):
     folder = tmp_path / "run"
     run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
@@ -285,6 +306,9 @@ STATEFUL = {
         *("share_schedule={name: adaptive, low: 0.1, high: 0.6}", "underspecified_weight=0.5"),
         "weight_schedule={name: linear, last: 1.0}",
     ),
+    # Rank 32 makes matrices that bitsandbytes holds in 8 bits; smaller ones stay in 32.
+    "8 bit": ("optim=adamw_8bit", "lora_r=32"),
+    "paged 8 bit": ("optim=paged_adamw_8bit", "lora_r=32"),
 }
 
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.questions import is_request
 from icpo_lite.core.sentences import Span, sentences
-from icpo_lite.core.types import Problem, Shard
+from icpo_lite.core.types import Shard
 from icpo_lite.core.words import bag
 from icpo_lite.data.clause_words import counted, counted_noun, with_antecedent
 from icpo_lite.data.deletions import Cut, Edit, number_cut
@@ -430,13 +430,3 @@ def sentence_of(clause: str, *, ask: bool = False) -> str:
     if clause and clause[-1] not in ".?!\"'”’)":
         clause += "?" if ask and not is_request(clause) else "."
     return clause[:1].upper() + clause[1:]
-
-
-def shard_problem(problem: Problem) -> Problem:
-    """The problem with its shards by `rules`; one that has shards already stays as it is.
-
-    Raises RejectedError with the reason.
-    """
-    if problem.shards:
-        return problem
-    return replace(problem, shards=shard_by_rules(problem.question).shards)

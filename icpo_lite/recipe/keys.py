@@ -104,12 +104,6 @@ class Recipe(
             refuse("use_vllm", f"engine: {self.engine} does not use vLLM; set engine: vllm")
         if self.task == "code" and not self.allow_code_execution:
             refuse("task", "grading code runs it; set allow_code_execution: true to agree")
-        if not self.count_zero_variance and (self.beta or self.entropy_coef or self.entropy_target):
-            refuse(
-                "count_zero_variance",
-                "expected true where beta or entropy_coef is set: what is left out would lose its "
-                "KL and entropy terms as well",
-            )
         if self.eval_steps is not None and self.evaluation.enabled:
             self._check_splits()
         return self

@@ -128,8 +128,10 @@ class LossKeys(Section):
 class CorrectionKeys(Section):
     """How the difference between sampling and training log-probs is made good."""
 
-    importance_sampling_correction: bool = Field(
-        False, description="weigh tokens by how training and sampling log-probs differ (TIS)"
+    importance_sampling_correction: Literal["auto"] | bool = Field(
+        "auto",
+        description="weigh tokens by how training and sampling log-probs differ (TIS): true, "
+        "false, or auto, where another engine than native samples",
     )
     importance_sampling_mode: Literal[
         "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"
@@ -188,7 +190,8 @@ class AdvantageKeys(Section):
     count_zero_variance: bool = Field(
         True,
         description="count groups whose rewards are all equal where losses are averaged, as TRL "
-        "does; false averages over the others alone: the fewer teach, the larger the gradient",
+        "does; false averages over the others alone: the fewer teach, the larger the gradient "
+        "(with beta or an entropy bonus all count)",
     )
     dynamic_sampling: bool = Field(
         False, description="sample further prompts in place of groups whose rewards are all equal"

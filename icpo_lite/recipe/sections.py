@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from icpo_lite.core.endpoint import EndpointOptions
-from icpo_lite.core.types import TaskName
+from icpo_lite.core.types import JudgeName, TaskName
 from icpo_lite.recipe.section import (
     DEFAULT_REWARD,
     Names,
@@ -42,17 +43,54 @@ class ModelKeys(Section):
     trust_remote_code: bool = Field(
         False, description="run Python code that comes with the model; read it first"
     )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="options that the model's chat template reads: {enable_thinking: false}",
+    )
+    chat_template_date: str | None = Field(
+        None,
+        pattern=r"^\d{4}-\d{2}-\d{2}$",
+        description="the day that a chat template may write into prompts; null is the day on which "
+        "the run began, which it keeps",
+    )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in backward: less memory, about a third slower"
     )
     use_vllm: bool = Field(
         False, description="load vLLM beside the model, through unsloth, and sample with it"
     )
+    vllm_gpu_memory_utilization: float = Field(
+        0.7,
+        gt=0,
+        lt=1,
+        description="use_vllm: share of the GPU for weights and vLLM's keys and values; the "
+        "update needs the rest",
+    )
+    vllm_max_num_seqs: int | None = Field(
+        None, ge=1, description="use_vllm: replies computed at once at most; null is vLLM's own 256"
+    )
+    vllm_enable_sleep_mode: bool = Field(
+        False,
+        description="use_vllm: give the memory of keys and values to the update while it runs "
+        "(unsloth's standby)",
+    )
 
     @model_validator(mode="after")
     def _device_is_known(self) -> Self:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             refuse("device", f"expected auto, cpu, cuda or cuda:N, found {self.device!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _template_options_are_the_templates(self) -> Self:
+        ours = {"messages", "tokenize", "add_generation_prompt", "continue_final_message"}
+        for name in sorted(ours & set(self.chat_template_kwargs)):
+            refuse("chat_template_kwargs", f"{name} is set by the run itself; take it out")
+        if self.chat_template_date is not None:
+            try:
+                date.fromisoformat(self.chat_template_date)
+            except ValueError:
+                refuse("chat_template_date", f"no day is called {self.chat_template_date!r}")
         return self
 
 
@@ -91,9 +129,14 @@ class DataKeys(Section):
         default_factory=dict,
         description="names of columns, where they differ: {question: problem, answer: solution}",
     )
-    task: TaskName = Field("math", description="what is graded: math, actions, code or database")
+    task: TaskName = Field(
+        "math",
+        description="what is graded: math, actions, code, database, or open (nothing is)",
+    )
     system_prompt: str | None = Field(
-        None, description="system turn of every prompt; null sends none"
+        None,
+        description="opens every prompt: lic (what the task wants), neutral, or a text; null says "
+        "nothing but what the task needs (functions, schema), none leaves that out too",
     )
     share_underspecified: float = Field(
         0.5, ge=0, le=1, description="share of prompts that lack a needed condition"
@@ -114,8 +157,10 @@ class RewardKeys(Section):
     reward_weights: Annotated[tuple[float, ...], BeforeValidator(one_as_list)] = Field(
         (), description="a weight for each of reward_funcs; empty is 1 for each"
     )
-    judge: Literal["rules", "self", "endpoint"] = Field(
-        "rules", description="who names a response's type: rules, self or endpoint"
+    judge: JudgeName = Field(
+        "linear",
+        description="who names a response's type: rules, linear (learned from labelled turns), "
+        "self (the base model) or endpoint",
     )
     endpoint: EndpointOptions | None = Field(
         None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"
@@ -158,8 +203,10 @@ class SamplingKeys(Section):
 
     prompts_per_step: int = Field(16, ge=1, description="prompts of one optimisation batch")
     num_generations: int = Field(8, ge=2, description="responses sampled for each prompt")
-    max_prompt_length: int = Field(
-        512, ge=1, description="tokens of the longest prompt; longer ones are an error"
+    max_prompt_length: int = Field(512, ge=1, description="tokens of the longest prompt")
+    on_long_prompt: Literal["error", "drop"] = Field(
+        "error",
+        description="what a prompt does that is longer: end the run, or be left out and counted",
     )
     max_completion_length: int = Field(
         1024, ge=1, description="tokens of the longest response; longer ones are cut off"

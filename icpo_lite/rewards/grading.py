@@ -14,10 +14,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from icpo_lite.core.errors import GraderError
+from icpo_lite.core.plain_text import capped
+from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import TaskName
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import RewardKeys
 from icpo_lite.rewards.graders import actions, code, math, math_verify, sandbox, sql
+from icpo_lite.rewards.graders.row_tests import read_tests
 
 
 class GradingOptions(BaseModel):
@@ -45,7 +48,9 @@ class GradingOptions(BaseModel):
     code_seconds: float = Field(
         6.0, gt=0, description="time for one test, as in Lost in Conversation"
     )
-    code_memory_mb: int = Field(512, gt=0, description="memory for one test, in MiB")
+    code_memory_mb: int = Field(
+        512, gt=0, description="memory for one test, all its processes, in MiB"
+    )
     query_seconds: float = Field(6.0, gt=0, description="time for one database query")
 
 
@@ -64,18 +69,20 @@ def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
     gold = str(answer)
     if options.math_rule == "numeric" and not math.is_plain(gold):
         return _symbolic(reply, gold, options)
-    extracted = math.extract(reply)
-    if extracted is None:
-        math.gold_value(gold)  # a gold answer without a number is the row's fault
+    found = math.stated(reply)
+    wanted = math.gold_value(gold)  # a gold answer without a number is the row's fault
+    if found is None:
         return Grade(False)
-    same = math.lic_equal if options.math_rule == "compat" else math.equal
-    return Grade(same(extracted, gold), extracted)
+    if options.math_rule == "compat":
+        return Grade(math.lic_equal(found.text, gold), found.text)
+    right = found.value is not None and math.same_value(found.value, wanted)
+    return Grade(right, found.text)
 
 
 def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
     if not gold.strip():
         raise GraderError("expected a gold answer, found an empty one; change the row")
-    extracted = math.symbolic_answer(reply)
+    extracted = math.whole_statement(reply)
     if extracted is None:
         return Grade(False)
     if math.same_symbols(extracted, gold):
@@ -94,11 +101,12 @@ def _verifier(seconds: float) -> math_verify.Verifier:
 
 def _actions(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
     allowed = actions.read_allowed(answer)
-    calls = actions.parse_calls(reply)
+    functions = columns.get("functions")
+    calls = actions.parse_calls(reply, actions.known_names(functions))
     if calls is None:
         return Grade(False)
     shown = ", ".join(f"{n}({', '.join(f'{k}={v!r}' for k, v in a.items())})" for n, a in calls)
-    return Grade(actions.correct(calls, allowed), f"[{shown}]")
+    return Grade(actions.correct(calls, allowed, functions), f"[{shown}]")
 
 
 def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
@@ -106,11 +114,12 @@ def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
         raise GraderError(
             "grading code runs it, which is off; set allow_code_execution: true to agree"
         )
-    program = code.extract_code(reply)
+    tests = read_tests(answer, columns)
+    program = code.program_of(reply, tests)
     if program is None:
         return Grade(False)
     limits = sandbox.Limits(seconds=options.code_seconds, memory_mb=options.code_memory_mb)
-    passed, _ = code.correct(program, answer, columns, limits)
+    passed, _ = code.correct(program, tests, columns, limits)
     return Grade(passed, program)
 
 
@@ -148,6 +157,7 @@ def grade(
     grader = GRADERS.get(task)
     if grader is None:
         raise GraderError(f"expected a task out of {', '.join(GRADERS)}, found {task!r} in {row}")
+    reply = said(reply) if task == "code" else capped(said(reply))
     try:
         return grader(reply, answer, columns or {}, options or GradingOptions())
     except GraderError as error:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from icpo_lite.core.errors import ModelError
+from icpo_lite.core.thoughts import parted
 from icpo_lite.core.types import (
     Generator,
     Message,
@@ -29,6 +30,7 @@ _WANTED: dict[TaskName, str] = {
     "actions": "one or more function calls",
     "code": "a program or function",
     "database": "a SQL query",
+    "open": "whatever does what the user wants",
 }
 #: METHOD's wording of the seven types; letters, since one token each compares fairly.
 _CHOICES: tuple[tuple[str, ResponseType, str], ...] = (
@@ -48,6 +50,7 @@ _SHOWN = 4000
 def question(prompt: Prompt, reply: str, how: str) -> tuple[Message, ...]:
     """The chat that asks for the type of one reply. how: the form that the answer should take."""
     said = prompt.text[-_SHOWN:]
+    reply = parted(reply).said
     shown = reply if len(reply) <= _SHOWN else f"{reply[: _SHOWN // 2]} […] {reply[-_SHOWN // 2 :]}"
     return (
         Message(

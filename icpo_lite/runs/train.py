@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,6 +100,10 @@ def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int |
             bring_back(recipe, display.message)
             if recipe.resume_from_checkpoint is False:
                 _begin_anew(run)
+        recipe = _dated(recipe, run)
+        day = {"chat_template_date": recipe.chat_template_date}
+        compared = {name: other.model_copy(update=day) for name, other in compared.items()}
+        if run is not None:
             _check_changes(run, recipe, display, resume_anyway)
         if run is not None and _nothing_left(run, recipe, compared):
             display.message(f"This run is done: {folder}. Its result:")
@@ -109,6 +114,8 @@ def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int |
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
+        idle = _idle(compared, session, display)
+        compared = {name: other for name, other in compared.items() if name not in idle}
         comparisons = ComparisonRuns(compared, display)
         stack.callback(comparisons.stop)
         if on_cpu(session):
@@ -128,10 +135,25 @@ def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int |
                 comparisons.start(name, torch.get_num_threads())
             comparisons.wait(name)
         early = {"stopped_early": done_steps} if done_steps < recipe.max_steps else {}
-        run.mark_finished(steps=recipe.max_steps, **early)
+        left_out = {"left_out": idle} if idle else {}
+        run.mark_finished(steps=recipe.max_steps, **early, **left_out)
         manager.mirror()
         show_result(recipe, display)
     return folder
+
+
+def _idle(compared: Mapping[str, Recipe], session: Session, display: Display) -> list[str]:
+    """The runs to compare with that would learn nothing here, with a word on why.
+
+    One that trains on complete prompts alone needs gold answers, and sets of asking may have none.
+    """
+    idle = [n for n, r in compared.items() if not (session.graded or r.share_underspecified)]
+    for name in idle:
+        display.message(
+            f"{name} is left out: it trains on complete prompts alone, and none of this corpus "
+            "has a gold answer"
+        )
+    return idle
 
 
 def _train_steps(
@@ -251,6 +273,17 @@ def _resolved(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude={"gradient_accumulation_steps"})
 
 
+def _dated(recipe: Recipe, run: RunDirectory | None) -> Recipe:
+    """With the day that chat templates write: the recipe's, else that on which this run began.
+
+    A resume on another day would else train on other prompts.
+    """
+    if recipe.chat_template_date is not None:
+        return recipe
+    began = run.recipe_value("chat_template_date") if run is not None else None
+    return recipe.model_copy(update={"chat_template_date": began or date.today().isoformat()})
+
+
 def _begin_anew(run: RunDirectory) -> None:
     """Take back what an earlier run left here: `resume_from_checkpoint: false` asks for it."""
     run.clear_finished()
@@ -263,7 +296,8 @@ def _nothing_left(run: RunDirectory, recipe: Recipe, compared: Mapping[str, Reci
     done = run.finished
     if done is None or int(done.get("steps", 0)) < recipe.max_steps:
         return False
-    if not all((Path(other.output_dir) / "finished").is_file() for other in compared.values()):
+    awaited = [other for name, other in compared.items() if name not in done.get("left_out", ())]
+    if not all((Path(other.output_dir) / "finished").is_file() for other in awaited):
         return False
     asked = judged_with(recipe) | {"steps": int(done["steps"])}
     return not recipe.evaluation.enabled or judged_as(run.path / "eval") == asked

@@ -72,6 +72,7 @@ class Trainer:
         self.sampling_limit, update_limit = _limits(recipe, say)
         self.sampling = replace(chosen.sampling, limit=self.sampling_limit)
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
+        self.updater.engine = self.sampling.engine
         self.schedules = Schedules(recipe)
         functions = [name.rpartition(":")[2] for name in recipe.reward_funcs]
         self.component_weights = dict(zip(functions, recipe.reward_weights, strict=False))
@@ -125,7 +126,10 @@ class Trainer:
         recipe = self.recipe
         gate = recipe.hpt_gate if recipe.demonstrations == "hpt" else None
         if not recipe.dynamic_sampling:
-            spread = None if recipe.count_zero_variance else recipe.min_reward_spread
+            # Left out, a group would lose its KL and entropy terms as well.
+            terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target
+            every = recipe.count_zero_variance or terms
+            spread = None if every else recipe.min_reward_spread
             return groups, teaching_groups(groups, spread=spread, hpt_gate=gate), 0
         return refilled_groups(
             groups,
@@ -188,6 +192,7 @@ class Trainer:
         }
         updater = self.updater
         self.sampling = replace(self.sampling, engine=kept.get("engine", self.sampling.engine))
+        updater.engine = self.sampling.engine
         shared = kept.get("share_prompts", updater.logprobs.shared_prompts)
         updater.logprobs = replace(updater.logprobs, shared_prompts=shared)
         updater.restore_scale(state["scaler"])
