@@ -334,7 +334,7 @@ MARKED = Problem(
 
 
 def test_underspecified_corpus_prompts_are_certified():
-    from icpo_lite.data.sharding import shard_problem
+    from icpo_lite.data.value_shards import shard_problem
 
     problem = shard_problem(MARKED)
     drawn = [certified_prompt(problem, run) for run in range(4)]

@@ -15,6 +15,7 @@ from icpo_lite.core.types import (
     Verdict,
 )
 from icpo_lite.policy.load import load_policy
+from icpo_lite.recipe.objective_sections import AdvantageKeys
 from icpo_lite.training.advantages import advantage_groups
 from icpo_lite.training.demonstrations import (
     gated,
@@ -28,6 +29,9 @@ from icpo_lite.training.demonstrations import (
 @pytest.fixture(scope="module")
 def policy():
     return load_policy(model_keys("builtin:tiny", device="cpu"), threads=1)
+
+
+GROUP, BATCH = AdvantageKeys(), AdvantageKeys(scale_rewards="batch")
 
 
 def prompt(intent=Intent.COMPLETE, solution="3 + 4 = <<3+4=7>>7. The answer is 7."):
@@ -85,16 +89,16 @@ def test_hpt_takes_one_side_or_the_other():
 
 def test_advantages_with_a_demonstration_by_hand():
     """Rewards 0, 0, 1 (shown): mean 1/3, unbiased std sqrt(1/3). Alone it counts 1."""
-    (learned,) = advantage_groups([group(False, False, shown=True)], "group")
+    (learned,) = advantage_groups([group(False, False, shown=True)], GROUP)
     std = (1 / 3) ** 0.5 + 1e-4
     assert learned.advantages == pytest.approx((-1 / 3 / std, -1 / 3 / std, 2 / 3 / std))
-    (alone,) = advantage_groups([Group(prompt(), (trajectory(True, demonstration=True),))], "group")
+    (alone,) = advantage_groups([Group(prompt(), (trajectory(True, demonstration=True),))], GROUP)
     assert alone.advantages == (1.0,)
 
 
 def test_batch_scale_spans_groups_of_different_sizes():
     """Rewards 1, 0 and 0, 0, 1: squared deviations from 2/5 sum to 6/5, over 4."""
-    whole = advantage_groups([group(True, False), group(False, False, shown=True)], "batch")
+    whole = advantage_groups([group(True, False), group(False, False, shown=True)], BATCH)
     std = (6 / 5 / 4) ** 0.5 + 1e-4
     assert whole[0].advantages == pytest.approx((0.5 / std, -0.5 / std))
     assert whole[1].advantages[2] == pytest.approx(2 / 3 / std)
@@ -103,7 +107,7 @@ def test_batch_scale_spans_groups_of_different_sizes():
 def test_the_weight_of_underspecified_prompts_acts_after_the_scale():
     under = prompt(Intent.UNDERSPECIFIED)
     rows = (trajectory(True, of=under), trajectory(False, of=under))
-    full, half = (advantage_groups([Group(under, rows)], "group", w)[0] for w in (1.0, 0.5))
+    full, half = (advantage_groups([Group(under, rows)], GROUP, w)[0] for w in (1.0, 0.5))
     assert half.advantages == pytest.approx([0.5 * a for a in full.advantages])
     complete = group(True, False)
-    assert advantage_groups([complete], "group", 0.5) == advantage_groups([complete], "group")
+    assert advantage_groups([complete], GROUP, 0.5) == advantage_groups([complete], GROUP)

@@ -1,9 +1,15 @@
 """The chat client against a real HTTP server on 127.0.0.1."""
 
+import asyncio
+import contextlib
+import gzip
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -214,3 +220,169 @@ def test_other_urls_are_refused(url: str) -> None:
 def test_a_full_url_is_understood() -> None:
     options = EndpointOptions(base_url="http://h/v1/chat/completions/", model="m")
     assert options.base_url == "http://h/v1"
+
+
+# -------------------------------------------------------------------------------- hostile servers
+
+
+class Raw:
+    """A server that answers each connection with bytes, one by one if it drips."""
+
+    def __init__(self, *replies: bytes, drip: float = 0.0) -> None:
+        self.replies, self.drip, self.taken = list(replies), drip, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.listener.getsockname()[1]}/v1"
+
+    def _serve(self) -> None:
+        while self.replies:
+            connection, _ = self.listener.accept()
+            self.taken += 1
+            reply = self.replies.pop(0)
+            with contextlib.suppress(OSError), connection:
+                asked = b""
+                while not asked.endswith(b"}"):  # else what is unread would break the connection
+                    asked += connection.recv(65536)
+                step = 1 if self.drip else max(len(reply), 1)
+                for at in range(0, len(reply), step):
+                    connection.sendall(reply[at : at + step])
+                    time.sleep(self.drip)
+
+
+def http(body: bytes, *headers: str) -> bytes:
+    lines = ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", *headers, "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+GOOD = chat_reply("Hello.").encode()
+HOSTILE: dict[str, tuple[bytes, str, int]] = {
+    "bad gzip": (http(b"no gzip", "Content-Encoding: gzip"), "cannot be unpacked", 2),
+    "cut gzip": (http(gzip.compress(GOOD)[:-12], "Content-Encoding: gzip"), "expected", 1),
+    "a bomb": (http(gzip.compress(bytes(80 << 20)), "Content-Encoding: gzip"), "16 MiB", 1),
+    "huge": (http(b"x" * (17 << 20)), "16 MiB", 1),
+    "deep": (http(b'{"choices": ' + b"[" * 200_000), "OpenAI-compatible", 1),
+    "no HTTP": (b"\x16\x03\x01\x00\x00\r\n\r\n", "expected a reply", 2),
+    "nothing": (b"", "expected a reply", 2),
+    "cut short": (http(GOOD)[:-9], "expected a reply", 2),
+    "a list for text": (http(GOOD.replace(b'"Hello."', b"[1]")), "expected text", 1),
+    "a redirect": (b"HTTP/1.1 307 X\r\nLocation: http://127.0.0.1:1/\r\n\r\n", "HTTP 307", 1),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_reply_is_one_clear_error(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Asked for again where that may help (a broken transfer), not where it cannot."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    reply, words, tries = HOSTILE[name]
+    server = Raw(reply, reply, reply)
+    options = EndpointOptions(
+        base_url=server.base_url, model="m", cache_dir=str(tmp_path), max_retries=1
+    )
+    with pytest.raises(ModelError, match=words) as error:
+        Endpoint(options, sleep=lambda _: None).generate(CHATS[1:])
+    assert str(error.value).isprintable()
+    assert server.taken == tries
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_a_broken_transfer_is_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = Raw(HOSTILE["bad gzip"][0], HOSTILE["cut short"][0], http(GOOD))
+    options = EndpointOptions(base_url=server.base_url, model="m", cache_dir=str(tmp_path))
+    assert Endpoint(options, sleep=lambda _: None).generate(CHATS[1:]) == [["Hello."]]
+    assert server.taken == 3
+
+
+@pytest.mark.parametrize("part", ["headers", "body"])
+def test_a_drip_ends_at_the_deadline(
+    part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each byte comes in time; the whole does not."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    slow = http(b" " * 5000 + GOOD)
+    server = Raw(slow if part == "body" else slow[:17] + b"X-A: " + b"a" * 5000, drip=0.02)
+    options = EndpointOptions(
+        base_url=server.base_url, model="m", cache_dir=str(tmp_path), max_retries=0, timeout=1.0
+    )
+    begun = time.monotonic()
+    with pytest.raises(ModelError, match="no whole reply within 1 s"):
+        Endpoint(options).generate(CHATS[1:])
+    assert time.monotonic() - begun < 15
+
+
+def test_halves_of_surrogate_pairs_neither_go_nor_come(server: Server, tmp_path: Any) -> None:
+    server.script = [(200, {}, '{"choices": [{"message": {"content": "a\\ud800b"}}]}')]
+    with make(server, tmp_path) as endpoint:
+        chats = [[Message("user", "x\udfffy")]]
+        assert endpoint.generate(chats) == [["a\ufffdb"]]
+        assert said(server.requests[0]) == "x\ufffdy"
+        assert endpoint.generate(chats) == [["a\ufffdb"]], "from the cache"
+
+
+def test_what_a_server_says_cannot_write_to_the_terminal(server: Server, tmp_path: Any) -> None:
+    server.script = [(400, {}, "\x1b[2J\x1b]0;owned\x07 no\u202e")]
+    with make(server, tmp_path) as endpoint, pytest.raises(ModelError) as error:
+        endpoint.generate(CHATS[1:])
+    assert str(error.value).isprintable()
+    assert "\\x1b[2J" in str(error.value)
+
+
+@pytest.mark.parametrize("wait", ["nan", "-1", "-inf", "1e999", "soon"])
+def test_an_odd_wait_is_a_wait(server: Server, tmp_path: Any, wait: str) -> None:
+    waits: list[float] = []
+    server.script = [(429, {"Retry-After": wait}, "slow")]
+    with make(server, tmp_path, waits) as endpoint:
+        endpoint.generate(CHATS[1:])
+    assert 0.0 <= waits[0] <= 60.0
+
+
+def test_it_works_where_a_loop_runs_already(server: Server, tmp_path: Any) -> None:
+    async def cell() -> list[list[str]]:
+        with make(server, tmp_path) as endpoint:
+            return endpoint.generate(CHATS[1:])
+
+    assert asyncio.run(cell())[0][0].startswith("two#")
+
+
+# ------------------------------------------------------------------------------------------- keys
+
+
+def test_it_is_told_once_which_key_goes_where(
+    tmp_path: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("TOLD_KEY", KEY)
+    for base_url in ("https://a.example/v1", "https://a.example/v1", "https://b.example:8443"):
+        Endpoint(EndpointOptions(base_url=base_url, model="m", api_key_env="TOLD_KEY"))
+    assert capsys.readouterr().err == (
+        "endpoint: the key in TOLD_KEY is sent to a.example\n"
+        "endpoint: the key in TOLD_KEY is sent to b.example:8443\n"
+    )
+
+
+@pytest.mark.parametrize("variable", ["HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "https://api.example/v1",
+            "https://huggingface.co.example/v1",
+            "http://huggingface.co/v1",
+        ),
+        *("https://xhuggingface.co/v1", "https://me.hf.space/v1"),
+    ],
+)
+def test_the_hubs_token_goes_to_the_hub_alone(variable: str, url: str) -> None:
+    with pytest.raises(ValidationError, match=rf"expected {variable} to go to https"):
+        EndpointOptions(base_url=url, model="m", api_key_env=variable)
+
+
+def test_the_hub_gets_its_token() -> None:
+    for url in ("https://router.huggingface.co/v1", "https://huggingface.co/api/v1"):
+        assert EndpointOptions(base_url=url, model="m", api_key_env="HF_TOKEN").base_url == url

@@ -30,6 +30,14 @@ def test_mutated_recipes_and_corpora_end_in_one_line(fuzzing, tmp_path) -> None:
     assert {0, 2} <= set(outcome.codes)
 
 
+def test_mutated_replies_of_a_server_end_in_a_text_or_one_line(fuzzing, tmp_path) -> None:
+    import fuzz_endpoint
+
+    outcome = fuzz_endpoint.fuzz(60, tmp_path, seed=3)
+    assert outcome.broken == []
+    assert {"text", "ModelError"} == set(outcome.ends)
+
+
 def test_a_write_outside_is_seen(fuzzing, tmp_path) -> None:
     watch = fuzzing.Watch()
     watch.allowed = tmp_path / "out"

@@ -19,8 +19,10 @@ from icpo_lite.runs import checkpoint_manager
 from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.runs.checkpoint_manager import BestSoFar
+from icpo_lite.runs.session import prepare_session
 from icpo_lite.training import dry_run
 from icpo_lite.training.trainer import Trainer
+from icpo_lite.training.updater import Updater
 
 EVAL = ("eval_steps=1", "eval_problems=2", "eval_settings=[full,underspecified]")
 
@@ -116,17 +118,44 @@ def test_the_best_so_far_survives_a_resume(tmp_path, monkeypatch):
     assert (standing["step"], standing["stale"]) == (1, 2)
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        "mask_truncated_completions=true",
+        "mask_truncated_completions=false",
+        "beta=0.1",
+        "num_mini_batches=2",
+        "drop_zero_variance=false",
+        "per_device_train_batch_size=3",
+    ],
+)
+def test_the_dry_run_measures_every_token_of_full_length_rows(tmp_path, monkeypatch, key):
+    counted, real = [], Updater._backward
+
+    def watched(self, learned, micro, kept, *rest):
+        counted.append(int(kept.sum()))
+        return real(self, learned, micro, kept, *rest)
+
+    monkeypatch.setattr(Updater, "_backward", watched)
+    chosen = recipe(tmp_path / "run", "max_steps=1", "prompts_per_step=2", "rehearse=true", key)
+    monkeypatch.setattr(Updater, "undo", lambda self, **_: lambda: None)
+    trainer = prepare_session(chosen, quiet(tmp_path), 1).trainer
+    dry_run.dry_run(trainer)
+    rows = 2 * chosen.num_generations
+    assert sum(counted) == rows * chosen.max_completion_length
+
+
 def test_the_dry_run_changes_nothing_and_tells_what_fits(tmp_path, monkeypatch):
     plain, rehearsed = tmp_path / "plain", tmp_path / "rehearsed"
     keys = ("max_steps=2", "lora_dropout=0.1", "prompts_per_step=2")
     run_module.train(recipe(plain, *keys), quiet(tmp_path))
-    lengths, real = [], Trainer._updates
+    lengths, real = [], Updater._updates
 
-    def watched(self, batch, lr, size):
+    def watched(self, batch, loss, lr, size):
         lengths.append((len(batch), int(batch.attention_mask.sum(-1).min())))
         if len(lengths) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(self, batch, lr, size)
+        return real(self, batch, loss, lr, size)
 
     run_module.train(recipe(rehearsed, *keys, "rehearse=true"), quiet(tmp_path))
     assert_equal_adapters(plain, rehearsed)
@@ -135,7 +164,7 @@ def test_the_dry_run_changes_nothing_and_tells_what_fits(tmp_path, monkeypatch):
     assert "for 2 steps" in said
     for part in ("weights", "LoRA and its gradient", "optimizer", "sampling", "update"):
         assert f"{part} " in said
-    monkeypatch.setattr(Trainer, "_updates", watched)
+    monkeypatch.setattr(Updater, "_updates", watched)
     run_module.train(recipe(tmp_path / "third", *keys, "rehearse=true"), quiet(tmp_path))
     said = (tmp_path / "printed.txt").read_text()
     assert "8 responses at once do not fit in the update, 4 do" in said

@@ -11,7 +11,7 @@ import pytest
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.data.sources import read_problems
-from icpo_lite.evaluation.system_prompts import system_turns
+from icpo_lite.data.system_prompts import opening_turn
 from icpo_lite.rewards.grading import GradingOptions, grade
 
 
@@ -177,9 +177,11 @@ def test_a_broken_array_is_one_line(tmp_path):
 
 def test_system_turns_hold_what_a_task_cannot_do_without(tmp_path):
     (problem,) = read(tmp_path, ACTIONS)
-    for choice in ("lic", "neutral"):
-        assert "spotify.play" in system_turns(choice)(problem)
-    assert system_turns("none")(problem) is None
-    assert system_turns("Be brief.")(problem) == "Be brief."
+    for choice in ("lic", "neutral", "Be brief.", None):
+        assert "spotify.play" in opening_turn(choice, problem).text
+    assert opening_turn("none", problem) is None
+    assert opening_turn("Be brief.", problem).content == "Be brief."
     (problem,) = read(tmp_path, MATH)
-    assert "math" in system_turns("lic")(problem)
+    assert "math" in opening_turn("lic", problem).text
+    assert opening_turn("Be brief.", problem).text == "Be brief."
+    assert opening_turn(None, problem) is None

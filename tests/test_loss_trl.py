@@ -20,6 +20,7 @@ from losses import correction_keys, loss_keys
 from trl import GRPOConfig, GRPOTrainer
 from trl.trainer.utils import nanstd
 
+from icpo_lite.recipe.objective_sections import AdvantageKeys
 from icpo_lite.training.advantages import group_advantages
 from icpo_lite.training.loss import loss_normalizer, mean_metrics, policy_loss
 from icpo_lite.training.token_weights import (
@@ -304,6 +305,9 @@ def test_the_standard_deviation_is_trls() -> None:
     centred = rewards - rewards.mean(1, keepdim=True)
     by_group = centred / (nanstd(rewards, dim=1).unsqueeze(1) + 1e-4)
     by_batch = centred / (nanstd(rewards.flatten()) + 1e-4)
-    torch.testing.assert_close(group_advantages(rewards), by_group, rtol=0, atol=1e-6)
-    torch.testing.assert_close(group_advantages(rewards, "batch"), by_batch, rtol=0, atol=1e-6)
+    batch = AdvantageKeys(scale_rewards="batch")
+    torch.testing.assert_close(
+        group_advantages(rewards, AdvantageKeys()), by_group, rtol=0, atol=1e-6
+    )
+    torch.testing.assert_close(group_advantages(rewards, batch), by_batch, rtol=0, atol=1e-6)
     assert math.isclose(nanstd(torch.tensor([0.0, 1.0])).item(), 0.5**0.5, rel_tol=1e-6)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.rewards.graders import actions, code, sandbox, sql
+from icpo_lite.rewards.graders import actions, code, sandbox, sql_worker
 from icpo_lite.rewards.grading import GradingOptions, grade
 
 # ------------------------------------------------------------------------------------- actions
@@ -133,8 +133,8 @@ def test_execution_match(query: str, gold: str, right: bool) -> None:
     ],
 )
 def test_queries_may_only_read(query: str) -> None:
-    with sql.connect(SCHEMA) as database, pytest.raises(sqlite3.Error):
-        sql.run_query(database, query, 1.0)
+    with sql_worker.connect(SCHEMA["schema"], "", 1.0) as database, pytest.raises(sqlite3.Error):
+        sql_worker.run_query(database, query, 1.0)
 
 
 def test_an_endless_query_is_stopped() -> None:
@@ -217,10 +217,11 @@ def test_code_without_a_fence() -> None:
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
-        ("import socket\nsocket.create_connection(('192.0.2.1', 80), 1)", "unreachable"),
-        ("import socket\nsocket.create_connection(('127.0.0.1', 22), 1)", "unreachable"),
-        ("open('/etc/x', 'w')", "Read-only"),
-        ("import os\nos.listdir(os.path.expanduser('~root'))", "denied"),
+        ("import socket\nsocket.create_connection(('192.0.2.1', 80), 1)", "not permitted"),
+        ("import socket\nsocket.create_connection(('127.0.0.1', 22), 1)", "not permitted"),
+        ("open('/etc/x', 'w')", "No such file"),
+        ("open('/x', 'w')", "Read-only"),
+        ("import os\nos.listdir('/home')", "No such file"),
         ("x = 'a' * 10**9", "MemoryError"),
         ("open('big', 'w').write('x' * 10**8)", "File too large"),
         ("while True: print('x' * 1000)", "bytes of output"),
@@ -260,15 +261,12 @@ import os, sys, time
 child = os.fork()
 if child == 0:
     os.setsid()
-    os.execv(sys.executable, [sys.executable, "-S", "-c", "import time; time.sleep(99)  # {mark}"])
-time.sleep(0.3)
-print(open(f"/proc/{{child}}/cmdline").read())
-sys.stdout.flush()
-if WAIT:
-    time.sleep(99)
+    code = "import time; print('{mark}', flush=True); time.sleep(99)"
+    os.execv(sys.executable, [sys.executable, "-S", "-c", code])
+time.sleep(WAIT)
 """
     for wait in (True, False):
-        source = program.replace("WAIT", str(wait))
+        source = program.replace("WAIT", "99" if wait else "3")
         outcome = sandbox.run(source, sandbox.Limits(seconds=6.0 if wait else 60.0))
         assert outcome.finished is not wait
         assert mark in outcome.output, "the child had not started"

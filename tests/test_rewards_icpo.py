@@ -96,10 +96,21 @@ def test_guarded_length_costs_linearly_up_to_its_weight() -> None:
         assert reward.total == pytest.approx(1.0 + cost)
 
 
-def test_a_long_question_is_paid_as_discussion() -> None:
+@pytest.mark.parametrize(("times", "words", "total"), [(31, 102, 1.0), (64, 201, 0.2)])
+def test_a_very_long_question_is_paid_as_discussion(times: int, words: int, total: float) -> None:
+    """From 200 words on; one of 102 is still a question."""
     verdict = Verdict(ResponseType.CLARIFICATION, targeted=True)
-    text = "Could you tell me how many apples Ann loses" + " on the way" * 31 + "?"
-    assert _reward("guarded", Intent.UNDERSPECIFIED, verdict, text).total == 0.2
+    text = "Could you tell me how many apples Ann loses" + " on the way" * times + "?"
+    assert len(text.split()) == words
+    assert _reward("guarded", Intent.UNDERSPECIFIED, verdict, text).total == total
+
+
+def test_a_discussion_that_asks_for_what_is_missing_is_a_question() -> None:
+    asks = Verdict(ResponseType.DISCUSSION, targeted=True)
+    text = "A long talk about it. How many apples does Ann lose?"
+    assert _reward("guarded", Intent.UNDERSPECIFIED, asks, text).components == {"targeted": 1.0}
+    talks = Verdict(ResponseType.DISCUSSION, targeted=False)
+    assert _reward("guarded", Intent.UNDERSPECIFIED, talks, text).total == 0.2
 
 
 def test_weights_are_options_with_a_reason_and_unknown_ones_are_refused() -> None:

@@ -23,8 +23,8 @@ from icpo_lite.data.sharding import (
     is_label,
     shard_by_model,
     shard_by_rules,
-    shard_problem,
 )
+from icpo_lite.data.value_shards import shard_problem
 
 GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_train.jsonl"
 

@@ -20,6 +20,7 @@ import click
 
 from icpo_lite import __version__
 from icpo_lite.core.errors import DeviceError, IcpoError
+from icpo_lite.core.visible_text import visible
 
 #: Command → its place as module:attribute, and what `icpo-lite --help` says of it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -178,6 +179,8 @@ def run(args: list[str]) -> int:
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
     except click.ClickException as error:
+        # It may quote a file or a server.
+        error.message = visible(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
     except BrokenPipeError:  # `icpo-lite … | head`: nobody reads any more

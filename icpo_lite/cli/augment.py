@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.core.visible_text import echo, visible_line
+
 if TYPE_CHECKING:
     from icpo_lite.core.types import Prompt
     from icpo_lite.data.augment import AugmentOptions, Summary
@@ -99,7 +101,7 @@ WORLD_SIZE = 1000
 )
 @click.option(
     "--task",
-    type=click.Choice(["math", "actions", "code", "database"]),
+    type=click.Choice(["math", "actions", "code", "database", "open"]),
     help="What the rows are; without it the columns tell.",
 )
 @click.option("--split", default="train", show_default=True, help="Split of a hub data set.")
@@ -119,8 +121,9 @@ WORLD_SIZE = 1000
 def augment(source: str, output: Path, preview: int, seed: int, **given: Any) -> None:
     """Turn the problems of SOURCE into complete and certified underspecified prompts.
 
-    SOURCE is a JSON Lines, CSV or Parquet file, a hub data set such as openai/gsm8k, or
-    builtin:world.
+    SOURCE is a JSON Lines, JSON, CSV or Parquet file (also packed), a hub data set such as
+    openai/gsm8k, or builtin:world. Rows that say of themselves whether something lacks become
+    prompts as they are.
     """
     from collections import Counter
 
@@ -190,6 +193,7 @@ def _prompts(
     generator: ReplyJournal | None,
 ) -> Iterable[Prompt]:
     from icpo_lite.data import augment as augmenting
+    from icpo_lite.data.labelled_rows import count_given, holds_labels, read_labelled
     from icpo_lite.data.sources import read_problems
 
     if source == "builtin:world":
@@ -198,16 +202,20 @@ def _prompts(
         count = given["limit"] or WORLD_SIZE
         problems = list(world_problems(given["split"], count, seed=seed))
         return augmenting.world_augmentation(problems, options, seed=seed, summary=summary)
-    found = read_problems(
-        source,
-        columns=_columns(given["columns"]),
-        task=given["task"],
-        split=given["split"],
-        config=given["config"],
-        limit=given["limit"],
-        on_bad_row=given["on_bad_row"],
-        bad_rows=summary.bad_rows,
-    )
+    columns = _columns(given["columns"])
+    where = {"columns": columns, "split": given["split"], "config": given["config"]}
+    rows = {
+        **where,
+        "task": given["task"],
+        "limit": given["limit"],
+        "on_bad_row": given["on_bad_row"],
+        "bad_rows": summary.bad_rows,
+    }
+    if holds_labels(source, **where):
+        labelled = read_labelled(source, **rows)
+        count_given(labelled, summary)
+        return labelled
+    found = read_problems(source, **rows)
     return augmenting.augment(found, options, seed=seed, generator=generator, summary=summary)
 
 
@@ -259,6 +267,7 @@ class _progress:
 def _show_summary(summary: Summary, written: int, output: Path) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(justify="right")
@@ -266,7 +275,7 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     total = max(summary.problems, 1)
     table.add_row(str(summary.problems), "problems read")
     for reason, count in summary.bad_rows.most_common():
-        table.add_row(str(count), f"rows skipped: expected {reason}")
+        table.add_row(str(count), Text(visible_line(f"rows skipped: expected {reason}")))
     table.add_row(str(summary.sharded), "split into shards")
     share = f"{100 * summary.certified / total:.1f} %"
     table.add_row(str(summary.certified), f"with a certified underspecified prompt ({share})")
@@ -277,27 +286,29 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     if summary.mid_conversation:
         table.add_row(str(summary.mid_conversation), "prompts start mid-conversation")
     for reason, count in summary.dropped.most_common():
-        table.add_row(str(count), f"dropped: {reason}")
+        table.add_row(str(count), Text(visible_line(f"dropped: {reason}")))
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
-    click.echo(f"{written} prompts in {output}")
+    echo(f"{written} prompts in {output}")
     if not summary.underspecified:
-        click.echo("No underspecified prompt was certified: asking cannot be trained on this file.")
+        echo("No underspecified prompt was certified: asking cannot be trained on this file.")
 
 
 def _show_pairs(output: Path, count: int) -> None:
     from icpo_lite.data.augment import read_prompts
 
-    whole = ""
+    whole = ("", "")
     for prompt in read_prompts(output):
-        if not prompt.removed:
-            whole = prompt.text
+        if prompt.intent == "complete":
+            whole = (prompt.problem_id, prompt.text)
             continue
-        click.echo(f"\n{prompt.problem_id}\n  q   {whole}\n  q*  {prompt.text}")
+        beside = whole[1] if whole[0] == prompt.problem_id else "(not in this file)"
+        echo(f"\n{prompt.problem_id}\n  q   {beside}\n  q*  {prompt.text}")
         for shard in prompt.removed:
-            click.echo(f"  removed: {shard.text}")
-        click.echo(f"  {prompt.certificate.level}: {prompt.certificate.out_of_reach}")
-        click.echo(f"  gap: {prompt.certificate.incomplete}")
+            echo(f"  removed: {shard.text}")
+        echo(f"  {prompt.certificate.level}: {prompt.certificate.out_of_reach}")
+        if prompt.certificate.incomplete:
+            echo(f"  gap: {prompt.certificate.incomplete}")
         count -= 1
         if not count:
             return

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.core.visible_text import echo
+
 if TYPE_CHECKING:
     from icpo_lite.core.types import Message
     from icpo_lite.evaluation.ask_threshold import AskingTalker
@@ -59,6 +61,7 @@ def chat(
     run where there is one.
     """
     from icpo_lite.core.types import Message
+    from icpo_lite.data.system_prompts import system_words
     from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
     from icpo_lite.policy.from_recipe import load_model
     from icpo_lite.rollout.groups import PolicyTalker
@@ -66,24 +69,24 @@ def chat(
 
     policy, recipe = load_model(model, device=device)
     if system is None and recipe is not None:
-        system = recipe.system_prompt
+        system = system_words(recipe.system_prompt, recipe.task)
     limit = min(max_new_tokens, policy.max_positions // 2)
     sampling = SamplingOptions(limit, temperature)
     asking = None
     if ask_threshold is not None:
         openings, source = openings_for(policy, model)
         prober = Prober(policy, openings, temperature)
-        click.echo(f"asks above {ask_threshold:g}, told by {source}")
+        echo(f"asks above {ask_threshold:g}, told by {source}")
         asking = AskingTalker(PolicyTalker(policy, sampling), prober, ask_threshold)
     opening = [Message("system", system)] if system else []
     messages = list(opening)
     adapter = policy.has_adapter
-    click.echo(f"{Path(model).name}: /base, /reset, /exit")
+    echo(f"{Path(model).name}: /base, /reset, /exit")
     while True:
         try:
             text = _line()
         except (click.Abort, EOFError):
-            click.echo()
+            echo()
             return
         if text in ("/exit", "/quit"):
             return
@@ -92,15 +95,15 @@ def chat(
             continue
         if text == "/base":
             if not policy.has_adapter:
-                click.echo("this model has no adapter: it is the base")
+                echo("this model has no adapter: it is the base")
                 continue
             adapter = not adapter
-            click.echo(f"adapter {'on' if adapter else 'off: this is the base'}")
+            echo(f"adapter {'on' if adapter else 'off: this is the base'}")
             continue
         messages.append(Message("user", text))
         room = policy.max_positions - limit
         if (length := len(policy.encode_chat(messages))) > room:
-            click.echo(
+            echo(
                 f"the conversation has {length} tokens, room is for {room}; /reset begins a new one"
             )
             messages.pop()
@@ -108,7 +111,7 @@ def chat(
         with contextlib.nullcontext() if adapter else policy.adapter_off():
             reply = _reply(policy, messages, sampling, ("chat", seed, len(messages)), asking)
         messages.append(Message("assistant", reply))
-        click.echo("" if reply else "(nothing)")
+        echo("" if reply else "(nothing)")
 
 
 def _reply(
@@ -127,7 +130,7 @@ def _reply(
     if asking is not None:
         (p,) = asking.prober.ask_probability([messages])
         asks = bool(asking.asks(np.array(p)))
-        click.echo(f"  P(ask) {p:.2f}{', made to ask' * asks}")
+        echo(f"  P(ask) {p:.2f}{', made to ask' * asks}")
         if asks:
             (turn,) = asking.reply([messages], [key])
             _show(turn.content)
@@ -140,10 +143,10 @@ def _line() -> str:
     typed = sys.stdin.isatty()
     text: str = click.prompt("you", prompt_suffix="> ").strip()
     if not typed:
-        click.echo(text)
+        echo(text)
     return text
 
 
 def _show(piece: str) -> None:
-    click.echo(piece, nl=False)
+    echo(piece, nl=False)
     sys.stdout.flush()

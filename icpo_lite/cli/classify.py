@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.core.visible_text import echo
+
 if TYPE_CHECKING:
     from icpo_lite.rewards.judge import Typer
 
@@ -63,16 +65,16 @@ def classify(
     columns = judge_agreement.Columns(text=text, task=task, user=user, label=label, by=by)
     rows = judge_agreement.read_rows(file, columns)
     typed, seconds = judge_agreement.type_rows(rows, typer)
-    click.echo(f"{len(rows)} replies, {len(rows) / max(seconds, 1e-9):,.0f} a second by {judge}")
+    echo(f"{len(rows)} replies, {len(rows) / max(seconds, 1e-9):,.0f} a second by {judge}")
     if label:
         for line in judge_agreement.report(typed, worst=worst):
-            click.echo(line)
+            echo(line)
     else:
         for line in judge_agreement.counts(typed):
-            click.echo(line)
+            echo(line)
     if output:
         judge_agreement.write(typed, output)
-        click.echo(f"written: {output}")
+        echo(f"written: {output}")
 
 
 def _typer(

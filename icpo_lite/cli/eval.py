@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 @click.argument("model")
 @click.option(
     "--data",
-    default=None,
-    help="builtin:world or a file of problems. [default: the run's own, else builtin:world]",
+    multiple=True,
+    help="builtin:world, a hub data set or a file; several times for one table of several data "
+    "sets. [default: the run's own, else builtin:world]",
 )
 @click.option("--split", default="test", show_default=True, help="Split of the data to judge on.")
 @click.option(
@@ -30,14 +31,14 @@ if TYPE_CHECKING:
     "--problems",
     type=click.IntRange(min=1),
     default=None,
-    help="Number of problems. [default: 140; all of Lost in Conversation's own]",
+    help="Number of problems. [default: 140; all of Lost in Conversation's own, and of data with "
+    "labels of what lacks]",
 )
 @click.option(
     "--runs",
     type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Conversations a problem and setting.",
+    default=None,
+    help="Conversations a problem and setting. [default: 8; 1 for prompts of the data's own]",
 )
 @click.option(
     "--temperature",
@@ -92,11 +93,11 @@ if TYPE_CHECKING:
 )
 def eval_(
     model: str,
-    data: str | None,
+    data: tuple[str, ...],
     split: str,
     settings: str,
     problems: int | None,
-    runs: int,
+    runs: int | None,
     temperature: float,
     max_new_tokens: int | None,
     max_turns: int | None,
@@ -116,7 +117,9 @@ def eval_(
 
     Prints P, A90 and U of each setting with 95 % intervals over problems, how often it asks when
     something is missing, and how often when nothing is. --data takes a file of problems, what
-    `augment` wrote, or Lost in Conversation's own instructions. An interrupted evaluation goes on
+    `augment` wrote, or Lost in Conversation's own instructions. A data set that says of its own
+    prompts whether something lacks (MiP, UMWP, AskBench, IN3 …) is judged on these: asks on q*,
+    for what lacks, over-asks on q, AUROC of P(ask), right on q. An interrupted evaluation goes on
     where it was.
     """
     from icpo_lite.core.console import Display

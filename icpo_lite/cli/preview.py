@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.core.visible_text import echo
+
 if TYPE_CHECKING:
     from icpo_lite.core.types import Prompt, Reward, Turn, Verdict
 
@@ -48,23 +50,24 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     prompts, described = training_prompts(loaded)
     rule = bind_reward(loaded)
     lengths = [len(_ids(tokenizer, prompt)) for prompt in prompts]
-    click.echo(f"{name}: {described}")
-    click.echo(_length_line(lengths, loaded.max_prompt_length))
+    echo(f"{name}: {described}")
+    echo(_length_line(lengths, loaded.max_prompt_length))
     length_of = {p.prompt_id: n for p, n in zip(prompts, lengths, strict=True)}
     for group in _problems(prompts, pairs):
-        click.echo(f"\n━━ {group[0].problem_id}  (answer: {_short(group[0].answer)})")
+        echo(f"\n━━ {group[0].problem_id}  ({_gold(group[0])})")
         for prompt in group:
             tokens = length_of[prompt.prompt_id]
             over = "  LONGER THAN max_prompt_length" if tokens > loaded.max_prompt_length else ""
-            click.echo(f"\n── {prompt.intent}, {tokens} tokens{over}")
-            click.echo(_turns(prompt) if plain else _templated(tokenizer, prompt))
+            echo(f"\n── {prompt.intent}, {tokens} tokens{over}")
+            echo(_turns(prompt) if plain else _templated(tokenizer, prompt))
             for shard in prompt.removed:
-                click.echo(f"   removed: {shard.text}")
-            if prompt.removed:
-                certificate = prompt.certificate
-                click.echo(f"   {certificate.level}: {certificate.out_of_reach}")
-                click.echo(f"   gap: {certificate.incomplete}")
-            click.echo(f"   reward ({loaded.reward['name']}): {_branch(rule, prompt)}")
+                echo(f"   removed: {shard.text}")
+            certificate = prompt.certificate
+            if certificate.out_of_reach:
+                echo(f"   {certificate.level}: {certificate.out_of_reach}")
+            if certificate.incomplete:
+                echo(f"   gap: {certificate.incomplete}")
+            echo(f"   reward ({loaded.reward['name']}): {_branch(rule, prompt)}")
 
 
 def _problems(prompts: Sequence[Prompt], count: int) -> Iterator[list[Prompt]]:
@@ -77,12 +80,9 @@ def _problems(prompts: Sequence[Prompt], count: int) -> Iterator[list[Prompt]]:
 
 
 def _templated(tokenizer: Any, prompt: Prompt) -> str:
-    from icpo_lite.policy.chat_template import with_template_roles
+    from icpo_lite.policy.chat_template import chat_text
 
-    text: str = tokenizer.apply_chat_template(
-        with_template_roles(tokenizer, prompt.messages), tokenize=False, add_generation_prompt=True
-    )
-    return text
+    return chat_text(tokenizer, prompt.messages)
 
 
 def _ids(tokenizer: Any, prompt: Prompt) -> list[int]:
@@ -91,7 +91,7 @@ def _ids(tokenizer: Any, prompt: Prompt) -> list[int]:
 
 
 def _turns(prompt: Prompt) -> str:
-    return "\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
+    return "\n".join(f"{m.role}: {m.text}" for m in prompt.messages)
 
 
 def _length_line(lengths: Sequence[int], limit: int) -> str:
@@ -129,6 +129,10 @@ def _branch(rule: RewardRule, prompt: Prompt) -> str:
         for name, (verdict, text) in cases.items()
     }
     return ", ".join(f"{name} {total:+.2f}" for name, total in earned.items())
+
+
+def _gold(prompt: Prompt) -> str:
+    return "no gold answer" if prompt.answer is None else f"answer: {_short(prompt.answer)}"
 
 
 def _short(value: Any) -> str:

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from icpo_lite.core import types
+from icpo_lite.core.visible_text import visible, visible_line
 
 #: Metric, its short name, its format: what one line of progress says.
 FIGURES: tuple[tuple[str, str, str], ...] = (
@@ -64,10 +65,10 @@ class Display:
             values = [value] if isinstance(value, str) else list(value)
             for i, line in enumerate(values):
                 label = name if i == 0 else ""
-                self.console.print(Text.assemble((f"{label:<{width}}  ", "dim"), line))
+                self.console.print(Text.assemble((f"{label:<{width}}  ", "dim"), visible(line)))
 
     def message(self, text: str) -> None:
-        self.console.print(Text(text))
+        self.console.print(Text(visible(text)))
 
     def step(self, report: types.StepReport) -> None:
         """One step's figures."""
@@ -91,15 +92,17 @@ class Display:
         order = sorted(range(len(advantages)), key=lambda i: advantages[i])
         body: list[Text] = []
         for message in group.prompt.messages:
-            body.append(Text.assemble((f"{message.role}: ", "bold"), message.content))
+            said = visible(message.text)
+            body.append(Text.assemble((f"{message.role}: ", "bold"), said))
         if group.prompt.removed:
             removed = " ".join(s.text for s in group.prompt.removed)
-            body.append(Text.assemble(("removed: ", "bold"), (removed, "dim")))
+            body.append(Text.assemble(("removed: ", "bold"), (visible(removed), "dim")))
         for i in dict.fromkeys((order[-1], order[0])):
             reply = group.trajectories[i].reply
             assert reply.verdict is not None
             assert reply.reward is not None
-            body.append(Text.assemble(("assistant: ", "bold"), reply.content or "(nothing)"))
+            said = visible(reply.content) or "(nothing)"
+            body.append(Text.assemble(("assistant: ", "bold"), said))
             right = {True: ", right", False: ", wrong", None: ""}[reply.verdict.correct]
             body.append(
                 Text(
@@ -119,9 +122,9 @@ class Display:
         """A table whose first column names the rows."""
         table = Table(box=None, pad_edge=False, header_style="bold")
         for i, name in enumerate(header):
-            table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+            table.add_column(_cell(name), justify="left" if i == 0 else "right", no_wrap=True)
         for row in rows:
-            table.add_row(*row)
+            table.add_row(*map(_cell, row))
         self.console.print(table)
 
     def close(self) -> None:
@@ -149,6 +152,11 @@ class Display:
             self._region.start()
         else:
             self._region.update(region)
+
+
+def _cell(text: str) -> Text:
+    """A cell as it was given: no brackets are read as a style, nothing leaves its line."""
+    return Text(visible_line(text))
 
 
 def clock(seconds: float) -> str:

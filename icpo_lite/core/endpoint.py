@@ -3,35 +3,53 @@
 One request a reply: many servers ignore `n`. Replies are cached on disk under a hash of the
 request, so that equal arguments give equal texts and a second run costs nothing. The API key is
 read from the environment, sent as a header, and is neither cached nor shown in an error.
+
+A reply has a time to be there in whole, however slowly it drips, and a most of bytes. What a
+server sends, whatever it is, ends in a text or in one ModelError.
 """
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import hashlib
+import inspect
 import json
+import math
 import os
+import sys
 import tempfile
-import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from icpo_lite.core.errors import ModelError, RecipeError
 from icpo_lite.core.paths import user_cache
 from icpo_lite.core.types import Message
+from icpo_lite.core.visible_text import visible_line, whole
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 #: Statuses after which the same request may succeed: time-outs, rate limits, a busy server.
 RETRY_STATUSES = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 FIRST_WAIT_S = 0.5
 LONGEST_WAIT_S = 60.0
+#: A reply of more bytes, unpacked, is none.
+MOST_BYTES = 16 << 20
+#: Variables with a token of the Hugging Face hub, and the hosts that may see it.
+_HUB_TOKENS = frozenset({"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACEHUB_API_TOKEN"})
+_HUB_HOSTS = ("huggingface.co", "hf.co", "endpoints.huggingface.cloud")
+#: (variable, host) of the keys that this process has told of.
+_TOLD: set[tuple[str, str]] = set()
 
 
 class EndpointOptions(BaseModel):
@@ -46,7 +64,7 @@ class EndpointOptions(BaseModel):
     api_key_env: str | None = Field(
         None, description="environment variable that holds the API key; null sends none"
     )
-    timeout: float = Field(120.0, gt=0, description="seconds to wait for one reply")
+    timeout: float = Field(120.0, gt=0, description="seconds for one whole reply")
     max_retries: int = Field(
         5, ge=0, description="further tries after a time-out, a rate limit or a busy server"
     )
@@ -70,6 +88,19 @@ class EndpointOptions(BaseModel):
             raise ValueError("expected a URL without user, password or query; use api_key_env")
         return url.rstrip("/").removesuffix("/chat/completions")
 
+    @model_validator(mode="after")
+    def _hub_token_at_home(self) -> Self:
+        """A token of the hub opens more than one server: it goes to the hub alone, encrypted."""
+        parts = urlsplit(self.base_url)
+        host = parts.hostname or ""
+        own = any(host == hub or host.endswith(f".{hub}") for hub in _HUB_HOSTS)
+        if self.api_key_env in _HUB_TOKENS and not (own and parts.scheme == "https"):
+            raise ValueError(
+                f"expected {self.api_key_env} to go to https://…huggingface.co alone, found "
+                f"base_url {self.base_url!r}; name the variable that holds that server's own key"
+            )
+        return self
+
 
 class Endpoint:
     """Replies of a chat model behind HTTP; implements `icpo_lite.core.types.Generator`.
@@ -79,16 +110,14 @@ class Endpoint:
     """
 
     def __init__(
-        self, options: EndpointOptions, *, sleep: Callable[[float], None] = time.sleep
+        self, options: EndpointOptions, *, sleep: Callable[[float], Any] = asyncio.sleep
     ) -> None:
-        import httpx
-
         self.options = options
         self._sleep = sleep
         self._key = _api_key(options.api_key_env)
         self._cache = _cache_folder(options.cache_dir)
-        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        self._client: httpx.Client = httpx.Client(headers=headers, timeout=options.timeout)
+        if options.api_key_env:
+            _tell_once(options.api_key_env, urlsplit(options.base_url).netloc)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.options.model!r} at {self.options.base_url})"
@@ -100,7 +129,7 @@ class Endpoint:
         self.close()
 
     def close(self) -> None:
-        self._client.close()
+        """Nothing stays open between two calls of `generate`."""
 
     def generate(
         self,
@@ -117,20 +146,45 @@ class Endpoint:
             for chat in chats
             for sample in range(n)
         ]
-        pool = ThreadPoolExecutor(max_workers=self.options.concurrency)
-        try:
-            replies = list(pool.map(self._reply, bodies))
-        finally:
-            # After an error or Ctrl-C the requests that have not started must not be sent.
-            pool.shutdown(wait=False, cancel_futures=True)
+        replies = _run(self._replies(bodies))
         return [replies[i * n : (i + 1) * n] for i in range(len(chats))]
+
+    async def _replies(self, bodies: Sequence[Mapping[str, Any]]) -> list[str]:
+        import httpx
+
+        slots = asyncio.Semaphore(self.options.concurrency)
+        headers = {"Content-Type": "application/json"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        async with httpx.AsyncClient(
+            headers=headers, timeout=self.options.timeout, verify=self._certificates
+        ) as client:
+
+            async def one(body: Mapping[str, Any]) -> str:
+                async with slots:
+                    return await self._reply(client, body)
+
+            tasks = [asyncio.ensure_future(one(body)) for body in bodies]
+            try:
+                return await asyncio.gather(*tasks)
+            finally:
+                # After an error or Ctrl-C the requests that have not started must not be sent.
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    @cached_property
+    def _certificates(self) -> ssl.SSLContext:
+        import httpx
+
+        return httpx.create_ssl_context()
 
     def _body(
         self, chat: Sequence[Message], max_new_tokens: int, temperature: float, seed: int
     ) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self.options.model,
-            "messages": [{"role": m.role, "content": m.content} for m in chat],
+            "messages": [{"role": m.role, "content": whole(m.text)} for m in chat],
             "max_tokens": max_new_tokens,
             "temperature": temperature,
             "seed": seed,
@@ -138,19 +192,20 @@ class Endpoint:
         body.update(self.options.extra_body)
         return {name: value for name, value in body.items() if value is not None}
 
-    def _reply(self, body: Mapping[str, Any]) -> str:
+    async def _reply(self, client: httpx.AsyncClient, body: Mapping[str, Any]) -> str:
         request = {"base_url": self.options.base_url, **body}
         canonical = json.dumps(request, sort_keys=True, ensure_ascii=False)
-        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        digest = hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
         path = self._cache / digest[:2] / f"{digest}.json"
         cached = _read_cached(path)
         if cached is not None:
             return cached
-        reply = self._content(self._post(body))
+        reply = self._content(await self._post(client, body))
         _write_cached(path, {"request": request, "reply": reply})
         return reply
 
-    def _post(self, body: Mapping[str, Any]) -> httpx.Response:
+    async def _post(self, client: httpx.AsyncClient, body: Mapping[str, Any]) -> bytes:
+        """The body of the server's answer, asked for again while that may help."""
         import httpx
 
         url = f"{self.options.base_url}/chat/completions"
@@ -159,47 +214,92 @@ class Endpoint:
         for attempt in range(tries):
             wait = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S)
             try:
-                response = self._client.post(url, json=body)
-            except httpx.TimeoutException:
-                problem = f"no reply within {self.options.timeout:g} s"
-            except httpx.TransportError as error:
+                async with asyncio.timeout(self.options.timeout):
+                    response, data = await _exchange(client, url, json.dumps(body).encode())
+            except (TimeoutError, httpx.TimeoutException):
+                problem = f"no whole reply within {self.options.timeout:g} s"
+            except httpx.DecodingError as error:
+                problem = f"a reply that cannot be unpacked ({self._safe(str(error))})"
+            except httpx.RequestError as error:
                 problem = self._safe(str(error)) or type(error).__name__
+            except httpx.InvalidURL as error:  # of a proxy in the environment
+                problem = self._safe(str(error))
+                break
             else:
+                if len(data) > MOST_BYTES:
+                    problem = f"a reply of more than {MOST_BYTES >> 20} MiB"
+                    break
                 if response.status_code == 200:
-                    return response
-                problem = f"HTTP {response.status_code}: {self._safe(response.text)}"
+                    return data
+                text = data.decode(errors="replace")
+                problem = f"HTTP {response.status_code}: {self._safe(text)}"
                 if response.status_code not in RETRY_STATUSES:
                     break
                 wait = _retry_after(response.headers.get("retry-after"), wait)
             if attempt + 1 < tries:
-                self._sleep(wait)
+                paused = self._sleep(wait)
+                if inspect.isawaitable(paused):
+                    await paused
         raise ModelError(
             f"expected a reply of {self.options.model!r} from {url}, found {problem}; "
             "check endpoint.base_url, endpoint.model and endpoint.api_key_env"
         )
 
-    def _content(self, response: httpx.Response) -> str:
+    def _content(self, data: bytes) -> str:
         try:
-            choice = response.json()["choices"][0]
+            choice = json.loads(data)["choices"][0]
             content = choice["message"]["content"]
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise ModelError(
                 f"expected choices[0].message.content from {self.options.base_url}, found "
-                f"{self._safe(response.text)!r}; is it an OpenAI-compatible server?"
+                f"'{self._safe(data[:1000].decode(errors='replace'))}'; is it an "
+                "OpenAI-compatible server?"
             ) from None
         if not isinstance(content, str):
+            reason = self._safe(str(choice.get("finish_reason")))
             raise ModelError(
                 f"expected text from {self.options.model!r}, found none (finish_reason "
-                f"{choice.get('finish_reason')!r}); a reasoning model may need a larger limit: "
+                f"'{reason}'); a reasoning model may need a larger limit: "
                 "endpoint.extra_body={max_tokens: 4096}"
             )
-        return content
+        return whole(content)
 
     def _safe(self, text: str) -> str:
         """The start of a server's message on one line, without the key that it may echo."""
         if self._key:
             text = text.replace(self._key, "***")
-        return " ".join(text.split())[:200]
+        return visible_line(" ".join(text.split())[:200])
+
+
+async def _exchange(
+    client: httpx.AsyncClient, url: str, body: bytes
+) -> tuple[httpx.Response, bytes]:
+    """One request and the body of its answer, not read further than it may go."""
+    data = bytearray()
+    async with client.stream("POST", url, content=body) as response:
+        async for part in response.aiter_bytes():
+            data += part
+            if len(data) > MOST_BYTES:
+                break
+    return response, bytes(data)
+
+
+def _run(work: Coroutine[Any, Any, list[str]]) -> list[str]:
+    """Run to the end, also where a loop runs already, as in a notebook."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        return thread.submit(asyncio.run, work).result()
+
+
+def _tell_once(variable: str, host: str) -> None:
+    """Say which secret goes where: a recipe that somebody else wrote names both."""
+    if (variable, host) not in _TOLD:
+        _TOLD.add((variable, host))
+        with contextlib.suppress(OSError, ValueError):  # nobody listens any more
+            print(f"endpoint: the key in {variable} is sent to {host}", file=sys.stderr)
 
 
 def _sample_seed(seed: int, sample: int) -> int:
@@ -231,13 +331,13 @@ def _retry_after(header: str | None, otherwise: float) -> float:
         seconds = float(header) if header else otherwise
     except ValueError:
         return otherwise
-    return min(max(seconds, 0.0), LONGEST_WAIT_S)
+    return otherwise if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT_S)
 
 
 def _read_cached(path: Path) -> str | None:
     try:
         reply = json.loads(path.read_text(encoding="utf-8"))["reply"]
-    except (FileNotFoundError, ValueError, LookupError, TypeError):
+    except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
         return None  # absent, or not what this module writes: ask again and replace it
     return reply if isinstance(reply, str) else None
 

@@ -134,12 +134,18 @@ class Snapshot:
     next attempt must not move them twice.
     """
 
-    def __init__(self, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer) -> None:
+    def __init__(
+        self, parameters: Sequence[Tensor], optimizer: torch.optim.Optimizer, *, whole: bool = True
+    ) -> None:
+        """whole: False keeps random numbers alone, where no weight can have been changed."""
+        if not whole:
+            parameters = []
+        self._whole = whole
         self._optimizer = optimizer
         self._weights = [(p, _kept(p)) for p in parameters]
         self._state = {
             p: {name: _kept(value) for name, value in entries.items()}
-            for p, entries in optimizer.state.items()
+            for p, entries in (optimizer.state.items() if whole else ())
         }
         self._rates = [group["lr"] for group in optimizer.param_groups]
         self._random = _random_state()
@@ -150,7 +156,7 @@ class Snapshot:
         self._optimizer.zero_grad(set_to_none=True)
         for parameter, value in self._weights:
             parameter.copy_(value)
-        for parameter in list(self._optimizer.state):
+        for parameter in list(self._optimizer.state) if self._whole else ():
             if parameter in self._state:
                 _put_back(self._optimizer.state[parameter], self._state[parameter])
             else:
@@ -161,13 +167,18 @@ class Snapshot:
 
 
 def _kept(value: Any) -> Any:
-    return value.detach().to("cpu", copy=True) if isinstance(value, Tensor) else value
+    """A copy in the machine's memory; bitsandbytes keeps tensors in dictionaries of its own."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    return {k: _kept(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def _put_back(entries: dict[str, Any], saved: Mapping[str, Any]) -> None:
     for name, value in saved.items():
         if isinstance(value, Tensor):
             entries[name].copy_(value)
+        elif isinstance(value, dict):
+            _put_back(entries[name], value)
         else:
             entries[name] = value
 

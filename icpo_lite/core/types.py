@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, Protocol
 
-TaskName = Literal["math", "actions", "code", "database"]
-CertificateLevel = Literal["marks", "numbers", "solver", "none"]
+TaskName = Literal["math", "actions", "code", "database", "open"]
+CertificateLevel = Literal["marks", "numbers", "solver", "given", "none"]
 StopReason = Literal["eos", "length"]
 Role = Literal["system", "user", "assistant"]
 
@@ -56,12 +56,31 @@ NON_ANSWERS = frozenset(
 QUESTIONS = frozenset({ResponseType.CLARIFICATION, ResponseType.INTERROGATION})
 
 
+#: The form of a call for a chat template that has none of its own.
+_HOW_TO_CALL = (
+    "Call them as one Python list, [name(argument=value), ...], with named arguments and nothing "
+    "else."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn as a chat template sees it."""
+    """One turn as a chat template sees it.
+
+    functions: what the assistant may call, as JSON, on the turn that opens a chat.
+    """
 
     role: Role
     content: str
+    functions: str = ""
+
+    @property
+    def text(self) -> str:
+        """The turn in words alone, for whoever takes no functions apart from them."""
+        if not self.functions:
+            return self.content
+        told = f"Functions:\n{self.functions}\n\n{_HOW_TO_CALL}"
+        return f"{self.content}\n\n{told}" if self.content else told
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +98,15 @@ class Problem:
 
     question: the complete text that a user would send.
     answer: the gold answer in the form that the task's grader takes (math: a string that holds
-        the number; actions: the allowed calls; code: the tests; database: the gold query).
+        the number; actions: the allowed calls; code: the tests; database: the gold query); None
+        where nothing grades it (open).
     solution: a reference solution in words, empty where the corpus has none.
     shards: the question first or not, as in the text; empty until sharded.
     source: where the row came from ("file.jsonl:17"), for error messages.
     columns: what else the row held; graders and user rewards read it.
+    opening: the turns before the question: a system turn, earlier questions and answers.
+    prompts: the complete and insufficient prompts that the corpus itself has of it, at most one
+        of each; it is judged on these where there are any.
     """
 
     problem_id: str
@@ -94,6 +117,8 @@ class Problem:
     shards: tuple[Shard, ...] = ()
     source: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
+    opening: tuple[Message, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +140,11 @@ class Prompt:
 
     messages: the conversation so far, last turn from the user (more than one user turn where the
         prompt starts mid-conversation).
-    shards: all shards of the problem. removed: those that `messages` does not hold.
+    shards: all shards of the problem. removed: those that `messages` does not hold; none where
+        somebody says that something lacks (certificate `given`) and not what.
+    answer: None where nothing grades it; the prompt is then judged by whether the reply asks.
+    targets: other words for what lacks; a question that resembles them is targeted.
+    opening: how many of the first messages came with the corpus and are no shards.
     """
 
     prompt_id: str
@@ -130,6 +159,8 @@ class Prompt:
     solution: str = ""
     source: str = ""
     columns: Mapping[str, Any] = field(default_factory=dict)
+    targets: tuple[str, ...] = ()
+    opening: int = 0
 
     @property
     def text(self) -> str:
@@ -257,9 +288,16 @@ class Scorer(Protocol):
     """A model as a judge sees it: how likely is each of these continuations?"""
 
     def score(
-        self, chats: Sequence[Sequence[Message]], continuations: Sequence[Sequence[str]]
+        self,
+        chats: Sequence[Sequence[Message]],
+        continuations: Sequence[Sequence[str]],
+        *,
+        mean: bool = False,
     ) -> list[list[float]]:
-        """Sum of token log-probs of every continuation of its chat's next assistant turn."""
+        """Sum of token log-probs of every continuation of its chat's next assistant turn.
+
+        mean: their mean over the continuation's tokens instead.
+        """
         ...
 
 

@@ -39,10 +39,10 @@ from icpo_lite.data.sharding import (
     Sharding,
     align,
     shard_by_model,
-    shard_by_rules,
 )
 from icpo_lite.data.solution_equations import last_number, to_number
 from icpo_lite.data.tiny_world import world_prompts
+from icpo_lite.data.value_shards import ValueSharding, sharding_by_rules
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import RewardKeys
 
@@ -239,7 +239,7 @@ def _counted(prompts: Iterable[Prompt], summary: Summary) -> Iterator[Prompt]:
             summary.certified += 1
             summary.underspecified += 1
             summary.levels[prompt.certificate.level] += 1
-        summary.mid_conversation += len(prompt.messages) > 1
+        summary.mid_conversation += len(prompt.messages) > prompt.opening + 1
         yield prompt
 
 
@@ -270,7 +270,7 @@ class _Run:
 
     def _shard(self, batch: Sequence[Problem]) -> Iterator[Draft]:
         todo = [p for p in batch if not p.shards]
-        made = self._shardings([p.question for p in todo])
+        made = self._shardings(todo)
         by_id = {p.problem_id: m for p, m in zip(todo, made, strict=True)}
         for problem in batch:
             sharding = by_id.get(problem.problem_id) or align(problem.question, problem.shards)
@@ -279,10 +279,11 @@ class _Run:
             else:
                 yield Draft(problem, sharding)
 
-    def _shardings(self, texts: Sequence[str]) -> list[Sharding | RejectedError]:
+    def _shardings(self, problems: Sequence[Problem]) -> list[Sharding | RejectedError]:
         if self.options.method != "rules" and self.generator is not None:
+            texts = [p.question for p in problems]
             return shard_by_model(texts, self.generator, seed=self.seed) if texts else []
-        return [_by_rules(text) for text in texts]
+        return [_by_rules(problem) for problem in problems]
 
     # -- removals
 
@@ -312,19 +313,19 @@ class _Run:
         if given is not None:
             accepted = [r for r in given if self._accepts(r.certificate.level)]
             return accepted, "certificate level not accepted"
-        needed = needs(problem, sharding.mentions)
-        found: list[Removal] = []
+        found, reasons = _found_removals(problem, sharding)
         reason = "no equations that lead to the answer"
-        if needed is not None:
-            found, reasons = certified_removals(problem.question, sharding, needed)
+        if reasons is not None:
             self.summary.refused.update(reasons)
             reason = _main_reason(reasons)
+        found = [r for r in found if not _said_before(problem, r)]
         accepted = [r for r in found if self._accepts(r.certificate.level)]
         if found and not accepted:
             reason = "certificate level not accepted"
         by_solver = self.options.verify > 0 and self._accepts("solver")
         if not accepted and (by_solver or self._accepts("none")):
-            accepted = candidates(problem.question, sharding)
+            proposed = candidates(problem.question, sharding)
+            accepted = [r for r in proposed if not _said_before(problem, r)]
         return accepted, reason
 
     def _accepts(self, level: CertificateLevel) -> bool:
@@ -406,14 +407,14 @@ class _Run:
     def _prompt(self, draft: Draft, removals: Sequence[Removal]) -> Prompt:
         problem = draft.problem
         shards = draft.sharding.shards if draft.sharding else ()
-        removed = tuple(r.fact.shard for r in removals)
+        removed = tuple(dict.fromkeys(shard for r in removals for shard in r.shards))
         intent = Intent.UNDERSPECIFIED if removed else Intent.COMPLETE
         return Prompt(
             prompt_id=f"{problem.problem_id}/{intent}",
             problem_id=problem.problem_id,
             task=problem.task,
             intent=intent,
-            messages=self._messages(problem, shards, removals),
+            messages=(*problem.opening, *self._messages(problem, shards, removals)),
             answer=problem.answer,
             shards=shards,
             removed=removed,
@@ -421,6 +422,7 @@ class _Run:
             solution=problem.solution,
             source=problem.source,
             columns=problem.columns,
+            opening=len(problem.opening),
         )
 
     def _messages(
@@ -428,7 +430,7 @@ class _Run:
     ) -> tuple[Message, ...]:
         """One user turn, or several where the prompt is drawn to start mid-conversation."""
         rng = random.Random(f"turns/{self.seed}/{problem.problem_id}/{bool(removals)}")
-        gone = {r.fact.shard.shard_id for r in removals}
+        gone = {shard.shard_id for r in removals for shard in r.shards}
         kept = [s for s in shards if not s.is_question and s.shard_id not in gone]
         if not kept or rng.random() >= self.options.mid_conversation:
             return (Message("user", _without(problem, removals)),)
@@ -444,11 +446,23 @@ class _Run:
         return tuple(messages)
 
 
-def _by_rules(text: str) -> Sharding | RejectedError:
+def _by_rules(problem: Problem) -> Sharding | RejectedError:
     try:
-        return shard_by_rules(text)
+        return sharding_by_rules(problem)
     except RejectedError as rejected:
         return rejected
+
+
+def _found_removals(
+    problem: Problem, sharding: Sharding
+) -> tuple[list[Removal], Sequence[str] | None]:
+    """Certified removals, and why other facts have none; None where nothing shows the needs."""
+    if isinstance(sharding, ValueSharding):
+        return list(sharding.removals), sharding.refused
+    needed = needs(problem, sharding.mentions)
+    if needed is None:
+        return [], None
+    return certified_removals(problem.question, sharding, needed)
 
 
 #: Reasons from the nearest to a certificate to the farthest; a problem is counted by its nearest.
@@ -459,6 +473,13 @@ _NEARNESS = (
     "no fluent cut",
     "not one number",
     "not needed by the solution",
+    "given away by the words left",
+    "examples among the words give it away",
+    "one of several that a reader can guess",
+    "one name for two values",
+    "one value for two things",
+    "not required by the function",
+    "not said once in the request",
 )
 
 
@@ -472,11 +493,19 @@ def _without(problem: Problem, removals: Sequence[Removal]) -> str:
     return apply(problem.question, [r.cut for r in removals])
 
 
+def _said_before(problem: Problem, removal: Removal) -> bool:
+    """Whether a turn before the question states the number that a removal takes away."""
+    before = {n.value for m in problem.opening for n in numbers(m.content)}
+    return bool(before & {n.value for n in numbers(removal.fact.shard.text)})
+
+
 def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
     """Whether a removal can join those chosen: other words, and no number comes back."""
     taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
     if any(e.start <= end and start <= e.end for e in removal.cut.edits for start, end in taken):
         return False
+    if removal.cut.kind in ("value", "gap", "description"):
+        return True  # certified with all other values in place; fewer do not bring it back
     left = {n.value for n in numbers(apply(text, [removal.cut, *(r.cut for r in chosen)]))}
     return len({n.value for n in numbers(text)} - left) > len(chosen)
 
@@ -485,7 +514,7 @@ def _joined(certificates: Sequence[Certificate]) -> Certificate:
     """One certificate of several removals; its level is the weakest."""
     if not certificates:
         return Certificate("none")
-    order: tuple[CertificateLevel, ...] = ("none", "solver", "numbers", "marks")
+    order: tuple[CertificateLevel, ...] = ("none", "given", "solver", "numbers", "marks")
     return Certificate(
         min((c.level for c in certificates), key=order.index),
         "; ".join(c.out_of_reach for c in certificates),
@@ -503,6 +532,7 @@ def _noted(removal: Removal, note: str) -> Removal:
         removal.text,
         Certificate(level, evidence, old.incomplete),
         removal.additive,
+        removal.along,
     )
 
 

@@ -17,14 +17,14 @@ from fractions import Fraction
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.questions import Question, questions
 from icpo_lite.core.sentences import entities
-from icpo_lite.core.types import Certificate, Problem
+from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.core.words import content_words, stem
 from icpo_lite.data.deletions import Cut, CutKind, apply, counts_people, is_common_knowledge
 from icpo_lite.data.sharding import FactShard, Sharding
 from icpo_lite.data.solution_equations import Need, needs_of_arguments, solution_graph
 
 #: What each kind of cut leaves behind for a reader to miss.
-_GAPS: Mapping[CutKind, str] = {
+GAPS: Mapping[CutKind, str] = {
     "count": "{slot!r} stay in the text without their number",
     "measure": "{slot!r} stays in the text without its quantity",
     "modifier": "{slot!r} stays in the text without its size",
@@ -35,24 +35,36 @@ _GAPS: Mapping[CutKind, str] = {
     "share": "a share stays in the text without its size",
     "amount": "{slot!r} stands where the amount was",
     "clause": "{slot!r} is still counted, and nothing says what the question asks of each",
+    "value": "{slot}, and the request no longer gives it",
+    "description": "a function {slot!r} is asked for, and nothing says what it does",
+    "gap": "{slot!r} stands in the request and nothing says which",
 }
-#: Cuts that put a vague word in the number's place; all others only delete.
-REWORDING: frozenset[CutKind] = frozenset({"share", "amount"})
+#: Cuts that put vague words in the value's place; all others only delete.
+REWORDING: frozenset[CutKind] = frozenset({"share", "amount", "gap"})
 
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A certified way to make a `q*`: remove `fact` by `cut`, which leaves `text`."""
+    """A certified way to make a `q*`: remove `fact` by `cut`, which leaves `text`.
+
+    along: further shards that the cut takes with it, since they would give the fact away.
+    """
 
     fact: FactShard
     cut: Cut
     text: str
     certificate: Certificate
     additive: bool
+    along: tuple[Shard, ...] = ()
 
     @property
     def shard_id(self) -> int:
         return self.fact.shard.shard_id
+
+    @property
+    def shards(self) -> tuple[Shard, ...]:
+        """All that goes."""
+        return (self.fact.shard, *self.along)
 
     @property
     def rewords(self) -> bool:
@@ -123,7 +135,7 @@ def certify(
     certificate = Certificate(
         need.level,
         f"{mention.surface!r} enters {need.equation} and nothing left gives it",
-        _GAPS[cut.kind].format(slot=cut.slot),
+        GAPS[cut.kind].format(slot=cut.slot),
     )
     return Removal(fact, cut, left, certificate, need.additive)
 

@@ -27,6 +27,12 @@ CutKind = Literal[
     "share",
     "amount",
     "clause",
+    # Of requests whose gold answer names its values (data/value_shards.py): the value goes, or
+    # "a certain year" stands in its place.
+    "value",
+    "gap",
+    # Of code: all that says what a function does (data/code_descriptions.py).
+    "description",
 ]
 
 

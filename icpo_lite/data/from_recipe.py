@@ -5,18 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.paths import user_cache
+from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import (
     Generator,
     Intent,
-    Message,
     Prompt,
+    TaskName,
 )
+from icpo_lite.data.prompt_pool import PromptPool
+from icpo_lite.data.system_prompts import opening_turn
 
 if TYPE_CHECKING:
     from icpo_lite.data.augment import AugmentOptions
@@ -41,10 +46,12 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
     """The prompts to train on, and one line that says what they are.
 
     A raw corpus is augmented once and cached by its content and the options; a file that holds
-    prompts already (`icpo-lite augment`) is read as it is. Raises DataError when the corpus
+    prompts already (`icpo-lite augment`) is read as it is, and so are rows with labels of what
+    lacks. Raises DataError when the corpus
     cannot be read or holds none.
     """
     from icpo_lite.data.augment import world_augmentation
+    from icpo_lite.data.labelled_rows import holds_labels
     from icpo_lite.data.prompt_file import holds_prompts, read_prompts
     from icpo_lite.data.tiny_world import world_problems
 
@@ -55,17 +62,55 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
         prompts, described = list(made), "from the built-in world"
     elif Path(source).is_file() and holds_prompts(source):
         prompts, described = list(read_prompts(source)), f"from {source}"
+    elif holds_labels(source, **_where(recipe)):
+        prompts, described = _labelled(recipe), f"labelled in {source}"
     else:
         prompts, described = _augmented(recipe, policy)
     kinds = Counter(p.intent for p in prompts)
     counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
-    return _with_system(prompts, recipe.system_prompt), f"{counts}, {described}"
+    opened = [_opened(prompt, recipe.system_prompt) for prompt in prompts]
+    return opened, f"{counts}, {described}"
+
+
+def require_kinds(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
+    """Raises DataError where the corpus lacks a kind of prompt that the recipe asks for."""
+    moves = recipe.share_schedule["name"] != "constant"
+    share = 0.5 if moves else recipe.share_underspecified  # what moves takes both kinds
+    PromptPool(prompts, seed=recipe.seed).require(share)
 
 
 def _augment_options(recipe: Recipe) -> AugmentOptions:
     from icpo_lite.data.augment import AugmentOptions
 
     return recipe.bind("augment", AugmentOptions)
+
+
+def _where(recipe: Recipe) -> dict[str, Any]:
+    """What tells which rows a recipe trains on, beside its `dataset_name`."""
+    return {
+        "columns": recipe.columns,
+        "split": recipe.dataset_train_split,
+        "config": recipe.dataset_config,
+    }
+
+
+def _labelled(recipe: Recipe) -> list[Prompt]:
+    """Prompts of a corpus that says itself which of its rows lack something."""
+    from icpo_lite.data.labelled_rows import read_labelled
+
+    options = _augment_options(recipe)
+    return read_labelled(
+        recipe.dataset_name,
+        **_where(recipe),
+        task=labelled_task(recipe),
+        limit=options.limit,
+        on_bad_row=options.on_bad_row,
+    )
+
+
+def labelled_task(recipe: Recipe) -> TaskName | None:
+    """The task of labelled rows: `math`, which a recipe says by default, leaves it to the rows."""
+    return None if recipe.task == "math" else recipe.task
 
 
 def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str]:
@@ -135,11 +180,22 @@ def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
     if options.method == "endpoint" and recipe.endpoint is not None:
         parts.append(recipe.endpoint.model_dump())
     digest.update(json.dumps(parts, default=str).encode())
+    digest.update(_rules_digest())
     return digest.hexdigest()[:32]
 
 
-def _with_system(prompts: list[Prompt], system: str | None) -> list[Prompt]:
-    if not system:
-        return prompts
-    opening = Message("system", system)
-    return [replace(p, messages=(opening, *p.messages)) for p in prompts]
+@cache
+def _rules_digest() -> bytes:
+    """Of the code that makes prompts: other rules make other prompts, whatever the version says."""
+    digest = hashlib.sha256()
+    for room in ("core", "data"):
+        for file in sorted((Path(__file__).parents[1] / room).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.digest()
+
+
+def _opened(prompt: Prompt, choice: str | None) -> Prompt:
+    """The prompt behind the turn that opens its chat; a system turn of its own is part of that."""
+    messages = with_opening(prompt.messages, opening_turn(choice, prompt))
+    more = len(messages) - len(prompt.messages)
+    return replace(prompt, messages=messages, opening=prompt.opening + more)

@@ -27,6 +27,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.core.paths import inside
 from icpo_lite.core.types import Problem, Shard, TaskName
 
 Row = Mapping[str, Any]
@@ -115,7 +116,8 @@ def _actions(row: Row, folder: Path | None) -> tuple[str, Any, dict[str, Any]]:
 
 def _database(row: Row, folder: Path | None) -> tuple[str, str, dict[str, Any]]:
     name = _text(row, "db_id")
-    file = None if folder is None else folder / "spider" / "databases" / name / f"{name}.sqlite"
+    place = f"spider/databases/{name}/{name}.sqlite"
+    file = None if folder is None else inside(folder, place)
     columns: dict[str, Any] = {"schema_text": row.get("schema_sql", "")}
     if file is not None and file.is_file():
         columns["db_path"] = str(file)
@@ -133,6 +135,8 @@ def _code(row: Row, folder: Path | None) -> tuple[str, Any, dict[str, Any]]:
     name = metadata.get("func_name") or row.get("entry_point") or ""
     tests = [_read_test(test, bool(name)) for test in _test_cases(row)]
     columns: dict[str, Any] = {"starter_code": row.get("starter_code") or ""}
+    if isinstance(row.get("prompt"), str):
+        columns["code_prompt"] = row["prompt"]  # HumanEval: a reply may go on from it
     if not tests and isinstance(row.get("test"), str):
         return question, row["test"], {**columns, "entry_point": name}
     if not tests:

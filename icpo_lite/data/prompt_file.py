@@ -7,13 +7,18 @@
     messages      [{"role": "user" | "assistant" | "system", "content": text}, …], last one user
     answer        the gold answer in the form that the task's grader takes (see data/sources.py)
     shards        [{"shard_id": 0, "text": …, "is_question": true}, …]; may be empty
-    removed       shard_ids that the messages do not hold; empty exactly where intent is complete
-    certificate   {"level": marks | numbers | solver | none, "out_of_reach": …, "incomplete": …}
+    removed       shard_ids that the messages do not hold; empty where intent is complete, and where
+                  the data says that something lacks (certificate given) and not what
+    certificate   {"level": marks | numbers | solver | given | none, "out_of_reach": …,
+                  "incomplete": …}
     solution      a reference solution, "" where there is none
     source        where the problem came from ("gsm8k_train.jsonl:17")
     columns       what else the row held; graders and user rewards read it
+    targets       other words for what lacks; a question that resembles them is targeted
+    opening       how many of the first messages came with the corpus: a system turn, earlier turns
 
-`solution`, `source`, `columns` and `certificate` may be left out; other keys are refused.
+The answer may be null where nothing grades it. `solution`, `source`, `columns`, `certificate`,
+`targets` and `opening` may be left out; other keys are refused.
 """
 
 from __future__ import annotations
@@ -75,6 +80,8 @@ class _Row(_Strict):
     solution: str = ""
     source: str = ""
     columns: dict[str, Any] = {}
+    targets: list[str] = []
+    opening: Annotated[int, Field(ge=0)] = 0
 
 
 def write_prompts(path: str | os.PathLike[str], prompts: Iterable[Prompt]) -> int:
@@ -133,6 +140,8 @@ def to_row(prompt: Prompt) -> dict[str, Any]:
         "solution": prompt.solution,
         "source": prompt.source,
         "columns": dict(prompt.columns),
+        "targets": list(prompt.targets),
+        "opening": prompt.opening,
     }
 
 
@@ -204,6 +213,8 @@ def _read_row(line: bytes, where: str) -> Prompt:
         solution=row.solution,
         source=row.source,
         columns=row.columns,
+        targets=tuple(row.targets),
+        opening=row.opening,
     )
 
 
@@ -214,10 +225,17 @@ def _inconsistency(row: _Row, shards: Mapping[int, Shard]) -> str:
     missing = [i for i in row.removed if i not in shards]
     if missing:
         return f"removed: expected shard_ids of this row, found {missing[0]}; name a shard it has"
-    if (row.intent is Intent.UNDERSPECIFIED) != bool(row.removed):
+    lacking = row.intent is Intent.UNDERSPECIFIED
+    told = bool(row.removed) or (lacking and row.certificate.level == "given")
+    if lacking != told:
         return (
             f"removed: expected shards exactly where intent is underspecified, found "
             f"{len(row.removed)} with {row.intent}; mend one of the two"
+        )
+    if row.opening >= len(row.messages):
+        return (
+            f"opening: expected fewer than the {len(row.messages)} messages, found {row.opening}; "
+            "count the turns before the question"
         )
     if row.messages[-1].role != "user":
         return f"messages: expected a last turn from the user, found {row.messages[-1].role}"

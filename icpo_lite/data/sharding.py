@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.questions import is_request
 from icpo_lite.core.sentences import Span, entities, sentences
-from icpo_lite.core.types import Generator, Message, Problem, Shard
+from icpo_lite.core.types import Generator, Message, Shard
 from icpo_lite.core.words import content_words
 from icpo_lite.data.deletions import Cut, Edit, apply, number_cut, vague_cut
 
@@ -417,16 +417,6 @@ def _read_reply(reply: str) -> tuple[Shard, ...]:
         Shard(0, question.strip(), is_question=True),
         *(Shard(i, fact.strip()) for i, fact in enumerate(facts, start=1)),
     )
-
-
-def shard_problem(problem: Problem) -> Problem:
-    """The problem with its shards by `rules`; one that has shards already stays as it is.
-
-    Raises RejectedError with the reason.
-    """
-    if problem.shards:
-        return problem
-    return replace(problem, shards=shard_by_rules(problem.question).shards)
 
 
 # ----------------------------------------------------------------------------------------- checks

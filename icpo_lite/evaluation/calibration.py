@@ -33,13 +33,17 @@ POINTS = 20
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One first reply. lacks: whether its prompt is a q*. correct: None for a non-answer."""
+    """One first reply. lacks: whether its prompt is a q*. correct: None for a non-answer.
+
+    data: the data set, where the prompts are its own.
+    """
 
     problem_id: str
     lacks: bool
     probability: float
     asks: bool
     correct: bool | None
+    data: str = ""
 
 
 def calibrate(replies: Sequence[Asked]) -> dict[str, Any]:
@@ -47,9 +51,8 @@ def calibrate(replies: Sequence[Asked]) -> dict[str, Any]:
     p = np.array([r.probability for r in replies])
     lacks = np.array([r.lacks for r in replies])
     asks = np.array([r.asks for r in replies], dtype=float)
-    found = auroc(replies)
     return {
-        "auroc": None if found is None else asdict(found),
+        "auroc": auroc_of(replies),
         "reliability": reliability(p, asks),
         "risk_coverage": risk_coverage(replies),
         "thresholds": [_at_threshold(t, p, lacks) for t in THRESHOLDS],
@@ -80,6 +83,12 @@ def auroc(replies: Sequence[Asked]) -> Figure | None:
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = ((counts @ wins) * counts).sum(axis=1) / below
     return Figure(float(wins.sum() / pairs.sum()), *between(resampled, len(names)))
+
+
+def auroc_of(replies: Sequence[Asked]) -> dict[str, float] | None:
+    """The AUROC as JSON has it; None without one of the two kinds."""
+    found = auroc(replies) if replies else None
+    return None if found is None else asdict(found)
 
 
 def _pairs(

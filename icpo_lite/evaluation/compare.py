@@ -18,17 +18,16 @@ from icpo_lite import __version__
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.oom import empty_cache
-from icpo_lite.core.types import Message
+from icpo_lite.core.types import Intent, Message
+from icpo_lite.data.system_prompts import openings
+from icpo_lite.evaluation.ask_probability import calibrated
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
-from icpo_lite.evaluation.calibration import Asked, calibrate
-from icpo_lite.evaluation.openings import Openings, learn
+from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
-from icpo_lite.evaluation.records import Record, read_row
 from icpo_lite.evaluation.resume import Progress
-from icpo_lite.evaluation.runner import Evaluation, evaluate, write_evaluation
-from icpo_lite.evaluation.settings import SETTINGS
-from icpo_lite.evaluation.system_prompts import system_turns
-from icpo_lite.evaluation.table import comparison_rows, differences, fitting, remarks
+from icpo_lite.evaluation.runner import evaluate, write_evaluation
+from icpo_lite.evaluation.settings import SETTINGS, settings_for
+from icpo_lite.evaluation.table import comparison_rows, data_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.recipe import Evaluation as EvaluationKeys
 from icpo_lite.recipe.section import default_of
@@ -49,6 +48,9 @@ if TYPE_CHECKING:
 CPU_ROWS = 512
 #: … and on a GPU when no recipe says what fits.
 GPU_ROWS = 64
+#: Conversations a problem and setting, where nobody says how many; of a data set that has many
+#: prompts of its own one reply to each says as much about its rates.
+RUNS, GIVEN_RUNS = 8, 1
 #: Conversations that are played together on a CPU: few enough that each core has its share.
 CPU_AT_ONCE = 288
 #: … and on a GPU, in batches of rows: enough that the last, half-full batch of a turn is rare.
@@ -61,10 +63,11 @@ UserKind = Literal["deterministic", "self", "endpoint"]
 class JudgingOptions:
     """How a model is judged; `sampling` without its `max_rows`, which the device decides.
 
-    system: the system turn of every chat, or one of `system.CHOICES`. user: who words the shards:
-    deterministic, self (the base model) or endpoint (`endpoint` names it). ask_threshold: above
-    this probability of asking the model is made to ask. openings_from: the model or run directory
-    whose evaluation tells how it asks. facts: written into eval.json as `judged_with`.
+    system: the system turn of every chat, or one of `system_prompts.CHOICES`. user: who words the
+    shards: deterministic, self (the base model) or endpoint (`endpoint` names it).
+    ask_threshold: above this probability of asking the model is made to ask. openings_from: the
+    model or run directory whose evaluation tells how it asks. facts: written into eval.json as
+    `judged_with`.
     """
 
     settings: tuple[str, ...]
@@ -128,7 +131,9 @@ def judge_policy(
         progress=progress,
         tell=tell,
     )
-    result = _calibrated(result, policy, problems, options, prober, rows)
+    result = calibrated(
+        result, policy, problems, _system(options), prober, sampling.temperature, rows
+    )
     summary = {**result.summary, "judged_with": dict(options.facts)}
     write_evaluation(replace(result, summary=summary), place)
     progress.remove()
@@ -140,8 +145,8 @@ def _workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads())
 
 
-def _system(options: JudgingOptions) -> Callable[[Problem], str | None] | None:
-    return None if options.system is None else system_turns(options.system)
+def _system(options: JudgingOptions) -> Callable[[Problem], Message | None]:
+    return openings(options.system)
 
 
 def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | None:
@@ -170,6 +175,7 @@ def _identity(
         *(_weights_key(policy), {**asdict(options), "settings": None, "openings_from": ""}),
         [
             [p.problem_id, p.task, p.question, p.answer, [s.text for s in p.shards]]
+            + [[q.prompt_id, q.text] for q in p.prompts]
             for p in problems
         ],
     ]
@@ -188,79 +194,6 @@ def _weights_key(policy: Policy) -> str:
     off = any(getattr(m, "disable_adapters", False) is True for m in policy.model.modules())
     digest.update(str(off).encode())
     return digest.hexdigest()
-
-
-# -------------------------------------------------------------------------------------- calibration
-
-
-def _calibrated(
-    result: Evaluation,
-    policy: Policy,
-    problems: Sequence[Problem],
-    options: JudgingOptions,
-    prober: Prober | None,
-    rows: int,
-) -> Evaluation:
-    """The evaluation with P(ask) of the first replies and the figures made of it.
-
-    Needs both q (FULL) and q*. Without a prober the openings are learned from the replies: those
-    of every second instruction, to be used on the others, and of all for later use.
-    """
-    first = {"full": False, "underspecified": True}
-    if not first.keys() <= result.rows.keys():
-        return result
-    system = _system(options)
-    opened = {p.problem_id: system(p) if system else None for p in problems}
-    flat = [
-        (name, index, read_row(row))
-        for name in first
-        for index, row in enumerate(result.rows[name])
-    ]
-    half = {problem_id: i % 2 for i, problem_id in enumerate(opened)}
-    samples = [(half[r.problem_id], (r.replies[0].opening, r.replies[0].asks)) for *_, r in flat]
-    probability: dict[tuple[str, int], float] = {}
-    for side in (0, 1):
-        mine = [(name, i, r) for name, i, r in flat if half[r.problem_id] == side]
-        others = [sample for at, sample in samples if at != side] or [s for _, s in samples]
-        ask = prober or Prober(policy, learn(others), options.sampling.temperature, rows)
-        chats = [_chat(r, opened[r.problem_id]) for *_, r in mine]
-        for (name, i, _), p in zip(mine, ask.ask_probability(chats), strict=True):
-            probability[name, i] = p
-    asked = [
-        Asked(
-            r.problem_id,
-            first[name],
-            probability[name, i],
-            r.replies[0].asks,
-            bool(r.replies[0].correct) if r.replies[0].attempts else None,
-        )
-        for name, i, r in flat
-        if r.certified
-    ]
-    found = prober.openings if prober else learn([s for _, s in samples])
-    block = {**calibrate(asked), "openings": found.as_json(policy.decode)} if asked else None
-    if block and prober:
-        block["reliability"] = []  # replies that were made to ask say nothing about P(ask)
-    judged = {
-        name: [_with_probability(row, probability[name, i]) for i, row in enumerate(found_rows)]
-        if name in first
-        else found_rows
-        for name, found_rows in result.rows.items()
-    }
-    return replace(result, rows=judged, summary={**result.summary, "calibration": block})
-
-
-def _chat(record: Record, system: str | None) -> list[Message]:
-    """What the policy read before its first reply."""
-    head = [Message("system", system)] if system else []
-    return head + [Message(role, content) for role, content in record.prompt]  # type: ignore[arg-type]
-
-
-def _with_probability(row: Mapping[str, Any], probability: float) -> dict[str, Any]:
-    """The line with P(ask) at its first judged reply."""
-    turns = [dict(turn) for turn in row["turns"]]
-    next(t for t in turns if "response_type" in t)["ask_probability"] = probability
-    return {**row, "turns": turns}
 
 
 # ----------------------------------------------------------------------------------- several models
@@ -286,14 +219,15 @@ def named_models(model: str, compare: str) -> dict[str, str]:
 class Wishes:
     """What the command line asks of an evaluation; None leaves it to the first model's recipe.
 
-    settings: empty for all. problems: None for as many as the data calls for.
+    data: one data set, or several that go into one table. settings: empty for all. problems and
+    runs: None for as many as the data calls for.
     """
 
-    data: str | None = None
+    data: str | tuple[str, ...] | None = None
     split: str = "test"
     settings: tuple[str, ...] = ()
     problems: int | None = None
-    runs: int = 8
+    runs: int | None = None
     temperature: float = default_of(EvaluationKeys, "temperature")
     max_new_tokens: int | None = None
     max_turns: int | None = None
@@ -347,7 +281,7 @@ def judge_models(
 
 def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) -> list[Problem]:
     """The problems to judge on; says what was left out and what they are."""
-    data = wishes.data or (recipe.evaluation.dataset_name if recipe else None)
+    data = wishes.data or (recipe.evaluation.dataset_name if recipe else None) or None
     if trains_on(recipe, data, wishes.split):
         display.message(
             "warning: these problems were trained on; give others with --data or --split"
@@ -371,21 +305,40 @@ def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) ->
         display.message(f"left out: {reasons}")
     tasks = Counter(p.task for p in found)
     kinds = "" if len(tasks) < 2 else f" ({', '.join(f'{n} {t}' for t, n in tasks.items())})"
+    given = [p for problem in found for p in problem.prompts]
+    counts = Counter(p.intent for p in given)
+    said = ", ".join(f"{counts[intent]} {intent} prompts" for intent in Intent) if given else ""
+    what = f"{said} as the data has them" if given else f"of the {wishes.split} split"
     display.message(
-        f"{len(found)} problems{kinds} of the {wishes.split} split x {wishes.runs} runs, "
+        f"{len(found)} problems{kinds} {what} x {_runs(wishes, found)} runs, "
         f"temperature {wishes.temperature:g}; points with 95 % intervals over problems"
     )
     return found
 
 
+def _runs(wishes: Wishes, problems: Sequence[Problem]) -> int:
+    """Conversations a problem and setting: one reply to each of many prompts, else eight."""
+    return wishes.runs or (GIVEN_RUNS if any(p.prompts for p in problems) else RUNS)
+
+
+def _settings(wishes: Wishes, problems: Sequence[Problem]) -> tuple[str, ...]:
+    settings = settings_for(problems, wishes.settings)
+    if refused := [s for s in wishes.settings if s in SETTINGS and s not in settings]:
+        raise UsageError(
+            f"--settings: expected some of {', '.join(settings)} for a data set that has complete "
+            f"and insufficient prompts of its own, found {refused[0]}; leave it out"
+        )
+    return wishes.settings or settings
+
+
 def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem]) -> JudgingOptions:
-    settings = wishes.settings or tuple(SETTINGS)
+    settings, runs = _settings(wishes, problems), _runs(wishes, problems)
     length = wishes.max_new_tokens or (recipe.max_completion_length if recipe else 48)
     system = wishes.system if wishes.system else recipe.system_prompt if recipe else None
     judged_by = {"judge": recipe.judge, "grading": recipe.grading} if recipe else {}
     return JudgingOptions(
         settings=settings,
-        runs=wishes.runs,
+        runs=runs,
         sampling=SamplingOptions(length, wishes.temperature),
         seed=wishes.seed,
         max_turns=wishes.max_turns,
@@ -395,11 +348,11 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
         endpoint=wishes.endpoint or (recipe.endpoint if recipe else None),
         ask_threshold=wishes.ask_threshold,
         facts={
-            "data": wishes.data,
+            "data": list(wishes.data) if isinstance(wishes.data, tuple) else wishes.data,
             "split": wishes.split,
             "problems": len(problems),
             "settings": list(settings),
-            "runs": wishes.runs,
+            "runs": runs,
             "temperature": wishes.temperature,
             "max_new_tokens": length,
             "max_turns": wishes.max_turns,
@@ -414,6 +367,9 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
 
 def show_comparison(summaries: Mapping[str, Any], of: str, display: Display) -> None:
     """The table of all models, and the paired differences of one against the others."""
+    for name, summary in summaries.items():
+        for header, rows in fitting(*data_rows(name, summary), display.console.width):
+            display.table(header, rows)
     for header, rows in fitting(*comparison_rows(summaries), display.console.width):
         display.table(header, rows)
     for line in (*remarks(summaries), *differences(summaries, of)):

@@ -67,16 +67,41 @@ def share(
 def summarise(by_setting: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """All figures of one model as JSON-able numbers; each setting's P keeps its values for pairing.
 
-    Over-asking is read off FULL (everything was there), asking off `underspecified`.
+    Over-asking is read off FULL (everything was there), asking off `underspecified`. What has no
+    gold answer counts for the rates alone.
     """
     records = {name: [read_row(row) for row in rows] for name, rows in by_setting.items()}
-    asked = records.pop("underspecified", [])
+    asked, whole = records.pop("underspecified", []), records.get("full", [])
+    kept = {name: [r for r in found if r.graded] for name, found in records.items()}
+    graded = {name: found for name, found in kept.items() if found}
     return {
-        "settings": {name: _setting(name, found) for name, found in records.items()},
-        "rates": _rates(asked, records.get("full", [])),
+        "settings": {name: _setting(name, found) for name, found in graded.items()},
+        "rates": _rates(asked, whole),
         **({"certified": _certified(asked)} if asked else {}),
-        **_tasks(records),
+        **_tasks(graded),
+        **_data_sets(asked, whole),
     }
+
+
+def _data_sets(asked: Sequence[Record], whole: Sequence[Record]) -> dict[str, Any]:
+    """The figures of each data set that was judged on prompts of its own."""
+    names = list(dict.fromkeys(r.data for r in (*whole, *asked) if r.data))
+    if not names:
+        return {}
+    out = {}
+    for name in names:
+        lacking = [r for r in asked if r.data == name]
+        complete = [r for r in whole if r.data == name]
+        graded = [r for r in complete if r.graded]
+        accuracy = share(graded, lambda r: r.score) if graded else None
+        out[name] = {
+            "complete": len({r.problem_id for r in complete}),
+            "underspecified": len({r.problem_id for r in lacking}),
+            "graded": len({r.problem_id for r in graded}),
+            **_rates(lacking, complete),
+            "accuracy": _figure(accuracy),
+        }
+    return {"data": out}
 
 
 def _tasks(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
@@ -87,8 +112,9 @@ def _tasks(records: Mapping[str, Sequence[Record]]) -> dict[str, Any]:
     return {
         "tasks": {
             task: {
-                name: _headline(score_table([r for r in found if r.task == task]))
+                name: _headline(score_table(mine))
                 for name, found in records.items()
+                if (mine := [r for r in found if r.task == task])
             }
             for task in tasks
         }
@@ -180,7 +206,9 @@ def _rates(asked: Sequence[Record], whole: Sequence[Record]) -> dict[str, Any]:
         sure = [r for r in asked if r.certified] or asked
         out["clarification_rate"] = _figure(share(sure, lambda r: r.replies[0].asks))
         out["non_answer_rate"] = _figure(share(sure, lambda r: r.replies[0].declines))
-        out["targeted_rate"] = _figure(share(sure, lambda r: bool(r.replies[0].targeted)))
+        out["targeted_rate"] = _figure(
+            share(sure, lambda r: bool(r.replies[0].targeted), lambda r: float(r.told))
+        )
     if whole:
         out["over_asking_rate"] = _figure(share(whole, lambda r: r.replies[0].asks))
     return out

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
-from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
+from icpo_lite.data.system_prompts import openings
+from icpo_lite.evaluation.compare import CPU_ROWS
+from icpo_lite.evaluation.problems import (
+    read_evaluation_problems,
+    require_judgeable,
+    trains_on,
+)
 from icpo_lite.evaluation.runner import evaluate
+from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.rewards.from_recipe import choose_shard
 from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.rollout.groups import PolicyTalker
@@ -27,8 +35,6 @@ _RATES = {
     "full": ("over_asking_rate",),
 }
 _OF_A_SETTING = ("P", "U", "lucky", "turns")
-#: Conversations that are sampled at once on a CPU, where memory is not what limits them.
-_CPU_ROWS = 512
 
 
 def figure_names(settings: Sequence[str]) -> list[str]:
@@ -47,18 +53,30 @@ def figures(summary: Mapping[str, Any]) -> dict[str, float]:
             out[f"{setting}/{name}"] = float(value if name == "turns" else value["value"])
     if means := [value for name, value in out.items() if name.endswith("/P")]:
         out["P"] = sum(means) / len(means)
-    return out | {name: float(rate["value"]) for name, rate in summary["rates"].items()}
+    rates = {name: rate for name, rate in summary["rates"].items() if rate is not None}
+    return out | {name: float(rate["value"]) for name, rate in rates.items()}
 
 
 class SmallEvaluation:
     """`eval_steps` of a recipe: the policy as it is, on a few problems that are not the table's.
 
-    Raises RecipeError when metric_for_best_model is not among its figures.
+    Raises RecipeError when metric_for_best_model is not among its figures, and where there is no
+    problem to judge on.
     """
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        names = figure_names(recipe.eval_settings)
+        self._problems: list[Problem] = read_evaluation_problems(
+            recipe.eval_dataset_name,
+            recipe,
+            split=recipe.eval_split,
+            count=recipe.eval_problems,
+            seed=0,
+            left_out=(left_out := Counter[str]()),
+        )
+        require_judgeable(self._problems, recipe, "eval_steps", left_out)
+        self._settings = settings_for(self._problems, recipe.eval_settings)
+        names = figure_names(self._settings)
         self.metric = recipe.metric_for_best_model.removeprefix("eval/").removeprefix("eval_")
         if self.metric not in names:
             raise RecipeError(
@@ -68,13 +86,6 @@ class SmallEvaluation:
         greater = recipe.greater_is_better
         by_name = self.metric.rpartition("/")[2] not in LESS_IS_BETTER
         self.greater_is_better = by_name if greater is None else greater
-        self._problems: list[Problem] = read_evaluation_problems(
-            recipe.eval_dataset_name,
-            recipe,
-            split=recipe.eval_split,
-            count=recipe.eval_problems,
-            seed=0,
-        )
 
     @property
     def warning(self) -> str:
@@ -97,7 +108,7 @@ class SmallEvaluation:
         """
         recipe, started = self._recipe, time.monotonic()
         on_cpu = policy.device.torch_device.type == "cpu"
-        rows = _CPU_ROWS if on_cpu else recipe.prompts_per_step * recipe.num_generations
+        rows = CPU_ROWS if on_cpu else recipe.prompts_per_step * recipe.num_generations
         options = sampling_options(
             recipe,
             temperature=recipe.evaluation.temperature,
@@ -111,11 +122,11 @@ class SmallEvaluation:
                 judge,
                 self._problems,
                 choose=choose_shard,
-                settings=recipe.eval_settings,
+                settings=self._settings,
                 runs=recipe.eval_runs,
                 seed=0,
                 max_turns=recipe.evaluation.max_turns,
-                system=recipe.system_prompt,
+                system=openings(recipe.system_prompt),
             )
         found = {f"eval/{name}": value for name, value in figures(result.summary).items()}
         return {**found, "eval/seconds": time.monotonic() - started}

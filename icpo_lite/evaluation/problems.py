@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.types import (
     Intent,
     Problem,
     Prompt,
 )
 from icpo_lite.data.from_recipe import WORLD
+from icpo_lite.evaluation.given_prompts import (
+    as_complete_prompt,
+    given_problems,
+    judges_given,
+    read_given_problems,
+)
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -24,11 +31,52 @@ JUDGED_PROBLEMS = 140
 
 
 def evaluation_problems(recipe: Recipe) -> list[Problem]:
-    """The problems that `evaluation` judges on, shards set; the same for every run and seed."""
-    options = recipe.evaluation
-    return read_evaluation_problems(
-        options.dataset_name, recipe, split=options.split, count=recipe.evaluation.problems, seed=0
+    """The problems that `evaluation` judges on, shards set; the same for every run and seed.
+
+    Raises RecipeError where there is none, or where they cannot be graded.
+    """
+    options, left_out = recipe.evaluation, Counter[str]()
+    found = read_evaluation_problems(
+        options.dataset_name,
+        recipe,
+        split=options.split,
+        count=options.problems,
+        seed=0,
+        left_out=left_out,
     )
+    require_judgeable(found, recipe, "evaluation", left_out)
+    return found
+
+
+def require_judgeable(
+    problems: Sequence[Problem], recipe: Recipe, key: str, left_out: Mapping[str, int]
+) -> None:
+    """Raises RecipeError, with the key's line, where a run could not be judged at its end.
+
+    left_out: rows that became no problem, by what was expected of them.
+    """
+    if not problems:
+        reasons = "; ".join(f"{n} rows, expected {reason}" for reason, n in left_out.items())
+        raise RecipeError(
+            f"{recipe.where(key)}: {key}: expected problems to judge on, found none"
+            f"{f' ({reasons})' if reasons else ''}; name a data set that holds some, or switch it "
+            "off (evaluation.enabled: false, eval_steps: null)"
+        )
+    if not recipe.allow_code_execution and any(p.task == "code" for p in problems):
+        raise RecipeError(
+            f"{recipe.where(key)}: {key}: judging code runs it; set allow_code_execution: true to "
+            "agree, or judge on another task"
+        )
+    bare = next((p for p in problems if p.task == "database" and not _has_database(p)), None)
+    if bare is not None:
+        raise RecipeError(
+            f"{recipe.where(key)}: {key}: expected a database with each row (a column schema or "
+            f"db_path, or a db_id whose file lies beside the data), found none at {bare.source}"
+        )
+
+
+def _has_database(problem: Problem) -> bool:
+    return bool(problem.columns.get("schema") or problem.columns.get("db_path"))
 
 
 def judges_on_training_rows(recipe: Recipe) -> bool:
@@ -37,15 +85,16 @@ def judges_on_training_rows(recipe: Recipe) -> bool:
     return options.enabled and trains_on(recipe, options.dataset_name, options.split)
 
 
-def trains_on(recipe: Recipe | None, data: str | None, split: str) -> bool:
+def trains_on(recipe: Recipe | None, data: str | Sequence[str] | None, split: str) -> bool:
     """Whether these rows are those of the recipe's own training."""
-    if recipe is None or data not in (None, recipe.dataset_name):
+    names = [data] if isinstance(data, str) else list(data or ())
+    if recipe is None or (names and recipe.dataset_name not in names):
         return False
     return Path(recipe.dataset_name).is_file() or split == recipe.dataset_train_split
 
 
 def read_evaluation_problems(
-    data: str | None,
+    data: str | Sequence[str] | None,
     recipe: Recipe | None,
     *,
     split: str,
@@ -55,50 +104,70 @@ def read_evaluation_problems(
 ) -> list[Problem]:
     """`count` problems with shards, from `data`, else the recipe's data set, else the world.
 
-    Of a corpus the first `count` problems that the rules can split are taken. count: None is all
-    of Lost in Conversation's instructions, and JUDGED_PROBLEMS of anything else. left_out: counts
-    the rows that cannot be judged on, by reason.
+    Of a corpus the first `count` problems that the rules can split are taken. Several data sets,
+    and one whose rows say what lacks, are judged on their own prompts (`given_prompts.py`). count:
+    None is all of these and of Lost in Conversation's instructions, and JUDGED_PROBLEMS of anything
+    else; a corpus that is named here, most of whose rows cannot be split, is judged whole, as
+    complete prompts. left_out: counts the rows that cannot be judged on, by reason.
     """
     from icpo_lite.data.lost_in_conversation import BENCHMARK
     from icpo_lite.data.prompt_file import holds_prompts, read_prompts
-    from icpo_lite.data.sharding import RejectedError, shard_problem
+    from icpo_lite.data.sharding import RejectedError
     from icpo_lite.data.sources import read_problems
     from icpo_lite.data.tiny_world import world_problems
+    from icpo_lite.data.value_shards import shard_problem
 
-    name = data or (recipe.dataset_name if recipe else WORLD)
+    names = [data] if isinstance(data, str) else list(data or ())
+    own = recipe is not None and (not names or names == [recipe.dataset_name])
+    names = names or [recipe.dataset_name if recipe else WORLD]
+    rows_of: dict[str, Any] = {
+        "columns": recipe.columns if own and recipe else None,
+        "split": split,
+        "config": recipe.dataset_config if own and recipe else None,
+    }
+    if judges_given(names, rows_of):
+        return read_given_problems(
+            names, recipe if own else None, rows_of, count=count, left_out=left_out
+        )
+    name = names[0]
     if name == WORLD:
         return list(world_problems(split, count or JUDGED_PROBLEMS, seed=seed))
     if Path(name).is_file() and holds_prompts(name):
         whole = (p for p in read_prompts(name) if p.intent is Intent.COMPLETE and p.shards)
         return [_as_problem(prompt) for prompt in islice(whole, count or JUDGED_PROBLEMS)]
-    own = recipe is not None and data in (None, recipe.dataset_name)
-    rows = read_problems(
-        name,
-        columns=recipe.columns if own and recipe else None,
-        task=recipe.task if own and recipe else None,
-        split=split,
-        config=recipe.dataset_config if own and recipe else None,
-        bad_rows=left_out,
-    )
+    task = recipe.task if own and recipe else None
+    rows = read_problems(name, **rows_of, task=task, bad_rows=left_out)
     found: list[Problem] = []
+    seen: list[Problem] = []
+    rejected: Counter[str] = Counter()
     for row in rows:
-        with contextlib.suppress(RejectedError):
+        seen.append(row)
+        try:
             found.append(shard_problem(row))
+        except RejectedError as error:
+            rejected[f"what splits into facts, found {error.reason}"] += 1
         whole_file = count is None and row.columns.get("benchmark") == BENCHMARK
         if not whole_file and len(found) == (count or JUDGED_PROBLEMS):
             break
+    if not own and 2 * len(found) < len(seen):
+        prompts = [as_complete_prompt(row) for row in seen[:count]]
+        return given_problems(prompts, Path(name).name)
+    if left_out is not None:
+        left_out.update(rejected)
     return found
 
 
 def _as_problem(prompt: Prompt) -> Problem:
     """The problem that a complete prompt was made from."""
+    said = prompt.messages[prompt.opening :]
     return Problem(
         problem_id=prompt.problem_id,
         task=prompt.task,
-        question=prompt.text,
+        question="\n".join(m.content for m in said if m.role == "user"),
         answer=prompt.answer,
         solution=prompt.solution,
         shards=prompt.shards,
         source=prompt.source,
         columns=prompt.columns,
+        opening=prompt.messages[: prompt.opening],
     )

@@ -30,7 +30,20 @@ def row_of(setting: str, talk: Conversation) -> dict[str, Any]:
         "answer": talk.problem.answer,
         "shards": [s.text for s in talk.problem.shards],
         "certified": talk.certified,
+        **_given_facts(talk),
         "turns": [_turn_row(turn) for turn in talk.turns],
+    }
+
+
+def _given_facts(talk: Conversation) -> dict[str, Any]:
+    """Of a corpus's own prompt: its data set, its place, and whether it is told what lacks."""
+    prompt = talk.prompt_given
+    if prompt is None:
+        return {}
+    return {
+        "data": talk.problem.columns.get("dataset", ""),
+        "source": prompt.source,
+        "told": bool(prompt.removed or prompt.targets),
     }
 
 
@@ -79,7 +92,11 @@ class Said:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One conversation as the figures see it. replies: those of the policy, in order."""
+    """One conversation as the figures see it. replies: those of the policy, in order.
+
+    graded: whether there is a gold answer. told: whether it is known what the prompt lacks. data:
+    the data set, where the prompts are its own. lacks: whether the prompt is a q*.
+    """
 
     problem_id: str
     task: str
@@ -90,6 +107,10 @@ class Record:
     replies: tuple[Said, ...]
     certified: bool = True
     prompt: tuple[tuple[str, str], ...] = ()
+    graded: bool = True
+    told: bool = True
+    data: str = ""
+    lacks: bool = False
 
     @property
     def first_attempt(self) -> int | None:
@@ -126,4 +147,8 @@ def read_row(row: Row) -> Record:
         ),
         certified=row["certified"],
         prompt=tuple((t["role"], t["content"]) for t in turns[:first]),
+        graded=row.get("answer", "") is not None,
+        told=row.get("told", True),
+        data=row.get("data", ""),
+        lacks=row.get("setting") == "underspecified",
     )

@@ -12,11 +12,11 @@ from typing import Any
 
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import plain, write_atomically
-from icpo_lite.core.types import Judge, Problem
+from icpo_lite.core.types import Judge, Message, Problem
 from icpo_lite.evaluation.metrics import summarise
 from icpo_lite.evaluation.records import row_of
 from icpo_lite.evaluation.resume import Lines, Progress
-from icpo_lite.evaluation.settings import SETTINGS, Setting
+from icpo_lite.evaluation.settings import SETTINGS, Setting, open_conversation, opens
 from icpo_lite.rollout.conversation import (
     Chooser,
     Conversation,
@@ -28,8 +28,8 @@ from icpo_lite.rollout.conversation import (
 
 #: Seconds between two words on how far an evaluation is.
 TELL_EVERY_S = 30.0
-#: The system turn of every chat, or what makes one for a problem.
-System = str | None | Callable[[Problem], str | None]
+#: The words that open every chat, or what makes the opening turn of a problem's chats.
+System = str | None | Callable[[Problem], Message | None]
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,10 @@ class _Play:
         """The finished conversations of a portion, as lines by setting."""
         setting = SETTINGS[portion.setting]
         opened = [
-            replace(setting.open(problem, run), system=self._system(problem))
+            replace(talk, system=self._system(problem))
             for problem in portion.problems
             for run in range(self.runs)
+            if (talk := open_conversation(portion.setting, problem, run)) is not None
         ]
         limit = min(setting.max_turns, self.max_turns or setting.max_turns)
         done = converse(
@@ -100,8 +101,10 @@ class _Play:
             return done
         return last_words(done, self.talker, self.judge, text=closing, seed=self.seed, setting=name)
 
-    def _system(self, problem: Problem) -> str | None:
-        return self.system(problem) if callable(self.system) else self.system
+    def _system(self, problem: Problem) -> Message | None:
+        if callable(self.system):
+            return self.system(problem)
+        return Message("system", self.system) if self.system else None
 
 
 def evaluate(
@@ -150,6 +153,7 @@ def evaluate(
         return lines
 
     by_setting: dict[str, list[Mapping[str, Any]]] = {name: [] for name in settings}
+    wanted = runs * sum(opens(setting, p) for setting in settings for p in problems)
     told = time.monotonic()
     for portion, lines in zip(portions, _in_order(played, portions, workers), strict=True):
         for setting, rows in lines.items():
@@ -157,10 +161,7 @@ def evaluate(
         if time.monotonic() - told > TELL_EVERY_S:
             told = time.monotonic()
             done = sum(map(len, by_setting.values()))
-            tell(
-                f"{name}: {done} of {runs * len(problems) * len(settings)} conversations, "
-                f"{portion.setting}"
-            )
+            tell(f"{name}: {done} of {wanted} conversations, {portion.setting}")
     return Evaluation(name, by_setting, summarise(by_setting))
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 from icpo_lite.core.types import Intent, Problem, Prompt, Shard, Turn
 from icpo_lite.data.augment import augment
-from icpo_lite.data.sharding import RejectedError, shard_by_rules
-from icpo_lite.rollout.conversation import Conversation, start
+from icpo_lite.data.sharding import RejectedError
+from icpo_lite.data.value_shards import sharding_by_rules
+from icpo_lite.rollout.conversation import Conversation, opening_turns, start, start_given
 from icpo_lite.rollout.simulated_user import (
     NEUTRAL_QUESTION,
     concat_text,
@@ -62,7 +63,7 @@ def _clean(problem: Problem, run: int) -> Conversation:
     """The right questions in the assistant's mouth; only the last turn is the policy's."""
     question, *facts = question_first(problem.shards)
     asks = problem.columns.get("asks")
-    turns = [Turn("user", question.text)]
+    turns = [*opening_turns(problem), Turn("user", question.text)]
     for i, fact in enumerate(facts):
         turns.append(Turn("assistant", asks[i] if asks else NEUTRAL_QUESTION))
         turns.append(Turn("user", fact.text))
@@ -110,7 +111,7 @@ def certified_prompt(problem: Problem, run: int) -> Prompt | None:
 def _sharded_by_rules(problem: Problem) -> bool:
     """Whether the shards are the rules' own, which know more of their cuts than shards alone."""
     try:
-        return shard_by_rules(problem.question).shards == problem.shards
+        return sharding_by_rules(problem).shards == problem.shards
     except RejectedError:
         return False
 
@@ -131,3 +132,28 @@ SETTINGS: dict[str, Setting] = {
         "one reply to a problem that lacks facts", _underspecified, max_turns=1
     ),
 }
+#: Settings in which the prompts that a corpus itself has are judged, and which of them.
+GIVEN: dict[str, Intent] = {"full": Intent.COMPLETE, "underspecified": Intent.UNDERSPECIFIED}
+
+
+def open_conversation(name: str, problem: Problem, run: int) -> Conversation | None:
+    """A conversation as the setting opens it; None where the corpus has no such prompt.
+
+    A problem that came with prompts is judged on these, word for word, and on nothing made of them.
+    """
+    if not problem.prompts:
+        return SETTINGS[name].open(problem, run)
+    return start_given(problem, run, GIVEN[name]) if opens(name, problem) else None
+
+
+def opens(name: str, problem: Problem) -> bool:
+    """Whether a problem has what a conversation in this setting opens with."""
+    if not problem.prompts:
+        return True
+    return any(p.intent is GIVEN.get(name) for p in problem.prompts)
+
+
+def settings_for(problems: Sequence[Problem], wanted: Sequence[str]) -> tuple[str, ...]:
+    """The wanted settings that these problems can be judged in; all such where none is wanted."""
+    possible = tuple(GIVEN if any(p.prompts for p in problems) else SETTINGS)
+    return tuple(name for name in wanted if name in possible) or possible

@@ -25,6 +25,20 @@ def comparison_rows(
     return ["", *names], rows
 
 
+def data_rows(name: str, summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of one model's figures by data set, one row each."""
+    header = [name, "q", "q*", *(label for label, *_ in _OF_DATA)]
+    rows = []
+    for data, figures in summary.get("data", {}).items():
+        cells = [figures.get(key) for _, key, _ in _OF_DATA]
+        shown = [
+            "-" if f is None else _cell(form, f)
+            for f, (*_, form) in zip(cells, _OF_DATA, strict=True)
+        ]
+        rows.append([data, str(figures["complete"]), str(figures["underspecified"]), *shown])
+    return header, rows
+
+
 def _cell(form: str, figure: Mapping[str, float]) -> str:
     """A figure in its form; 0.95 as .95, so that it is no wider than points are."""
     text = form.format(**figure)
@@ -122,6 +136,14 @@ LINES: tuple[tuple[str, tuple[str, ...], str], ...] = (
 )
 
 
+#: Figures of one data set that has prompts of its own.
+_OF_DATA: tuple[tuple[str, str, str], ...] = (
+    ("asks on q*", "clarification_rate", POINTS),
+    ("for what lacks", "targeted_rate", POINTS),
+    ("over-asks on q", "over_asking_rate", POINTS),
+    ("AUROC", "auroc", _OF_ONE),
+    ("right on q", "accuracy", POINTS),
+)
 #: Figures without an interval.
 _NUMBERS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("never answers, of 100", ("settings", "sharded", "first_answer_by_fifth", "5"), "{:.1f}"),

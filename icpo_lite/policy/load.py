@@ -20,7 +20,7 @@ from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
-from icpo_lite.policy.chat_template import end_of_turn, with_template_roles
+from icpo_lite.policy.chat_template import chat_text, end_of_turn
 from icpo_lite.policy.fp16 import keep_finite
 from icpo_lite.policy.inherited_options import keep_token_ids, without_noise
 from icpo_lite.policy.layer_kinds import (
@@ -132,11 +132,7 @@ class Policy:
 
     def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Token ids of a chat up to and including the header that opens the assistant's turn."""
-        text = self.tokenizer.apply_chat_template(
-            with_template_roles(self.tokenizer, messages),
-            tokenize=False,
-            add_generation_prompt=True,
-        )
+        text = chat_text(self.tokenizer, messages)
         return self.encode_text(text)
 
     def encode_text(self, text: str) -> tuple[int, ...]:

@@ -155,9 +155,13 @@ class PolicyScorer:
 
     @torch.no_grad()
     def score(
-        self, chats: Sequence[Sequence[Message]], continuations: Sequence[Sequence[str]]
+        self,
+        chats: Sequence[Sequence[Message]],
+        continuations: Sequence[Sequence[str]],
+        *,
+        mean: bool = False,
     ) -> list[list[float]]:
-        """Sum of token log-probs of every continuation of its chat's next assistant turn."""
+        """Sum, or mean, of token log-probs of every continuation of its chat's next turn."""
         policy = self._policy
         # What is scored are answers, not thoughts that the prompt may have opened.
         thoughts = self._ids("\n</think>\n\n") if policy.opens_thinking else ()
@@ -170,6 +174,8 @@ class PolicyScorer:
         with policy.adapter_off():
             for first in range(0, len(pairs), self._rows):
                 sums += self._sums(pairs[first : first + self._rows])
+        if mean:
+            sums = [s / max(1, len(ids)) for s, (_, ids) in zip(sums, pairs, strict=True)]
         out, at = [], 0
         for texts in continuations:
             out.append(sums[at : at + len(texts)])

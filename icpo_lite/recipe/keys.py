@@ -75,6 +75,10 @@ class Recipe(
         """`file:line` of a key (`reward.targeted`), of its block, or the file where it is unset."""
         return place_of(self._places, key, self._path)
 
+    def sets(self, key: str) -> bool:
+        """Whether a file, an override or a call names the key."""
+        return key in self._places or (not self._places and key in self.model_fields_set)
+
     def bind(
         self, key: str, options: type[Options], *, skip: Sequence[str] = (), **defaults: Any
     ) -> Options:

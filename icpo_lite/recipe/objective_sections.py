@@ -165,8 +165,33 @@ class AdvantageKeys(Section):
     mask_truncated_completions: bool = Field(
         False, description="leave cut-off responses out of the loss"
     )
+    min_reward_std: float = Field(
+        0.0,
+        ge=0,
+        description="scale_rewards: group: the least that a group's std counts as, so that small "
+        "differences of reward stay small advantages; 0 makes each group's full size",
+    )
+    min_reward_spread: float = Field(
+        1e-6,
+        ge=0,
+        description="rewards of a group that differ by no more than this count as equal: its "
+        "advantages are 0",
+    )
+    multi_objective_aggregation: Literal["sum_then_normalize", "normalize_then_sum"] = Field(
+        "sum_then_normalize",
+        description="sum_then_normalize; normalize_then_sum: each component of the reward is "
+        "scaled in its group before they are added (GDPO)",
+    )
     drop_zero_variance: bool = Field(
-        True, description="leave out groups whose rewards are all equal: they teach nothing"
+        True,
+        description="compute no gradient of responses whose advantage is 0, where they have none: "
+        "faster, the same result",
+    )
+    count_zero_variance: bool = Field(
+        True,
+        description="count groups whose rewards are all equal where losses are averaged, as TRL "
+        "does; false averages over the others alone: the fewer teach, the larger the gradient "
+        "(with beta or an entropy bonus all count)",
     )
     dynamic_sampling: bool = Field(
         False, description="sample further prompts in place of groups whose rewards are all equal"

@@ -129,9 +129,14 @@ class DataKeys(Section):
         default_factory=dict,
         description="names of columns, where they differ: {question: problem, answer: solution}",
     )
-    task: TaskName = Field("math", description="what is graded: math, actions, code or database")
+    task: TaskName = Field(
+        "math",
+        description="what is graded: math, actions, code, database, or open (nothing is)",
+    )
     system_prompt: str | None = Field(
-        None, description="system turn of every prompt; null sends none"
+        None,
+        description="opens every prompt: lic (what the task wants), neutral, or a text; null says "
+        "nothing but what the task needs (functions, schema), none leaves that out too",
     )
     share_underspecified: float = Field(
         0.5, ge=0, le=1, description="share of prompts that lack a needed condition"
@@ -196,8 +201,10 @@ class SamplingKeys(Section):
 
     prompts_per_step: int = Field(16, ge=1, description="prompts of one optimisation batch")
     num_generations: int = Field(8, ge=2, description="responses sampled for each prompt")
-    max_prompt_length: int = Field(
-        512, ge=1, description="tokens of the longest prompt; longer ones are an error"
+    max_prompt_length: int = Field(512, ge=1, description="tokens of the longest prompt")
+    on_long_prompt: Literal["error", "drop"] = Field(
+        "error",
+        description="what a prompt does that is longer: end the run, or be left out and counted",
     )
     max_completion_length: int = Field(
         1024, ge=1, description="tokens of the longest response; longer ones are cut off"

@@ -27,7 +27,7 @@ _SCALARS = {
 
 class _Loader(yaml.SafeLoader):
     #: The table of YAML 1.1 is left behind.
-    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, re.Pattern[str]]]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[misc]
 
     def construct_int(self, node: yaml.ScalarNode) -> int:
         text = str(self.construct_scalar(node))

@@ -6,7 +6,6 @@ import re
 from collections import Counter
 from functools import lru_cache
 
-from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import NON_ANSWERS, ResponseType, TaskName
 from icpo_lite.rewards.question_targets import asked
 
@@ -102,25 +101,6 @@ def repeats_itself(reply: str) -> bool:
     """Whether one sentence of five words or more stands there three times."""
     counts = Counter(s.strip() for s in _SENTENCE.split(reply) if s.count(" ") >= 4)
     return any(n >= 3 for n in counts.values())
-
-
-#: Words up to which a reply is brief.
-_BRIEF = 25
-
-
-@lru_cache(maxsize=32768)
-def works_ahead(reply: str, prompt_text: str) -> bool:
-    """Whether a brief reply that asks also tells a number that the prompt does not hold.
-
-    "She has 11 left. How many does she lose?" Longer replies show their work, and cues weigh them.
-    """
-    if len(reply.split()) > _BRIEF:
-        return False
-    told = " ".join(s for s in _SENTENCE.split(reply) if "?" not in s)
-    given = {n.value for n in numbers(prompt_text)}
-    return any(
-        n.value not in given and (n.surface[:1].isdigit() or n.value > 2) for n in numbers(told)
-    )
 
 
 _DOUBT = re.compile(

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
-    from icpo_lite.rewards.judge import Judge
+    from icpo_lite.rewards.icpo import RewardSpec
+    from icpo_lite.rewards.judge import Judge, Typer
+    from icpo_lite.rewards.model_targets import Targeter
 
 
 def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
@@ -29,8 +31,8 @@ def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard
     return asked_for(reply, still_open, shards)
 
 
-def bind_reward(recipe: Recipe) -> RewardRule:
-    """The reward rule that the recipe names, its options checked."""
+def reward_spec(recipe: Recipe) -> RewardSpec:
+    """The entry of the table of rewards that the recipe names."""
     from icpo_lite.rewards.icpo import REWARDS
 
     name = recipe.reward["name"]
@@ -39,7 +41,13 @@ def bind_reward(recipe: Recipe) -> RewardRule:
             f"{recipe.where('reward')}: reward: expected one of {', '.join(REWARDS)}, "
             f"found {name!r}"
         )
-    spec = REWARDS[name]
+    return REWARDS[name]
+
+
+def bind_reward(recipe: Recipe) -> RewardRule:
+    """The reward rule that the recipe names, its options checked."""
+    spec = reward_spec(recipe)
+    target_by(recipe)  # refused here, before a model is loaded
     options = recipe.bind("reward", spec.options, skip=["name"])
     return partial(_rewarded, spec.function, options)
 
@@ -55,27 +63,71 @@ def bind_judge(
 ) -> Judge:
     """The judge that the recipe names; by rules where there is no recipe.
 
-    policy: needed for `judge: self`, which asks it with the adapter off. allow_code_execution:
-    agrees to it where the recipe does not.
+    policy: needed for `judge: self` and `target_by: gold_rise`, which ask it with the adapter off.
+    allow_code_execution: agrees to it where the recipe does not.
     """
     from icpo_lite.rewards.grading import GradingOptions
     from icpo_lite.rewards.judge import Judge
-    from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper
 
     if recipe is None:
         return Judge(GradingOptions(allow_code_execution=allow_code_execution))
     grading = recipe.bind("grading", GradingOptions)
     allowed = allow_code_execution or recipe.allow_code_execution
     grading = grading.model_copy(update={"allow_code_execution": allowed})
+    return Judge(grading, _typer(recipe, policy), _targeter(recipe, policy))
+
+
+def _typer(recipe: Recipe, policy: Policy | None) -> Typer | None:
+    """Who names the types; None for the rules."""
+    from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper
+
     if recipe.judge == "endpoint" and recipe.endpoint is not None:
         from icpo_lite.core.endpoint import Endpoint
 
-        return Judge(grading, EndpointTyper(Endpoint(recipe.endpoint)))
+        return EndpointTyper(Endpoint(recipe.endpoint))
     if recipe.judge == "self" and policy is not None:
         from icpo_lite.policy.logprobs import PolicyScorer
 
-        return Judge(grading, SelfTyper(PolicyScorer(policy)))
-    return Judge(grading)
+        return SelfTyper(PolicyScorer(policy))
+    return None
+
+
+def target_by(recipe: Recipe) -> str:
+    """Who says what a question asks for, as the reward's block says it; rules where it does not.
+
+    Raises RecipeError where it names a judge that is no model.
+    """
+    options = recipe.bind("reward", reward_spec(recipe).options, skip=["name"])
+    chosen: str = getattr(options, "target_by", "rules")
+    if chosen == "judge" and recipe.judge not in ("self", "endpoint"):
+        raise RecipeError(
+            f"{recipe.where('reward.target_by')}: reward.target_by: judge asks the model of "
+            f"judge: self or judge: endpoint, found judge: {recipe.judge}; set one of them, or "
+            "target_by: rules"
+        )
+    return chosen
+
+
+def judge_needs_policy(recipe: Recipe) -> bool:
+    """Whether judging asks the policy itself."""
+    return recipe.judge == "self" or target_by(recipe) == "gold_rise"
+
+
+def _targeter(recipe: Recipe, policy: Policy | None) -> Targeter | None:
+    """Who says what a question asks for; None for the rules."""
+    from icpo_lite.rewards.model_targets import EndpointTargets, GoldRise, SelfTargets
+
+    chosen = target_by(recipe)
+    if chosen == "judge" and recipe.judge == "endpoint" and recipe.endpoint is not None:
+        from icpo_lite.core.endpoint import Endpoint
+
+        return EndpointTargets(Endpoint(recipe.endpoint))
+    if chosen == "rules" or policy is None:
+        return None
+    from icpo_lite.policy.logprobs import PolicyScorer
+
+    scorer = PolicyScorer(policy)
+    return GoldRise(scorer) if chosen == "gold_rise" else SelfTargets(scorer)
 
 
 def bind_reward_change(recipe: Recipe) -> RewardChange | None:

@@ -18,6 +18,7 @@ from icpo_lite.core.types import TaskName
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import RewardKeys
 from icpo_lite.rewards.graders import actions, code, math, math_verify, sandbox, sql
+from icpo_lite.rewards.graders.row_tests import read_tests
 
 
 class GradingOptions(BaseModel):
@@ -45,7 +46,9 @@ class GradingOptions(BaseModel):
     code_seconds: float = Field(
         6.0, gt=0, description="time for one test, as in Lost in Conversation"
     )
-    code_memory_mb: int = Field(512, gt=0, description="memory for one test, in MiB")
+    code_memory_mb: int = Field(
+        512, gt=0, description="memory for one test, all its processes, in MiB"
+    )
     query_seconds: float = Field(6.0, gt=0, description="time for one database query")
 
 
@@ -94,11 +97,12 @@ def _verifier(seconds: float) -> math_verify.Verifier:
 
 def _actions(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
     allowed = actions.read_allowed(answer)
-    calls = actions.parse_calls(reply)
+    functions = columns.get("functions")
+    calls = actions.parse_calls(reply, actions.known_names(functions))
     if calls is None:
         return Grade(False)
     shown = ", ".join(f"{n}({', '.join(f'{k}={v!r}' for k, v in a.items())})" for n, a in calls)
-    return Grade(actions.correct(calls, allowed), f"[{shown}]")
+    return Grade(actions.correct(calls, allowed, functions), f"[{shown}]")
 
 
 def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
@@ -106,11 +110,12 @@ def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
         raise GraderError(
             "grading code runs it, which is off; set allow_code_execution: true to agree"
         )
-    program = code.extract_code(reply)
+    tests = read_tests(answer, columns)
+    program = code.program_of(reply, tests)
     if program is None:
         return Grade(False)
     limits = sandbox.Limits(seconds=options.code_seconds, memory_mb=options.code_memory_mb)
-    passed, _ = code.correct(program, answer, columns, limits)
+    passed, _ = code.correct(program, tests, columns, limits)
     return Grade(passed, program)
 
 

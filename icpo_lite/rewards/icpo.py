@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -23,7 +23,9 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
-from icpo_lite.rewards.format_faults import both_ways, faults, marked_up, works_ahead
+from icpo_lite.rewards.format_faults import both_ways, faults, marked_up
+from icpo_lite.rewards.guesses import guess
+from icpo_lite.rewards.question_targets import asked
 from icpo_lite.rewards.response_type import answers_anyway
 
 
@@ -35,6 +37,14 @@ class RewardOptions(BaseModel):
 
 class GuardedOptions(RewardOptions):
     """The weights of `guarded`. A reward is at most 1; no part alone costs more than 0.5."""
+
+    target_by: Literal["rules", "judge", "gold_rise"] = Field(
+        "rules",
+        description="who says whether a question asks for the removed condition: rules; the model "
+        "of judge: self or endpoint; or gold_rise, whether the base model finds the gold answer "
+        "likelier once the fact that answers the question is told (no judge, no rule; it takes a "
+        "base that can solve the problems: the tiny one cannot, and it tells nothing there)",
+    )
 
     correct: float = Field(
         1.0, description="a right answer to a complete prompt: the thing that is wanted there"
@@ -79,9 +89,11 @@ class GuardedOptions(RewardOptions):
         description="an answer with a question behind it or a doubt before it: it must not be a "
         "way to be paid for both",
     )
-    worked_ahead: float = Field(
-        -0.3,
-        description="a short question beside a number of its own making: it asks, and guesses too",
+    guessed: float = Field(
+        0.1,
+        description="the most that a reply to an underspecified problem is worth when it also "
+        "tells or offers a number of its own making, whatever else it asks: less than a hedge, "
+        "which names its assumptions",
     )
     form: float = Field(
         -0.5,
@@ -94,9 +106,9 @@ class GuardedOptions(RewardOptions):
         description="code fences or tags around prose: a blemish, not a trick, so it costs less",
     )
     long_question: int = Field(
-        100,
-        description="words from which a question is no longer short (LiC: under 100); it is then "
-        "paid as discussion",
+        200,
+        description="words from which a question is paid as discussion; honest questions that sum "
+        "up what is known reach 100 (LiC's own bound, which is for its labels, not for a reward)",
     )
     max_tokens: int = Field(
         0,
@@ -153,20 +165,36 @@ def _on_underspecified(
     name, worth = _worth_of_not_answering(verdict, turn, options)
     if worth > options.hedging and answers_anyway(turn.content, prompt.task):
         name, worth = "hedging", options.hedging
-    parts = {name: worth}
-    if verdict.response_type in QUESTIONS and works_ahead(turn.content, prompt.text):
-        parts["worked_ahead"] = options.worked_ahead
-    return parts
+    if worth > options.guessed and _guesses(prompt, verdict, turn):
+        name, worth = "guessed", options.guessed
+    return {name: worth}
+
+
+def _guesses(prompt: Prompt, verdict: Verdict, turn: Turn) -> bool:
+    """Whether a reply to a word problem makes up a number; a hedge says what it assumes."""
+    if prompt.task != "math" or verdict.response_type is ResponseType.HEDGING:
+        return False
+    return bool(guess(turn.content, prompt))
+
+
+def _asks(verdict: Verdict) -> bool:
+    """Whether a reply is a question: by its type, or since it asks for what is missing.
+
+    A question that sums up at length what is known reads like a discussion; but a discussion does
+    not ask.
+    """
+    talks = verdict.response_type in (ResponseType.DISCUSSION, ResponseType.REFUSAL)
+    return verdict.response_type in QUESTIONS or (talks and bool(verdict.targeted))
 
 
 def _worth_of_not_answering(
     verdict: Verdict, turn: Turn, options: GuardedOptions
 ) -> tuple[str, float]:
     kind = verdict.response_type
-    if kind in QUESTIONS and len(turn.content.split()) < options.long_question:
+    if _asks(verdict) and len(turn.content.split()) < options.long_question:
         if not verdict.targeted:
             return "untargeted", options.untargeted
-        if kind is ResponseType.CLARIFICATION:
+        if kind is ResponseType.CLARIFICATION or len(asked(turn.content)) == 1:
             return "targeted", options.targeted
         return "targeted_interrogation", options.targeted_interrogation
     if kind is ResponseType.ANSWER_ATTEMPT:
@@ -192,10 +220,15 @@ def _sum(**parts: float) -> Reward:
 
 @dataclass(frozen=True, slots=True)
 class RewardSpec:
-    """A reward: its options model and a pure function of prompt, verdict, turn and options."""
+    """A reward: its options model and a pure function of prompt, verdict, turn and options.
+
+    guess_limit: the share of an honest question's worth that it may pay for one with a guess
+    beside it; None where the reward's own rule says nothing of guesses.
+    """
 
     options: type[RewardOptions]
     function: Callable[[Prompt, Verdict, Turn, Any], Reward]
+    guess_limit: float | None = None
 
     def bind(self, block: Mapping[str, Any] | None = None) -> Callable[..., Reward]:
         """The function with its options read from a recipe's block: f(prompt, verdict, turn)."""
@@ -205,6 +238,6 @@ class RewardSpec:
 
 REWARDS: dict[str, RewardSpec] = {
     "paper": RewardSpec(RewardOptions, _paper),
-    "guarded": RewardSpec(GuardedOptions, _guarded),
+    "guarded": RewardSpec(GuardedOptions, _guarded, guess_limit=0.3),
     "accuracy": RewardSpec(RewardOptions, _accuracy),
 }

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
+from icpo_lite.rewards.description_targets import with_description
 from icpo_lite.rewards.grading import GradingOptions, grade
+from icpo_lite.rewards.model_targets import Targeter, retarget
 from icpo_lite.rewards.question_targets import aim
 from icpo_lite.rewards.response_type import Classification, explain, is_cut_off, is_nothing
 
@@ -32,16 +34,23 @@ class Judge:
     """Judges replies; one instance serves a whole run.
 
     grading: what the recipe says about grading. typer: who names the types, by default the rules.
+    targeter: who says what a question asks for, by default the rules.
     """
 
-    def __init__(self, grading: GradingOptions | None = None, typer: Typer | None = None) -> None:
+    def __init__(
+        self,
+        grading: GradingOptions | None = None,
+        typer: Typer | None = None,
+        targeter: Targeter | None = None,
+    ) -> None:
         self._grading = grading or GradingOptions()
         self._typer = typer or Rules()
+        self._targeter = targeter
 
     @property
     def by_rules(self) -> bool:
-        """Whether the types come from the rules: then threads may share this judge."""
-        return isinstance(self._typer, Rules)
+        """Whether types and targets come from the rules: then threads may share this judge."""
+        return isinstance(self._typer, Rules) and self._targeter is None
 
     def judge(self, prompt: Prompt, reply: str, stop_reason: StopReason | None = None) -> Verdict:
         """The verdict on one reply; see `judge_many`."""
@@ -50,18 +59,20 @@ class Judge:
     def judge_many(self, items: Iterable[Item]) -> list[Verdict]:
         """One verdict a reply, in order; the typer sees all replies in one batch.
 
-        An answer attempt is graded against `prompt.answer`. An empty reply is MISSING, and so is
-        one that was cut off (stop_reason "length") before it had committed to an answer.
+        An answer attempt is graded against `prompt.answer`, where there is one. An empty reply is
+        MISSING, and so is one that was cut off (stop_reason "length") before it had committed to
+        an answer.
         Raises GraderError, with the row's name, when a gold answer or a grader is at fault.
         """
         items = list(items)
         missing = [_missing(*item) for item in items]
         left = [item for item, m in zip(items, missing, strict=True) if m is None]
         types = iter(self._typer.types(left))
-        return [
+        verdicts = [
             Verdict(ResponseType.MISSING, why) if why else self._verdict(item, next(types))
             for item, why in zip(items, missing, strict=True)
         ]
+        return retarget(self._targeter, items, verdicts) if self._targeter else verdicts
 
     def _verdict(self, item: Item, found: Classification) -> Verdict:
         prompt, reply, stop_reason = item
@@ -72,13 +83,15 @@ class Judge:
             return self._graded(prompt, reply, found.evidence)
         if kind not in NON_ANSWERS:
             return Verdict(kind, found.evidence)
-        asking = aim(prompt, reply)
+        asking = with_description(prompt, reply, aim(prompt, reply))
         targeted = None
-        if prompt.removed and asking.count:
+        if (prompt.removed or prompt.targets) and asking.count:
             targeted = asking.hits > 0 and 2 * asking.hits >= asking.count
         return Verdict(kind, found.evidence, targeted=targeted, repeats_given=asking.repeats > 0)
 
     def _graded(self, prompt: Prompt, reply: str, evidence: str) -> Verdict:
+        if prompt.answer is None:
+            return Verdict(ResponseType.ANSWER_ATTEMPT, evidence)
         row = prompt.source or prompt.prompt_id
         graded = grade(prompt.task, reply, prompt.answer, prompt.columns, self._grading, row=row)
         return Verdict(ResponseType.ANSWER_ATTEMPT, evidence, graded.extracted, graded.correct)

@@ -29,6 +29,7 @@ _WANTED: dict[TaskName, str] = {
     "actions": "one or more function calls",
     "code": "a program or function",
     "database": "a SQL query",
+    "open": "whatever does what the user wants",
 }
 #: METHOD's wording of the seven types; letters, since one token each compares fairly.
 _CHOICES: tuple[tuple[str, ResponseType, str], ...] = (

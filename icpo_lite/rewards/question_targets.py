@@ -1,71 +1,48 @@
 """What a reply asks the user for, and whether that is what the prompt lacks.
 
-A question is compared with every fact of the problem, removed or given, by its keys: the people
-and things it names, the relation it asks about (have, buy, lose, cost …) and its other content
-words. Keys that all facts share say little and weigh little. A question is *targeted* when the
-fact that it resembles most is a removed one; it *repeats* when that fact is there to read; and
-when it resembles the problem's own question most, it only hands the task back.
+A question is compared with every fact of the problem, removed or given, and with the problem's
+own question (`fact_likeness`). It is *targeted* when it is most like a removed fact; it *repeats*
+when that fact is there to read; and when it is most like the problem's own question, it only hands
+the task back.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from icpo_lite.core.numbers import numbers
-from icpo_lite.core.questions import questions
-from icpo_lite.core.sentences import entities, sentences
+from icpo_lite.core.sentences import entities
 from icpo_lite.core.types import Prompt, Shard
-from icpo_lite.core.words import content_words, stem
-from icpo_lite.rewards.features import strip_markup
-
-
-def _bag(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-#: Verbs and nouns that name the same relation between somebody and a quantity.
-_RELATIONS = {
-    "own": "have has had having own owns possess start starts started begin begins holds keep "
-    "initial initially",
-    "buy": "buy buys bought buying purchase purchases purchased shop shopping pick acquire order",
-    "lose": "lose loses lost losing drop drops dropped misplace misplaced",
-    "gift": "give gives gave given giving gift gifts get gets got receive receives received "
-    "present donate donated donates",
-    "sell": "sell sells sold selling sale sales",
-    "cost": "cost costs price prices priced pay pays paid charge charges spend spends spent "
-    "worth fee expense expensive dollar dollars cents",
-    "earn": "earn earns earned earning salary wage wages income revenue profit",
-    "weigh": "weigh weighs weighed weight heavy pound pounds kilogram kilograms ounce ounces",
-    "capacity": "capacity carry carries fit fits hold holds contain contains",
-    "eat": "eat eats ate eaten eating snack snacks consume consumes consumed",
-    "find": "find finds found",
-    "age": "age ages old older younger",
-    "far": "far distance mile miles kilometer kilometers length long",
-    "fast": "speed fast mph rate",
-    "time": "hour hours minute minutes duration",
-}
-_GROUP = {word: f"~{name}" for name, group in _RELATIONS.items() for word in group.split()}
-#: Words that a request is made of and that say nothing about the problem.
-_FLUFF = _bag(
-    "many much number numbers amount amounts total know need needed needs provide tell give "
-    "information info detail details specific exact please share specify clarify calculate "
-    "determine figure answer question help let could would can clarification value values "
-    "additional required following more make sure also still actual current currently mean "
-    "means first order able problem missing find compute solve work thing things bit little"
+from icpo_lite.core.words import stem
+from icpo_lite.rewards.fact_likeness import (
+    Frame,
+    beyond,
+    closest,
+    covers,
+    read_frame,
+    read_question,
 )
+from icpo_lite.rewards.features import strip_markup
+from icpo_lite.rewards.subject_keys import keys, says_nothing
+
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
-_PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^)]*\)", re.IGNORECASE)
+_PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^()]{0,300}\)", re.IGNORECASE)
 _ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(.*)$")
+#: No questions about the task.
 _COURTESY = re.compile(
-    r"make sense|anything else|other questions?|further (?:questions?|help|assistance)"
-    r"|is that (?:right|correct)|would you like|shall (?:i|we)|do you (?:want|understand)"
-    r"|any questions|ready\?|^(?:right|ok|okay|correct|yes|no)\W*\?$",
+    r"\bmakes? sense\b|\banything else\b|\b(?:other|further|any|more) questions?\b"
+    r"|\bfurther (?:help|assistance)\b|\bis that (?:right|correct)\b"
+    r"|\bready\W?\?|^\W{0,3}(?:right|ok|okay|correct|yes|no)\W{0,3}\?$",
     re.IGNORECASE,
 )
+#: A courtesy, but for "how many would you like me to count?".
+_WISH = re.compile(
+    r"\b(?:would you like|shall (?:i|we)|do you (?:want|understand))\b", re.IGNORECASE
+)
+_INTERROGATIVE = re.compile(r"\b(?:how|what|which|when|where|who)\b", re.IGNORECASE)
 _REQUEST = re.compile(
     r"\b(?:please|kindly)\s+(?:\w+\s+)?(?:provide|share|tell|specify|clarify|give|supply|state"
     r"|confirm|let me know)\b"
@@ -86,11 +63,16 @@ _TO_DO = re.compile(
 )
 _SO_THAT = re.compile(
     r"[,;]?\s*\b(?:so (?:that )?(?:we|i)\b|and (?:then )?(?:i'll|i will|i can|we can)\b"
+    r"|(?<=, )(?:then )?(?:i|we) (?:can|could|will|would)\b"
     r"|(?:in order )?to (?:calculate|find|determine|compute|finish|solve|answer|proceed)\b).*",
     re.IGNORECASE | re.DOTALL,
 )
 _LEADS_LIST = re.compile(r":\s*$")
-_SENTENCE = re.compile(r"(?<=[.!?])[\"')*]*\s+|\n+")
+#: A point behind "Mrs" or "e.g" ends nothing.
+_SENTENCE = re.compile(
+    r"(?<=[.!?])(?<!\bMr\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\bSt\.)(?<!\bMrs\.)(?<!\be\.g\.)"
+    r"(?<!\bi\.e\.)(?<!\bvs\.)[\"')*]*\s+|\n+"
+)
 
 
 @lru_cache(maxsize=16384)
@@ -123,14 +105,36 @@ def asked(reply: str) -> tuple[str, ...]:
                 listing = 1 if _LEADS_LIST.search(sentence.rstrip(" *")) else -1
             elif match := _OFFER.search(sentence):
                 offers.append(_core(sentence[match.start() :]))
+    units, offers = _short(units), _short(offers)
     about = [unit for unit in units if keys(unit)] or units or offers
     return _distinct([unit for unit in about if _WORD.search(unit)])
 
 
+#: Questions of a reply that are looked at, from its end, and characters of one at each end.
+_MOST_QUESTIONS, _MOST_CHARACTERS = 30, 400
+
+
+def _short(units: list[str]) -> list[str]:
+    """The last questions of a reply, the middle of a very long one left out."""
+    return [
+        unit
+        if len(unit) <= 2 * _MOST_CHARACTERS
+        else f"{unit[:_MOST_CHARACTERS]} {unit[-_MOST_CHARACTERS:]}"
+        for unit in units[-_MOST_QUESTIONS:]
+    ]
+
+
 def _asks(sentence: str) -> bool:
     if "?" in sentence:
-        return not _COURTESY.search(sentence)
-    return bool(_REQUEST.search(sentence)) and not _COURTESY.search(sentence)
+        return not _is_courtesy(sentence)
+    return bool(_REQUEST.search(sentence)) and not _is_courtesy(sentence)
+
+
+def _is_courtesy(sentence: str) -> bool:
+    if _COURTESY.search(sentence):
+        return True
+    wish = _WISH.search(sentence)
+    return wish is not None and not _INTERROGATIVE.search(sentence[: wish.start()])
 
 
 def _core(sentence: str) -> str:
@@ -152,96 +156,6 @@ def _distinct(units: list[str]) -> tuple[str, ...]:
     return tuple(reversed(kept))
 
 
-@lru_cache(maxsize=32768)
-def keys(text: str) -> frozenset[str]:
-    """What a question or a fact is about: names, "~relation" tags, stems of content words."""
-    found = set()
-    for match in _WORD.finditer(text):
-        word = match[0].lower().removesuffix("'s")
-        if tag := _GROUP.get(word):
-            found.add(tag)
-        elif word not in _FLUFF and (kept := content_words(word)):
-            found |= kept
-    return frozenset(found)
-
-
-@lru_cache(maxsize=32768)
-def names(text: str) -> frozenset[str]:
-    return frozenset(stem(span.text) for span in entities(text))
-
-
-_CLAUSE = re.compile(r"[,;:.?!]\s+|\s+(?:and|but|while|if|then|because|so|which)\s+", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """One fact. focus: keys of the clause that holds its number. context: its other keys.
-    units: what its numbers count, "$" for money.
-
-    A corpus may word a fact as its whole sentence with the other numbers taken out ("some pens
-    and 3 books"): what the fact is about is where the number stands.
-    """
-
-    focus: frozenset[str]
-    context: frozenset[str]
-    units: frozenset[str] = frozenset()
-
-
-@lru_cache(maxsize=16384)
-def _piece(fact: str) -> Piece:
-    everything = keys(fact)
-    focus = keys(" ".join(number_clauses(fact))) or everything
-    units = frozenset(n.unit for n in numbers(fact) if n.kind != "ordinal" and n.unit)
-    return Piece(focus, everything - focus, units)
-
-
-def number_clauses(fact: str) -> list[str]:
-    """The clauses of a fact that hold a number, in order; the whole fact where there is none."""
-    found = [n.start for n in numbers(fact) if n.kind != "ordinal"]
-    ends = [m.start() for m in _CLAUSE.finditer(fact)] + [len(fact)]
-    starts = [0] + [m.end() for m in _CLAUSE.finditer(fact)]
-    spans = [(a, b) for a, b in zip(starts, ends, strict=True) if any(a <= n < b for n in found)]
-    return [fact[a:b] for a, b in spans] or [fact]
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """What of a problem a question can be about.
-
-    weight: of a key, the less the more facts are about it. people: names that occur.
-    """
-
-    removed: tuple[Piece, ...]
-    given: tuple[Piece, ...]
-    goal: Piece
-    weight: dict[str, float]
-    people: frozenset[str]
-
-
-@lru_cache(maxsize=4096)
-def _frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_text: str) -> Frame:
-    gone = {s.shard_id for s in removed}
-    if shards:
-        facts = [s.text for s in shards if not s.is_question and s.shard_id not in gone]
-        goal = " ".join(s.text for s in shards if s.is_question)
-    else:
-        parts = [s.text for s in sentences(prompt_text)]
-        facts = [p for p in parts if not questions(p)]
-        goal = " ".join(p for p in parts if questions(p))
-    out = tuple(_piece(s.text) for s in removed)
-    there = tuple(_piece(f) for f in facts)
-    task = Piece(keys(goal), frozenset())
-    counts = Counter(k for piece in (*out, *there, task) for k in piece.focus)
-    shown = frozenset(k for piece in (*out, *there) for k in piece.context)
-    return Frame(
-        removed=out,
-        given=there,
-        goal=task,
-        weight={k: 1 / n for k, n in counts.items()} | dict.fromkeys(shown - counts.keys(), 0.5),
-        people=names(" ".join([*(s.text for s in removed), *facts, goal])),
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Aim:
     """Where a reply's questions point. hits, repeats, echoes: how many of `count` do so."""
@@ -254,42 +168,45 @@ class Aim:
 
 def aim(prompt: Prompt, reply: str) -> Aim:
     """How many of a reply's questions ask for a removed fact, a given fact, the task itself."""
-    return _aim(prompt.removed, prompt.shards, prompt.text, asked(reply))
+    worded = tuple(Shard(-1 - i, text) for i, text in enumerate(prompt.targets))
+    return _aim((*prompt.removed, *worded), prompt.shards, prompt.text, asked(reply))
 
 
 @lru_cache(maxsize=16384)
 def _aim(
     removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_text: str, units: tuple[str, ...]
 ) -> Aim:
-    frame = _frame(removed, shards, prompt_text)
+    frame = read_frame(removed, shards, prompt_text)
     points = Counter(_points_at(unit, frame) for unit in units)
     return Aim(len(units), points["removed"], points["given"], points["goal"])
 
 
-#: A question must share this much of what it and a fact are about (see `_likeness`).
-_LIKE = 0.25
-_VERY_LIKE = 0.5
+#: A question must be this much like a fact (see `fact_likeness`), like a given one or the task.
+_LIKE, _LIKE_GIVEN, _LIKE_GOAL = 0.25, 0.5, 0.25
+#: Of two facts about as alike, a person asks for the one that they cannot read.
+_NEARLY_GIVEN, _NEARLY_GOAL = 0.95, 1.0
+#: A question that names nothing ("how much is it?") needs one fact that fits better than others.
+_CLEARLY = 1.1
+#: What is left of the likeness to the task when a question says more, and of a removed fact.
+_BEYOND = 0.8
 #: A question that covers this many given facts in full asks for everything, so for nothing.
 _SHOTGUN = 2
 
 
 def _points_at(unit: str, frame: Frame) -> str:
-    about = keys(unit)
-    known = frozenset(k for k in about if k in frame.weight)
-    if not known or _stranger(unit, frame) or 2 * len(known) < len(about):
+    question = read_question(unit, frame)
+    if _stranger(unit, frame) or not (question.about or question.quantity.sorts):
         return "elsewhere"
-    covered = {piece.focus for piece in frame.given if piece.focus <= known}
-    unit_asked = _unit_asked(unit)
-    removed = _closest(known, unit_asked, frame.removed, frame)
-    given = _closest(known, unit_asked, frame.given, frame)
-    goal = _likeness(known, frame.goal, frame, unasked=1.0)
-    beyond = any(known & piece.focus - frame.goal.focus for piece in frame.removed)
-    alike = removed >= _LIKE and removed > given and (removed > goal or beyond)
-    if alike and len(covered) < _SHOTGUN:
+    removed = closest(question, frame.removed, frame)
+    given = closest(question, frame.given, frame)
+    goal = closest(question, [frame.goal], frame) * (_BEYOND if beyond(question, frame) else 1.0)
+    nearly = _NEARLY_GIVEN if question.about else _CLEARLY
+    beaten = removed <= max(nearly * given, _NEARLY_GOAL * goal)
+    if removed >= _LIKE and not beaten and covers(question, frame.given) < _SHOTGUN:
         return "removed"
-    if given >= _VERY_LIKE and given > removed and given > goal:
+    if given >= _LIKE_GIVEN and given > max(removed, goal):
         return "given"
-    return "goal" if goal >= _LIKE else "elsewhere"
+    return "goal" if goal >= _LIKE_GOAL else "elsewhere"
 
 
 def _stranger(unit: str, frame: Frame) -> bool:
@@ -299,67 +216,12 @@ def _stranger(unit: str, frame: Frame) -> bool:
     """
     people = {span.text for span in entities(unit) if " " not in span.text}
     return any(
-        word.lower() not in _GROUP
-        and word.lower() not in _FLUFF
+        not says_nothing(word)
         and stem(word) not in frame.weight
         and stem(word) not in frame.people
+        and stem(word) not in frame.nouns
         for word in people
     )
-
-
-#: What is left of a likeness when the question asks for days and the fact counts hours.
-_OTHER_UNIT = 0.7
-
-
-def _closest(about: frozenset[str], unit: str, pieces: Iterable[Piece], frame: Frame) -> float:
-    return max(
-        (
-            _likeness(about, piece, frame)
-            * (_OTHER_UNIT if unit and piece.units and unit not in piece.units else 1.0)
-            for piece in pieces
-        ),
-        default=0.0,
-    )
-
-
-@lru_cache(maxsize=16384)
-def _unit_asked(question: str) -> str:
-    """What a question wants counted: "day", "$", or "" where it does not say."""
-    for found in questions(question):
-        return "$" if found.kind == "money" else found.asks
-    return ""
-
-
-#: What a key counts that a question shares with a fact's sentence, but not with its number.
-_BY_THE_WAY = 0.2
-
-
-def _likeness(about: frozenset[str], piece: Piece, frame: Frame, unasked: float = 0.5) -> float:
-    """Weighted overlap in [0, 1]; 0 for two relations or two people with nothing in common.
-
-    unasked: what a key counts that only the fact holds. A fact has circumstances ("on the way")
-    that a question may leave out, but not its relation; the task itself is handed back only when
-    most of it is named.
-    """
-    shared = about & piece.focus
-    if not shared:
-        return 0.0
-    mine, theirs = _relations(about), _relations(piece.focus)
-    if mine and theirs and not mine & theirs:
-        return 0.0
-    mine, theirs = about & frame.people, (piece.focus | piece.context) & frame.people
-    if mine and theirs and not mine & theirs:
-        return 0.0
-    weight = frame.weight
-    common = sum(weight[k] for k in shared)
-    near = _BY_THE_WAY * sum(weight[k] for k in about & piece.context)
-    beside = sum(weight[k] for k in about - piece.focus - piece.context)
-    silent = sum(weight[k] * (1.0 if k[0] == "~" else unasked) for k in piece.focus - about)
-    return (common + near) / (common + near + beside + silent)
-
-
-def _relations(about: frozenset[str]) -> frozenset[str]:
-    return frozenset(k for k in about if k[0] == "~")
 
 
 def asked_for(reply: str, open_shards: Sequence[Shard], shards: Sequence[Shard]) -> int | None:

@@ -15,6 +15,9 @@ from functools import lru_cache
 from icpo_lite.core.types import ResponseType, Shard, StopReason, TaskName
 from icpo_lite.rewards import feature_weights, features
 from icpo_lite.rewards.features import CUES, Reading
+from icpo_lite.rewards.graders.call_formats import is_marked, parse_calls
+from icpo_lite.rewards.graders.reply_code import extract_code
+from icpo_lite.rewards.open_replies import type_of_open
 from icpo_lite.rewards.question_targets import asked
 
 #: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
@@ -223,26 +226,39 @@ _OPEN_ARGUMENT = re.compile(r"=\s*(?:\?|''|\"\"|<[^>]*>|\.\.\.)\s*[,)]")
 _STAND_IN = re.compile(r"=\s*['\"](?:unknown|unspecified|tbd|n/a|some_\w+)['\"]", re.IGNORECASE)
 _FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"^\s*(?:def|class|import|from|return)\s+\w", re.MULTILINE)
-_SQL = re.compile(r"\b(?:select|with)\b[\s\S]{1,2000}?\bfrom\b|\bselect\s+[\w(*]", re.IGNORECASE)
+_SQL = re.compile(
+    r"\b(?:select|with)\b[\s\S]{1,2000}?\bfrom\b|\bselect\s+[\w(*'\"`]", re.IGNORECASE
+)
+
+
+#: A query that begins its line, also behind "SQL:".
+_OWN_LINE = re.compile(
+    r"^\W*(?:sql(?:ite)?(?:\s+query)?\W*:\W*)?(?:select\b|with\s+(?:recursive\s+)?\w+[^\n]{0,80}\bas\s*\()",
+    re.IGNORECASE | re.MULTILINE,
+)
+#: What a body alone would go on from.
+_HEADER = "def _():\n"
 
 
 def _actions(response: str) -> Classification:
     if nothing := _nothing(response):
         return nothing
     call = _CALL.search(response) or _JSON_CALL.search(response) or _ARGUMENTS.match(response)
-    if call is None:
+    calls = parse_calls(response) or []
+    if call is None and not calls:
         return _prose(response)
-    if _COMPLAINT.search(call[0]):
-        return Classification(ResponseType.REFUSAL, call[0])
+    evidence = call[0] if call else f"a call of {calls[0][0]}"
+    if _COMPLAINT.search(evidence):
+        return Classification(ResponseType.REFUSAL, evidence)
     reading = features.read(response)
     if reading.words > _BARE_CALL and _OPEN_ARGUMENT.search(response):
         return Classification(ResponseType.CLARIFICATION, "a call with an argument left open")
-    if reading.words > SHORT and (doubt := _only_shown(reading)):
+    if reading.words > SHORT and not is_marked(response) and (doubt := _only_shown(reading)):
         return Classification(_talk(response), doubt)
     if stand_in := _STAND_IN.search(response):
         return Classification(ResponseType.HEDGING, stand_in[0])
-    closed = ")" in response[call.start() :]
-    return Classification(ResponseType.ANSWER_ATTEMPT, call[0], committed=True, closed=closed)
+    closed = bool(calls) or (call is not None and ")" in response[call.start() :])
+    return Classification(ResponseType.ANSWER_ATTEMPT, evidence, committed=True, closed=closed)
 
 
 def _only_shown(reading: Reading) -> str:
@@ -263,6 +279,8 @@ def _code(response: str) -> Classification:
     if code or (fenced and len(fenced[1].strip()) > 20):
         closed = response.count("```") % 2 == 0 and "```" in response
         return Classification(ResponseType.ANSWER_ATTEMPT, "code", committed=True, closed=closed)
+    if extract_code(response, entry_point="_", prompt=_HEADER):
+        return Classification(ResponseType.ANSWER_ATTEMPT, "a function's body", committed=True)
     return _prose(response)
 
 
@@ -270,7 +288,7 @@ def _database(response: str) -> Classification:
     if nothing := _nothing(response):
         return nothing
     query = _SQL.search(response)
-    if query and ("```" in response or query.start() == 0 or ";" in response):
+    if query and ("```" in response or ";" in response or _OWN_LINE.search(response)):
         return Classification(
             ResponseType.ANSWER_ATTEMPT, query[0][:60], committed=True, closed=";" in response
         )
@@ -293,4 +311,18 @@ def _talk(response: str) -> ResponseType:
     return ResponseType.DISCUSSION if long else ResponseType.REFUSAL
 
 
-_BY_TASK = {"math": _math, "actions": _actions, "code": _code, "database": _database}
+def _open(response: str) -> Classification:
+    if nothing := _nothing(response):
+        return nothing
+    kind, evidence, committed = type_of_open(response)
+    # A plan that was cut off is a plan: it has set about the task without asking.
+    return Classification(kind, evidence, committed=committed, closed=committed)
+
+
+_BY_TASK = {
+    "math": _math,
+    "actions": _actions,
+    "code": _code,
+    "database": _database,
+    "open": _open,
+}

@@ -38,7 +38,7 @@ class UserReward:
         Raises GraderError, with the user's file and line, when the function fails or returns
         something else than as many numbers.
         """
-        chats = [[{"role": m.role, "content": m.content} for m in p.messages] for p in prompts]
+        chats = [[{"role": m.role, "content": m.text} for m in p.messages] for p in prompts]
         replies = [[{"role": "assistant", "content": t.content}] for t in turns]
         columns = self._accepted(_columns(prompts, turns))
         try:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import (
     Intent,
     Judge,
@@ -52,7 +53,8 @@ class Conversation:
 
     given: shards already said, in order and as they were worded. turns: all turns, assistant
     turns with their verdict. last_only: whether only the last reply counts (RECAP). certified:
-    whether a certificate shows that what was left out is needed (`underspecified`).
+    whether a certificate shows that what was left out is needed (`underspecified`). prompt_given:
+    the corpus's own prompt that it opens with, whose word on what lacks is taken.
     """
 
     problem: Problem
@@ -60,9 +62,10 @@ class Conversation:
     given: tuple[Shard, ...]
     turns: tuple[Turn, ...]
     done: bool = False
-    system: str | None = None
+    system: Message | None = None
     last_only: bool = False
     certified: bool = True
+    prompt_given: Prompt | None = None
 
     @property
     def open_shards(self) -> tuple[Shard, ...]:
@@ -71,8 +74,7 @@ class Conversation:
 
     @property
     def chat(self) -> list[Message]:
-        head = [Message("system", self.system)] if self.system else []
-        return head + [Message(t.role, t.content) for t in self.turns]
+        return list(with_opening([Message(t.role, t.content) for t in self.turns], self.system))
 
     @property
     def replies(self) -> list[Turn]:
@@ -92,6 +94,8 @@ class Conversation:
 
     def prompt(self) -> Prompt:
         """The conversation so far as what the judge sees."""
+        if self.prompt_given is not None:
+            return replace(self.prompt_given, messages=tuple(self.chat))
         missing = tuple(s for s in self.open_shards if not s.is_question)
         return Prompt(
             prompt_id=f"{self.problem.problem_id}/run{self.run}",
@@ -108,10 +112,25 @@ class Conversation:
 
 
 def start(
-    problem: Problem, run: int, text: str, given: Sequence[Shard], system: str | None = None
+    problem: Problem, run: int, text: str, given: Sequence[Shard], system: Message | None = None
 ) -> Conversation:
     """A conversation that opens with `text`, which says the shards in `given`."""
-    return Conversation(problem, run, tuple(given), (Turn("user", text),), system=system)
+    turns = (*opening_turns(problem), Turn("user", text))
+    return Conversation(problem, run, tuple(given), turns, system=system)
+
+
+def opening_turns(problem: Problem) -> tuple[Turn, ...]:
+    """The turns that a corpus puts before the question, as they stand in a conversation."""
+    return tuple(Turn(m.role, m.content) for m in problem.opening)
+
+
+def start_given(problem: Problem, run: int, intent: Intent) -> Conversation | None:
+    """One that opens with the corpus's own prompt of that intent; None where it has none."""
+    prompt = next((p for p in problem.prompts if p.intent is intent), None)
+    if prompt is None:
+        return None
+    turns = tuple(Turn(m.role, m.content) for m in prompt.messages)
+    return Conversation(problem, run, problem.shards, turns, prompt_given=prompt)
 
 
 def converse(
@@ -162,6 +181,8 @@ def last_words(
 
     The reply to it is the only one that counts.
     """
+    if not conversations:
+        return []
     asked = [
         replace(
             talk,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from icpo_lite.core.errors import DataError, NumericsError
 from icpo_lite.core.types import (
@@ -101,15 +101,24 @@ def _runs_alike(prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str
 
 
 def encode_prompts(
-    policy: Policy, prompts: Sequence[Prompt], max_prompt_length: int, max_completion_length: int
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    max_prompt_length: int,
+    max_completion_length: int,
+    on_long_prompt: Literal["error", "drop"] = "error",
 ) -> dict[str, tuple[int, ...]]:
-    """Token ids of each prompt by its id.
+    """Token ids of each prompt by its id; `drop` leaves out those that are too long.
 
     Raises DataError, naming the longest, when a prompt has more than `max_prompt_length` tokens:
     a prompt that is cut has lost a condition without anybody knowing. Also when it leaves no room
     for a completion among the model's positions.
     """
     encoded = {p.prompt_id: policy.encode_chat(p.messages) for p in prompts}
+    if on_long_prompt == "drop":
+        room = min(max_prompt_length, policy.max_positions - max_completion_length)
+        short = {name: ids for name, ids in encoded.items() if len(ids) <= room}
+        if short:
+            return short
     longest = max(prompts, key=lambda p: len(encoded[p.prompt_id]))
     if (length := len(encoded[longest.prompt_id])) > max_prompt_length:
         count = sum(len(ids) > max_prompt_length for ids in encoded.values())

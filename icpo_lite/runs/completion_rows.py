@@ -26,7 +26,7 @@ def _completion_row(trajectory: Trajectory) -> dict[str, Any]:
         "prompt_id": prompt.prompt_id,
         "problem_id": prompt.problem_id,
         "intent": str(prompt.intent),
-        "prompt": [{"role": m.role, "content": m.content} for m in prompt.messages],
+        "prompt": [{"role": m.role, "content": m.text} for m in prompt.messages],
         "removed": [s.text for s in prompt.removed],
         "removed_ids": [s.shard_id for s in prompt.removed],
         "completion": reply.content,

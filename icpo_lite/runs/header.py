@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from icpo_lite.policy.load import Policy
+from icpo_lite.recipe.section import default_of
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -37,3 +38,25 @@ def header_facts(
 def _counted(number: int, noun: str) -> str:
     plural = noun + ("es" if noun.endswith("h") else "s")
     return f"{number} {noun if number == 1 else plural}"
+
+
+def idle_clip(recipe: Recipe) -> str:
+    """Which keys of the objective cannot act, since a batch serves one update; "" for none.
+
+    The ratio of log-probs is then 1 at every token: nothing is clipped, and a ratio by sequence is
+    one by token.
+    """
+    if recipe.num_iterations * recipe.num_mini_batches > 1:
+        return ""
+    said = [
+        key
+        for key in ("epsilon_high", "delta", "importance_sampling_level")
+        if getattr(recipe, key) is not None
+        and (getattr(recipe, key) != default_of(type(recipe), key) or recipe.sets(key))
+    ]
+    if not said:
+        return ""
+    return (
+        f"{' and '.join(said)} cannot act with one update a batch, where the ratio is 1; set "
+        "num_mini_batches: 2"
+    )

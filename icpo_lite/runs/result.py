@@ -12,6 +12,7 @@ from icpo_lite.core.errors import (
     RunDirectoryError,
 )
 from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comparison
+from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.recipe import compared_recipes
 from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.runs.session import Session
@@ -24,7 +25,7 @@ def judge_run_and_base(session: Session, folder: Path, display: Display) -> None
     """Judge this run, then the base, on the same problems with the same noise."""
     recipe = session.recipe
     options = JudgingOptions(
-        settings=recipe.evaluation.settings,
+        settings=settings_for(session.problems, recipe.evaluation.settings),
         runs=recipe.evaluation.runs,
         sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
         max_turns=recipe.evaluation.max_turns,

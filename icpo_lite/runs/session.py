@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import tokenizer_warning
-from icpo_lite.core.types import Problem
-from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
+from icpo_lite.core.types import Intent, Problem
+from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.periodic import SmallEvaluation
 from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
@@ -17,7 +17,7 @@ from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.groups import encode_prompts
-from icpo_lite.runs.header import header_facts
+from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
 from icpo_lite.training.from_recipe import tried
 from icpo_lite.training.reward_check import check_reward
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """What is loaded for one run."""
+    """What is loaded for one run. graded: whether a complete prompt has a gold answer."""
 
     recipe: Recipe
     policy: Policy
@@ -38,6 +38,7 @@ class Session:
     judge: Judge
     problems: Sequence[Problem]
     small: SmallEvaluation | None
+    graded: bool = True
 
 
 def on_cpu(session: Session) -> bool:
@@ -49,22 +50,27 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     require_trackers(recipe.report_to)
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
-    policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
-    prompts, corpus = training_prompts(recipe, policy)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
+    policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
+    prompts, corpus = training_prompts(recipe, policy)
     policy = policy or load_policy(recipe, threads=threads)
     prompt_ids = encode_prompts(
-        policy, prompts, recipe.max_prompt_length, recipe.max_completion_length
+        policy,
+        prompts,
+        recipe.max_prompt_length,
+        recipe.max_completion_length,
+        recipe.on_long_prompt,
     )
+    corpus += _left_out(len(prompts), len(prompt_ids), recipe)
+    prompts = [p for p in prompts if p.prompt_id in prompt_ids]
+    require_kinds(recipe, prompts)
     judge = bind_judge(recipe, policy)
     report = check_reward(prompts, judge, reward, change=change)
     report.require_ok()
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
     chosen, sampled, shared = tried(recipe, policy, prompt_ids, impl)
     pool = PromptPool(prompts, seed=recipe.seed)
-    moves = recipe.share_schedule["name"] != "constant"
-    pool.require(0.5 if moves else recipe.share_underspecified)  # what moves takes both kinds
     trainer = Trainer(
         policy, pool, prompt_ids, judge, reward, recipe, chosen, change, display.message
     )
@@ -77,6 +83,19 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
             "the evaluation judges on problems that are trained on; set evaluation.dataset_name "
             "to a file that is not"
         )
-    for warning in filter(None, [*report.warnings, unknown, seen, small.warning if small else ""]):
+    idle = idle_clip(recipe)
+    small_warning = small.warning if small else ""
+    for warning in filter(None, [*report.warnings, unknown, seen, small_warning, idle]):
         display.message(f"warning: {warning}")
-    return Session(recipe, policy, trainer, judge, problems, small)
+    graded = any(p.intent is Intent.COMPLETE and p.answer is not None for p in prompts)
+    return Session(recipe, policy, trainer, judge, problems, small, graded)
+
+
+def _left_out(found: int, kept: int, recipe: Recipe) -> str:
+    """What is said of prompts that were too long."""
+    if found == kept:
+        return ""
+    return (
+        f"; {found - kept} of {found} prompts left out, which have more tokens than "
+        f"max_prompt_length: {recipe.max_prompt_length} or than the model has room for"
+    )

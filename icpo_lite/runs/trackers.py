@@ -20,10 +20,9 @@ from typing import Any, Protocol
 
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import plain, redact
+from icpo_lite.core.oom import Say
 
 PROJECT = "icpo-lite"
-#: What tells the user: one line.
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)

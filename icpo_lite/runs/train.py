@@ -114,6 +114,8 @@ def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int |
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
         run.write_recipe(_resolved(recipe))
+        idle = _idle(compared, session, display)
+        compared = {name: other for name, other in compared.items() if name not in idle}
         comparisons = ComparisonRuns(compared, display)
         stack.callback(comparisons.stop)
         if on_cpu(session):
@@ -133,10 +135,25 @@ def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int |
                 comparisons.start(name, torch.get_num_threads())
             comparisons.wait(name)
         early = {"stopped_early": done_steps} if done_steps < recipe.max_steps else {}
-        run.mark_finished(steps=recipe.max_steps, **early)
+        left_out = {"left_out": idle} if idle else {}
+        run.mark_finished(steps=recipe.max_steps, **early, **left_out)
         manager.mirror()
         show_result(recipe, display)
     return folder
+
+
+def _idle(compared: Mapping[str, Recipe], session: Session, display: Display) -> list[str]:
+    """The runs to compare with that would learn nothing here, with a word on why.
+
+    One that trains on complete prompts alone needs gold answers, and sets of asking may have none.
+    """
+    idle = [n for n, r in compared.items() if not (session.graded or r.share_underspecified)]
+    for name in idle:
+        display.message(
+            f"{name} is left out: it trains on complete prompts alone, and none of this corpus "
+            "has a gold answer"
+        )
+    return idle
 
 
 def _train_steps(
@@ -279,7 +296,8 @@ def _nothing_left(run: RunDirectory, recipe: Recipe, compared: Mapping[str, Reci
     done = run.finished
     if done is None or int(done.get("steps", 0)) < recipe.max_steps:
         return False
-    if not all((Path(other.output_dir) / "finished").is_file() for other in compared.values()):
+    awaited = [other for name, other in compared.items() if name not in done.get("left_out", ())]
+    if not all((Path(other.output_dir) / "finished").is_file() for other in awaited):
         return False
     asked = judged_with(recipe) | {"steps": int(done["steps"])}
     return not recipe.evaluation.enabled or judged_as(run.path / "eval") == asked

@@ -23,6 +23,7 @@ from typing import Any
 
 from icpo_lite.core.errors import IcpoError, RunDirectoryError
 from icpo_lite.core.files import write_atomically
+from icpo_lite.core.oom import Say
 from icpo_lite.evaluation.metrics import paired_difference
 from icpo_lite.evaluation.table import LINES, POINTS, figure_at
 from icpo_lite.recipe import Recipe, load_recipe
@@ -30,7 +31,6 @@ from icpo_lite.runs.run_directory import git_commit, machine, versions
 
 COMMAND = (sys.executable, "-m", "icpo_lite")
 BASE, TRAINED = "base", "icpo"
-Say = Callable[[str], None]
 #: One model's figures, as eval.json holds them.
 Summary = Mapping[str, Any]
 

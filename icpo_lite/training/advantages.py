@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
 from icpo_lite.core.errors import NumericsError
-from icpo_lite.core.types import (
-    Group,
-    Intent,
-)
-
-if TYPE_CHECKING:
-    pass
-
-ScaleRewards = Literal["group", "batch", "none"]
+from icpo_lite.core.types import Group, Intent
+from icpo_lite.recipe.objective_sections import AdvantageKeys
 
 #: Added to the standard deviation, as in TRL; with rewards of 0 and 1 it changes an advantage by
 #: about 0.02 %.
 STD_EPSILON = 1e-4
-#: Rewards of a group that differ by no more than this count as equal. A reward is a float sum of
-#: components, and 0.1 + 0.2 against 0.3 is not a difference to learn from.
-EQUAL_REWARDS = 1e-6
 
 
-def zero_variance(rewards_PG: Tensor) -> Tensor:
-    """Which groups cannot teach anything, because all their rewards are equal.
+def zero_variance(rewards_PG: Tensor, spread: float) -> Tensor:
+    """Which groups cannot teach anything, because their rewards differ by no more than `spread`.
 
-    rewards_PG [P, G] -> bool [P].
+    A reward is a float sum of components, and 0.1 + 0.2 against 0.3 is not a difference to learn
+    from. rewards_PG [P, G] -> bool [P].
     """
-    return rewards_PG.amax(dim=1) - rewards_PG.amin(dim=1) <= EQUAL_REWARDS
+    return rewards_PG.amax(dim=1) - rewards_PG.amin(dim=1) <= spread
 
 
 def group_advantages(
-    rewards_PG: Tensor, scale_rewards: ScaleRewards = "group", batch_std: Tensor | None = None
+    rewards_PG: Tensor, keys: AdvantageKeys, batch_std: Tensor | None = None
 ) -> Tensor:
     """A = (r - mean of its group) / (std + 1e-4), the group-relative advantage of GRPO.
 
@@ -46,8 +36,10 @@ def group_advantages(
     scale_rewards: "group" divides by the group's std (GRPO, arXiv 2402.03300), "batch" by
     the std over all P·G rewards (arXiv 2508.08221), "none" not at all (Dr. GRPO, 2503.20783).
     The std is the unbiased one (divided by G - 1), as in TRL; the papers do not say which, and
-    with the biased one every advantage grows by sqrt(G / (G - 1)), 7 % at G = 8. A group of
-    equal rewards gets exactly 0, so that later stages can drop its rows.
+    with the biased one every advantage grows by sqrt(G / (G - 1)), 7 % at G = 8. A group's std
+    counts as min_reward_std at least: else one reply that earns 0.05 in a group of zeros has the
+    advantage of one that earns 1. Where rewards differ by no more than min_reward_spread, all
+    advantages are exactly 0.
     batch_std: what "batch" divides by where these groups are not the whole step; None takes the
     std over `rewards_PG`.
 
@@ -63,14 +55,14 @@ def group_advantages(
             "the step; mend the reward function that gave it"
         )
     centred = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
-    if scale_rewards == "group":
-        centred = centred / (rewards_PG.std(dim=1, keepdim=True) + STD_EPSILON)
-    elif scale_rewards == "batch":
+    if keys.scale_rewards == "group":
+        std = rewards_PG.std(dim=1, keepdim=True).clamp(min=keys.min_reward_std)
+        centred = centred / (std + STD_EPSILON)
+    elif keys.scale_rewards == "batch":
         spread = rewards_PG.std() if batch_std is None else batch_std
         centred = centred / (spread + STD_EPSILON)
-    elif scale_rewards != "none":
-        raise ValueError(f"expected scale_rewards group, batch or none, found {scale_rewards!r}")
-    return centred.masked_fill(zero_variance(rewards_PG).unsqueeze(1), 0.0)
+    flat = zero_variance(rewards_PG, keys.min_reward_spread)
+    return centred.masked_fill(flat.unsqueeze(1), 0.0)
 
 
 def select_groups(
@@ -108,25 +100,62 @@ def hpt_gate(correct_PG: Tensor, gate: float) -> Tensor:
 
 
 def advantage_groups(
-    groups: Sequence[Group], scale_rewards: ScaleRewards, underspecified_weight: float = 1.0
+    groups: Sequence[Group],
+    keys: AdvantageKeys,
+    underspecified_weight: float = 1.0,
+    component_weights: Mapping[str, float] | None = None,
 ) -> list[Group]:
-    """Every group with the advantages of its trajectories (`advantages.group_advantages`).
+    """Every group with the advantages of its trajectories (`group_advantages`).
 
     A group of one row, a demonstration that is learned from by itself, gets 1.
     underspecified_weight: factor of the advantages on `q*`. On its rewards it would be lost: a
-        group is divided by its own spread.
+        group is divided by its own spread. component_weights: of the reward's components under
+        normalize_then_sum; 1 where none is named.
     """
     if not groups:
         return []
-    rewards = [torch.tensor(g.rewards, dtype=torch.float64) for g in groups]
-    batch_std = torch.cat(rewards).std(correction=min(1, sum(map(len, rewards)) - 1))
+    if keys.multi_objective_aggregation == "normalize_then_sum":
+        advantages = _normalized_components(groups, keys, component_weights or {})
+    else:
+        rewards = [torch.tensor(g.rewards, dtype=torch.float64) for g in groups]
+        batch_std = torch.cat(rewards).std(correction=min(1, sum(map(len, rewards)) - 1))
+        advantages = [_of_group(row_G, keys, batch_std) for row_G in rewards]
     out = []
-    for group, row_G in zip(groups, rewards, strict=True):
+    for group, row_G in zip(groups, advantages, strict=True):
         under = group.prompt.intent is Intent.UNDERSPECIFIED
-        if len(row_G) == 1:
-            advantages_G = torch.ones_like(row_G)
-        else:
-            advantages_G = group_advantages(row_G[None], scale_rewards, batch_std)[0]
-        weighted = advantages_G * (underspecified_weight if under else 1.0)
+        weighted = row_G * (underspecified_weight if under else 1.0)
         out.append(replace(group, advantages=tuple(weighted.tolist())))
     return out
+
+
+def _of_group(rewards_G: Tensor, keys: AdvantageKeys, batch_std: Tensor | None) -> Tensor:
+    if len(rewards_G) == 1:
+        return torch.ones_like(rewards_G)
+    return group_advantages(rewards_G[None], keys, batch_std)[0]
+
+
+def _normalized_components(
+    groups: Sequence[Group], keys: AdvantageKeys, weights: Mapping[str, float]
+) -> list[Tensor]:
+    """GDPO (arXiv 2601.05242), as TRL's normalize_then_sum: Σ_k w_k (r_k - mean_k) / (std_k + 1e-4)
+    in each group, then centred and divided by its own std over the step.
+
+    A component that some trajectories of a step lack counts as 0 there.
+    """
+    rows = [[t.reward.components if t.reward else {} for t in g.trajectories] for g in groups]
+    names = sorted({name for group in rows for reward in group for name in reward})
+    within = keys.model_copy(update={"scale_rewards": "group"})
+    sums = []
+    for group in rows:
+        total = torch.zeros(len(group), dtype=torch.float64)
+        for name in names:
+            values = [reward.get(name, 0.0) for reward in group]
+            values_G = torch.tensor(values, dtype=torch.float64)
+            if len(group) > 1:
+                total += weights.get(name, 1.0) * group_advantages(values_G[None], within)[0]
+        sums.append(total)
+    samples = torch.cat([total for total in sums if len(total) > 1] or sums)
+    if len(samples) < 2:
+        return [torch.ones_like(total) for total in sums]
+    mean, std = samples.mean(), samples.std() + STD_EPSILON
+    return [(total - mean) / std if len(total) > 1 else torch.ones_like(total) for total in sums]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from icpo_lite.core.types import Group, Intent, Trajectory, Turn
+from icpo_lite.policy.chat_marks import harmless_text
 from icpo_lite.training.advantages import hpt_gate
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _joined(group: Group, policy: Policy, end_id: int, limit: int) -> Group:
     prompt = group.prompt
     if prompt.intent is not Intent.COMPLETE or not prompt.solution:
         return group
-    text = _MARKS.sub("", prompt.solution)
+    text = harmless_text(policy.tokenizer, _MARKS.sub("", prompt.solution), "assistant")
     ids = policy.encode_text(text)
     turn = Turn("assistant", text, (*ids, end_id), stop_reason="eos")
     if len(turn.token_ids) > limit:

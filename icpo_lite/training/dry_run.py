@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.console import clock
-from icpo_lite.core.types import Group, Trajectory
+from icpo_lite.core.types import Completion, Group, Trajectory
 from icpo_lite.rollout.groups import as_turn
 from icpo_lite.rollout.sampler import sample
 from icpo_lite.training.batch import collate
@@ -93,7 +93,7 @@ def dry_run(trainer: Trainer) -> DryRun:
         # Advantages that differ, so that no row is left out; half of a group up, half down.
         signs = tuple(1.0 if i % 2 else -1.0 for i in range(recipe.num_generations))
         groups = [
-            Group(p, tuple(Trajectory(p, longest, (as_turn(c),)) for c in some), signs)
+            Group(p, tuple(Trajectory(p, longest, (as_turn(_whole(c)),)) for c in some), signs)
             for p, some in zip(prompts, replies, strict=True)
         ]
         with _peak(device) as update:
@@ -126,6 +126,11 @@ def dry_run(trainer: Trainer) -> DryRun:
         (min(updated.rows, micro) if updated else micro, micro),
         (sampled.rows if sampled else asked, asked),
     )
+
+
+def _whole(completion: Completion) -> Completion:
+    """As if it had ended by itself: one that was cut off carries no loss in many a recipe."""
+    return replace(completion, stop_reason="eos")
 
 
 def _bytes(tensors: Sequence[object]) -> int:

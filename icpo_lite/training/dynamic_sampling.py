@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 
 from icpo_lite.core.types import Group, Intent
-from icpo_lite.training.advantages import EQUAL_REWARDS, select_groups
+from icpo_lite.training.advantages import select_groups
 from icpo_lite.training.demonstrations import gated, right_only
 
 #: At most so many prompts are sampled for one that is missing, however seldom they teach.
@@ -20,15 +20,15 @@ More = Callable[[int, int, int], list[Group]]
 
 
 def teaching_groups(
-    groups: Sequence[Group], *, keep_flat: bool, hpt_gate: float | None
+    groups: Sequence[Group], *, spread: float | None, hpt_gate: float | None
 ) -> list[Group]:
     """What is learned from without dynamic sampling, complete prompts first.
 
-    keep_flat: also groups whose rewards are all equal (β > 0 leaves them their KL term).
-    hpt_gate: of `demonstrations.gated`; None where demonstrations only join their groups.
+    spread: groups whose rewards differ by no more are left out; None keeps all. hpt_gate: of
+    `demonstrations.gated`; None where demonstrations only join their groups.
     """
     rows = _rows(groups, hpt_gate)
-    return _by_kind([g for g in rows if keep_flat or teaches(g)])
+    return _by_kind([g for g in rows if spread is None or teaches(g, spread)])
 
 
 def refilled_groups(
@@ -38,6 +38,7 @@ def refilled_groups(
     wanted: int,
     max_refills: int,
     keep_share: bool,
+    spread: float,
     hpt_gate: float | None,
 ) -> tuple[list[Group], list[Group], int]:
     """Dynamic sampling (DAPO, arXiv 2503.14476): until a step is full of what teaches.
@@ -45,13 +46,14 @@ def refilled_groups(
     Returns (all groups sampled, those chosen, refills made). A refill asks for as many more
     prompts of a kind as are missing, at the rate at which they have taught so far.
 
-    wanted: groups of a step. keep_share: each kind of prompt is filled up by itself.
+    wanted: groups of a step. keep_share: each kind of prompt is filled up by itself. spread: of
+    rewards, up to which a group teaches nothing.
     """
     sampled = list(groups)
     kinds = {intent: count(sampled, intent) for intent in Intent}
     for refills in range(max_refills + 1):
         rows = _rows(sampled, hpt_gate)
-        chosen = _of_each_kind(rows, kinds) if keep_share else _first(rows, wanted)
+        chosen = _of_each_kind(rows, kinds, spread) if keep_share else _first(rows, wanted, spread)
         if keep_share:
             missing = {intent: kinds[intent] - count(chosen, intent) for intent in Intent}
         else:
@@ -65,10 +67,10 @@ def refilled_groups(
     return sampled, chosen, refills
 
 
-def teaches(group: Group) -> bool:
+def teaches(group: Group, spread: float) -> bool:
     """Whether its rewards differ, or it is a demonstration that is learned from by itself."""
     alone = len(group.trajectories) == 1 and group.trajectories[0].demonstration
-    return alone or max(group.rewards) - min(group.rewards) > EQUAL_REWARDS
+    return alone or max(group.rewards) - min(group.rewards) > spread
 
 
 def as_learned(sampled: Sequence[Group], chosen: Sequence[Group]) -> list[Group]:
@@ -92,9 +94,11 @@ def _rows(groups: Sequence[Group], hpt_gate: float | None) -> list[Group]:
     return rows if hpt_gate is None else gated(rows, hpt_gate)
 
 
-def _of_each_kind(rows: Sequence[Group], wanted: Mapping[Intent, int]) -> list[Group]:
+def _of_each_kind(
+    rows: Sequence[Group], wanted: Mapping[Intent, int], spread: float
+) -> list[Group]:
     kept = select_groups(
-        torch.tensor([teaches(group) for group in rows]),
+        torch.tensor([teaches(group, spread) for group in rows]),
         torch.tensor([g.prompt.intent is Intent.UNDERSPECIFIED for g in rows]),
         wanted[Intent.UNDERSPECIFIED],
         wanted[Intent.COMPLETE],
@@ -102,8 +106,8 @@ def _of_each_kind(rows: Sequence[Group], wanted: Mapping[Intent, int]) -> list[G
     return _by_kind([rows[i] for i in kept])
 
 
-def _first(rows: Sequence[Group], wanted: int) -> list[Group]:
-    return _by_kind([group for group in rows if teaches(group)][:wanted])
+def _first(rows: Sequence[Group], wanted: int, spread: float) -> list[Group]:
+    return _by_kind([group for group in rows if teaches(group, spread)][:wanted])
 
 
 def _by_kind(groups: Sequence[Group]) -> list[Group]:

@@ -10,13 +10,17 @@ from typing import TYPE_CHECKING
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Prompt, Turn, Verdict
+from icpo_lite.training.said_answers import WAYS, fault, ways_of_saying
 
 if TYPE_CHECKING:
     from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.rewards.judge import Judge
 
 #: The replies that are tried, in the order of the table.
-PROBES = ("gold", "wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty")
+PROBES = (
+    *WAYS,
+    *("wrong", "hedged", "targeted question", "untargeted question", "refusal", "empty"),
+)
 _ASKS = ("targeted question", "untargeted question")
 
 
@@ -45,12 +49,30 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class GuessRow:
+    """What one dress of a guess beside a question earned on underspecified prompts.
+
+    mean and most: over all prompts and lengths. text: the reply that earned most.
+    """
+
+    name: str
+    mean: float
+    most: float
+    text: str
+    types: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class CheckReport:
-    """The table, and what speaks against starting (problems) or for a second look (warnings)."""
+    """The table, and what speaks against starting (problems) or for a second look (warnings).
+
+    guesses: one row a dress of `guess_attacks`, empty where they were not tried.
+    """
 
     rows: tuple[Row, ...]
     problems: tuple[str, ...]
     warnings: tuple[str, ...]
+    guesses: tuple[GuessRow, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -60,6 +82,13 @@ class CheckReport:
         """The table as text, one row a line."""
         head = f"{'reply':<20}  {'complete q':>10}  {'underspec. q*':>13}  judged as"
         return [head, *(_line(row) for row in self.rows)]
+
+    def guess_lines(self) -> list[str]:
+        """What each guess beside a question earns, as text; nothing where none was tried."""
+        if not self.guesses:
+            return []
+        head = f"{'guess beside a question':<24}  {'mean':>6}  {'most':>6}  judged as"
+        return [head, *(_guess_line(row) for row in self.guesses)]
 
     def require_ok(self) -> None:
         """Raises UsageError with the first problem where there is one."""
@@ -71,8 +100,16 @@ def _line(row: Row) -> str:
     def shown(value: float | None) -> str:
         return "-" if value is None else f"{value:+.2f}"
 
-    kinds = ", ".join(f"{k} {n}" for k, n in sorted(row.types.items(), key=lambda kv: -kv[1]))
-    return f"{row.name:<20}  {shown(row.complete):>10}  {shown(row.underspecified):>13}  {kinds}"
+    underspecified = shown(row.underspecified)
+    return f"{row.name:<20}  {shown(row.complete):>10}  {underspecified:>13}  {_kinds(row.types)}"
+
+
+def _guess_line(row: GuessRow) -> str:
+    return f"{row.name:<24}  {row.mean:>+6.2f}  {row.most:>+6.2f}  {_kinds(row.types)}"
+
+
+def _kinds(types: dict[str, int]) -> str:
+    return ", ".join(f"{k} {n}" for k, n in sorted(types.items(), key=lambda kv: -kv[1]))
 
 
 def check_reward(
@@ -82,31 +119,72 @@ def check_reward(
     *,
     change: RewardChange | None = None,
     sample: int = 64,
+    guesses: int = 0,
+    guess_limit: float | None = None,
 ) -> CheckReport:
     """Try a reward on a sample of a corpus.
 
     prompts: of the run; `sample` of them are taken, half of each kind where both occur.
     reward: what training calls. change: what is then made of it by the user's own functions.
+    guesses: underspecified prompts on which every guess of `guess_attacks` is tried. guess_limit:
+    the share of an honest question's worth that the reward's rule leaves to one; None only warns.
     Raises UsageError without prompts; GraderError from a grader or a user's function.
     """
     if not prompts:
         raise UsageError("expected prompts to try the reward on, found none; check the corpus")
-    replies = [(p, name, text) for p in _sample(prompts, sample) for name, text in _replies(p)]
+    spoilt = [(p, why) for p in prompts if (why := _spoilt(p))]
+    bad = {p.prompt_id for p, _ in spoilt}
+    usable = [p for p in prompts if p.prompt_id not in bad]
+    tried = _sample(usable, sample)
+    probes = _earned([(p, *named) for p in tried for named in _replies(p)], judge, reward, change)
+    guessed = _earned(list(_guesses(tried, guesses)), judge, reward, change)
+    problems = [*_told(spoilt, prompts), *_problems(probes)]
+    warnings = list(_warnings(probes))
+    found = list(_paid_guesses(probes, guessed, guess_limit))
+    (warnings if guess_limit is None else problems).extend(found)
+    return CheckReport(
+        rows=tuple(_row(name, [p for p in probes if p.name == name]) for name in PROBES),
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+        guesses=tuple(_guess_rows(guessed)),
+    )
+
+
+def _earned(
+    replies: Sequence[tuple[Prompt, str, str]],
+    judge: Judge,
+    reward: RewardRule,
+    change: RewardChange | None,
+) -> list[Probe]:
+    """Each (prompt, name, text) with its verdict and what it earns."""
+    if not replies:
+        return []
     asked = [p for p, _, _ in replies]
     verdicts = judge.judge_many([(p, text, "eos") for p, _, text in replies])
     turns = [_turn(text, v) for (_, _, text), v in zip(replies, verdicts, strict=True)]
     rewards = [reward(p, v, t) for p, v, t in zip(asked, verdicts, turns, strict=True)]
     if change is not None:
         rewards = change(rewards, asked, turns)
-    probes = [
+    return [
         Probe(name, p, text, v, r.total)
         for (p, name, text), v, r in zip(replies, verdicts, rewards, strict=True)
     ]
-    return CheckReport(
-        rows=tuple(_row(name, [p for p in probes if p.name == name]) for name in PROBES),
-        problems=tuple(_problems(probes)),
-        warnings=tuple(_warnings(probes)),
-    )
+
+
+def _spoilt(prompt: Prompt) -> str:
+    """What is wrong with a gold answer as it is written; "" for nothing."""
+    return fault(prompt.answer) if prompt.task == "math" and prompt.answer is not None else ""
+
+
+def _told(spoilt: Sequence[tuple[Prompt, str]], prompts: Sequence[Prompt]) -> Iterator[str]:
+    """The gold answers of the whole corpus that no right reply can match, as one problem."""
+    if spoilt:
+        first, why = spoilt[0]
+        yield (
+            f"expected gold answers that a right reply can match, found {len(spoilt)} of "
+            f"{len(prompts)} that none can, first {first.source or first.prompt_id}: "
+            f"{str(first.answer)[:60]!r}, {why}; write the answer alone"
+        )
 
 
 def _sample(prompts: Sequence[Prompt], count: int) -> list[Prompt]:
@@ -142,17 +220,20 @@ def _mean(probes: Sequence[Probe], intent: Intent) -> float | None:
 
 def _problems(probes: Sequence[Probe]) -> Iterator[str]:
     complete = [p for p in probes if p.prompt.intent is Intent.COMPLETE]
-    gold = [p for p in complete if p.name == "gold"]
-    failing = [p for p in gold if not p.verdict.correct]
-    if failing:
-        first = failing[0]
-        yield (
-            f"expected every gold answer to be graded right, found {len(failing)} of {len(gold)} "
-            f"that are not, first {first.prompt.source or first.prompt.prompt_id}: "
-            f"{first.text[:80]!r} was judged {first.verdict.response_type.value}; "
-            "check the answer column and the task"
-        )
-    if len({round(p.reward, 9) for p in probes}) == 1:
+    for name in WAYS:
+        gold = [p for p in complete if p.name == name]
+        failing = [p for p in gold if not p.verdict.correct]
+        if failing:
+            first = failing[0]
+            kind = first.verdict.response_type.value
+            yield (
+                f"expected every gold answer to be graded right, found {len(failing)} of "
+                f"{len(gold)} that are not, first {first.prompt.source or first.prompt.prompt_id}: "
+                f"{first.text[:80]!r} was judged {kind} against {str(first.prompt.answer)[:60]!r}; "
+                "check the answer column and the task"
+            )
+            break
+    if probes and len({round(p.reward, 9) for p in probes}) == 1:
         yield (
             f"expected a reward that tells replies apart, found {probes[0].reward:g} for all "
             "of them; nothing would be learned"
@@ -206,24 +287,93 @@ def _warnings(probes: Sequence[Probe]) -> Iterator[str]:
         )
 
 
+def _guesses(tried: Sequence[Prompt], count: int) -> Iterator[tuple[Prompt, str, str]]:
+    """Prompt, name and text of each guess on the first `count` underspecified problems of math.
+
+    Their prompts alone have numbers as answers; elsewhere a guess is a call or a query, which the
+    other probes try.
+    """
+    from icpo_lite.rewards.guess_attacks import attacks
+
+    lacking = [p for p in tried if p.intent is Intent.UNDERSPECIFIED and p.task == "math"]
+    for prompt in lacking[:count]:
+        for name, text in attacks(prompt, _question(prompt)):
+            yield prompt, name, text
+
+
+def _guess_rows(guessed: Sequence[Probe]) -> Iterator[GuessRow]:
+    for name in dict.fromkeys(p.name for p in guessed):
+        mine = [p for p in guessed if p.name == name]
+        best = max(mine, key=lambda p: p.reward)
+        mean = sum(p.reward for p in mine) / len(mine)
+        yield GuessRow(name, mean, best.reward, best.text, _row(name, mine).types)
+
+
+#: Where the reward's own rule says nothing, a guess is warned of from this share on.
+_WARN_FROM = 0.3
+
+
+def _paid_guesses(
+    probes: Sequence[Probe], guessed: Sequence[Probe], limit: float | None
+) -> Iterator[str]:
+    """What is wrong with a reward that pays a guess more than its share of an honest question.
+
+    Both are counted from what an invented answer earns, so that a constant that somebody's own
+    function adds changes nothing.
+    """
+    lacking = [p for p in probes if p.prompt.intent is Intent.UNDERSPECIFIED]
+    floor = _mean([p for p in lacking if p.name == "wrong"], Intent.UNDERSPECIFIED)
+    honest = [p.reward for p in lacking if p.name == "targeted question"]
+    if not guessed or floor is None or not honest:
+        return
+    share = _WARN_FROM if limit is None else limit
+    most = floor + share * (max(honest) - floor)
+    worst = max(guessed, key=lambda p: p.reward)
+    if worst.reward > most + 1e-9:
+        names = dict.fromkeys(p.name for p in guessed if p.reward > most + 1e-9)
+        yield (
+            f"expected a guess beside a question to earn at most {most:.2f}, {share:g} of what the "
+            f"honest question earns ({max(honest):.2f}), found {worst.reward:.2f} for "
+            f"{worst.text!r} and {len(names)} of {len({p.name for p in guessed})} forms paid so; "
+            "lower the reward's worth of it (guarded: reward.guessed)"
+        )
+
+
 # --------------------------------------------------------------------------------------- replies
 
 
 def _replies(prompt: Prompt) -> Iterator[tuple[str, str]]:
-    """Name and text of each reply that is tried on a prompt."""
+    """Name and text of each reply that is tried on a prompt; no right one where none is known."""
+    yield from _ungraded(prompt) if prompt.answer is None else _graded(prompt)
+    yield "targeted question", _question(prompt)
+    yield "untargeted question", "Could you tell me more about this task?"
+    yield "refusal", "I cannot answer this."
+    yield "empty", ""
+
+
+def _ungraded(prompt: Prompt) -> Iterator[tuple[str, str]]:
+    """What sets about a task whose answer nobody knows."""
+    yield "wrong", "The answer is 5." if prompt.task == "math" else _SOME_ANSWER
+
+
+_SOME_ANSWER = "Here it is: begin with the first part, then do the second one, and you are done."
+
+
+def _graded(prompt: Prompt) -> Iterator[tuple[str, str]]:
+    """The right answer in the ways in which it is said, a wrong one, and both at once."""
     gold, wrong = _answers(prompt)
     hedged = f"It could be this or that.\n{gold}\nOr, if something else was meant:\n{wrong}"
     if prompt.task == "math":
         hedged = (
             f"It could be {_last_number(wrong)} or {_last_number(gold)}, depending on the rest."
         )
-    yield "gold", gold
+    if prompt.task == "math":
+        yield from ways_of_saying(prompt.answer).items()
+    elif gold:
+        yield "gold", gold
     yield "wrong", wrong
-    yield "hedged", hedged
-    yield "targeted question", _question(prompt)
-    yield "untargeted question", "Could you tell me more about this task?"
-    yield "refusal", "I cannot answer this."
-    yield "empty", ""
+    if gold:
+        yield "hedged", hedged
 
 
 def _answers(prompt: Prompt) -> tuple[str, str]:
@@ -236,12 +386,14 @@ def _answers(prompt: Prompt) -> tuple[str, str]:
         shown = gold if numbers(gold) and "\\" not in gold else f"\\boxed{{{gold}}}"
         return f"The answer is {shown}.", f"The answer is {wrong}."
     if prompt.task == "actions":
-        return _calls(answer), "[no_such_function(x=1)]"
+        from icpo_lite.rewards.graders.actions import gold_text
+
+        return gold_text(answer), "[no_such_function(x=1)]"
     if prompt.task == "code":
         reference = prompt.solution or str(prompt.columns.get("canonical_solution", ""))
         gold = f"```python\n{_bare(reference)}\n```" if reference.strip() else ""
         return gold, "```python\nraise SystemExit(1)\n```"
-    return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row' WHERE 0\n```"
+    return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row'\n```"
 
 
 def _bare(source: str) -> str:
@@ -249,14 +401,23 @@ def _bare(source: str) -> str:
     return match[1] if match else source
 
 
-def _calls(answer: object) -> str:
-    from icpo_lite.rewards.graders.actions import read_allowed
+_FACT = re.compile(
+    r'(?:In "(?P<context>.+?)", t|T)he (?P<noun>.+?)(?: (?P<verb>is|are) |: )'
+    r"|Take (?P<letter>\S+) = "
+)
 
-    shown = []
-    for name, choices in read_allowed(answer):
-        arguments = ", ".join(f"{k}={v[0]!r}" for k, v in choices.items() if v and v[0] != "")
-        shown.append(f"{name}({arguments})")
-    return f"[{', '.join(shown)}]"
+
+def _task_question(prompt: Prompt, fact: str) -> str:
+    """A question about a fact of an actions, database or code task ("The year is 2014.")."""
+    stated = _FACT.match(fact)
+    if stated and stated["letter"]:
+        return f"What is {stated['letter']}?"
+    if stated:
+        where = f' in "{stated["context"]}"' if stated["context"] else ""
+        return f"What {stated['verb'] or 'are'} the {stated['noun']}{where}?"
+    if prompt.task == "code":
+        return "What should the function do?"
+    return f"Could you tell me more about this: {fact.rstrip('.?!')}?"
 
 
 def _last_number(reply: str) -> str:
@@ -276,7 +437,9 @@ def _question(prompt: Prompt) -> str:
     asks = prompt.columns.get("asks")
     if asks and 0 < facts[0].shard_id <= len(asks):
         return str(asks[facts[0].shard_id - 1])
-    from icpo_lite.rewards.question_targets import number_clauses
+    if prompt.task != "math":
+        return _task_question(prompt, facts[0].text)
+    from icpo_lite.rewards.fact_likeness import number_clauses
 
     clause = number_clauses(facts[0].text)[0]
     for number in reversed(numbers(clause)):

@@ -12,18 +12,21 @@ from icpo_lite.training.advantages import zero_variance
 from icpo_lite.training.demonstrations import sampled_only
 
 
-def group_metrics(groups: Sequence[Group], chosen: Sequence[Group]) -> dict[str, float]:
+def group_metrics(
+    groups: Sequence[Group], chosen: Sequence[Group], spread: float
+) -> dict[str, float]:
     """What the samples of a step say, in TRL's names where it has one; demonstrations do not count.
 
     chosen: the groups that are learned from: the share of underspecified ones among them is
     share_underspecified_kept.
+    spread: of rewards, up to which a group counts as flat (`min_reward_spread`).
     accuracy and over_asking_rate are over replies to complete prompts, clarification_rate and
     non_answer_rate over replies to underspecified ones; a kind that did not occur has no entry.
     """
     groups = sampled_only(groups)
     replies = [t for g in groups for t in g.trajectories]
     rewards = torch.tensor([g.rewards for g in groups], dtype=torch.float64)
-    flat = zero_variance(rewards)
+    flat = zero_variance(rewards, spread)
     kinds = [g.prompt.intent is Intent.UNDERSPECIFIED for g in groups]
     under = torch.tensor(kinds)
     out = {

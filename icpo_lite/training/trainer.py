@@ -74,6 +74,8 @@ class Trainer:
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
         self.updater.engine = self.sampling.engine
         self.schedules = Schedules(recipe)
+        functions = [name.rpartition(":")[2] for name in recipe.reward_funcs]
+        self.component_weights = dict(zip(functions, recipe.reward_weights, strict=False))
         self.done_steps = 0
 
     def steps(self) -> Iterator[StepReport]:
@@ -88,11 +90,14 @@ class Trainer:
         prompts = self.pool.draw(self.recipe.prompts_per_step, plan.share_underspecified)
         groups, chosen, refills = self.select(self.rollout(prompts))
         sampled = time.monotonic()
-        learned = advantage_groups(chosen, self.recipe.scale_rewards, plan.underspecified_weight)
+        learned = advantage_groups(
+            chosen, self.recipe, plan.underspecified_weight, self.component_weights
+        )
         batch = collate(learned, self.policy.pad_id)
         update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps)
         self.done_steps += 1
-        metrics = {**group_metrics(groups, learned), **update, "refills": float(refills)}
+        shown = group_metrics(groups, learned, self.recipe.min_reward_spread)
+        metrics = {**shown, **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
         return StepReport(self.done_steps, metrics, tuple(as_learned(groups, learned)))
@@ -121,14 +126,18 @@ class Trainer:
         recipe = self.recipe
         gate = recipe.hpt_gate if recipe.demonstrations == "hpt" else None
         if not recipe.dynamic_sampling:
-            keep_flat = not recipe.drop_zero_variance or recipe.beta > 0
-            return groups, teaching_groups(groups, keep_flat=keep_flat, hpt_gate=gate), 0
+            # Left out, a group would lose its KL and entropy terms as well.
+            terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target
+            every = recipe.count_zero_variance or terms
+            spread = None if every else recipe.min_reward_spread
+            return groups, teaching_groups(groups, spread=spread, hpt_gate=gate), 0
         return refilled_groups(
             groups,
             lambda q, q_star, place: self.rollout(self.pool.draw_kinds(q, q_star), place),
             wanted=recipe.prompts_per_step,
             max_refills=recipe.max_refills,
             keep_share=recipe.keep_share,
+            spread=recipe.min_reward_spread,
             hpt_gate=gate,
         )
 

@@ -6,6 +6,7 @@ log-probs, loss or gradient are not finite numbers is skipped.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from icpo_lite.core.errors import NumericsError
+from icpo_lite.core.errors import NumericsError, OutOfMemory
 from icpo_lite.core.oom import RowLimit, Say, Size, Snapshot, first_not_finite
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.optimizer import make_optimizer
@@ -80,6 +81,7 @@ class Updater:
         self.limit, self.say = limit, say
         self.engine = "native"
         self.step = self._skipped = self._skipped_in_a_row = 0
+        self._stepping = False
         self.optimizer = make_optimizer(
             policy.trainable(),
             recipe.optim,
@@ -102,20 +104,35 @@ class Updater:
         self.step = step
         found = {"loss": 0.0, "grad_norm": 0.0, "updates": 0.0}
         if len(batch):
+            steps = self.recipe.num_iterations * self.recipe.num_mini_batches
+            # One optimizer step alone is the last thing that an update does: what ran out of
+            # memory before it has changed no weight. The first one makes the optimizer's state.
+            undo = self.undo(whole=steps > 1 or not self.optimizer.state)
             found = self.limit.run(
                 lambda size: self._updates(batch, loss, learning_rate, size),
                 min(self.recipe.per_device_train_batch_size or len(batch), len(batch)),
-                self.undo(),
+                undo,
             )
         skipped, self._skipped = self._skipped, 0
         return {**found, "skipped_updates": float(skipped)}
 
-    def undo(self) -> Callable[[], None]:
-        """What takes back, bit for bit, all updates and random numbers from now on."""
-        before = Snapshot(self.policy.trainable(), self.optimizer)
+    def undo(self, *, whole: bool = True) -> Callable[[], None]:
+        """What takes back, bit for bit, all updates and random numbers from now on.
+
+        whole: False where no optimizer step will have been made. Weights and moments then are not
+        copied, half a gigabyte at 7B; should a step have begun all the same, the run ends.
+        """
+        before = Snapshot(self.policy.trainable(), self.optimizer, whole=whole)
+        self._stepping = False
         scale, skips = dict(self.scaler.state_dict()), (self._skipped, self._skipped_in_a_row)
 
         def restore() -> None:
+            if self._stepping and not whole:
+                raise OutOfMemory(
+                    "memory ran out within the optimizer's step, which cannot be taken back; start "
+                    "again from the last checkpoint, with per_device_train_batch_size="
+                    f"{max((self.recipe.per_device_train_batch_size or 2) // 2, 1)}"
+                )
             before.restore()
             # The old one remembers a step half done.
             self.scaler = _scaler(self.policy, self.recipe)
@@ -199,7 +216,9 @@ class Updater:
             torch.nn.utils.clip_grads_with_norm_(
                 self.policy.trainable(), self.recipe.max_grad_norm, norm
             )
+            self._stepping = True
             self.scaler.step(self.optimizer)
+            self._stepping = False
         # In float16 an overflow halves the scale: that is how it is found.
         self.scaler.update()
         if not finite:
@@ -227,20 +246,38 @@ class Updater:
         selected, weights = self._chosen_tokens(learned, rows, number)
         total, metrics = 0.0, []
         for (piece, whole), mask in zip(micros, masks, strict=True):
-            for part, micro in whole.micro_batches(learned.size.rows, keep_groups=keep):
-                kept = mask[part, : micro.loss_mask.shape[1]]
-                some, found = self._backward(
-                    learned,
-                    micro,
-                    kept,
-                    rows[piece[part]],
-                    part_normalizer(normalizer, loss, kept, mask),
-                    _part(weights, piece[part], kept.shape[1]),
-                    _part(selected, piece[part], kept.shape[1]),
-                )
-                total += some
-                metrics.append(found)
+            for index, teaches in self._with_and_without_gradient(whole, loss):
+                for part, micro in whole.rows(index).micro_batches(
+                    learned.size.rows, keep_groups=keep
+                ):
+                    here = index[part]
+                    kept = mask[here, : micro.loss_mask.shape[1]]
+                    with contextlib.nullcontext() if teaches else torch.no_grad():
+                        some, found = self._backward(
+                            learned,
+                            micro,
+                            kept,
+                            rows[piece[here]],
+                            part_normalizer(normalizer, loss, kept, mask),
+                            _part(weights, piece[here], kept.shape[1]),
+                            _part(selected, piece[here], kept.shape[1]),
+                        )
+                    total += some
+                    metrics.append(found)
         return total, metrics
+
+    def _with_and_without_gradient(self, batch: Batch, loss: LossKeys) -> list[tuple[Tensor, bool]]:
+        """Rows of a micro-batch that have a gradient, and those that are only measured.
+
+        Where the advantage is 0 the policy term has no gradient; KL, KL-Cov and entropy have one
+        whatever it is.
+        """
+        every = torch.arange(len(batch), device=batch.advantages.device)
+        terms = loss.beta or loss.entropy_coef or loss.kl_cov is not None
+        if terms or not self.recipe.drop_zero_variance:
+            return [(every, True)]
+        learns = batch.advantages != 0
+        return [(every[rows], on) for rows, on in ((learns, True), (~learns, False)) if rows.any()]
 
     def _backward(
         self,
@@ -275,7 +312,8 @@ class Updater:
         value = float(out.loss.detach())
         if not math.isfinite(value):
             raise NumericsError(f"loss: {value}; expected a finite number")
-        self.scaler.scale(out.loss).backward()
+        if torch.is_grad_enabled():
+            self.scaler.scale(out.loss).backward()
         return value, {**out.metrics, **mismatch}
 
     def _skip(self, why: str) -> None:

@@ -1,11 +1,11 @@
 """Mutated recipes and corpora through `check` and `augment`: an exit code and one line, always.
 
-    python tests/reliability/fuzz.py --count 10000
+    python tests/reliability/fuzz.py --count 10000 --replies 2000
 
 Each case must end with exit code 0, 1 or 2 and, unless 0, with exactly one error line; with no
 traceback; and without writing outside the output directory (an audit hook sees every attempt).
 Half of the cases are bytes changed at random, half are made by hypothesis. Cases that fail are
-printed with what repeats them.
+printed with what repeats them. The replies of a chat server are `fuzz_endpoint.py`'s matter.
 """
 
 from __future__ import annotations
@@ -437,6 +437,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Fuzz recipes and corpora.")
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--subprocesses", type=int, default=200)
+    parser.add_argument("--replies", type=int, default=2000, help="mutated replies of a server")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     os.environ.update(OFFLINE)
@@ -446,10 +447,15 @@ def main() -> int:
         folder.mkdir()
         outcome = fuzz(folder, given.count, subprocesses=given.subprocesses, seed=given.seed)
         print(f"{sum(outcome.codes.values())} cases, exit codes {dict(outcome.codes)}")
-        for problem in outcome.broken[:40]:
+        import fuzz_endpoint
+
+        replies = fuzz_endpoint.fuzz(given.replies, Path(place), given.seed)
+        print(f"{sum(replies.ends.values())} replies of a server, {dict(replies.ends)}")
+        broken = [*outcome.broken, *replies.broken]
+        for problem in broken[:40]:
             print(f"BROKEN {problem}")
-    print(f"{len(outcome.broken)} broken")
-    return 1 if outcome.broken else 0
+    print(f"{len(broken)} broken")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

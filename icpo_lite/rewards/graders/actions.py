@@ -1,164 +1,143 @@
-"""Actions: a list of Python-syntax calls against the calls that are allowed, in any order.
+"""Actions: the calls of a reply against the calls that are allowed, in any order.
 
-The tolerance is that of the Berkeley Function Calling Leaderboard's AST check: strings compare
-without case, blanks and the marks , . / - _ * ^; an int stands for a float, never a float for an
-int; a list or tuple counts item by item; an argument may be left out when "" is among its allowed
-values; an argument that no allowed call knows is wrong. The calls are parsed, never run.
+How calls are written is `call_formats.py`'s matter. The tolerance is that of the Berkeley Function
+Calling Leaderboard's AST check: strings compare without case, blanks and the marks , . / - _ * ^;
+an int stands for a float, and a float for an int where the function's schema asks for a float; a
+list or tuple counts item by item; an argument may be left out when "" is among its allowed values;
+an argument that no allowed call knows is wrong. Dots of a name may be written as underscores, as
+servers that forbid dots have it. The calls are parsed, never run.
 """
 
 from __future__ import annotations
 
-import ast
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from icpo_lite.core.errors import GraderError
+from icpo_lite.rewards.graders.call_formats import (
+    Call,
+    Written,
+    json_calls,
+    parse_calls,
+    read_value,
+)
 
-#: name and keyword arguments of one call.
-Call = tuple[str, dict[str, Any]]
 #: name and, for each argument, its allowed values.
 Allowed = tuple[str, dict[str, list[Any]]]
 
-_START = re.compile(r"(?:\[\s{0,20})?\b[A-Za-z_][\w.]*\(")
-_FENCE = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
+__all__ = ["Allowed", "Call", "correct", "gold_text", "parse_calls", "read_allowed"]
+
 _LOOSE = re.compile(r"[ ,./\-_*^]")
-#: A longer reply is not searched further for calls.
-_LONGEST = 20_000
-#: Nor are more places tried where a call may begin: each costs a walk to its closing bracket.
-_MOST_TRIES = 200
-
-
-def parse_calls(reply: str) -> list[Call] | None:
-    """The calls of a reply, in order; None where it holds no list or call that parses.
-
-    Looks for a list of calls first, in fenced blocks before the rest, then for single calls.
-    """
-    reply = reply[:_LONGEST]
-    for text in [*reversed(_FENCE.findall(reply)), reply]:
-        if calls := _in_text(text):
-            return calls
-    return None
-
-
-def _in_text(text: str) -> list[Call] | None:
-    calls: list[Call] = []
-    at = tries = 0
-    while tries < _MOST_TRIES and (match := _START.search(text, at)):
-        tries += 1
-        end = _closing(text, match.start())
-        found = _parse(text[match.start() : end]) if end else None
-        if found is None:
-            at = match.start() + 1
-            continue
-        if match[0].startswith("["):
-            calls = []  # a later list replaces what was said before it
-        calls += found
-        at = end
-    return calls or None
-
-
-def _closing(text: str, start: int) -> int:
-    """Behind the bracket that closes the first one at or after `start`; 0 where none does."""
-    depth, quote, at = 0, "", start
-    while at < len(text):
-        char = text[at]
-        if quote:
-            if char == "\\":
-                at += 1
-            elif char == quote:
-                quote = ""
-        elif char in "\"'":
-            quote = char
-        elif char in "([{":
-            depth += 1
-        elif char in ")]}":
-            depth -= 1
-            if depth == 0:
-                return at + 1
-        at += 1
-    return 0
-
-
-def _parse(source: str) -> list[Call] | None:
-    try:
-        tree = ast.parse(source.strip(), mode="eval").body
-        nodes = tree.elts if isinstance(tree, ast.List | ast.Tuple) else [tree]
-        return [_call(node) for node in nodes]
-    except (SyntaxError, ValueError, MemoryError, RecursionError):
-        return None
-
-
-def _call(node: ast.expr) -> Call:
-    """Raises ValueError for anything but a call of plain values."""
-    if not isinstance(node, ast.Call):
-        raise ValueError("not a call")
-    arguments = {f"#{i}": _literal(a) for i, a in enumerate(node.args)}
-    for keyword in node.keywords:
-        if keyword.arg is None:
-            raise ValueError("** is no plain argument")
-        arguments[keyword.arg] = _literal(keyword.value)
-    return ast.unparse(node.func), arguments
-
-
-def _literal(node: ast.expr) -> Any:
-    """A value as written; a bare name or an expression counts as its text."""
-    try:
-        return ast.literal_eval(node)
-    except (ValueError, TypeError):
-        named = {"true": True, "false": False, "null": None, "none": None}
-        text = ast.unparse(node)
-        return named.get(text.lower(), text)
 
 
 def read_allowed(answer: Any) -> list[Allowed]:
-    """The gold calls: BFCL's `[{name: {argument: [allowed, …]}}, …]`, or calls as a string.
+    """The gold calls: BFCL's `[{name: {argument: [allowed, …]}}, …]`, calls as JSON
+    (`[{"name": …, "arguments": {…}}]`), or calls as Python text, one or a list of texts.
 
     Raises GraderError for anything else.
     """
     if isinstance(answer, str):
         stripped = answer.strip()
-        if stripped.startswith(("{", "[{")):
-            try:
-                answer = json.loads(stripped)
-            except json.JSONDecodeError:
-                answer = _literal_or(stripped)
-        else:
-            calls = _in_text(stripped)
-            if calls:
-                return [(n, {k: [v] for k, v in arguments.items()}) for n, arguments in calls]
+        answer = read_value(stripped) if stripped.startswith(("{", "[{")) else [stripped]
     if isinstance(answer, Mapping):
         answer = [answer]
     if isinstance(answer, Sequence) and not isinstance(answer, str) and answer:
         found = [_one_allowed(entry) for entry in answer]
         if all(found):
-            return [entry for entry in found if entry]
+            return [entry for entries in found for entry in entries]
     raise GraderError(
         "expected the gold calls of an actions row as [{name: {argument: [allowed values]}}] or "
         f"as Python calls, found {str(answer)[:80]!r}; change the row"
     )
 
 
-def _literal_or(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
-
-
-def _one_allowed(entry: Any) -> Allowed | None:
-    if not isinstance(entry, Mapping) or len(entry) != 1:
-        return None
+def _one_allowed(entry: Any) -> list[Allowed]:
+    """The calls of one entry; [] for what is none."""
+    if isinstance(entry, str):
+        calls = parse_calls(entry) or []
+        return [(name, {k: [v] for k, v in arguments.items()}) for name, arguments in calls]
+    if not isinstance(entry, Mapping) or not entry:
+        return []
+    if len(entry) > 1 or not isinstance(next(iter(entry.values())), Mapping):
+        calls = list(json_calls(entry))
+        return [(name, {k: [v] for k, v in arguments.items()}) for name, arguments in calls]
     name, arguments = next(iter(entry.items()))
-    if not isinstance(arguments, Mapping):
-        return None
-    return str(name), {k: v if isinstance(v, list) else [v] for k, v in arguments.items()}
+    if name == "function":
+        return _one_allowed(arguments)
+    return [(str(name), {k: v if isinstance(v, list) else [v] for k, v in arguments.items()})]
 
 
-def correct(calls: Sequence[Call], allowed: Sequence[Allowed]) -> bool:
-    """Whether each call answers an allowed one of its own, and none is left on either side."""
-    return len(calls) == len(allowed) and _assign(list(calls), list(allowed))
+def gold_text(answer: Any) -> str:
+    """The gold calls as a reply: the first allowed value of each argument that is needed."""
+    shown = []
+    for name, choices in read_allowed(answer):
+        needed = {k: v[0] for k, v in choices.items() if v and v[0] != ""}
+        arguments = (
+            repr(_plain(v)) if k.startswith("#") else f"{k}={_plain(v)!r}"
+            for k, v in needed.items()
+        )
+        shown.append(f"{name}({', '.join(arguments)})")
+    return f"[{', '.join(shown)}]"
+
+
+def _plain(value: Any) -> Any:
+    """A nested mapping gives each of its values as a list of allowed ones: the first of them."""
+    if isinstance(value, Mapping):
+        chosen = {k: v[0] if isinstance(v, list) and v else v for k, v in value.items()}
+        return {k: _plain(v) for k, v in chosen.items() if v != ""}
+    return [_plain(v) for v in value] if isinstance(value, list) else value
+
+
+def correct(calls: Sequence[Call], allowed: Sequence[Allowed], functions: Any = None) -> bool:
+    """Whether each call answers an allowed one of its own, and none is left on either side.
+
+    functions: the row's, for the order and the types of their arguments.
+    """
+    schemas = {name: properties for f in functions or () for name, properties in _schema(f)}
+    gold = [_typed(one, schemas.get(one[0], {})) for one in allowed]
+    ordered = [_named(call, schemas) for call in calls]
+    return len(calls) == len(gold) and _assign(ordered, gold)
+
+
+def known_names(functions: Any) -> frozenset[str]:
+    """The names of a row's functions."""
+    return frozenset(name for f in functions or () for name, _ in _schema(f))
+
+
+def _schema(function: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Name and properties of a function, in BFCL's form or in OpenAI's."""
+    inner = function.get("function", function) if isinstance(function, Mapping) else None
+    if isinstance(inner, Mapping) and isinstance(inner.get("name"), str):
+        parameters = inner.get("parameters")
+        found = parameters.get("properties") if isinstance(parameters, Mapping) else None
+        yield inner["name"], found if isinstance(found, Mapping) else {}
+
+
+def _typed(allowed: Allowed, properties: Mapping[str, Any]) -> Allowed:
+    """The allowed call with a float where the schema asks for one and the row writes an int."""
+    name, choices = allowed
+    named = _with_names(choices, list(properties))
+    return name, {k: [_as_float(v, properties.get(k)) for v in vs] for k, vs in named.items()}
+
+
+def _as_float(value: Any, about: Any) -> Any:
+    kind = about.get("type") if isinstance(about, Mapping) else None
+    if kind in ("float", "number", "double") and type(value) is int:
+        return float(value)
+    if isinstance(value, list) and isinstance(about, Mapping):
+        return [_as_float(item, about.get("items")) for item in value]
+    return value
+
+
+def _named(call: Call, schemas: Mapping[str, Mapping[str, Any]]) -> Call:
+    name, arguments = call
+    known = next((n for n in schemas if _same_name(name, n)), None)
+    return name, _with_names(arguments, list(schemas[known])) if known else arguments
+
+
+def _same_name(given: str, gold: str) -> bool:
+    return given == gold or given == gold.replace(".", "_")
 
 
 def _assign(calls: list[Call], allowed: list[Allowed]) -> bool:
@@ -181,7 +160,7 @@ def _assign(calls: list[Call], allowed: list[Allowed]) -> bool:
 def _fits(call: Call, gold: Allowed) -> bool:
     name, arguments = call
     gold_name, choices = gold
-    if name != gold_name:
+    if not _same_name(name, gold_name):
         return False
     arguments = _with_names(arguments, list(choices))
     if any(key not in choices for key in arguments):
@@ -195,8 +174,8 @@ def _fits(call: Call, gold: Allowed) -> bool:
     return True
 
 
-def _with_names(arguments: dict[str, Any], order: Sequence[str]) -> dict[str, Any]:
-    """Positional arguments under the names that the gold call gives them, in its order."""
+def _with_names(arguments: Mapping[str, Any], order: Sequence[str]) -> dict[str, Any]:
+    """Arguments given by position under the names that stand in `order`."""
     named = dict(arguments)
     for i, key in enumerate(order):
         if f"#{i}" in named and key not in named:
@@ -205,6 +184,10 @@ def _with_names(arguments: dict[str, Any], order: Sequence[str]) -> dict[str, An
 
 
 def _same(given: Any, gold: Any) -> bool:
+    if isinstance(given, Written):
+        return _same(str(given), gold) or (
+            not isinstance(given.read, str) and _same(given.read, gold)
+        )
     if isinstance(gold, str) and isinstance(given, str):
         return _LOOSE.sub("", given).lower().replace("'", '"') == _LOOSE.sub(
             "", gold

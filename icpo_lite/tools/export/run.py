@@ -14,6 +14,7 @@ import torch
 
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.files import ASIDE, write_atomically
+from icpo_lite.data.system_prompts import system_words
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe.section import default_of
@@ -157,7 +158,7 @@ def _write(
             tokenizer,
             f"./{target.name}",
             end_tokens=[str(tokenizer.convert_ids_to_tokens(i)) for i in ends],
-            system=recipe.system_prompt,
+            system=system_words(recipe.system_prompt, recipe.task),
             context=min(context, 8192),
         )
         (aside / "Modelfile").write_text(text, encoding="utf-8")

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from icpo_lite import __version__
 from icpo_lite.core.diagnostics import diagnose
 from icpo_lite.core.files import redact, write_atomically
+from icpo_lite.core.visible_text import visible
 from icpo_lite.tools.report import figures, reader, svg, tables
 from icpo_lite.tools.report.charts import Chart, number
 from icpo_lite.tools.report.run_files import Judgement, Run, read_sources
@@ -102,7 +103,7 @@ def make_report(folders: Sequence[Path], output: Path, options: Options) -> Repo
         values=_values((*training, *([entropy] if entropy else []))),
     )
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, text.encode(errors="replace"))
+    write_atomically(output, visible(text).encode())
     pngs = _pngs(output, training, entropy, sections) if options.png else []
     return Report(output, tuple(pngs), len(chosen.entries), chosen.total, tuple(notes))
 

@@ -1,0 +1,83 @@
+"""A `q*` of a coding task by removal of its description: what shall the function do?
+
+Where no single value of a request can go (`data/value_shards.py`), its description can: what is
+left is a header, with a name that says nothing. *Out of reach*: the tests ask for what only the
+description and its examples told. *Visibly incomplete*: nothing says what the function does. Code
+that stands before the function and defines more could tell it; then there is no such removal.
+"""
+
+from __future__ import annotations
+
+import re
+
+from icpo_lite.core.numbers import numbers
+from icpo_lite.core.sentences import sentences
+from icpo_lite.core.types import Certificate, Problem, Shard
+from icpo_lite.core.words import content_words
+from icpo_lite.data.certificate import GAPS, Removal
+from icpo_lite.data.code_text import CodeText, signature_line
+from icpo_lite.data.deletions import Cut, Edit, apply
+from icpo_lite.data.sharding import FactShard, Sharding
+
+#: The name that stands for one that would tell what the function does.
+NO_NAME = "solve"
+#: A description of fewer words tells too little to be missed.
+_FEWEST_WORDS = 3
+_DEFINITION = re.compile(r"^(?:async )?(?:def|class)\s+(\w+)", re.MULTILINE)
+_NAMING = re.compile(r"\s*Name the function `(?P<name>\w+)(?P<rest>[^`]*)`\.\s*\Z")
+
+
+def description_removal(problem: Problem, code: CodeText) -> tuple[Sharding, Removal] | None:
+    """The request as its header and the facts that describe it, and the removal of all of these.
+
+    None where there is no header, or code beside it.
+    """
+    found = _of_docstring(problem.question, code) if code.opening else _of_prose(problem.question)
+    if found is None:
+        return None
+    header, told, examples, cut = found
+    described = [s.text for s in sentences(told)]
+    if len(content_words(told)) < _FEWEST_WORDS:
+        return None
+    shown = [f"For example:\n{examples}"] if examples else []
+    facts = tuple(
+        FactShard(Shard(i, text), (), (cut,) if i == 1 else ())
+        for i, text in enumerate([*described, *shown], start=1)
+    )
+    shards = (Shard(0, header, is_question=True), *(f.shard for f in facts))
+    evidence = f"what the tests ask for stands in {described[0]!r} and nothing left tells it"
+    removal = Removal(
+        facts[0],
+        cut,
+        apply(problem.question, [cut]),
+        Certificate("numbers", evidence, GAPS["description"].format(slot=cut.slot)),
+        additive=False,
+        along=tuple(f.shard for f in facts[1:]),
+    )
+    return Sharding(shards, facts, numbers(problem.question), header), removal
+
+
+def _of_docstring(text: str, code: CodeText) -> tuple[str, str, str, Cut] | None:
+    """(header as a request, description, examples, the cut that leaves a header alone)."""
+    definitions = list(_DEFINITION.finditer(code.opening))
+    if len(definitions) != 1 or not code.prose:
+        return None
+    named = definitions[0]
+    end = len(code.opening)
+    edits = [Edit(named.start(1), named.end(1), NO_NAME), Edit(end, len(text))]
+    header = f"Write the Python function `{signature_line(code.opening)}`."
+    if before := code.opening[: named.start()].strip():
+        header = f"{header} This stands before it: `{before}`"
+    return header, code.prose, code.examples, Cut("description", tuple(edits), NO_NAME)
+
+
+def _of_prose(text: str) -> tuple[str, str, str, Cut] | None:
+    naming = _NAMING.search(text)
+    if naming is None:
+        return None
+    edits = (
+        Edit(0, naming.start(), "Write a Python function."),
+        Edit(naming.start("name"), naming.end("name"), NO_NAME),
+    )
+    header = f"Write the Python function `{naming['name']}{naming['rest']}`."
+    return header, text[: naming.start()].strip(), "", Cut("description", edits, NO_NAME)

@@ -1,0 +1,410 @@
+"""What kind of thing a question wants told, and what kind of thing a fact tells.
+
+A question about a colour is never met by a number, nor one about minutes by a price: before words
+are compared, the sorts of quantity must fit.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from functools import lru_cache
+
+from icpo_lite.core.numbers import NumberMention, numbers
+from icpo_lite.core.words import bag, is_plural, stem
+from icpo_lite.rewards.quantity_words import (
+    COLLECTIVES,
+    COMPARED,
+    HOW,
+    MUCH,
+    NAMED,
+    NO_QUANTITY,
+    PEOPLE,
+    UNITS,
+    VERBS,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """What a question wants, or a fact tells.
+
+    sorts: that it may have; empty where the words do not say. nouns: stems of what is counted.
+    measurable: False for a question that wants no quantity at all. compared: whether it is a
+    difference of two ("how many more", "5 fewer than"). phrase: the words of what is counted
+    ("grey cats"), as written. sized: whether a size is asked for that may be of any sort ("how
+    big"); of_many: of something that is many things, such as a class.
+    """
+
+    sorts: frozenset[str] = frozenset()
+    nouns: frozenset[str] = frozenset()
+    measurable: bool = True
+    compared: bool = False
+    phrase: str = ""
+    sized: bool = False
+    of_many: bool = False
+
+
+_COMPARES = re.compile(
+    r"\b(?:more|fewer|less|older|younger|taller|shorter|longer|heavier|lighter|faster|slower"
+    r"|bigger|larger|smaller|higher|lower|cheaper|warmer|colder|farther|further|greater)\b"
+    r"(?=[^.?!]{0,60}\bthan\b)|\bdifference\b|\bby how (?:much|many)\b|\bexceeds?\b"
+    r"|\bhow (?:much|many) (?:more|fewer|less)\b(?!\s+(?:information|detail))"
+    rf"|\bhow much (?:{'|'.join(COMPARED)})\b",
+    re.IGNORECASE,
+)
+#: "Which", "who" and "when" ask at the head of a question; elsewhere they lead in a clause.
+_SIZED = re.compile(r"\bhow (?:big|large|small)\b|\bsize\b", re.IGNORECASE)
+_ASKING = re.compile(
+    r"\bhow\s+(?P<how>[a-z]+)|\bhow\b|\b(?P<wh>what(?:'s)?\b"
+    r"|(?:(?<=know )|(?<=tell me )|(?<=and )|(?<=: )|(?<=specify )|(?<=clarify )|^\W*)"
+    r"(?:which|who(?:m|se|'s)?|where|why|when)\b)",
+    re.IGNORECASE,
+)
+#: "…, in minutes?"
+_IN_UNITS = re.compile(
+    r"\bin (percent|dollars|cents|minutes|hours|days|weeks|months|years|miles|feet|meters|inches"
+    r"|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
+    re.IGNORECASE,
+)
+#: "…, in problems?"
+_IN_NOUNS = re.compile(r",\s*(?:counted )?in (?:number of )?([a-z]+s)\W*$", re.IGNORECASE)
+_WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
+_AUXILIARY = bag(
+    "do does did is are was were be will would can could should has have had must might may 's"
+)
+_ENDS_NOUN = bag(
+    "of in on at to for from by with without that which who when if before after during since "
+    "until than per between among and or but so left did she he they it we you i into as each "
+    "every while because off inside outside behind under"
+)
+_SKIPPED = bag("the a an his her its their our your my this these those more less fewer")
+
+
+@lru_cache(maxsize=16384)
+def wanted(question: str) -> Quantity:
+    """What a question, or a request without a question mark, wants told."""
+    text = question.replace("’", "'")
+    compared = bool(_COMPARES.search(text))
+    if in_units := _IN_UNITS.search(text):
+        return Quantity(UNITS[stem(in_units[1])], compared=compared)
+    if in_nouns := _IN_NOUNS.search(text):
+        return Quantity(frozenset({"count"}), frozenset({stem(in_nouns[1])}), compared=compared)
+    found = [_after(text, match) for match in _ASKING.finditer(text)]
+    if not found or not any(f.measurable for f in found):
+        return _without_interrogative(text, compared) if not found else Quantity(measurable=False)
+    kept = [f for f in found if f.measurable]
+    sorts = frozenset[str]().union(*(f.sorts for f in kept))
+    if any(not f.sorts for f in kept):
+        sorts = frozenset()
+    nouns = frozenset[str]().union(*(f.nouns for f in kept))
+    return Quantity(
+        sorts,
+        nouns,
+        compared=compared,
+        phrase=" ".join(f.phrase for f in kept),
+        sized=bool(_SIZED.search(text)),
+        of_many=any(stem(word) in COLLECTIVES for word in _WORD.findall(text)),
+    )
+
+
+def _without_interrogative(text: str, compared: bool) -> Quantity:
+    """Of "please give me the price" and "does she like tea?", which wants no quantity."""
+    if named := _named_anywhere(text):
+        return replace(_number_of(named, text), compared=compared)
+    return Quantity(measurable=not text.rstrip().endswith("?"))
+
+
+def _number_of(named: frozenset[str], text: str) -> Quantity:
+    """Sorts of a noun that names a quantity; "the number of hours" is a time."""
+    nouns = _counted(text) if "count" in named else frozenset()
+    units = frozenset[str]().union(*(UNITS.get(n, frozenset()) for n in nouns))
+    return Quantity(units or named, nouns)
+
+
+def _after(text: str, match: re.Match[str]) -> Quantity:
+    """What one "how …", "what …" of a question asks for."""
+    rest = text[match.end() :]
+    if match["wh"]:
+        return _after_what(match["wh"].lower().strip(" \"'(*-"), rest)
+    how = (match["how"] or "").lower()
+    if how == "many":
+        return _after_many(rest)
+    if how == "much":
+        by = text[: match.start()].rstrip().lower().endswith("by")
+        return Quantity() if by else _after_much(rest)
+    if how in HOW:
+        sorts = HOW[how]
+        return Quantity((len(sorts) > 4 and _named_anywhere(rest)) or sorts)
+    return Quantity()
+
+
+_TIMES_AS = re.compile(r"\s*times\s+(?:as|more|larger|bigger|older|heavier|greater)\b", re.I)
+
+
+def _after_many(rest: str) -> Quantity:
+    if _TIMES_AS.match(rest):
+        return Quantity(frozenset({"factor"}))
+    nouns = _noun_phrase(rest)
+    if not nouns:
+        return Quantity(frozenset({"count"}))
+    if nouns[-1] == "tim":
+        return Quantity(frozenset({"frequency", "factor", "count"}), frozenset({"tim"}))
+    if sorts := UNITS.get(nouns[-1]):
+        more = {"age"} if nouns[-1] == "year" else set()
+        return Quantity(sorts | more, frozenset({nouns[-1]}))
+    return Quantity(frozenset({"count"}), frozenset({nouns[-1]}), phrase=_phrase_words(rest))
+
+
+def _after_much(rest: str) -> Quantity:
+    words = [w.lower() for w in _WORD.findall(rest)][:12]
+    if words and words[0] in COMPARED:
+        return Quantity(COMPARED[words[0]])
+    nouns = _noun_phrase(rest)
+    for noun in reversed(nouns):
+        if noun in NAMED:
+            return Quantity(NAMED[noun])
+    if nouns:
+        return Quantity(
+            frozenset(["volume", "weight", "amount", "length", "area", "count", "share"]),
+            frozenset({nouns[-1]}),
+        )
+    for word in words:
+        if sorts := VERBS.get(stem(word)):
+            return Quantity(sorts)
+    if words[:1] == ["of"] or " of " in f" {' '.join(words[:4])} ":
+        return Quantity(MUCH | {"factor", "count"})
+    return Quantity(MUCH)
+
+
+def _phrase_words(rest: str) -> str:
+    """The words right behind "how many", up to a verb or a preposition."""
+    words: list[str] = []
+    for word in _WORD.findall(rest)[:8]:
+        if word.lower() in _AUXILIARY or word.lower() in _ENDS_NOUN:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
+def _noun_phrase(rest: str) -> list[str]:
+    """Stems of the noun phrase that stands right behind "how many"."""
+    found: list[str] = []
+    words = _WORD.findall(rest)[:8]
+    if words[:1] and words[0].lower() == "of":
+        words = words[1:]
+    for word in words:
+        low = word.lower()
+        if low in _AUXILIARY or low in _ENDS_NOUN:
+            break
+        if low in _SKIPPED or low in ("total", "other", "additional"):
+            continue
+        found.append(stem(low))
+        if is_plural(low) and not rest.lower().lstrip().startswith(low + " and"):
+            nxt = words[words.index(word) + 1 : words.index(word) + 2]
+            if not nxt or not is_plural(nxt[0].lower()):
+                break
+    return found
+
+
+def _after_what(wh: str, rest: str) -> Quantity:
+    if wh in ("when",):
+        return Quantity(frozenset({"clock", "time"}))
+    if wh[:3] == "who" or wh in ("where", "why"):
+        return Quantity(measurable=False)
+    words = [w.lower() for w in _WORD.findall(rest)][:16]
+    behind_is = wh == "what's" or bool(
+        words and words[0] in ("is", "are", "was", "were", "will", "would")
+    )
+    if (
+        words and words[0] in ("do", "does", "did", "has", "have", "had", "can", "could", "should")
+    ) or (words[:1] == ["will"] and words[1:2] != ["be"]):
+        for word in words:
+            if sorts := VERBS.get(stem(word)):
+                return Quantity(sorts)
+        return Quantity(measurable=False)
+    return _of_noun(words, rest, behind_is=behind_is)
+
+
+def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
+    """Of "what [is the] <noun phrase>": the sort that its noun names."""
+    phrase: list[str] = []
+    for word in words:
+        if word in ("is", "are", "was", "were", "will", "would", "be") and not phrase:
+            continue
+        if word in _AUXILIARY or (word in _ENDS_NOUN and phrase):
+            break
+        if word not in _SKIPPED:
+            phrase.append(stem(word.removesuffix("'s")))
+    if behind_is and (not phrase or phrase[0] in _ENDS_NOUN):
+        return Quantity(measurable=False)
+    if any(p in NO_QUANTITY for p in phrase[-2:]):
+        return Quantity(measurable=False)
+    for noun in phrase:
+        if noun == "siz" and not behind_is:
+            return Quantity(NAMED[noun] - {"count"})
+        if noun in NAMED:
+            if len(NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=noun)):
+                return Quantity(closer)
+            return _number_of(NAMED[noun], rest)
+    if phrase and phrase[-1] in UNITS:
+        return Quantity(UNITS[phrase[-1]] | ({"age"} if phrase[-1] == "year" else set()))
+    if behind_is:
+        return Quantity()
+    verbs = (VERBS[stem(word)] for word in words[:6] if stem(word) in VERBS)
+    sorts = next(verbs, None)  # "what Julie spent"
+    return Quantity(sorts) if sorts else Quantity(measurable=False)
+
+
+_NUMBER_OF = re.compile(
+    r"\b(?:number|count|counts|quantity|amount|total|tally)\s+(?:of|for)\s+([^?.,;]*)", re.I
+)
+
+
+def _counted(text: str) -> frozenset[str]:
+    """Of "the number of red apples that …": what is counted."""
+    match = _NUMBER_OF.search(text)
+    nouns = _noun_phrase(match[1]) if match else []
+    return frozenset(nouns[-1:])
+
+
+def _named_anywhere(text: str, besides: str = "") -> frozenset[str]:
+    """The sorts of the first noun of a text that names a quantity."""
+    for word in _WORD.findall(text):
+        noun = stem(word.removesuffix("'s"))
+        if noun != besides and (sorts := NAMED.get(noun)):
+            return sorts
+    return frozenset()
+
+
+# ----------------------------------------------------------------------------------------- facts
+
+
+def _noun_words(clause: str, number: NumberMention) -> set[str]:
+    """Of "4 adult patients" and "3 cups of coffee": all nouns that the number counts."""
+    if hyphened := _HYPHENED.match(clause, number.end):
+        return {stem(hyphened[1])}
+    words = {stem(w) for w in _WORD.findall(clause[number.end : number.unit_end])}
+    if of := _OF.match(clause, number.unit_end):
+        words |= {stem(w) for w in of[1].split() if w.lower() not in _ENDS_NOUN}
+    if not words and _TIMES.match(clause, number.end):
+        words.add("tim")
+    return words
+
+
+_TIMES = re.compile(r" times\b", re.I)
+_HYPHENED = re.compile(r"-([a-z]+)", re.I)
+_OF = re.compile(r" of (?:(?:the|his|her|their|its|these|those) )?([a-z]+(?: [a-z]+)?)", re.I)
+_SPEED = re.compile(
+    r"\b(?:mph|kph|km/h"
+    r"|(?:miles?|km|kilometers?|feet|meters?) (?:per|an?|each) (?:hour|second|minute))\b",
+    re.IGNORECASE,
+)
+_OFTEN = re.compile(
+    r"\b(?:twice|once)\b[^.,;]{0,20}\b(?:an?|per|each|every) (?:day|week|month|year|hour|night)"
+    r"|\btimes?\b",
+    re.IGNORECASE,
+)
+_AGED = re.compile(
+    r"\b(?:ages?|aged|old|older|younger|turns?|birthday|brother|sister|years?)\b", re.I
+)
+_OLDER = re.compile(r"\b(?:older|younger|age|as old)\b", re.IGNORECASE)
+_TIMES_AS_MANY = re.compile(r"\b(?:times|twice|half) as many ([a-z]+)", re.IGNORECASE)
+_CLOCK = re.compile(r"\b\d{1,2}(?::\d\d)? ?(?:[ap]\.?m\b|o'clock)", re.I)
+_WEIGHS = re.compile(r"\bweigh", re.I)
+
+
+@lru_cache(maxsize=16384)
+def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
+    """What the numbers of a fact are.
+
+    clause: the part of the fact that holds them, sentence: the whole of it. of: values of the
+    numbers that count; others in the clause are beside the point.
+    """
+    sorts: set[str] = set()
+    nouns: set[str] = set()
+    for number in numbers(clause):
+        if number.kind == "ordinal" or number.value not in of:
+            continue
+        counted = _noun_words(clause, number)
+        nouns |= counted
+        if number.kind == "money":
+            sorts.add("money")
+        elif number.kind in ("percent", "fraction"):
+            sorts |= {"share", "factor"}
+        elif number.kind == "multiple":
+            sorts |= {"factor", "frequency"}
+        else:
+            units = {u for noun in counted for u in UNITS.get(noun, ())}
+            sorts |= units or {"count"}
+            if "tim" in counted:
+                sorts |= {"factor", "frequency"}
+    nouns -= {"", "$", "%"}
+    if not sorts:
+        return Quantity(measurable=False)
+    if _SPEED.search(clause):
+        sorts |= {"speed"}
+        sorts.discard("length")
+    if _OFTEN.search(clause):
+        sorts |= {"frequency"}
+    if many := _TIMES_AS_MANY.search(clause):
+        sorts |= {"count"}
+        nouns.add(stem(many[1]))
+    if "factor" in sorts and _OLDER.search(clause):
+        sorts |= {"age"}
+    if "time" in sorts and _AGED.search(sentence):
+        sorts |= {"age"}
+    if _CLOCK.search(clause):
+        sorts |= {"clock"}
+    if _WEIGHS.search(clause):
+        sorts |= {"weight"}
+    for word in _WORD.findall(clause):
+        named = NAMED.get(stem(word), frozenset())
+        if len(named) == 1 and sorts == {"count"}:
+            sorts |= named
+    return Quantity(frozenset(sorts), frozenset(nouns), compared=bool(_COMPARES.search(clause)))
+
+
+#: Nouns that stand for whatever is counted.
+_GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object"))
+
+
+def _same_noun(one: str, other: str) -> bool:
+    """Equal, or one the head of the other: "room" and "bedroom"."""
+    short, long = sorted((one, other), key=len)
+    return one == other or (len(short) >= 4 and long.endswith(short))
+
+
+def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
+    """How well a fact's quantity answers a question's: 1 well, 0.5 perhaps, 0 unsaid, -1 never.
+
+    known: stems of all nouns of the problem; a noun that is one of them means itself, another
+    may be a synonym.
+    """
+    vague = len(question.sorts) > 4
+    if not fact.measurable:  # no number answers "how many"; anything else may be anything
+        return -1.0 if question.sorts and not vague else 0.0
+    if not question.measurable:
+        return -1.0
+    if not question.sorts:
+        return 0.0
+    if not question.sorts & fact.sorts:
+        return -1.0
+    if vague and question.sized:
+        if fact.sorts == {"count"} and not question.of_many:
+            return -1.0
+        if question.sorts & fact.sorts == {"money"}:
+            return 0.2
+    nouns = question.nouns - _GENERIC
+    if not fact.nouns and "count" in fact.sorts and nouns & known:
+        return 0.6
+    if not nouns:
+        return 1.0 if len(question.sorts) <= 2 else 0.5
+    if any(_same_noun(a, b) for a in nouns for b in fact.nouns):
+        return 1.0
+    if question.nouns & PEOPLE and fact.nouns & PEOPLE and not (question.nouns & known):
+        return 0.8
+    if all(n in UNITS for n in question.nouns):
+        return 0.3 if question.nouns & known else 0.6
+    return -1.0 if question.nouns & known and fact.nouns else 0.2
