@@ -15,7 +15,6 @@ from icpo_lite.policy import template_options
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.policy.logprobs import PolicyScorer
 from icpo_lite.recipe import load_recipe
-from icpo_lite.rewards.features import strip_thought
 from icpo_lite.rollout.noise import SamplingOptions, completion
 from icpo_lite.rollout.streaming import stream_reply
 from icpo_lite.runs import train as run_module
@@ -160,9 +159,9 @@ def test_thoughts_that_the_prompt_opens_are_read_as_thoughts(thinking):
     ids = on.encode_text(said)
     reply = completion(on, ids, [0.0] * len(ids))
     assert reply.token_ids == ids
-    assert strip_thought(reply.text).strip() == "It is 7."
+    assert said(reply.text).strip() == "It is 7."
     unfinished = on.encode_text("Is it 3 or 4?")
-    assert strip_thought(completion(on, unfinished, [0.0] * len(unfinished)).text).strip() == ""
+    assert said(completion(on, unfinished, [0.0] * len(unfinished)).text).strip() == ""
     assert completion(off, ids, [0.0] * len(ids)).text == said
 
 

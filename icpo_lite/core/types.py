@@ -18,6 +18,7 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 TaskName = Literal["math", "actions", "code", "database", "open"]
+JudgeName = Literal["rules", "linear", "self", "endpoint"]
 CertificateLevel = Literal["marks", "numbers", "solver", "given", "none"]
 StopReason = Literal["eos", "length"]
 Role = Literal["system", "user", "assistant"]

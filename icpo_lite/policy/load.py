@@ -132,8 +132,7 @@ class Policy:
 
     def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Token ids of a chat up to and including the header that opens the assistant's turn."""
-        text = chat_text(self.tokenizer, messages)
-        return self.encode_text(text)
+        return self.encode_text(chat_text(self.tokenizer, messages))
 
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Token ids of a text as it stands. Raises ModelError at one that the model has no row

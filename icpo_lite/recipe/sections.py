@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 
 from icpo_lite.core.endpoint import EndpointOptions
-from icpo_lite.core.types import TaskName
+from icpo_lite.core.types import JudgeName, TaskName
 from icpo_lite.recipe.section import (
     DEFAULT_REWARD,
     Names,
@@ -157,8 +157,10 @@ class RewardKeys(Section):
     reward_weights: Annotated[tuple[float, ...], BeforeValidator(one_as_list)] = Field(
         (), description="a weight for each of reward_funcs; empty is 1 for each"
     )
-    judge: Literal["rules", "self", "endpoint"] = Field(
-        "rules", description="who names a response's type: rules, self or endpoint"
+    judge: JudgeName = Field(
+        "linear",
+        description="who names a response's type: rules, linear (learned from labelled turns), "
+        "self (the base model) or endpoint",
     )
     endpoint: EndpointOptions | None = Field(
         None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"

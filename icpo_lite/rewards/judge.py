@@ -8,6 +8,7 @@ from typing import Protocol
 from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
 from icpo_lite.rewards.description_targets import with_description
 from icpo_lite.rewards.grading import GradingOptions, grade
+from icpo_lite.rewards.linear_judge import LinearTyper
 from icpo_lite.rewards.model_targets import Targeter, retarget
 from icpo_lite.rewards.question_targets import aim
 from icpo_lite.rewards.response_type import Classification, explain, is_cut_off, is_nothing
@@ -16,7 +17,9 @@ Item = tuple[Prompt, str, StopReason | None]
 
 
 class Typer(Protocol):
-    """Who names the types: `Rules`, `model_judge.SelfTyper`, `model_judge.EndpointTyper`."""
+    """Who names the types: `Rules`, `linear_judge.LinearTyper`, `model_judge.SelfTyper`,
+    `model_judge.EndpointTyper`.
+    """
 
     def types(self, items: Sequence[Item]) -> list[Classification]:
         """One type an item, in order."""
@@ -48,9 +51,11 @@ class Judge:
         self._targeter = targeter
 
     @property
-    def by_rules(self) -> bool:
-        """Whether types and targets come from the rules: then threads may share this judge."""
-        return isinstance(self._typer, Rules) and self._targeter is None
+    def local(self) -> bool:
+        """Whether types and targets come from arithmetic alone, and from no model or server: then
+        threads may share this judge.
+        """
+        return isinstance(self._typer, Rules | LinearTyper) and self._targeter is None
 
     def judge(self, prompt: Prompt, reply: str, stop_reason: StopReason | None = None) -> Verdict:
         """The verdict on one reply; see `judge_many`."""
