@@ -296,6 +296,7 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
 
 def _show_pairs(output: Path, count: int) -> None:
     from icpo_lite.data.augment import read_prompts
+    from icpo_lite.training.asking_demonstrations import asking_demonstration
 
     whole = ("", "")
     for prompt in read_prompts(output):
@@ -306,6 +307,8 @@ def _show_pairs(output: Path, count: int) -> None:
         echo(f"\n{prompt.problem_id}\n  q   {beside}\n  q*  {prompt.text}")
         for shard in prompt.removed:
             echo(f"  removed: {shard.text}")
+        if question := asking_demonstration(prompt):
+            echo(f"  question: {question}")
         echo(f"  {prompt.certificate.level}: {prompt.certificate.out_of_reach}")
         if prompt.certificate.incomplete:
             echo(f"  gap: {prompt.certificate.incomplete}")

@@ -38,6 +38,7 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     from icpo_lite.policy.load import tokenizer_of
     from icpo_lite.recipe import load_recipe
     from icpo_lite.rewards.from_recipe import bind_reward
+    from icpo_lite.training.asking_demonstrations import asking_demonstration
 
     loaded = load_recipe(recipe, overrides)
     if corpus_needs_model(loaded):
@@ -62,6 +63,8 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
             echo(_turns(prompt) if plain else _templated(tokenizer, prompt))
             for shard in prompt.removed:
                 echo(f"   removed: {shard.text}")
+            if question := asking_demonstration(prompt):
+                echo(f"   question: {question}")
             certificate = prompt.certificate
             if certificate.out_of_reach:
                 echo(f"   {certificate.level}: {certificate.out_of_reach}")

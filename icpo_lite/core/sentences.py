@@ -32,6 +32,11 @@ _ABBREVIATION = re.compile(
 _ABBREVIATED = 12
 
 
+#: Where a chat turn breaks into pieces: behind a closing mark, at a new line. Unlike `sentences` it
+#: knows no abbreviations, and takes a tenth of the time.
+BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
+#: What begins a line of a list.
+ITEM = re.compile(r"^[^\S\n]*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)]*(?=\s|$|[A-Z])|\n+")
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 
@@ -28,18 +28,15 @@ from icpo_lite.core.types import (
     Message,
     Problem,
     Prompt,
-    Shard,
 )
 from icpo_lite.data.certificate import Removal, candidates, certified_removals, needs
-from icpo_lite.data.deletions import apply
+from icpo_lite.data.clause_words import counted
+from icpo_lite.data.deletions import apply, number_cut
+from icpo_lite.data.model_shards import align, shard_by_model
 from icpo_lite.data.prompt_file import read_prompts, write_prompts
 from icpo_lite.data.reward_spread import reward_spreads
-from icpo_lite.data.sharding import (
-    RejectedError,
-    Sharding,
-    align,
-    shard_by_model,
-)
+from icpo_lite.data.shard_checks import RejectedError
+from icpo_lite.data.sharding import Sharding
 from icpo_lite.data.solution_equations import last_number, to_number
 from icpo_lite.data.tiny_world import world_prompts
 from icpo_lite.data.value_shards import ValueSharding, sharding_by_rules
@@ -344,7 +341,8 @@ class _Run:
                 r: self.spread.get((problem.problem_id, r.fact.shard.shard_id), 0.0) for r in found
             }
             return sorted(shuffled, key=lambda r: -seen[r])
-        return shuffled
+        # What goes is the whole of a fact before it is one of a fact's numbers.
+        return sorted(shuffled, key=lambda r: len(r.fact.mentions) > 1)
 
     # -- the solver check
 
@@ -414,7 +412,7 @@ class _Run:
             problem_id=problem.problem_id,
             task=problem.task,
             intent=intent,
-            messages=(*problem.opening, *self._messages(problem, shards, removals)),
+            messages=(*problem.opening, *self._messages(draft, removals)),
             answer=problem.answer,
             shards=shards,
             removed=removed,
@@ -425,25 +423,48 @@ class _Run:
             opening=len(problem.opening),
         )
 
-    def _messages(
-        self, problem: Problem, shards: Sequence[Shard], removals: Sequence[Removal]
-    ) -> tuple[Message, ...]:
-        """One user turn, or several where the prompt is drawn to start mid-conversation."""
+    def _messages(self, draft: Draft, removals: Sequence[Removal]) -> tuple[Message, ...]:
+        """One user turn, or several where the prompt is drawn to start mid-conversation.
+
+        A `q*` then says each removed fact without its number, where its certificate rests on that
+        gap; where a fact cannot be said so, neither its `q*` nor its `q` is taken apart.
+        """
+        problem, shards = draft.problem, draft.sharding.shards if draft.sharding else ()
         rng = random.Random(f"turns/{self.seed}/{problem.problem_id}/{bool(removals)}")
-        gone = {shard.shard_id for r in removals for shard in r.shards}
-        kept = [s for s in shards if not s.is_question and s.shard_id not in gone]
-        if not kept or rng.random() >= self.options.mid_conversation:
+        gaps = {r.shard_id: _with_gap(r) for r in draft.removals}
+        told = {s.shard_id: s.text for s in shards if not s.is_question}
+        if removals:
+            told |= {shard_id: gap or "" for shard_id, gap in gaps.items()}
+            told |= {shard.shard_id: "" for r in removals for shard in r.along}
+        kept = [text for text in told.values() if text]
+        whole = any(gap is None for gap in gaps.values())
+        if not kept or whole or rng.random() >= self.options.mid_conversation:
             return (Message("user", _without(problem, removals)),)
         self.summary.mid_conversation += 1
         later = sorted(rng.sample(range(len(kept)), rng.randint(1, len(kept))))
-        opening = [s.text for i, s in enumerate(kept) if i not in later]
+        opening = [text for i, text in enumerate(kept) if i not in later]
         question = next(s.text for s in shards if s.is_question)
         ordered = [question, *opening] if rng.random() < 0.5 else [*opening, question]
         messages = [Message("user", " ".join(ordered))]
         for index in later:
             messages.append(Message("assistant", rng.choice(NEUTRAL_TURNS)))
-            messages.append(Message("user", kept[index].text))
+            messages.append(Message("user", kept[index]))
         return tuple(messages)
+
+
+def _with_gap(removal: Removal) -> str | None:
+    """A removed fact as a user tells it who leaves its number out; None where that cannot be said.
+
+    Empty where the whole clause went, or a value that is no number.
+    """
+    if removal.cut.kind == "clause" or removal.value is None:
+        return ""
+    text = removal.fact.shard.text
+    for mention in counted(text):
+        cut = number_cut(text, mention, 0)
+        if mention.value == removal.value and cut is not None:
+            return apply(text, [cut])
+    return None
 
 
 def _by_rules(problem: Problem) -> Sharding | RejectedError:
@@ -500,7 +521,9 @@ def _said_before(problem: Problem, removal: Removal) -> bool:
 
 
 def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
-    """Whether a removal can join those chosen: other words, and no number comes back."""
+    """Whether a removal can join those chosen: another fact, other words, no number comes back."""
+    if removal.shard_id in {r.shard_id for r in chosen}:
+        return False
     taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
     if any(e.start <= end and start <= e.end for e in removal.cut.edits for start, end in taken):
         return False
@@ -526,14 +549,7 @@ def _noted(removal: Removal, note: str) -> Removal:
     old = removal.certificate
     level = "solver" if old.level == "none" else old.level
     evidence = "; ".join(part for part in (old.out_of_reach, note) if part)
-    return Removal(
-        removal.fact,
-        removal.cut,
-        removal.text,
-        Certificate(level, evidence, old.incomplete),
-        removal.additive,
-        removal.along,
-    )
+    return replace(removal, certificate=Certificate(level, evidence, old.incomplete))
 
 
 def _given_certificates(problem: Problem, sharding: Sharding) -> list[Removal] | None:

@@ -112,7 +112,7 @@ def read_evaluation_problems(
     """
     from icpo_lite.data.lost_in_conversation import BENCHMARK
     from icpo_lite.data.prompt_file import holds_prompts, read_prompts
-    from icpo_lite.data.sharding import RejectedError
+    from icpo_lite.data.shard_checks import RejectedError
     from icpo_lite.data.sources import read_problems
     from icpo_lite.data.tiny_world import world_problems
     from icpo_lite.data.value_shards import shard_problem

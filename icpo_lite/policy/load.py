@@ -284,11 +284,11 @@ def load_policy(
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     _prepare_4bit(model, device)
-    if adapter is not None and isinstance(keys, PolicyKeys):
+    if adapter is not None:
         model = _load_adapter(model, adapter, trainable=trainable)
     elif isinstance(keys, PolicyKeys):
         model = backend.loader.new_adapter(model, keys)
-    has_adapter = isinstance(keys, PolicyKeys)
+    has_adapter = adapter is not None or isinstance(keys, PolicyKeys)
     if isinstance(keys, PolicyKeys):
         _set_lora_dtype(model, getattr(torch, keys.lora_dtype))
         if trainable:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from icpo_lite.core.sentences import BREAK
+
 _OPENING = (
     r"(?:(?:so|now|okay|ok|well|great|good|and|but|also|alright|thanks|thank you|sure|hello|hi"
     r"|please let me know[:,]?|let me know[:,]?|otherwise|finally"
@@ -127,7 +129,6 @@ def closes(sentence: str) -> bool:
     return bool(polite) or ("?" in sentence and is_courtesy(sentence))
 
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 #: Closing sentences that are looked at, from the end.
 _MOST = 4
 
@@ -137,7 +138,7 @@ def without_closing(text: str) -> str:
     """A reply without the polite sentences at its end."""
     for _ in range(_MOST):
         text = text.rstrip()
-        breaks = [m.end() for m in _SENTENCE.finditer(text)]
+        breaks = [m.end() for m in BREAK.finditer(text)]
         if not breaks or not closes(text[breaks[-1] :]):
             break
         text = text[: breaks[-1]]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from icpo_lite.core.plain_text import spoken
+from icpo_lite.core.sentences import BREAK, ITEM
 from icpo_lite.core.thoughts import parted
 
 CUES: dict[str, tuple[str, ...]] = {
@@ -129,13 +130,11 @@ CUES: dict[str, tuple[str, ...]] = {
 
 _TEXT_MACRO = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
 _LATEX_NOISE = re.compile(r"\\[\[\]()!,;:]|\\quad|\\left|\\right|\{,\}")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _DIGIT = re.compile(r"\d")
 _BOXED = re.compile(r"\\boxed\s*\{\s*([^{}]*)")
 _VALUE_AT_END = re.compile(r"=\s*(?:\\?\$\s*)?-?\d[\d,./]*[^=\n?]{0,40}$", re.MULTILINE)
 _VARIABLE_AT_END = re.compile(r"[=+×*/-]\s*(?:\d+)?[a-z](?:_\w+)?\s*(?:[).,]|$)", re.MULTILINE)
-_ITEM = re.compile(r"^[^\S\n]*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 _STATED = re.compile(
     r"\b(?:answer|total|result|therefore|thus|so|hence|conclusion|is|are|=|of|be|takes?|need)\b"
     r"[^.?!\n]{0,60}\d"
@@ -180,7 +179,7 @@ def undressed(text: str) -> str:
 def read(reply: str) -> Reading:
     """The parts of a reply that cues are looked for in."""
     text = strip_markup(reply).lower()
-    pieces = (piece.strip(" \t-*#•|_=`") for piece in _SENTENCE.split(text))
+    pieces = (piece.strip(" \t-*#•|_=`") for piece in BREAK.split(text))
     sentences = tuple(piece for piece in pieces if piece)
     flat = flatten(text)
     return Reading(
@@ -264,7 +263,7 @@ def features(reading: Reading) -> Mapping[str, float]:
     out["conclusion is supposed"] = float(supposed)
     out["plain conclusion"] = float(not supposed and bool(_CONCLUDES.search(conclusion)))
     out["numbers supposed"] = min(len(_IF_NUMBER.findall(text)), 3) / 3 if "if" in words else 0.0
-    out["items"] = min(len(_ITEM.findall(text)), 6) / 6
+    out["items"] = min(len(ITEM.findall(text)), 6) / 6
     out["digits"] = min(len(_NUMBER.findall(text)) / max(reading.words, 1), 0.25) * 4
     out["under 60 words"] = float(reading.words < 60)
     out["under 100 words"] = float(reading.words < 100)

@@ -7,6 +7,7 @@ from collections import Counter
 from functools import lru_cache
 
 from icpo_lite.core.plain_text import capped, spoken
+from icpo_lite.core.sentences import BREAK
 from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import NON_ANSWERS, ResponseType, TaskName
 from icpo_lite.rewards.languages import foreign
@@ -25,7 +26,6 @@ _CONTROL = re.compile(
 _TEMPLATE = re.compile(r"<\|[^|\n]{1,40}\|>|\[/?INST\]|<</?SYS>>")
 _MARKUP = re.compile(r"```|</?(?!think>)[a-z]{2,15}(?:\s[^<>\n]{0,60})?/?>", re.IGNORECASE)
 _WORD = re.compile(r"[^\W\d_]+")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 @lru_cache(maxsize=32768)
@@ -57,7 +57,7 @@ def echoes(reply: str, prompt_text: str) -> bool:
     told = _triples(reply)
     if not told or 10 * len(told & _triples(prompt_text)) < 8 * len(told):
         return False
-    asks = (_triples(s) for s in _SENTENCE.split(prompt_text) if "?" in s)
+    asks = (_triples(s) for s in BREAK.split(prompt_text) if "?" in s)
     return any(t and 10 * len(t & told) >= 8 * len(t) for t in asks)
 
 
@@ -69,7 +69,7 @@ def _triples(text: str) -> frozenset[tuple[str, ...]]:
 
 def repeats_itself(reply: str) -> bool:
     """Whether one sentence of five words or more stands there three times."""
-    counts = Counter(s.strip() for s in _SENTENCE.split(reply) if s.count(" ") >= 4)
+    counts = Counter(s.strip() for s in BREAK.split(reply) if s.count(" ") >= 4)
     return any(n >= 3 for n in counts.values())
 
 

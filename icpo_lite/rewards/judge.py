@@ -12,6 +12,7 @@ from icpo_lite.rewards.linear_judge import LinearTyper
 from icpo_lite.rewards.model_targets import Targeter, retarget
 from icpo_lite.rewards.question_targets import aim
 from icpo_lite.rewards.response_type import Classification, explain, is_cut_off, is_nothing
+from icpo_lite.rewards.worded_targets import with_wording
 
 Item = tuple[Prompt, str, StopReason | None]
 
@@ -89,6 +90,7 @@ class Judge:
         if kind not in NON_ANSWERS:
             return Verdict(kind, found.evidence)
         asking = with_description(prompt, reply, aim(prompt, reply))
+        asking = with_wording(prompt, reply, asking)
         targeted = None
         if (prompt.removed or prompt.targets) and asking.count:
             targeted = asking.hits > 0 and 2 * asking.hits >= asking.count

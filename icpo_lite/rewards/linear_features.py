@@ -15,6 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from icpo_lite.core.sentences import ITEM
 from icpo_lite.core.types import TaskName
 from icpo_lite.rewards import features
 from icpo_lite.rewards.features import ASKS, Reading
@@ -41,7 +42,6 @@ _WITH_LETTER = re.compile(r"\d\s*[a-z]\b(?!')|\b[b-hj-z]\b\s*[-+=]|[-+]\s*[a-z]\
 #: Characters of a conclusion that show whether it ends in a number.
 _END = 80
 _ENDS_IN_NUMBER = re.compile(r"\d[\d,.%$\\() ]*\W*$")
-_ITEM = re.compile(r"^[ \t]*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 
 _CALL = re.compile(r"\b[A-Za-z_][\w.]{0,80}\(")
 _OPENS_WITH_CALL = re.compile(r"\W{0,9}(?:\w{1,30}\s)?\W{0,3}[\w.]{1,80}\(")
@@ -123,7 +123,7 @@ def _combined(parts: _Parts) -> dict[str, bool]:
         "asks, long": asking and not brief,
         "asks beside a formula": asking and "=" in reading.text,
         "asks without a digit": asking and not _DIGIT.search(reading.text),
-        "asks in a list": asking and _ITEM.search(reading.text) is not None,
+        "asks in a list": asking and ITEM.search(reading.text) is not None,
         "asks nowhere": not any(parts.asking),
     }
 

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 from icpo_lite.core.plain_text import spoken
+from icpo_lite.core.sentences import BREAK
 from icpo_lite.rewards import languages
 from icpo_lite.rewards.courtesies import without_closing
 from icpo_lite.rewards.graders.written_numbers import (
@@ -41,7 +42,6 @@ _REACH = 400
 _MOST_BOXES = 20
 _BOLD = re.compile(r"(?<!\w)\*\*(?=\S)([^*\n]{0,200}[^\s*])\*\*")
 _DIGIT = re.compile(r"\d")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 #: Sentences that look back at an answer, or beyond it, and tell none themselves.
 _ASIDE = re.compile(
     r"^\W*(?:note|remember|\(|keep in mind|p\.?s\.)|\bnote that\b|\b(?:which|this|that|it|answer"
@@ -171,7 +171,7 @@ _GOES_ON = re.compile(r"=|^\s?[-+*/×÷]\s?[$\d]")
 def _of_statement(text: str) -> Told | None:
     """Behind "answer": the number that stands there at once, else the first sentence's number, or
     the conclusion of what follows where "Answer:" merely opens the working."""
-    sentences = [s for s in _SENTENCE.split(text) if answers(tidy(s))]
+    sentences = [s for s in BREAK.split(text) if answers(tidy(s))]
     if not sentences:
         return None
     first = tidy(sentences[0])
@@ -199,7 +199,7 @@ def _confirmed(text: str, told: Told) -> bool:
     """Whether a number of the last sentence is the result of an equation."""
     results = _results(text)
     telling, _ = _last_with_numbers(text, results)
-    ends = bool(telling) and telling[0] == _SENTENCE.split(text.rstrip())[-1]
+    ends = bool(telling) and telling[0] == BREAK.split(text.rstrip())[-1]
     if not ends or _OPEN_END.search(text):
         return False
     return told[1].amount in results or told[0] in _EQUALS.findall(tidy(telling[0]))
@@ -215,7 +215,7 @@ _OPEN_END = re.compile(r"(?:[-+*/×÷=(]|\\times|\\cdot|\\div)\s{0,3}$")
 
 def _unchecked(text: str) -> str:
     """A text without the check of its answer at the end, where that finds nothing wrong."""
-    for match in list(_SENTENCE.finditer(text))[-_MOST_SENTENCES:]:
+    for match in list(BREAK.finditer(text))[-_MOST_SENTENCES:]:
         if _CHECKING.match(text[match.end() : match.end() + 80].split("\n")[0]):
             before, check = text[: match.start()], text[match.end() :]
             if _DIGIT.search(before[-_REACH:]) and not _CORRECTS.search(check):
@@ -236,7 +236,7 @@ def _last_with_numbers(text: str, results: tuple[Fraction, ...]) -> tuple[list[s
     telling: list[str] = []
     asking: list[str] = []
     no_digits = not _DIGIT.search(text)
-    for sentence in reversed(_SENTENCE.split(text)[-_MOST_SENTENCES:]):
+    for sentence in reversed(BREAK.split(text)[-_MOST_SENTENCES:]):
         if not _DIGIT.search(sentence):
             words = in_words(sentence[-_LONGEST_SENTENCE:]) if no_digits or results else []
             if not any(no_digits or word[0].amount in results for word in words):
