@@ -1,8 +1,8 @@
 """Paths that a recipe names: `~` is the home folder, relative ones start at the recipe.
 
 A file or folder that is read is looked for from the folder of the file that names it, then from the
-recipe's own, then from the working directory. What is written starts at the working directory. Names
-of the hub and of the package stay as they are: a name is a path where something lies there.
+recipe's own, then from the working directory. What is written starts at the working directory.
+Names of the hub and of the package stay as they are: a name is a path where something lies there.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.paths import at_home
 
 if TYPE_CHECKING:
     from icpo_lite.recipe.keys import Recipe
@@ -62,7 +63,7 @@ def folders_of(recipe: Recipe, key: str) -> list[Path]:
 
 def not_found(recipe: Recipe, key: str, name: str, wanted: str, remedy: str) -> RecipeError:
     """The error of a file or folder that lies nowhere, with the places where it was looked for."""
-    if Path(name).expanduser().is_absolute():
+    if at_home(name).is_absolute():
         places = "at that place"
     else:
         places = " or ".join(f"in {folder.resolve()}" for folder in folders_of(recipe, key))
@@ -100,7 +101,7 @@ def _named(recipe: Recipe) -> Iterator[_Named]:
 
 def _found(recipe: Recipe, named: _Named) -> str:
     """The path that a name stands for: as it is where it can be opened from here."""
-    path = _at_home(named.name)
+    path = at_home(named.name)
     if named.fits is None or path.is_absolute():
         return str(path) if named.name.startswith("~") else named.name
     for folder in folders_of(recipe, named.key.partition(".")[0]):
@@ -108,14 +109,6 @@ def _found(recipe: Recipe, named: _Named) -> str:
             here = folder.resolve() == Path.cwd()
             return named.name if here else str((folder / path).resolve())
     return named.name
-
-
-def _at_home(name: str) -> Path:
-    """With `~` made the home folder; as it is where there is no such user."""
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        return Path(name)
 
 
 def _put(changed: dict[str, Any], recipe: Recipe, parts: list[str], found: str) -> None:
