@@ -22,7 +22,7 @@ from icpo_lite.core.types import (
 )
 from icpo_lite.data.holdout import trained_part
 from icpo_lite.data.mixture import members, named, weights
-from icpo_lite.data.paths import require_data
+from icpo_lite.data.named_data import require_data
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.data.system_prompts import opening_turn
 

@@ -76,8 +76,8 @@ def read_given_problems(
 ) -> list[Problem]:
     """The problems of all data sets, each set under its name; `count` of each, by default all.
 
-    part: of each set that is meant, all where None. Rows without labels are complete prompts. Raises UsageError for the built-in world, which is
-    judged alone.
+    part: what is meant of each set, all where None. Rows without labels are complete prompts. Raises
+    UsageError for the built-in world, which is judged alone.
     """
     if WORLD in data:
         raise UsageError(f"--data: expected files that go together, found {WORLD}; give it alone")

@@ -18,7 +18,7 @@ from icpo_lite.core.types import (
 from icpo_lite.data.from_recipe import WORLD, WORLD_PROBLEMS
 from icpo_lite.data.holdout import judged_part
 from icpo_lite.data.mixture import members, shares
-from icpo_lite.data.paths import require_data
+from icpo_lite.data.named_data import require_data
 from icpo_lite.evaluation.given_prompts import (
     as_complete_prompt,
     given_problems,
@@ -148,11 +148,11 @@ def read_evaluation_problems(
             names, recipe if own else None, rows_of, count=count, left_out=left_out, part=part
         )
     name = names[0]
-    if name == WORLD and (recipe is None or part is None):
-        return list(world_problems(split, count or JUDGED_PROBLEMS, seed=seed))
-    if name == WORLD:
+    if name == WORLD and recipe is not None and part is not None:
         world = world_problems(split, WORLD_PROBLEMS, seed=recipe.seed)
         return list(islice(part.problems(world), count or JUDGED_PROBLEMS))
+    if name == WORLD:
+        return list(world_problems(split, count or JUDGED_PROBLEMS, seed=seed))
     if Path(name).is_file() and holds_prompts(name):
         prompts = list(read_prompts(name))
         prompts = prompts if part is None else part.prompts(prompts)

@@ -181,18 +181,11 @@ class DataKeys(Section):
     @model_validator(mode="after")
     def _each_set_once(self) -> Self:
         named = [(block.path, block.name, block.split) for block in self.datasets]
-        twice = next(
-            (path for place, (path, *_) in enumerate(named) if named[place] in named[:place]), None
-        )
+        twice = next((entry[0] for entry in named if named.count(entry) > 1), None)
         if twice is not None:
-            refuse(
-                "datasets", f"expected each data set once, found {twice!r} again; raise its weight"
-            )
-        if len(named) > 1 and any(path == "builtin:world" for path, *_ in named):
-            refuse(
-                "datasets",
-                "expected files or hub data sets, found builtin:world; train on it alone",
-            )
+            refuse("datasets", f"expected each set once, found {twice!r} again; raise its weight")
+        if len(named) > 1 and any(path.startswith("builtin:") for path, *_ in named):
+            refuse("datasets", "builtin:world goes with nothing else; name files or hub data sets")
         return self
 
 
