@@ -228,8 +228,8 @@ def test_questions_are_counted_where_labels_do_not_teach_them() -> None:
 
 
 def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
-    save(by_hand(counted=("math",)), {"what": "a test"}, tmp_path / "a" / "judge.npz")
-    read = load(tmp_path / "a" / "judge.npz")
+    save(by_hand(counted=("math",)), {"what": "a test"}, tmp_path / "a" / "judge.safetensors")
+    read = load(tmp_path / "a" / "judge.safetensors")
     assert read.vocabulary == by_hand().vocabulary
     assert np.array_equal(read.weights["math"], by_hand().weights["math"])
     assert np.array_equal(read.biases["math"], by_hand().biases["math"])
@@ -238,8 +238,8 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 def test_what_is_no_judge_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="expected a linear judge at"):
-        load(tmp_path / "none.npz")
-    file = tmp_path / "judge.npz"
+        load(tmp_path / "none.safetensors")
+    file = tmp_path / "judge.safetensors"
     save(by_hand(), {"form": 0}, file)
     with pytest.raises(ModelError, match="expected a judge of form 1, found 0"):
         load(file)
@@ -350,7 +350,7 @@ def test_training_prints_a_table_and_writes_an_asset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pytest.importorskip("sklearn", reason="scikit-learn trains the judge")
-    out = tmp_path / "judge.npz"
+    out = tmp_path / "judge.safetensors"
     file = labelled(tmp_path / "turns.jsonl")
     arguments = ["train_judge", "--data", str(file), "--out", str(out), "--licence", "ours"]
     monkeypatch.setattr(sys, "argv", arguments)

@@ -99,7 +99,10 @@ def test_run_directory_holds_what_is_promised(tmp_path):
     info = json.loads((folder / "run.json").read_text())
     assert info["seed"] == 0
     assert "torch" in json.dumps(info["versions"])
-    assert load_recipe(folder / "recipe.yaml") == recipe(folder, "max_steps=2", "save_steps=1")
+    kept = load_recipe(folder / "recipe.yaml")
+    day = f"chat_template_date='{kept.chat_template_date}'"  # the day on which it began
+    assert kept.chat_template_date
+    assert kept == recipe(folder, "max_steps=2", "save_steps=1", day)
     rows = [json.loads(x) for x in (folder / "completions/step-000002.jsonl").open()]
     assert len(rows) == 16
     assert {"completion", "response_type", "reward", "advantage"} <= rows[0].keys()

@@ -52,8 +52,9 @@ def test_a_special_token_beyond_is_refused_where_a_text_holds_it(tmp_path):
     """As Gemma 3's image token, which its text-only sizes have no row for."""
     policy = load(with_words(tmp_path, "<image>", special=True))
     assert policy.encode_chat([Message("user", "Hi")])
+    assert max(policy.encode_chat([Message("user", "See <image>")])) < VOCABULARY  # a broken mark
     with pytest.raises(ModelError, match=r"268 rows of its embedding, found 268 in a chat"):
-        policy.encode_chat([Message("user", "See <image>")])
+        policy.encode_text("See <image>")
     with pytest.raises(ModelError, match="268 rows"):
         PolicyScorer(policy).score([[Message("user", "Hi")]], [["<image>"]])
 

@@ -296,12 +296,11 @@ def load_policy(
             notes.append(adapted_of_experts(model.get_base_model()))
     policy = Policy(keys, model, tokenizer, device, backend, has_adapter)
     backend.loader.set_training(model, False)
-    notes.append(_context_cut(policy))
     policy.encode_chat([Message("user", _PROBE)])  # a template may write tokens without a row
     if device.dtype is torch.float16:
         probe = policy.encode_chat([Message("user", _PROBE)])
         notes += keep_finite(policy.causal_lm, probe)
-    notes.append(check_padding(policy))
+    notes += [check_padding(policy), _context_cut(policy)]
     return replace(policy, notes=tuple(filter(None, notes)))
 
 

@@ -142,7 +142,7 @@ _GIVEN = frozenset(
 
 
 def _in_parts(turn: Mapping[str, Any]) -> dict[str, Any]:
-    content = turn["content"]
+    content = turn.get("content")
     parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
     return {**turn, "content": parts}
 

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Prompt, ResponseType, StopReason, TaskName
@@ -23,7 +25,7 @@ from icpo_lite.rewards.linear_features import character_grams, facts, shown, wor
 from icpo_lite.rewards.question_targets import asked
 from icpo_lite.rewards.response_type import Classification, explain
 
-ASSET = Path(__file__).parents[1] / "assets" / "judge" / "linear.npz"
+ASSET = Path(__file__).parents[1] / "assets" / "judge" / "linear.safetensors"
 #: Version of the asset's form, and of what `linear_features` reads off a reply.
 FORM = 1
 #: The columns of the weights: answer attempt against the rest, then the kinds of the rest.
@@ -151,14 +153,14 @@ def save(model: LinearModel, card: Mapping[str, Any], file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     tasks = sorted(model.weights)
     vocabulary = model.vocabulary
-    np.savez_compressed(
-        file,
-        weights=np.stack([model.weights[t] for t in tasks]).astype(np.float16),
-        biases=np.stack([model.biases[t] for t in tasks]).astype(np.float32),
-        facts=_packed(vocabulary.facts),
-        words=_packed(vocabulary.words),
-        characters=np.array(vocabulary.characters, dtype=np.uint64),
-    )
+    arrays = {
+        "weights": np.stack([model.weights[t] for t in tasks]).astype(np.float16),
+        "biases": np.stack([model.biases[t] for t in tasks]).astype(np.float32),
+        "facts": _packed(vocabulary.facts),
+        "words": _packed(vocabulary.words),
+        "characters": np.array(vocabulary.characters, dtype=np.uint64),
+    }
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, file)
     fixed = {"form": FORM, "tasks": tasks, "counted": sorted(model.counted)}
     text = json.dumps({**fixed, **card}, indent=2, ensure_ascii=False)
     file.with_suffix(".json").write_text(text + "\n", encoding="utf-8")
@@ -168,8 +170,7 @@ def load(file: Path = ASSET) -> LinearModel:
     """The model that `save` wrote. Raises ModelError where the file is none, or of another form."""
     try:
         card = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-        with np.load(file, allow_pickle=False) as arrays:
-            stored = {name: arrays[name] for name in arrays.files}
+        stored = load_file(file)
         if card["form"] != FORM:
             raise ModelError(
                 f"{file.name}: expected a judge of form {FORM}, found {card['form']}; train it "
@@ -180,7 +181,7 @@ def load(file: Path = ASSET) -> LinearModel:
             _names(stored["facts"]), _names(stored["words"]), tuple(stored["characters"].tolist())
         )
         tasks = {task: i for i, task in enumerate(card["tasks"])}
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError, SafetensorError) as error:
         raise ModelError(f"expected a linear judge at {file}, found {error}") from error
     return LinearModel(
         vocabulary,

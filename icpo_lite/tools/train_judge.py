@@ -345,7 +345,7 @@ def card(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="labelled turns, JSON lines")
-    parser.add_argument("--out", type=Path, default=None, help="where the asset goes (.npz)")
+    parser.add_argument("--out", type=Path, default=None, help="the asset (.safetensors)")
     parser.add_argument("--source", default="", help="of the labels: written into the card")
     parser.add_argument("--licence", default="not stated", help="of the labels: as above")
     parser.add_argument("--text", default="assistant", help="column of the reply")
