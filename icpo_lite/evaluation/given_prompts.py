@@ -76,7 +76,7 @@ def read_given_problems(
 ) -> list[Problem]:
     """The problems of all data sets, each set under its name; `count` of each, by default all.
 
-    part: what is meant of each set, all where None. Rows without labels are complete prompts. Raises
+    part: what is meant of each set, all if None. Rows without labels are complete prompts. Raises
     UsageError for the built-in world, which is judged alone.
     """
     if WORLD in data:
