@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 
 TaskName = Literal["math", "actions", "code", "database", "open"]
 JudgeName = Literal["rules", "linear", "self", "endpoint"]
-CertificateLevel = Literal["marks", "numbers", "solver", "given", "none"]
+CertificateLevel = Literal["marks", "numbers", "solver", "tested", "given", "none"]
 StopReason = Literal["eos", "length"]
 Role = Literal["system", "user", "assistant"]
 

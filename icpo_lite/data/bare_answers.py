@@ -45,11 +45,12 @@ _UNITS = (
     (_words("cents?"), 100),
 )
 
-#: What a problem that nothing can be certified of needs, wherever that is said.
-THREE_WAYS = (
-    "give worked solutions (a `solution` column, or equations before `#### 72`); or let a model "
-    "try each pair (augment.verify: 4, at the command line --verify 4 --model NAME); or give rows "
-    "that say themselves what lacks (columns such as insufficient_question or answerable)"
+#: What is said wherever a corpus that asking is to be learned from lets nothing lack.
+NONE_LACKS = (
+    "the corpus holds no underspecified prompt, and none could be made of it, so that asking "
+    "cannot be trained: give worked solutions (a column `solution`, or equations before "
+    "`#### 72`); or let a model try each pair (augment: {verify: 4}; --verify 4 --model NAME); "
+    "or give rows that say what lacks (insufficient_question, answerable, vague)"
 )
 
 

@@ -107,7 +107,7 @@ def certified_removals(
 
 
 def candidates(text: str, sharding: Sharding) -> list[Removal]:
-    """Removals without any proof, for problems that only a solver can certify."""
+    """Removals without any proof, for problems that only an experiment can certify."""
     return [
         Removal(
             fact,

@@ -9,8 +9,8 @@
     shards        [{"shard_id": 0, "text": …, "is_question": true}, …]; may be empty
     removed       shard_ids that the messages do not hold; empty where intent is complete, and where
                   the data says that something lacks (certificate given) and not what
-    certificate   {"level": marks | numbers | solver | given | none, "out_of_reach": …,
-                  "incomplete": …}
+    certificate   {"level": marks | numbers | solver | tested | given | none,
+                  "out_of_reach": …, "incomplete": …}
     solution      a reference solution, "" where there is none
     source        where the problem came from ("gsm8k_train.jsonl:17")
     columns       what else the row held; graders and user rewards read it

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.types import Intent, Prompt
+from icpo_lite.data.bare_answers import NONE_LACKS
 from icpo_lite.data.mixture import WeightedOrder
 
 
@@ -53,10 +54,11 @@ class PromptPool:
         }
         for intent, share in shares.items():
             if share and not self._decks[intent]:
-                key = "lower" if intent is Intent.UNDERSPECIFIED else "raise"
+                if intent is Intent.UNDERSPECIFIED:
+                    raise DataError(f"{NONE_LACKS}; or lower share_underspecified to 0")
                 raise DataError(
-                    f"the corpus holds no {intent} prompt, but share_underspecified asks for one; "
-                    f"{key} share_underspecified or augment another corpus"
+                    "the corpus holds no complete prompt, but share_underspecified asks for one; "
+                    "raise share_underspecified to 1 or name another corpus"
                 )
 
     def count(self, intent: Intent) -> int:

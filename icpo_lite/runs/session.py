@@ -63,6 +63,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
     policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
     prompts, corpus = training_prompts(recipe, policy)
+    require_kinds(recipe, prompts)  # before the model is loaded for nothing
     policy = policy or load_policy(recipe, threads=threads)
     prompt_ids = encode_prompts(
         policy,
