@@ -76,6 +76,8 @@ def needs_by_search(
     gold = to_number(answer)
     if gold is None or not 2 <= len(mentions) <= MOST_NUMBERS:
         return None
+    if any(mention.value == gold for mention in mentions):
+        return {}
     ways = [way for way in _ways(question, mentions) if way.value == gold]
     if not ways:
         return None
@@ -104,7 +106,7 @@ def _only_added(
 
 
 def _ways(question: str, mentions: Sequence[NumberMention]) -> Iterator[_Way]:
-    """The numbers themselves, then all that one and two operations make of them."""
+    """All that one and two operations make of the numbers."""
     alone = [way for i, mention in enumerate(mentions) for way in _readings(mention, 1 << i)]
     units = [value for words, value in _UNITS if all(w.search(question) for w in words)]
     alone += [
@@ -117,7 +119,6 @@ def _ways(question: str, mentions: Sequence[NumberMention]) -> Iterator[_Way]:
         if not left.numbers & right.numbers
         for way in _made(left, right)
     ]
-    yield from alone
     yield from pairs
     for left in pairs:
         for right in alone:
