@@ -12,6 +12,14 @@ def user_cache(name: str) -> Path:
     return Path(root).expanduser() / "icpo-lite" / name
 
 
+def at_home(given: str | Path) -> Path:
+    """A path with `~` made the home folder; as it is where there is no such user."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        return Path(given)
+
+
 def inside(folder: Path, given: str | Path) -> Path | None:
     """The real path of a file that data name, links followed; None where it leaves the folder.
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
@@ -32,6 +32,7 @@ from icpo_lite.core.types import (
 from icpo_lite.data.certificate import Removal, candidates, certified_removals, needs
 from icpo_lite.data.clause_words import counted
 from icpo_lite.data.deletions import apply, number_cut
+from icpo_lite.data.experiment import Grade, Pair, tried_pairs
 from icpo_lite.data.model_shards import align, shard_by_model
 from icpo_lite.data.prompt_file import read_prompts, write_prompts
 from icpo_lite.data.reward_spread import reward_spreads
@@ -53,8 +54,6 @@ __all__ = [
     "write_prompts",
 ]
 
-#: Whether a reply answers a problem rightly; the solver check asks it.
-Grade = Callable[[Problem, str], bool]
 #: Reward spread seen when a shard was missing, by (problem_id, shard_id); `removal: spread`.
 Spread = Mapping[tuple[str, int], float]
 #: Problems that share one call of a model.
@@ -86,10 +85,11 @@ class AugmentOptions(BaseModel):
         "keeps every certified one",
     )
     accept_levels: tuple[CertificateLevel, ...] = Field(
-        ("marks", "numbers", "solver"),
+        ("marks", "numbers", "solver", "tested"),
         min_length=1,
         description="certificates that are good enough: marks (calculator marks), numbers "
-        "(equations or argument values), solver (verify alone), none",
+        "(equations or argument values), solver (numbers in every way of one or two operations to "
+        "a bare answer), tested (verify alone), none",
     )
     max_removed: int = Field(
         2, ge=1, description="an underspecified prompt lacks one to this many facts"
@@ -319,8 +319,8 @@ class _Run:
         accepted = [r for r in found if self._accepts(r.certificate.level)]
         if found and not accepted:
             reason = "certificate level not accepted"
-        by_solver = self.options.verify > 0 and self._accepts("solver")
-        if not accepted and (by_solver or self._accepts("none")):
+        by_experiment = self.options.verify > 0 and self._accepts("tested")
+        if not accepted and (by_experiment or self._accepts("none")):
             proposed = candidates(problem.question, sharding)
             accepted = [r for r in proposed if not _said_before(problem, r)]
         return accepted, reason
@@ -344,42 +344,28 @@ class _Run:
         # What goes is the whole of a fact before it is one of a fact's numbers.
         return sorted(shuffled, key=lambda r: len(r.fact.mentions) > 1)
 
-    # -- the solver check
+    # -- the experiment
 
     def _verified(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """Drafts whose `q*` the policy could not solve, with that in their certificates."""
+        """Drafts whose `q*` the model could not solve, with that in their certificates."""
         assert self.generator is not None
         asked = [d for d in drafts if d.removals]
-        if not asked:
-            return list(drafts)
-        chats = []
-        for draft in asked:
-            for text in (draft.problem.question, _without(draft.problem, draft.removals)):
-                chats.append([Message("user", text)])
-        replies = self.generator.generate(
-            chats, n=self.options.verify, max_new_tokens=512, seed=self.seed
+        pairs = [Pair(d.problem, _without(d.problem, d.removals), d.removals) for d in asked]
+        options = self.options
+        found = tried_pairs(
+            pairs,
+            self.generator,
+            self.grade,
+            samples=options.verify,
+            tolerance=options.verify_tolerance,
+            seed=self.seed,
         )
-        checked = {
-            d.problem.problem_id: self._judge(d, replies[2 * i], replies[2 * i + 1])
-            for i, d in enumerate(asked)
-        }
+        checked: dict[str, Draft] = {}
+        for draft, result in zip(asked, found, strict=True):
+            reason = result if isinstance(result, str) else ""
+            removals = () if isinstance(result, str) else result
+            checked[draft.problem.problem_id] = replace(draft, removals=removals, reason=reason)
         return [checked.get(d.problem.problem_id, d) for d in drafts]
-
-    def _judge(self, draft: Draft, whole: Sequence[str], left: Sequence[str]) -> Draft:
-        right_whole = sum(self.grade(draft.problem, reply) for reply in whole)
-        right_left = sum(self.grade(draft.problem, reply) for reply in left)
-        proven = draft.removals[0].certificate.level != "none"
-        reason = ""
-        if right_left > self.options.verify_tolerance * len(left):
-            reason = "the solver reached the answer without it"
-        elif not proven and not right_whole:
-            reason = "the solver cannot solve the whole problem"
-        elif not proven and len(left) > 1 and len({last_number(reply) for reply in left}) == 1:
-            reason = "the solver's answers without it agree"
-        if reason:
-            return Draft(draft.problem, draft.sharding, reason=reason)
-        note = f"solver right {right_whole}/{len(whole)} with it, {right_left}/{len(left)} without"
-        return Draft(draft.problem, draft.sharding, tuple(_noted(r, note) for r in draft.removals))
 
     # -- prompts
 
@@ -392,13 +378,14 @@ class _Run:
         if not draft.removals:
             count.dropped[draft.reason] += 1
             return
-        count.certified += 1
+        level = _joined([r.certificate for r in draft.removals]).level
+        count.certified += level != "none"
         total = count.complete + count.underspecified + 1
         share = self.options.share
         if share is not None and count.underspecified + 1 > share * total:
             return
         count.underspecified += 1
-        count.levels[draft.removals[0].certificate.level] += 1
+        count.levels[level] += 1
         count.kinds.update(r.cut.kind for r in draft.removals)
         yield self._prompt(draft, draft.removals)
 
@@ -537,19 +524,12 @@ def _joined(certificates: Sequence[Certificate]) -> Certificate:
     """One certificate of several removals; its level is the weakest."""
     if not certificates:
         return Certificate("none")
-    order: tuple[CertificateLevel, ...] = ("none", "given", "solver", "numbers", "marks")
+    order: tuple[CertificateLevel, ...] = ("none", "given", "tested", "solver", "numbers", "marks")
     return Certificate(
         min((c.level for c in certificates), key=order.index),
         "; ".join(c.out_of_reach for c in certificates),
         "; ".join(c.incomplete for c in certificates),
     )
-
-
-def _noted(removal: Removal, note: str) -> Removal:
-    old = removal.certificate
-    level = "solver" if old.level == "none" else old.level
-    evidence = "; ".join(part for part in (old.out_of_reach, note) if part)
-    return replace(removal, certificate=Certificate(level, evidence, old.incomplete))
 
 
 def _given_certificates(problem: Problem, sharding: Sharding) -> list[Removal] | None:

@@ -19,6 +19,7 @@ from icpo_lite.core.questions import Question, questions
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.core.words import content_words, stem
+from icpo_lite.data.bare_answers import is_bare, needs_by_search
 from icpo_lite.data.deletions import Cut, CutKind, apply, counts_people, is_common_knowledge
 from icpo_lite.data.sharding import FactShard, Sharding
 from icpo_lite.data.solution_equations import Need, needs_of_arguments, solution_graph
@@ -76,10 +77,13 @@ class Removal:
 def needs(problem: Problem, mentions: Sequence[NumberMention]) -> Mapping[int, Need] | None:
     """Which numbers of the problem its answer needs; None where nothing shows it.
 
-    From the equations of the solution, or for function calls from their argument values.
+    From the equations of the solution, where there is none from those that lead to the answer, and
+    for function calls from their argument values.
     """
     if problem.task == "actions":
         return needs_of_arguments(problem.answer, mentions)
+    if is_bare(problem.solution):
+        return needs_by_search(problem.question, problem.answer, mentions)
     graph = solution_graph(problem.solution, problem.answer, mentions)
     return None if graph is None else graph.needs()
 
@@ -103,7 +107,7 @@ def certified_removals(
 
 
 def candidates(text: str, sharding: Sharding) -> list[Removal]:
-    """Removals without any proof, for problems that only a solver can certify."""
+    """Removals without any proof, for problems that only an experiment can certify."""
     return [
         Removal(
             fact,

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from icpo_lite.core.errors import DataError
+from icpo_lite.core.paths import at_home
 
 
 def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
@@ -22,7 +23,7 @@ def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
     """
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     removed: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for file in sorted(Path(run).glob("completions/step-*.jsonl")):
+    for file in sorted(at_home(run).glob("completions/step-*.jsonl")):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             try:
                 row = json.loads(line)

@@ -18,6 +18,7 @@ from icpo_lite import __version__
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.oom import empty_cache
+from icpo_lite.core.paths import at_home
 from icpo_lite.core.types import Intent, JudgeName, Message
 from icpo_lite.data.system_prompts import openings
 from icpo_lite.evaluation.ask_probability import calibrated
@@ -284,7 +285,9 @@ def judge_models(
 
 def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) -> list[Problem]:
     """The problems to judge on; says what was left out and what they are."""
-    data = wishes.data or (recipe.evaluation.dataset_name if recipe else None) or None
+    named = [wishes.data] if isinstance(wishes.data, str) else list(wishes.data or ())
+    named = [str(at_home(name)) if name.startswith("~") else name for name in named]
+    data = named or (recipe.evaluation.dataset_name if recipe else None) or None
     if trains_on(recipe, data, wishes.split):
         display.message(
             "warning: these problems were trained on; give others with --data or --split"

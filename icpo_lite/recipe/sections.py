@@ -13,6 +13,7 @@ from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.types import JudgeName, TaskName
 from icpo_lite.recipe.section import (
     DEFAULT_REWARD,
+    Keys,
     Names,
     Section,
     module_names,
@@ -116,12 +117,35 @@ class PolicyKeys(LoraKeys, ModelKeys):
     """A model with LoRA weights that learn."""
 
 
+class DatasetBlock(Keys):
+    """One entry of `datasets`; path, name, split and columns are TRL's."""
+
+    path: str = Field(min_length=1, description="as dataset_name: a file or a hub data set")
+    name: str | None = Field(None, description="as dataset_config")
+    split: str = Field("train", min_length=1, description="as dataset_train_split")
+    columns: dict[str, str] = Field(default_factory=dict, description="as columns")
+    task: TaskName | None = Field(None, description="as task; null is the recipe's")
+    weight: float = Field(1.0, gt=0, description="share of the prompts, relative to the others")
+
+
 class DataKeys(Section):
     """Problems, and how prompts are made of them."""
 
     dataset_name: str = Field(
         min_length=1,
         description="builtin:world, a .jsonl or .parquet file, or a hub data set",
+    )
+    datasets: tuple[DatasetBlock, ...] = Field(
+        (),
+        description="several instead of dataset_name, drawn from by weight: [{path: a.jsonl, "
+        "weight: 2}, {path: openai/gsm8k, name: main}]; also split, columns and task of each",
+    )
+    eval_holdout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the problems, by a hash of their text, that is never trained on and "
+        "is judged wherever no other data set is named; 0 keeps none back",
     )
     dataset_config: str | None = Field(None, description="configuration of a hub data set")
     dataset_train_split: str = Field("train", min_length=1, description="split that is trained on")
@@ -144,6 +168,25 @@ class DataKeys(Section):
     augment: dict[str, Any] = Field(
         default_factory=dict, description="options of how underspecified prompts are made"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, keys: Any) -> Any:
+        """`datasets` stands instead of `dataset_name`, which then says the first of them."""
+        listed = keys.get("datasets") if isinstance(keys, dict) else None
+        first = listed[0] if isinstance(listed, list | tuple) and listed else None
+        path = first.get("path") if isinstance(first, dict) else getattr(first, "path", None)
+        return {**keys, "dataset_name": path} if path is not None else keys
+
+    @model_validator(mode="after")
+    def _each_set_once(self) -> Self:
+        named = [(block.path, block.name, block.split) for block in self.datasets]
+        twice = next((entry[0] for entry in named if named.count(entry) > 1), None)
+        if twice is not None:
+            refuse("datasets", f"expected each set once, found {twice!r} again; raise its weight")
+        if len(named) > 1 and any(path.startswith("builtin:") for path, *_ in named):
+            refuse("datasets", "builtin:world goes with nothing else; name files or hub data sets")
+        return self
 
 
 class RewardKeys(Section):
