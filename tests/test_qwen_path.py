@@ -83,7 +83,7 @@ def test_qwen7b_recipe_trains_on_a_jsonl_corpus(model_folder, tmp_path, monkeypa
                 f"dataset_name={corpus}",
                 f"output_dir={folder}",
             ),
-            *("device=cpu", "max_steps=2", "prompts_per_step=3", "num_generations=4"),
+            *("device=cpu", "max_steps=2", "prompts_per_step=4", "num_generations=4"),
             *("max_completion_length=12", "per_device_train_batch_size=5", "beta=0.02"),
             *("drop_zero_variance=false", "mask_truncated_completions=false"),
             *("evaluation.problems=2", "evaluation.runs=1", f"evaluation.dataset_name={corpus}"),

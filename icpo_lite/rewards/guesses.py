@@ -28,7 +28,7 @@ _READ_FIRST, _READ_LAST = 4000, 2000
 #: A longer run of digits is no number that a person wrote, and no number that a prompt holds.
 _MOST_DIGITS = 40
 _DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?")
-_RUN, _NO_NUMBER = re.compile(rf"\d{{{_MOST_DIGITS},}}"), "9" * (_MOST_DIGITS + 1)
+_RUN, _NO_NUMBER = re.compile(rf"\d{{{_MOST_DIGITS},}}"), "9" * _MOST_DIGITS
 _DOZEN = re.compile(r"\bdozen\b", re.IGNORECASE)
 _SENTENCE = re.compile(
     r"(?<=[.!?])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
