@@ -72,6 +72,25 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
     return opened, f"{counts}, {described}"
 
 
+def require_corpus(recipe: Recipe) -> None:
+    """Raises what `training_prompts` would where the corpus cannot be read: before the model is
+    loaded that makes the prompts."""
+    from icpo_lite.data.reward_spread import reward_spreads
+    from icpo_lite.data.sources import read_problems
+
+    options = _augment_options(recipe)
+    if options.removal == "spread" and options.spread_from is not None:
+        reward_spreads(options.spread_from)
+    rows = read_problems(
+        recipe.dataset_name,
+        task=recipe.task,
+        limit=1,
+        on_bad_row=options.on_bad_row,
+        **_where(recipe),
+    )
+    next(iter(rows), None)
+
+
 def require_kinds(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
     """Raises DataError where the corpus lacks a kind of prompt that the recipe asks for."""
     moves = recipe.share_schedule["name"] != "constant"

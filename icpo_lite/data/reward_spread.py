@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from icpo_lite.core.errors import DataError
+from icpo_lite.core.paths import no_run_at
 
 
 def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
@@ -20,6 +21,8 @@ def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
     run: a run directory whose `completions/` were written by `train`. Raises DataError when it
     holds none.
     """
+    if not Path(run).is_dir():
+        raise no_run_at(run)
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     removed: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for file in sorted(Path(run).glob("completions/step-*.jsonl")):

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import ModelError, UsageError
+from icpo_lite.core.paths import reads_as_path
 from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
 from icpo_lite.policy.chat_template import chat_text, end_of_turn
@@ -125,8 +126,9 @@ def model_path(name: str) -> str:
             f"model_name_or_path: expected one of {', '.join(BUILTIN)}, a folder or a hub name, "
             f"got {name!r}"
         )
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_local and not Path(name).expanduser().is_dir():
+    local = Path(name).expanduser().is_dir()
+    looks_local = local or reads_as_path(name)
+    if looks_local and not local:
         raise UsageError(
             f"model_name_or_path: no folder {name!r}; give a folder with config.json, a hub name "
             "such as Qwen/Qwen2.5-1.5B-Instruct, or builtin:tiny"

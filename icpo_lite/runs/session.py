@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import tokenizer_warning
 from icpo_lite.core.types import Intent, Problem
-from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
+from icpo_lite.data.from_recipe import (
+    corpus_needs_model,
+    require_corpus,
+    require_kinds,
+    training_prompts,
+)
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.periodic import SmallEvaluation
 from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
@@ -52,7 +57,10 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
-    policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
+    policy = None
+    if corpus_needs_model(recipe):
+        require_corpus(recipe)
+        policy = load_policy(recipe, threads=threads)
     prompts, corpus = training_prompts(recipe, policy)
     policy = policy or load_policy(recipe, threads=threads)
     prompt_ids = encode_prompts(

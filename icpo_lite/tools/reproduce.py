@@ -24,12 +24,15 @@ from typing import Any
 from icpo_lite.core.errors import IcpoError, RunDirectoryError
 from icpo_lite.core.files import write_atomically
 from icpo_lite.core.oom import Say
+from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.evaluation.metrics import paired_difference
 from icpo_lite.evaluation.table import LINES, POINTS, figure_at
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.runs.run_directory import git_commit, machine, versions
 
 COMMAND = (sys.executable, "-m", "icpo_lite")
+#: What a reproduction leaves in its folder.
+REPRODUCED = Kind("an earlier reproduction", holds("results.json", "seed-*"), folder=True)
 BASE, TRAINED = "base", "icpo"
 #: One model's figures, as eval.json holds them.
 Summary = Mapping[str, Any]
@@ -98,6 +101,7 @@ def reproduce(plan: Plan, say: Say, run: Callable[[list[str]], int] | None = Non
     Raises RecipeError before anything starts, and IcpoError when a part fails.
     """
     recipes = {seed: plan.loaded(seed) for seed in plan.seeds}
+    check_output(plan.out, REPRODUCED, inputs=(plan.recipe,))
     plan.out.mkdir(parents=True, exist_ok=True)
     for seed in plan.seeds:
         say(f"\nseed {seed}: {plan.folder(seed)}")
