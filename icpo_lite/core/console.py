@@ -96,6 +96,13 @@ class Display:
         """Names the file that takes what is shown once the output is gone."""
         self._log = log
 
+    def record(self, text: str) -> None:
+        """Writes a line to the log, whether or not the output is gone."""
+        if self._log is not None:
+            told = time.strftime("%Y-%m-%d %H:%M:%S")
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+                file.write(f"{told} {visible(text)}\n")
+
     def _moved_to_log(self) -> bool:
         """Whether the output has vanished since the last look; lines then go to the log."""
         if not self._stream.lost or self._log is None or self._stream.log is not None:

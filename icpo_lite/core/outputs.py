@@ -69,7 +69,7 @@ def check_output(
                 f"found {'other files' if kind.folder else 'another file'}; give -o a new name"
                 + (", or --force to write over it" if forcible else "")
             )
-    _require_writable(place)
+    require_writable(place)
     return place
 
 
@@ -110,8 +110,8 @@ def _require_shape(place: Path, kind: Kind) -> None:
         raise UsageError(f"{place}: expected a file to write, found {found}; give -o a file")
 
 
-def _require_writable(place: Path) -> None:
-    """Looked at before the work, whose result would else have no place to go."""
+def require_writable(place: Path) -> None:
+    """Raises UsageError where nothing can be written at `place`: before the work, not after it."""
     above = place if place.is_dir() else place.absolute().parent
     while not above.exists() and above != above.parent:
         above = above.parent

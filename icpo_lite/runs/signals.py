@@ -45,10 +45,13 @@ def stop_signals() -> Iterator[StopRequest]:
 
 @contextlib.contextmanager
 def interrupting_signals() -> Iterator[None]:
-    """Each of the signals is a Ctrl-C: what has no step to end ends at once, and says so."""
+    """Each of the signals is a Ctrl-C: what has no step to end ends at once, and says so.
+
+    Where it was not Ctrl-C, the KeyboardInterrupt carries the signal's number.
+    """
 
     def interrupt(signum: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+        raise KeyboardInterrupt(*([] if signum == signal.SIGINT else [signum]))
 
     with _handled(interrupt):
         yield
