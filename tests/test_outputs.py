@@ -17,7 +17,20 @@ PROBLEM = {
     "answer": "A box holds 6*8=<<6*8=48>>48 eggs.\nAnn has 3*48=<<3*48=144>>144.\n#### 144",
 }
 REPLY = {"assistant": "The answer is 3.", "task": "math"}
-BENCH = "bench --part logprob --cpu --shapes small --tokens 4 --peers none --repeats 1".split()
+BENCH = [
+    "bench",
+    "--part",
+    "logprob",
+    "--cpu",
+    "--shapes",
+    "small",
+    "--tokens",
+    "4",
+    "--peers",
+    "none",
+    "--repeats",
+    "1",
+]
 
 
 @pytest.fixture
@@ -125,7 +138,9 @@ def test_its_own_file_is_replaced_and_a_strangers_by_force_alone(command, place,
 
 
 @pytest.mark.parametrize("command", FOLDERS)
-@pytest.mark.parametrize("target", ["folder", ".", "run", "mine.txt", "run/completions", "run/eval"])
+@pytest.mark.parametrize(
+    "target", ["folder", ".", "run", "mine.txt", "run/completions", "run/eval"]
+)
 def test_a_folder_that_is_not_the_commands_own_stays(command, target, place, capsys):
     before = snapshot(place)
     refused([*FOLDERS[command][0], "-o", target], capsys)
@@ -164,7 +179,7 @@ def test_a_device_is_no_place_for_a_file():
 
 def test_a_place_that_cannot_be_written_is_told_before_the_work(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UsageError, match="expected a folder at .*file, found a file"):
+    with pytest.raises(UsageError, match=r"expected a folder at .*file, found a file"):
         check_output(tmp_path / "file/deep/out", KIND)
     if os.geteuid():
         (tmp_path / "shut").mkdir(mode=0o500)

@@ -20,7 +20,7 @@ from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.runs.session import prepare_session
 from icpo_lite.training.trainer import Trainer
-from icpo_lite.training.updater import _mini_batches
+from icpo_lite.training.updater import Updater, _mini_batches
 
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
@@ -123,7 +123,7 @@ def test_more_steps_or_another_evaluation_are_judged_anew(tmp_path):
     judged = ["evaluation.enabled=true", "evaluation.problems=2", "evaluation.runs=1"]
 
     def made_with(*overrides):
-        run_module.train(recipe(folder, *judged, *overrides), quiet(tmp_path))
+        run_module.train(recipe(folder, *judged, *overrides), quiet(tmp_path), extend=True)
         return json.loads((folder / "eval/eval.json").read_text())["judged_with"]
 
     assert made_with("max_steps=1")["steps"] == 1
@@ -139,7 +139,7 @@ def test_a_recipe_that_learns_something_else_is_not_resumed(tmp_path):
     run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
     with pytest.raises(RunDirectoryError, match="learning_rate"):
         run_module.train(recipe(folder, "max_steps=2", "learning_rate=1e-4"), quiet(tmp_path))
-    run_module.train(recipe(folder, "max_steps=2"), quiet(tmp_path))
+    run_module.train(recipe(folder, "max_steps=2"), quiet(tmp_path), extend=True)
     assert [row["step"] for row in read_metrics(folder)] == [1, 2]
 
 
@@ -175,16 +175,18 @@ def test_several_updates_with_kl_run(tmp_path):
 def test_not_a_number_names_the_last_good_checkpoint(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     run_module.train(recipe(folder, "max_steps=2", "save_steps=1"), quiet(tmp_path))
-    broken = Trainer._optimizer_step
+    broken = Updater._optimizer_step
 
     def nan_in_the_weights(self, *args):
         with torch.no_grad():
             self.policy.trainable()[0].fill_(float("nan"))
         return broken(self, *args)
 
-    monkeypatch.setattr(Trainer, "_optimizer_step", nan_in_the_weights)
+    monkeypatch.setattr(Updater, "_optimizer_step", nan_in_the_weights)
     with pytest.raises(NumericsError, match=r"step 3: .*checkpoint-2"):
-        run_module.train(recipe(folder, "max_steps=3", "save_steps=1"), quiet(tmp_path))
+        run_module.train(
+            recipe(folder, "max_steps=3", "save_steps=1"), quiet(tmp_path), extend=True
+        )
 
 
 def test_long_prompts_are_named_before_anything_is_written(tmp_path):
@@ -253,7 +255,7 @@ def test_checkpointing_recomputes_with_the_same_dropout(tmp_path):
 def test_another_dtype_resumes(tmp_path):
     folder = tmp_path / "run"
     run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
-    run_module.train(recipe(folder, "max_steps=2", "dtype=float16"), quiet(tmp_path))
+    run_module.train(recipe(folder, "max_steps=2", "dtype=float16"), quiet(tmp_path), extend=True)
     assert [row["step"] for row in read_metrics(folder)] == [1, 2]
 
 

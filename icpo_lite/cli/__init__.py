@@ -202,8 +202,8 @@ def _run(args: list[str]) -> int:
 def main() -> None:
     """Entry point of `icpo-lite` and of `python -m icpo_lite`."""
     from icpo_lite.core.parent import end_with_parent
-    from icpo_lite.core.streams import fill_standard_descriptors
+    from icpo_lite.core.streams import fill_standard_streams
 
-    fill_standard_descriptors()
+    fill_standard_streams()
     end_with_parent()
     sys.exit(run(sys.argv[1:]))

@@ -168,10 +168,13 @@ def _let_go(stream: IO[str] | None) -> None:
             os.close(nowhere)
 
 
-def fill_standard_descriptors() -> None:
+def fill_standard_streams() -> None:
     """Opens 0, 1 and 2 where they are closed: the next file would else become standard output."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
