@@ -285,7 +285,7 @@ def _steps_left(
                 f"interrupted after step {report.step} of {recipe.max_steps}, saved in "
                 f"{run.path}; the same command goes on from there"
             )
-            if stop.signal == "SIGHUP":  # nobody may be there to read it
+            if stop.signal in ("SIGHUP", "SIGQUIT"):  # nobody may be there to read it
                 display.record(f"{told} ({stop.signal})")
             raise Interrupted(told)
         if manager.ended:
