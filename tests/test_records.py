@@ -11,6 +11,7 @@ from icpo_lite.core.console import Display
 from icpo_lite.core.errors import (
     GraderError,
     ModelError,
+    RecipeError,
     RunDirectoryError,
 )
 from icpo_lite.core.files import read_metrics
@@ -251,13 +252,9 @@ def f(prompts, completions, **columns):
     with pytest.raises(GraderError, match=r"mine\.py:7: f failed: SystemExit"):
         run(0)
     (tmp_path / "mine.py").write_text("import sys\nsys.exit(0)\n")
-    with (
-        few_problems(),
-        pytest.raises(Exception, match=r"mine\.py:2: cannot be loaded: SystemExit"),
-    ):
-        run_module.train(
-            load_recipe(recipe, [f"output_dir={tmp_path / 'new'}", *SMALL, *FEW]), said, threads=1
-        )
+    chosen = load_recipe(recipe, [f"output_dir={tmp_path / 'new'}", *SMALL, *FEW])
+    with few_problems(), pytest.raises(RecipeError, match=r"mine\.py:2: cannot be loaded: System"):
+        run_module.train(chosen, said, threads=1)
     assert not (tmp_path / "new").exists()
 
 

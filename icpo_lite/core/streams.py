@@ -126,6 +126,11 @@ class SteadyStream:
             raise OSError(errno.EBADF, "there is no standard output")
         return stream.fileno()
 
+    def close(self) -> None:
+        """Closes the stream behind; what is written from then on goes nowhere, or to the log."""
+        if self.behind is not None:
+            self.behind.close()
+
     def writable(self) -> bool:
         return True
 

@@ -21,6 +21,8 @@ from icpo_lite.evaluation.problems import evaluation_problems, judges_on_trainin
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
+from icpo_lite.rollout.engines.registry import require_engine
+from icpo_lite.rollout.from_recipe import wanted_engine
 from icpo_lite.rollout.groups import encode_prompts
 from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
@@ -53,6 +55,7 @@ def on_cpu(session: Session) -> bool:
 def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
     require_trackers(recipe.report_to)
+    require_engine(wanted_engine(recipe))
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
