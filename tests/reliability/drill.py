@@ -90,21 +90,18 @@ JOBS = (
         lambda at: ["eval", str(at / "run"), *JUDGED, "-o", str(at / "judged")],
         _files("judged/run/conversations.jsonl", "judged/run/eval.json"),
         3,
-        needs_run=True,
     ),
     Job(
         "export",
         lambda at: ["export", str(at / "run"), "-o", str(at / "merged"), "--prompts", "1"],
         _files("merged/model.safetensors"),
         2,
-        needs_run=True,
     ),
     Job(
         "report",
         lambda at: ["report", str(at / "run"), "-o", str(at / "report.html")],
         _files("report.html"),
         2,
-        needs_run=True,
     ),
 )
 
