@@ -14,13 +14,20 @@ from transformers import (
     Gemma2Config,
     Gemma3Config,
     Gemma3TextConfig,
+    GptOssConfig,
+    JambaConfig,
+    Lfm2Config,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     Phi3Config,
     PhiConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3_5TextConfig,
     Qwen3Config,
+    Qwen3MoeConfig,
+    Qwen3NextConfig,
 )
 
 #: A byte-level vocabulary has 256 tokens; these follow, and rows that no token has, as in Qwen's.
@@ -64,6 +71,14 @@ _VISION = {
 }
 #: Windows shorter than the tests' sequences, so that they matter.
 _GEMMA = {"sliding_window": 8, "query_pre_attn_scalar": 16, **_HEADS}
+_LINEAR = {
+    "linear_num_value_heads": 4,
+    "linear_num_key_heads": 2,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "linear_conv_kernel_dim": 4,
+}
+_EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
 CONFIGS = {
     "qwen2": lambda: Qwen2Config(**_SIZES, tie_word_embeddings=False),
     "qwen2-tied": lambda: Qwen2Config(**_SIZES, tie_word_embeddings=True),
@@ -80,6 +95,36 @@ CONFIGS = {
     "phi": lambda: PhiConfig(**_SIZES),
     "phi3": lambda: Phi3Config(**_SIZES),
 }
+#: Mixtures of experts, and layers that carry a state: linear attention, convolutions, state spaces.
+OTHER_CONFIGS = {
+    "qwen3-moe": lambda: Qwen3MoeConfig(**_SIZES, **_HEADS, **_EXPERTS),
+    "mixtral": lambda: MixtralConfig(**_SIZES, num_local_experts=4),
+    "gpt-oss": lambda: GptOssConfig(
+        **{**_SIZES, **_HEADS, "num_local_experts": 4, "num_experts_per_tok": 2},
+        sliding_window=8,
+        layer_types=["sliding_attention", "full_attention"],
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+    ),
+    "qwen3-next": lambda: Qwen3NextConfig(
+        **{**_SIZES, **_HEADS, **_EXPERTS, **_LINEAR},
+        shared_expert_intermediate_size=32,
+        layer_types=["linear_attention", "full_attention"],
+    ),
+    "qwen3.5": lambda: Qwen3_5TextConfig(
+        **_SIZES, **_HEADS, **_LINEAR, layer_types=["linear_attention", "full_attention"]
+    ),
+    "lfm2": lambda: Lfm2Config(**_SIZES, layer_types=["conv", "full_attention"]),
+    "jamba": lambda: JambaConfig(
+        **_SIZES,
+        num_experts=1,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        mamba_d_state=8,
+        use_mamba_kernels=False,
+    ),
+}
+#: Of these, the ones whose layers carry a state.
+RECURRENT = ("qwen3-next", "qwen3.5", "lfm2", "jamba")
 
 
 def save_tokenizer(folder: Path, template: str = CHATML, **special: str) -> None:
@@ -97,7 +142,7 @@ def save_tokenizer(folder: Path, template: str = CHATML, **special: str) -> None
 def save_family(folder: Path, family: str, *, scale: float = 3.0) -> Path:
     """A random model of a family; weights wider than at its birth, so that nothing is flat."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIGS[family]())
+    model = AutoModelForCausalLM.from_config((CONFIGS | OTHER_CONFIGS)[family]())
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if parameter.ndim > 1 and "vision" not in name:

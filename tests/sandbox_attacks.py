@@ -306,7 +306,7 @@ OTHER_FORGERIES: dict[str, tuple[Any, dict[str, Any], str]] = {
         "def check(candidate):\n    assert abs(poly(candidate(2))) < 1e-6",
         {
             "entry_point": "root",
-            "prompt": "def poly(x):\n    return x - 2\n\ndef root(x):\n"
+            "code_prompt": "def poly(x):\n    return x - 2\n\ndef root(x):\n"
             "    '''Where poly is zero.'''\n",
         },
         "def poly(x): return 0\ndef root(x): return 9",

@@ -15,7 +15,9 @@ from icpo_lite.training.advantages import (
     zero_variance,
 )
 
-GROUP, BATCH, NONE = (AdvantageKeys(scale_rewards=name) for name in ("group", "batch", "none"))
+GROUP, BATCH, NONE = (
+    AdvantageKeys(scale_rewards=name, min_reward_std=0) for name in ("group", "batch", "none")
+)
 #: The recipe's own default of min_reward_spread.
 SPREAD = GROUP.min_reward_spread
 
@@ -85,7 +87,8 @@ def test_a_floor_under_the_std_keeps_small_differences_small() -> None:
     full = group_advantages(small, GROUP)[0, 0].item()
     assert full == pytest.approx(0.04375 / (std + 1e-4))
     assert group_advantages(large, GROUP)[0, 0].item() == pytest.approx(full, rel=0.01)
-    floor = AdvantageKeys(min_reward_std=0.25)
+    floor = AdvantageKeys()
+    assert floor.min_reward_std == 0.25
     assert group_advantages(small, floor)[0, 0].item() == pytest.approx(0.04375 / 0.2501)
     # The std of the large one, 0.3536, is above the floor.
     assert torch.equal(group_advantages(large, floor), group_advantages(large, GROUP))
@@ -93,7 +96,7 @@ def test_a_floor_under_the_std_keeps_small_differences_small() -> None:
 
 def test_a_least_spread_that_teaches() -> None:
     rewards = torch.tensor([[0.05, 0.0], [0.15, 0.0]])
-    keys = AdvantageKeys(min_reward_spread=0.1)
+    keys = AdvantageKeys(min_reward_spread=0.1, min_reward_std=0)
     assert group_advantages(rewards, keys)[0].tolist() == [0.0, 0.0]
     assert group_advantages(rewards, keys)[1, 0] > 0.5
 
@@ -110,7 +113,7 @@ def test_each_component_normalised_before_they_are_added() -> None:
     components give +-0.7071 / (1 + 1e-4 / std), which add up. Group 2: right alone differs."""
     one = of_components({"right": 1.0, "asked": 0.0}, {"right": 0.0, "asked": -0.1})
     two = of_components({"right": 1.0}, {"right": 0.0})
-    keys = AdvantageKeys(multi_objective_aggregation="normalize_then_sum")
+    keys = AdvantageKeys(multi_objective_aggregation="normalize_then_sum", min_reward_std=0)
     right = 0.5 / (0.5**0.5 + 1e-4)
     asked = 0.05 / (0.1 * 0.5**0.5 + 1e-4)
     sums = [right + asked, -right - asked, right, -right]

@@ -1,6 +1,7 @@
 """unsloth or transformers: which is taken and why, in what order they are imported."""
 
 import ast
+import importlib
 import importlib.machinery
 import importlib.util
 import json
@@ -15,7 +16,7 @@ from policies import model_keys
 
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import DeviceError, ModelError
-from icpo_lite.policy import unsloth_backend
+from icpo_lite.policy import backends, unsloth_backend
 from icpo_lite.policy.backends import Backend, choose_backend
 from icpo_lite.policy.unsloth_backend import UnslothLoader, check_causal, guard_decoder
 
@@ -29,6 +30,7 @@ RELIED_ON = {
         *("model_name", "max_seq_length", "dtype", "load_in_4bit", "device_map"),
         *("trust_remote_code", "use_gradient_checkpointing", "use_exact_model_name"),
         *("fix_tokenizer", "random_state", "fast_inference", "max_lora_rank"),
+        *("gpu_memory_utilization", "unsloth_vllm_standby"),
     },
     "get_peft_model": {
         *("model", "r", "target_modules", "lora_alpha", "lora_dropout", "bias"),
@@ -301,3 +303,46 @@ def test_bfloat16_by_hand_on_a_gpu_that_emulates_it_is_said(monkeypatch):
     chosen = choose_device("cuda", "bfloat16")
     assert chosen.dtype is torch.bfloat16
     assert any("emulated" in reason for reason in chosen.reasons)
+
+
+# ------------------------------------------------------------------------------- vLLM beside it
+
+
+def beside(**keys):
+    return unsloth_backend._beside(model_keys("builtin:tiny", lora_r=8, **keys))
+
+
+def test_vllms_memory_is_the_recipes():
+    """unsloth's own half of the GPU leaves no keys and values on a 12 GB card."""
+    assert "fast_inference" not in beside(vllm_gpu_memory_utilization=0.4)
+    asked = beside(
+        use_vllm=True,
+        vllm_gpu_memory_utilization=0.8,
+        vllm_max_num_seqs=64,
+        vllm_enable_sleep_mode=True,
+    )
+    assert asked == {
+        "random_state": 0,
+        "fast_inference": True,
+        "max_lora_rank": 8,
+        "gpu_memory_utilization": 0.8,
+        "unsloth_vllm_standby": True,
+        "max_num_seqs": 64,
+    }
+    plain = beside(use_vllm=True)
+    assert plain["gpu_memory_utilization"] == 0.7
+    assert "max_num_seqs" not in plain
+
+
+@pytest.mark.parametrize("standby", [False, True])
+def test_standby_is_asked_for_before_unsloth_patches_vllm(standby, monkeypatch):
+    monkeypatch.setenv("UNSLOTH_VLLM_STANDBY", "")  # put back to what it was afterwards
+    monkeypatch.delenv("UNSLOTH_VLLM_STANDBY")
+    for name in ("unsloth", "transformers", "peft"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    seen = []
+    monkeypatch.setattr(
+        importlib, "import_module", lambda name: seen.append(os.environ.get("UNSLOTH_VLLM_STANDBY"))
+    )
+    assert backends._import_unsloth(standby) == ""
+    assert seen == (["1"] if standby else [None])

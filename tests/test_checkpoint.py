@@ -9,7 +9,7 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -17,17 +17,17 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.policy.optimizer import make_optimizer, pack_optimizer, unpack_optimizer
+from icpo_lite.recipe import Recipe
 from icpo_lite.runs.checkpoint import (
     discard_later,
     latest_checkpoint,
     load_checkpoint,
     mirror_run,
-    pack_optimizer,
     restore_run,
     rng_state,
     save_checkpoint,
     set_rng_state,
-    unpack_optimizer,
 )
 
 
@@ -413,6 +413,113 @@ def test_an_optimizer_goes_on_bit_for_bit(tmp_path: Path) -> None:
     trained(2, 3, again, optimizer_again)
     for before, after in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(before, after)
+
+
+def of_the_recipe(optim: str, dtype: torch.dtype) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
+    """Two matrices large enough for bitsandbytes' 8 bits, and one that stays in 32."""
+    torch.manual_seed(0)
+    sizes = ((4, 1200), (1200, 5), (5, 2))
+    model = torch.nn.Sequential(*(torch.nn.Linear(*size, bias=False) for size in sizes)).to(dtype)
+    options = {"lr": 1e-2, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}
+    return model, make_optimizer(list(model.parameters()), optim, **options)
+
+
+def steps_of(model: torch.nn.Module, optimizer: torch.optim.Optimizer, seed: int) -> None:
+    noise = torch.Generator().manual_seed(seed)
+    for _ in range(3):
+        for parameter in model.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=noise).to(parameter.dtype)
+        optimizer.step()
+
+
+def saved(folder: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> Path:
+    folder.mkdir()
+    tensors, state = pack_optimizer(optimizer)
+    named = {"model": dict(model.state_dict()), "optimizer": tensors}
+    return save_checkpoint(folder, 3, tensors=named, state={"optimizer": state})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("optim", get_args(Recipe.model_fields["optim"].annotation))
+def test_every_optimizer_of_a_recipe_goes_on_bit_for_bit(
+    optim: str, dtype: torch.dtype, tmp_path: Path
+) -> None:
+    model, optimizer = of_the_recipe(optim, dtype)
+    steps_of(model, optimizer, 1)
+    path = saved(tmp_path / "first", model, optimizer)
+    steps_of(model, optimizer, 2)
+
+    again, optimizer_again = of_the_recipe(optim, dtype)
+    loaded, state = load_checkpoint(path)
+    again.load_state_dict(loaded["model"])
+    unpack_optimizer(optimizer_again, loaded["optimizer"], state["optimizer"])
+    # What was read is what is written again, before and after more steps.
+    path = saved(tmp_path / "second", again, optimizer_again)
+    for stem, named in load_checkpoint(path).tensors.items():
+        for name, tensor in named.items():
+            assert torch.equal(tensor, loaded[stem][name]), name
+    steps_of(again, optimizer_again, 2)
+    for before, after in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(before, after)
+    ends = [pack_optimizer(o) for o in (optimizer, optimizer_again)]
+    assert ends[0][1] == ends[1][1]
+    for name, tensor in ends[0][0].items():
+        assert torch.equal(tensor, ends[1][0][name]), name
+
+
+def test_the_state_of_another_optimizer_is_refused(tmp_path: Path) -> None:
+    for kept, taken, missing in (
+        ("adamw_8bit", "adamw_torch", "exp_avg"),
+        ("adamw_torch", "paged_adamw_8bit", "state1"),
+    ):
+        model, optimizer = of_the_recipe(kept, torch.float32)
+        steps_of(model, optimizer, 1)
+        tensors, state = pack_optimizer(optimizer)
+        _, other = of_the_recipe(taken, torch.float32)
+        with pytest.raises(RunDirectoryError, match=f"expected {missing} .* with its optim"):
+            unpack_optimizer(other, tensors, state)
+
+
+class Nested(torch.optim.SGD):
+    """Keeps its state as some libraries do: in blocks, of which parts share a storage."""
+
+    table = torch.arange(8.0)
+
+    def step(self) -> None:  # type: ignore[override]
+        for parameter in self.param_groups[0]["params"]:
+            block = self.state[parameter].setdefault("block", {"count": 0, "map": self.table[2:6]})
+            block["count"] += 1
+            parameter.data -= block["count"] * block["map"][0]
+
+
+def test_state_in_blocks_with_shared_tensors_is_kept(tmp_path: Path) -> None:
+    ends = []
+    for resumes in (False, True):
+        weights = [torch.nn.Parameter(torch.zeros(3)) for _ in range(2)]
+        optimizer = Nested(weights, lr=0.1)
+        optimizer.step()
+        if resumes:
+            tensors, state = pack_optimizer(optimizer)
+            path = save_checkpoint(
+                tmp_path, 1, tensors={"optimizer": tensors}, state={"optimizer": state}
+            )
+            checkpoint = load_checkpoint(path)
+            optimizer = Nested(weights, lr=0.1)
+            unpack_optimizer(
+                optimizer, checkpoint.tensors["optimizer"], checkpoint.state["optimizer"]
+            )
+        optimizer.step()
+        ends.append(torch.stack([w.detach() for w in weights]))
+    assert torch.equal(ends[0], torch.full((2, 3), -6.0))
+    assert torch.equal(*ends)
+
+
+def test_state_that_no_file_can_hold_is_named() -> None:
+    weight = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    optimizer.state[weight]["hook"] = object()
+    with pytest.raises(RunDirectoryError, match=r"hook of parameter 0"):
+        pack_optimizer(optimizer)
 
 
 def test_an_optimizer_of_other_parameters_is_refused() -> None:

@@ -31,7 +31,7 @@ def policy():
     return load_policy(model_keys("builtin:tiny", device="cpu"), threads=1)
 
 
-GROUP, BATCH = AdvantageKeys(), AdvantageKeys(scale_rewards="batch")
+GROUP, BATCH = (AdvantageKeys(scale_rewards=n, min_reward_std=0) for n in ("group", "batch"))
 
 
 def prompt(intent=Intent.COMPLETE, solution="3 + 4 = <<3+4=7>>7. The answer is 7."):

@@ -1,6 +1,9 @@
 """`doctor`: each problem is named, has a remedy and decides the exit code."""
 
 import json
+import re
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +58,53 @@ def test_versions_that_clash(name: str, version: str, clashes: bool) -> None:
     problems = [f for f in found if f.state == "problem"]
     assert [f.subject for f in problems] == ([name] if clashes else [])
     assert all(f.remedy for f in problems)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "clashes"),
+    [
+        ("torch", "2.14.0+cu130", False),
+        ("torch", "2.13.0", True),
+        ("torch", "2.15.0", True),
+        ("transformers", "5.16.1", False),
+        ("transformers", "5.16.0", True),
+        ("transformers", "5.18.0", True),
+    ],
+)
+def test_versions_that_clash_with_vllm(name: str, version: str, clashes: bool) -> None:
+    have = {"torch": "2.14.0", "transformers": "5.17.2", "vllm": "0.33.1", name: version}
+    found = list(doctor.vllm_findings(have.get))
+    assert [f.subject for f in found] == ([name] if clashes else [])
+    assert not list(doctor.vllm_findings({name: version}.get))
+
+
+def test_the_extras_ask_for_what_doctor_accepts() -> None:
+    """pyproject.toml, doctor and the versions that CI tries are one set."""
+    from packaging.requirements import Requirement
+
+    root = Path(doctor.__file__).resolve().parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    base = {r.name: r for r in map(Requirement, project["dependencies"])}
+    extras = project["optional-dependencies"]
+    cuda = {r.name: r for r in map(Requirement, extras["cuda"])}
+    vllm = {r.name: r for r in map(Requirement, extras["vllm"])}
+    for name, cap in doctor.UNSLOTH_CAPS.items():
+        assert f"<{cap}" in str(cuda[name].specifier)
+    for name, floor in doctor.FLOORS.items():
+        asked = base.get(name) or cuda[name]
+        assert floor in str(asked.specifier), name
+    for name, (first, last) in doctor.VLLM_NEEDS.items():
+        bounds = base[name].specifier & vllm[name].specifier
+        if name in cuda:
+            bounds &= cuda[name].specifier
+        assert bounds.contains(first)
+        assert not bounds.contains(last)
+    script = (root / ".ci" / "run").read_text()
+    oldest, newest = re.search(r"for version in (\S+) (\S+); do", script).groups()
+    assert oldest == doctor.FLOORS["transformers"]
+    assert cuda["transformers"].specifier.contains(f"{newest}.0")
+    newer = ".".join([newest.split(".")[0], str(int(newest.split(".")[1]) + 1)])
+    assert newer == doctor.UNSLOTH_CAPS["transformers"]
 
 
 def test_without_unsloth_its_caps_do_not_count() -> None:

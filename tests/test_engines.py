@@ -5,10 +5,12 @@ unsloth and vLLM need a GPU: here stand models and modules with the signatures o
 `load_lora(name, load_tensors=True)`).
 """
 
+import gc
 import math
 import sys
 import weakref
 from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -19,7 +21,7 @@ from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.policy.load import Policy, load_policy
-from icpo_lite.rollout.engines import registry
+from icpo_lite.rollout.engines import kv_cache, registry
 from icpo_lite.rollout.engines.kv_cache import BLOCK, BufferedLayer, buffered_cache
 from icpo_lite.rollout.engines.registry import ENGINES, choose_engine
 from icpo_lite.rollout.noise import SamplingOptions
@@ -202,6 +204,53 @@ def test_keys_and_values_are_freed_before_the_backward_pass(policy, prompts, mon
     assert [cache() for cache in made] == [None, None]
 
 
+def live_bytes():
+    """Of all storages that a tensor still holds, each counted once."""
+    gc.collect()
+    storages = [o.untyped_storage() for o in gc.get_objects() if type(o) is torch.Tensor]
+    return sum({s.data_ptr(): s.nbytes() for s in storages}.values())
+
+
+@pytest.mark.parametrize("length", [40, BLOCK - 2, 2 * BLOCK])
+def test_a_cut_frees_what_it_cuts_at_once(policy, length):
+    config = policy.causal_lm.config
+    cache, noise = buffered_cache(config), torch.Generator().manual_seed(0)
+    shape = (12, config.num_key_value_heads, 1, 32)
+    for _ in range(length):
+        for index in range(config.num_hidden_layers):
+            cache.update(*(torch.randn(shape, generator=noise) for _ in "kv"), index)
+    for left in (9, 6, 2):
+        kept = torch.arange(left)
+        rows = [layer.keys[:left].clone() for layer in cache.layers]
+        held = sum(2 * layer._buffers[0].nbytes for layer in cache.layers)
+        live = [live_bytes()]
+        for layer in cache.layers:
+            layer.reorder_cache(kept)
+            live.append(live_bytes())
+        assert live == sorted(live, reverse=True)
+        # What was freed are the rows that were cut out, and all of it before the next token.
+        after = sum(2 * layer._buffers[0].nbytes for layer in cache.layers)
+        assert live[0] - live[-1] == held - after > 0
+        for row, layer in zip(rows, cache.layers, strict=True):
+            assert torch.equal(layer.keys, row)
+
+
+def test_live_memory_of_sampling_never_rises_at_a_cut(policy, prompts, monkeypatch):
+    seen, taken = [], kv_cache.take_rows
+
+    def measured(cache, rows):
+        before, cut = live_bytes(), len(rows) < len(cache.layers[0].keys)
+        taken(cache, rows)
+        if cut:
+            seen.append((before, live_bytes()))
+
+    monkeypatch.setattr(kv_cache, "take_rows", measured)
+    keys = [("cut", p) for p in range(len(prompts))]
+    sample(policy, prompts, n=16, options=SamplingOptions(48), keys_P=keys)
+    assert seen
+    assert all(after < before for before, after in seen)
+
+
 def test_the_longest_prompt_comes_first(policy, prompts, monkeypatch):
     lengths, native = [], ENGINES["native"]
 
@@ -299,6 +348,11 @@ class SamplingParams:
     logprobs: int | None = None
     stop_token_ids: list[int] | None = field(default_factory=list)
     detokenize: bool = True
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    min_p: float = 0.0
+    min_tokens: int = 0
     ignore_eos: bool = False
 
 
@@ -367,6 +421,9 @@ def test_vllm_gets_a_seed_for_each_reply_and_the_live_adapter(policy, prompts, v
     # A prompt on its own gets the replies that it got beside others.
     again = drawn(served, prompts[:1], "vllm", temperature=0.7)
     assert ids_of(again) == ids_of(replies)[:3]
+    # What unsloth writes for it lies in no folder of the user's.
+    assert all(Path(place).is_absolute() for place in served.model.loras)
+    assert not any(Path.cwd() in Path(place).parents for place in served.model.loras)
     with policy.adapter_off():
         drawn(served, prompts, "vllm")
     assert served.model.calls[-1][2] is None

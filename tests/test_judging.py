@@ -166,10 +166,13 @@ def test_a_run_that_sampled_by_vllm_is_judged_without_it(tmp_path, monkeypatch):
     (tmp_path / "recipe.yaml").write_text(resolved_yaml(chosen))
     (tmp_path / "adapter_config.json").write_text("{}")
     asked = []
-    monkeypatch.setattr("icpo_lite.policy.load.load_policy", lambda spec, **_: asked.append(spec))
+    monkeypatch.setattr(
+        "icpo_lite.policy.load.load_policy", lambda keys, **how: asked.append((keys, how))
+    )
     load_model(str(tmp_path))
-    # vLLM would take most of the memory, and room for LoRA of the rank None.
-    assert (asked[0].use_vllm, asked[0].lora_r) == (False, None)
+    # vLLM would take most of the memory; the adapter is the run's own and does not learn.
+    (keys, how) = asked[0]
+    assert (keys.use_vllm, how) == (False, {"adapter": tmp_path, "trainable": False})
 
 
 @pytest.fixture(scope="module")

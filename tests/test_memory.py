@@ -17,6 +17,7 @@ from icpo_lite.tools.memory_model import (
     optimizer_bytes,
     plan_memory,
     shape_of,
+    vllm_rows,
     weight_bytes,
 )
 
@@ -135,3 +136,19 @@ def test_odd_configs_are_refused_in_one_line(config: dict, words: str) -> None:
     with pytest.raises(ModelError, match=words) as caught:
         shape_of(config)
     assert "\n" not in str(caught.value)
+
+
+def test_vllm_takes_its_share_of_the_card_and_gives_it_back_asleep() -> None:
+    shape = shape_of({"model_type": "qwen2", **SMALL, "hidden_size": 1024, "num_hidden_layers": 8})
+    awake = JOB.but(use_vllm=True, vllm_gpu_memory_utilization=0.5, vllm_enable_sleep_mode=False)
+    asleep = awake.but(vllm_enable_sleep_mode=True)
+    weights = sum(weight_bytes(shape, awake).values())
+    reserved = (awake.card_bytes // 2) - weights
+    assert plan_memory(shape, awake).stays["vLLM's keys and values"] == reserved
+    assert "vLLM's keys and values" not in plan_memory(shape, asleep).stays
+    assert plan_memory(shape, asleep).at("sampling") > reserved
+    assert plan_memory(shape, awake).at("backward") - plan_memory(shape, asleep).at("backward") == (
+        reserved
+    )
+    assert vllm_rows(shape, awake) == min(256, reserved // kv_bytes(shape, awake, 1, 63))
+    assert vllm_rows(shape, awake.but(vllm_max_num_seqs=3)) == 3

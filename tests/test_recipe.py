@@ -251,7 +251,10 @@ def test_names_without_an_equal_are_answered(folder: Path, key: str) -> None:
         ("max_steps: true\n", "r.yaml:3: max_steps: expected a number, found true"),
         ("max_steps: yes\n", "r.yaml:3: max_steps: expected a valid integer, found 'yes'"),
         ("max_steps: 1:30\n", "r.yaml:3: max_steps: expected a valid integer, found '1:30'"),
-        ("judge: no\n", "r.yaml:3: judge: expected one of rules, self, endpoint, found 'no'"),
+        (
+            "judge: no\n",
+            "r.yaml:3: judge: expected one of rules, linear, self, endpoint, found 'no'",
+        ),
         ("epsilon_high: true\n", "r.yaml:3: epsilon_high: expected a number, found true"),
         (
             "evaluation:\n  runs: false\n",

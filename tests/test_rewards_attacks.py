@@ -8,7 +8,8 @@ import pytest
 
 from icpo_lite.core.types import Intent, Message, Prompt, Reward, Shard, StopReason, Turn, Verdict
 from icpo_lite.rewards.icpo import REWARDS
-from icpo_lite.rewards.judge import Judge
+from icpo_lite.rewards.judge import Judge, Rules
+from icpo_lite.rewards.linear_judge import LinearTyper
 
 GOAL = Shard(0, "How many apples does Ann have after shopping and losing some?", is_question=True)
 HAS = Shard(1, "Ann has 9 apples.")
@@ -51,8 +52,17 @@ REAL_Q = _prompt(REAL, (), "3")
 REAL_Q_STAR = _prompt(REAL, (CAPACITY,), "3")
 
 
+judge = Judge()
+
+
+@pytest.fixture(autouse=True, params=[Rules, LinearTyper])
+def _each_judge(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever names the types, nothing else than the right thing pays."""
+    monkeypatch.setitem(globals(), "judge", Judge(typer=request.param()))
+
+
 def _judged(prompt: Prompt, reply: str, stop: StopReason = "eos") -> tuple[Verdict, Reward]:
-    verdict = Judge().judge(prompt, reply, stop)
+    verdict = judge.judge(prompt, reply, stop)
     tokens = tuple(range(len(reply.split())))
     turn = Turn("assistant", reply, tokens, stop_reason=stop, verdict=verdict)
     return verdict, REWARDS["guarded"].bind()(prompt, verdict, turn)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from icpo_lite.core.errors import GraderError
 from icpo_lite.rewards.graders import math, math_verify
 from icpo_lite.rewards.grading import GradingOptions, grade
+from icpo_lite.rewards.response_type import classify
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -149,6 +150,145 @@ def test_lics_rule_keeps_its_faults() -> None:
     assert not math.lic_equal("$100.00", "#### 100")
     assert grade("math", "The answer is $100.00", "100").correct
     assert not grade("math", "The answer is $100.00", "100", options=compat).correct
+
+
+# --------------------------------------------------------------------- forms, said and as gold
+
+FORMS = [
+    ("3\u2009360", "3360"),
+    ("3\u00a0360", "3360"),
+    ("3\u202f360", "3360"),
+    ("3 360", "3360"),
+    ("3\\,360", "3360"),
+    ("3\\ 360", "3360"),
+    ("3~360", "3360"),
+    ("1'234", "1234"),
+    ("１２", "12"),
+    ("１，２００", "1200"),
+    ("٣٣", "33"),
+    ("१२", "12"),
+    ("1.234,50", "1234.5"),
+    ("1.234.567", "1234567"),
+    ("5,40 €", "5.4"),
+    ("0,75", "0.75"),
+    ("18 \\text{ cm}^2", "18"),
+    ("18\\text{ cm}^{2}", "18"),
+    ("18 cm²", "18"),
+    ("12 \\text{ m/s}^2", "12"),
+    ("540\\ \\text{meters}", "540"),
+    ("540 m", "540"),
+    ("12 km/h", "12"),
+    ("25°C", "25"),
+    ("-10\\,^\\circ\\text{F}", "-10"),
+    ("\\mathbf{12}", "12"),
+    ("2\\frac{1}{2}", "2.5"),
+    ("2 \\dfrac12", "2.5"),
+    ("2½", "2.5"),
+    ("2 and 1/2", "2.5"),
+    ("three and a half", "3.5"),
+    ("3 and a half", "3.5"),
+    ("\\frac{3}{4}\\text{ cups}", "0.75"),
+    ("1.2 \\times 10^6", "1200000"),
+    ("1.2\\cdot10^{6}", "1200000"),
+    ("1.2 × 10⁶", "1200000"),
+    ("10^6", "1000000"),
+    ("\\sqrt{16}", "4"),
+    ("2:00 pm", "2"),
+    ("2:00 PM", "14:00"),
+    ("2 p.m.", "2:00 pm"),
+    ("14:30", "2:30 pm"),
+    ("2:30 pm", "2.5"),
+    ("noon", "12"),
+    ("twelve", "12"),
+    ("twenty-five", "25"),
+    ("one hundred and five", "105"),
+    ("5 dozen", "60"),
+    ("5 dozen", "5"),
+    ("75 cents", "0.75"),
+    ("75 cents", "75"),
+    ("$5k", "5000"),
+    ("1.5 million", "1500000"),
+]
+PLACES = ["\\boxed{%s}", "The answer is %s.", "#### %s", "**Answer:** %s", "%s"]
+NO_MATH_VERIFY = GradingOptions(math_verify=False)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("written", "value"), FORMS)
+def test_a_form_is_read_in_a_reply_and_in_a_gold_answer(
+    written: str, value: str, place: str
+) -> None:
+    for said, gold in ((written, value), (value, written)):
+        assert grade("math", place % said, gold, options=NO_MATH_VERIFY).correct, (said, gold)
+        assert classify(place % said) == "answer_attempt"
+    assert math.is_plain(written)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    ("written", "gold"),
+    [
+        ("10-15", "15"),
+        ("10–15", "10"),
+        ("10 to 15", "15"),
+        ("between 10 and 15", "15"),
+        ("10 or 15", "15"),
+        ("2\\pi", "2"),
+        ("2x", "2"),
+        ("5\\sqrt{2}", "5"),
+        ("\\frac{1}{0}", "1"),
+        ("1e999999999", "1"),
+        ("10^{999999}", "10"),
+        ("cm^2", "2"),
+        ("2:30", "2"),
+        ("2:00 am", "14"),
+        ("2:00 am", "2:00 pm"),
+        ("12,345", "12"),
+        ("1" * 5000, "1"),
+    ],
+)
+def test_what_is_no_such_number_is_not_paid(written: str, gold: str, place: str) -> None:
+    assert not grade("math", place % written, gold, options=NO_MATH_VERIFY).correct
+
+
+@pytest.mark.parametrize("digit", ["1", "٣", "１"])
+def test_thousands_of_digits_raise_nothing_anywhere(digit: str) -> None:
+    """Python reads no more than 4,300 digits as an integer."""
+    for digits in (digit * 4301, digit * 5000, f"0.{digit * 5000}", f"{digit * 5000}/7"):
+        assert not grade("math", f"The answer is {digits}.", "7").correct
+        assert not grade("math", "7", digits, options=NO_MATH_VERIFY).correct
+
+
+# --------------------------------------------------------- which number a reply commits to
+
+
+@pytest.mark.parametrize(
+    ("reply", "extracted"),
+    [
+        ("So the total is 30 after 5 days. In the end he keeps 30 - 4 = 26.\nHe keeps 26.", "26"),
+        ("In total that is 88. If he had 100, he has 100 - 88 = 12 left.", "12"),
+        ("24 × 5 = 120\n\nTherefore, Tim deals with 120 calls during his 5-day week.", "120"),
+        ("720 / 360 = 2\n\nSo, 720 grams of food will last for 2 days for Imma's 3 cats.", "2"),
+        ("Then 3 × 2 = 6 and 6 - 2 = 4. So 3 loaves cost $4 more than 2 bagels.", "$4"),
+        ("Thus, it takes 2 hours to charge it from 60% to 100%.", "2"),
+        ("The number of bags is 28 divided by 2, which equals 14 bags.", "14"),
+        ("Since 60 minutes equals 1 hour, it will take them 1 hour.", "1"),
+        ("The total is the sum of 6 (Team A) + 10 (Team B) = 16 goals.", "16"),
+        ("x = 13. You are 13.\n\nLet's check: 13 + 16 + 11 + 47 = 87, as given.", "13"),
+        ("She sells 12 × 3 = 36.\n\n(Note that 5 were broken.)", "36"),
+        ("**3 trucks** are needed. This ensures that the load of 6000 pounds is carried.", "3"),
+        ("8 - 3 = 5. There are five left.", "five"),
+        ("\\boxed{x = 5 \\text{ hours}}", "5"),
+        ("\\boxed{10-15}", "10-15"),
+        ("Answer: First, 3 × 5 = 15. Then 15 + 4 = 19.", "19"),
+        ("La respuesta es 25. Son 5 por 5.", "25"),
+        ("答案是25。每天5个。", "25"),
+        ("He has 7 left.\n\nWould you like me to explain the 2 steps?", "7"),
+        ("He has 7 left. Feel free to ask if you have any of 3 questions!", "7"),
+    ],
+)
+def test_hard_evidence_outranks_weak(reply: str, extracted: str) -> None:
+    assert math.extract(reply) == extracted
 
 
 # ------------------------------------------------------------- math-verify in a worker process

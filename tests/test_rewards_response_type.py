@@ -10,6 +10,7 @@ import pytest
 
 from icpo_lite.core.types import ResponseType, Shard
 from icpo_lite.rewards import feature_weights, features, judge_agreement, question_targets
+from icpo_lite.rewards.question_targets import asked
 from icpo_lite.rewards.response_type import answers_anyway, classify, explain
 
 DEV = Path(__file__).parents[2] / "shared" / "data" / "lic_turn_types_dev.jsonl"
@@ -58,6 +59,137 @@ def test_a_reply_that_only_repeats_the_shards_is_no_answer() -> None:
 def test_evidence_is_the_words_that_decided() -> None:
     assert explain("3 + 4 = 7. The answer is 7.").evidence == "answer is 7"
     assert explain("How many are there?").evidence == "How many are there?"
+
+
+PLAIN_ANSWERS = [
+    "Assuming no other costs, 100 / 4 = 25. Mark needs 25 days.",
+    "Assuming that he works every day of the week and that there are no other costs which the "
+    "problem does not mention, his profit on each of these days is 10 - 6 = 4 dollars. The phone "
+    "costs 100 dollars, and 100 / 4 = 25. Mark needs 25 days.",
+    "Bennet has to earn 135 dollars from 25 ears of corn, and he wants to sell all of them at one "
+    "price, so we divide what he wants to earn by the number of ears that he has for sale: "
+    "135 / 25 = 5.4. Bennet should sell each ear for $5.40",
+    "If Chris is 4, then Ben is 2 * 4 = 8. And if Ben is 8, then Caroline is 3 * 8 = 24. "
+    "Therefore, Caroline is 24 years old.",
+    "To find out how much she has left, we need to subtract what she spent on the two dresses and "
+    "the shoes from what she had at the beginning of the day:\n\n$210 - $100 = $110\n\n"
+    "Gerald has $110 left.\n\nIf you have any other questions, feel free to ask!",
+    "There are twelve eggs.",
+]
+
+
+@pytest.mark.parametrize("reply", PLAIN_ANSWERS)
+def test_plain_answers_of_any_length_are_attempts(reply: str) -> None:
+    assert classify(reply) == "answer_attempt"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "It depends on the truck. If it carries 1000 pounds, 6000 / 1000 = 6 trucks are needed. If "
+        "it carries 2000 pounds, 6000 / 2000 = 3 trucks are needed. With 3000 it would be 2.",
+        "For example, suppose that each sprint is 100 meters long. Then he runs 9 of them, which "
+        "makes 9 * 100 = 900 meters in a week. Please provide the actual length of one sprint, and "
+        "I can tell you how many meters James really runs in a week of training.",
+    ],
+)
+def test_a_result_under_a_supposition_is_no_attempt(reply: str) -> None:
+    assert classify(reply) != "answer_attempt"
+
+
+QUESTIONS = [
+    "How many apples would you like me to count?",
+    "Would you like the discount applied before or after tax?",
+    "Is there anything else that Ann buys?",
+    "Do you want the answer in feet or inches?",
+    "How many other questions are on the test?",
+    "How much further help does he need?",
+    "Do you know how many apples Ann has?",
+    "Is there anything else you know about the price?",
+    "Shall I assume that each month has 30 days?",
+    "Should I include the tax?",
+    "Is it right that Ann has 5 apples?",
+    "Could you help me by telling me the price?",
+]
+COURTESIES = [
+    "Would you like help?",
+    "Does this make sense?",
+    "Is there anything else I can help you with?",
+    "Do you have any other questions?",
+    "Would you like me to explain this step by step?",
+    "Shall I continue?",
+    "Is that right?",
+    "How can I help you today?",
+    "Would you like to try another problem?",
+    "Would you like guidance or details on doing these calculations?",
+    "¿Necesita algo más?",
+    "Avez-vous d'autres questions ?",
+    "Haben Sie noch Fragen?",
+    "还有其他问题吗？",
+    "他に質問はありますか？",
+]
+
+
+@pytest.mark.parametrize("sentence", QUESTIONS)
+def test_a_phrase_of_courtesy_in_a_question_leaves_it_one(sentence: str) -> None:
+    assert classify(sentence) == "clarification"
+    assert len(asked(f"Ann has 5 apples. {sentence}")) == 1
+
+
+@pytest.mark.parametrize("sentence", COURTESIES)
+def test_a_courtesy_asks_nothing(sentence: str) -> None:
+    assert classify(sentence) == "discussion"
+    assert asked(sentence) == ()
+    assert classify(f"3 + 4 = 7. The answer is 7. {sentence}") == "answer_attempt"
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ("答案是25。", "answer_attempt"),
+        ("所以，马克需要25天。", "answer_attempt"),
+        ("3×60=180，180×3=540。因此，詹姆斯每周跑540米。", "answer_attempt"),
+        ("请问每个苹果多少钱？", "clarification"),
+        ("请告诉我苹果的价格。", "clarification"),
+        ("请问有多少个苹果？每个苹果多少钱？", "interrogation"),
+        ("信息不足，无法计算。", "refusal"),
+        ("假设价格是5元，总共是25元；假设是6元，则是30元。", "hedging"),
+        ("首先让我们考虑苹果。", "discussion"),
+        ("答えは25です。", "answer_attempt"),
+        ("したがって、ジェームズは週に540メートル走ります。", "answer_attempt"),
+        ("リンゴはいくつありますか。", "clarification"),
+        ("値段を教えてください。", "clarification"),
+        ("情報が足りません。", "refusal"),
+        ("La respuesta es 25.", "answer_attempt"),
+        ("James corre 3 × 60 = 180 metros por sesión. 180 × 3 = 540. Por lo tanto, James corre "
+         "540 metros por semana.", "answer_attempt"),
+        ("¿Cuántas manzanas tiene Ann?", "clarification"),
+        ("¿Cuántas manzanas tiene Ann? ¿Cuántas tiene Ben?", "interrogation"),
+        ("Por favor, dígame el precio de una entrada.", "clarification"),
+        ("No puedo responder a esto.", "refusal"),
+        ("La réponse est 25.", "answer_attempt"),
+        ("Donc James court 540 mètres par semaine.", "answer_attempt"),
+        ("Combien de pommes Ann a-t-elle ?", "clarification"),
+        ("Veuillez préciser le prix.", "clarification"),
+        ("Je ne peux pas répondre à cette question.", "refusal"),
+        ("Die Antwort lautet 25.", "answer_attempt"),
+        ("Also läuft James 540 Meter pro Woche.", "answer_attempt"),
+        ("Wie viele Äpfel hat Ann?", "clarification"),
+        ("Bitte nennen Sie mir den Preis.", "clarification"),
+        ("Das kann ich nicht beantworten.", "refusal"),
+        ("Angenommen, der Preis beträgt 5 Euro, dann sind es 25 Euro; bei 6 Euro wären es 30 Euro.",
+         "hedging"),
+        ("Zuerst denken wir über die Äpfel nach.", "discussion"),
+        ("A resposta é 25.", "answer_attempt"),
+        ("Quante mele ha Ann?", "clarification"),
+        ("Сколько яблок у Анны?", "clarification"),
+        ("Ответ: 25", "answer_attempt"),
+        ("정답은 25입니다.", "answer_attempt"),
+        ("사과가 몇 개 있습니까?", "clarification"),
+    ],
+)  # fmt: skip
+def test_other_languages_are_typed(reply: str, kind: str) -> None:
+    assert classify(reply) == kind
 
 
 @pytest.mark.parametrize(

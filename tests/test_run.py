@@ -20,7 +20,7 @@ from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.runs.session import prepare_session
 from icpo_lite.training.trainer import Trainer
-from icpo_lite.training.updater import Updater, _mini_batches
+from icpo_lite.training.updater import Updater, _mini_batches, growth_interval
 
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
@@ -99,7 +99,10 @@ def test_run_directory_holds_what_is_promised(tmp_path):
     info = json.loads((folder / "run.json").read_text())
     assert info["seed"] == 0
     assert "torch" in json.dumps(info["versions"])
-    assert load_recipe(folder / "recipe.yaml") == recipe(folder, "max_steps=2", "save_steps=1")
+    kept = load_recipe(folder / "recipe.yaml")
+    day = f"chat_template_date='{kept.chat_template_date}'"  # the day on which it began
+    assert kept.chat_template_date
+    assert kept == recipe(folder, "max_steps=2", "save_steps=1", day)
     rows = [json.loads(x) for x in (folder / "completions/step-000002.jsonl").open()]
     assert len(rows) == 16
     assert {"completion", "response_type", "reward", "advantage"} <= rows[0].keys()
@@ -192,8 +195,15 @@ def test_not_a_number_names_the_last_good_checkpoint(tmp_path, monkeypatch):
 def test_long_prompts_are_named_before_anything_is_written(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(DataError, match=r"max_prompt_length: 20 .* raise max_prompt_length to \d+"):
-        run_module.train(recipe(folder, "max_prompt_length=20"), quiet(tmp_path))
+        run_module.train(
+            recipe(folder, "max_prompt_length=20", "on_long_prompt=error"), quiet(tmp_path)
+        )
     assert not folder.exists()
+
+
+def test_a_kind_of_prompt_that_is_too_long_throughout_is_told_as_such(tmp_path):
+    with pytest.raises(DataError, match=r"max_prompt_length: 20 .* raise max_prompt_length to \d+"):
+        run_module.train(recipe(tmp_path / "run", "max_prompt_length=20"), quiet(tmp_path))
 
 
 def test_replies_that_cannot_fit_the_model_are_refused(tmp_path):
@@ -227,6 +237,27 @@ def test_float16_trains_with_a_loss_scale_that_a_checkpoint_keeps(tmp_path):
     assert any(row["grad_norm"] > 0 for row in read_metrics(folder))
     for name, tensor in adapter(folder).items():
         assert torch.isfinite(tensor).all(), name
+
+
+@pytest.mark.parametrize(
+    ("changes", "interval"),
+    [
+        (["max_steps=40"], 10),
+        (["max_steps=400"], 20),
+        (["max_steps=400", "num_mini_batches=2", "num_iterations=2"], 80),
+        (["max_steps=100000"], 2000),
+    ],
+)
+def test_a_loss_scale_grows_within_a_run(changes, interval, tmp_path):
+    """torch's own 2,000 updates are more than most runs have."""
+    assert growth_interval(recipe(tmp_path, *changes)) == interval
+
+
+def test_a_run_in_float16_has_that_interval(tmp_path):
+    folder = tmp_path / "run"
+    run_module.train(recipe(folder, "max_steps=2", "dtype=float16"), quiet(tmp_path))
+    state = load_checkpoint(latest_checkpoint(folder).path).state["trainer"]["scaler"]
+    assert state["growth_interval"] == 10
 
 
 def test_a_finished_run_does_not_answer_for_another_recipe(tmp_path):
@@ -287,6 +318,9 @@ STATEFUL = {
         *("share_schedule={name: adaptive, low: 0.1, high: 0.6}", "underspecified_weight=0.5"),
         "weight_schedule={name: linear, last: 1.0}",
     ),
+    # Rank 32 makes matrices that bitsandbytes holds in 8 bits; smaller ones stay in 32.
+    "8 bit": ("optim=adamw_8bit", "lora_r=32"),
+    "paged 8 bit": ("optim=paged_adamw_8bit", "lora_r=32"),
 }
 
 

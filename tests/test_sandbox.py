@@ -421,10 +421,12 @@ LIMITS = Limits(seconds=30.0)
         ("def f(x): return x\nif __name__ == '__main__':\n    input()", "assert f(1) == 1", {}),
         ("def root(x) -> List[int]: return [x]",
          "def check(candidate):\n    assert candidate(1) == [1]",
-         {"entry_point": "root", "prompt": "from typing import List\n\ndef root(x) -> List[int]:\n"
+         {"entry_point": "root",
+          "code_prompt": "from typing import List\n\ndef root(x) -> List[int]:\n"
           "    '''One.'''\n"}),
         ("def f(x): return poly(x)", "def check(candidate):\n    assert candidate(1) == poly(1)",
-         {"entry_point": "f", "prompt": "def poly(x): return x * 7\n\ndef f(x):\n    '''a'''\n"}),
+         {"entry_point": "f",
+          "code_prompt": "def poly(x): return x * 7\n\ndef f(x):\n    '''a'''\n"}),
         ("class Solution:\n    def two(self, x): return (x, x)",
          [{"input": [1], "output": [1, 1]}], {"fn_name": "two"}),
         ("def two(x): return (x, x)", [{"input": [1], "output": [1, 1]}], {"fn_name": "two"}),
@@ -445,7 +447,7 @@ def test_right_replies_pass(reply: str, tests: Any, columns: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("tests", "columns", "words"),
     [
-        ("assert f(1) ==", {}, "the row's tests are no Python"),
+        ("assert f(1) ==", {}, "expected tests in Python"),
         ("assert f(1) == 1", {"setup": "1 +"}, "the row's setup lines are no Python"),
         ("assert f(1) == 1", {"setup": "import no_such_module"}, "the row's setup lines fail"),
         ("class N: pass\nassert f(N()) == 1", {}, "a test hands over what cannot be sent"),
@@ -492,7 +494,7 @@ HUMANEVAL = Path(__file__).parents[2] / "shared" / "data" / "humaneval.jsonl"
 @pytest.mark.parametrize("number", [0, 32, 38, 50, 100, 163])
 def test_published_solutions_pass(number: int) -> None:
     row = json.loads(HUMANEVAL.read_text().splitlines()[number])
-    columns = {"entry_point": row["entry_point"], "prompt": row["prompt"]}
+    columns = {"entry_point": row["entry_point"], "code_prompt": row["prompt"]}
     reply = row["prompt"] + row["canonical_solution"]
     assert code.correct(reply, row["test"], columns, LIMITS) == (True, "")
     stub = row["prompt"] + "    return None\n"

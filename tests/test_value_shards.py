@@ -9,7 +9,7 @@ from task_cases import ROWS, human_eval_rows, write_rows
 from icpo_lite.core.types import Intent, Problem
 from icpo_lite.data.augment import AugmentOptions, augment
 from icpo_lite.data.gold_values import noun_of
-from icpo_lite.data.sharding import RejectedError
+from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sources import read_problems
 from icpo_lite.data.value_shards import shard_by_values, shard_problem
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from icpo_lite.data.augment import AugmentOptions, Summary
     from icpo_lite.data.reply_cache import ReplyJournal
 
-LEVELS = ("marks", "numbers", "solver", "none")
+LEVELS = ("marks", "numbers", "solver", "tested", "none")
 WORLD_SIZE = 1000
 
 
@@ -76,7 +76,7 @@ WORLD_SIZE = 1000
     "accept_levels",
     type=click.Choice(LEVELS),
     multiple=True,
-    default=LEVELS[:3],
+    default=LEVELS[:4],
     show_default=True,
     help="Certificate levels that are good enough; may be given several times.",
 )
@@ -145,6 +145,11 @@ def augment(source: str, output: Path, preview: int, seed: int, **given: Any) ->
     _show_summary(summary, written, output)
     if preview:
         _show_pairs(output, preview)
+    if not summary.underspecified:
+        from icpo_lite.core.errors import DataError
+        from icpo_lite.data.bare_answers import NONE_LACKS
+
+        raise DataError(f"{NONE_LACKS}; {output} holds the complete prompts")
 
 
 def _options(given: dict[str, Any]) -> AugmentOptions:
@@ -271,8 +276,8 @@ class _progress:
         for number, prompt in enumerate(prompts, start=1):
             yield prompt
             if task is not None and number % 100 == 0:
-                done, found = self._summary.problems, self._summary.certified
-                self._bar.update(task, description=f"{done} problems, {found} certified")
+                done, found = self._summary.problems, self._summary.underspecified
+                self._bar.update(task, description=f"{done} problems, {found} underspecified")
 
 
 def _show_summary(summary: Summary, written: int, output: Path) -> None:
@@ -288,12 +293,14 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     for reason, count in summary.bad_rows.most_common():
         table.add_row(str(count), Text(visible_line(f"rows skipped: expected {reason}")))
     table.add_row(str(summary.sharded), "split into shards")
-    share = f"{100 * summary.certified / total:.1f} %"
-    table.add_row(str(summary.certified), f"with a certified underspecified prompt ({share})")
+    if summary.certified or "none" not in summary.levels:
+        share = f"{100 * summary.certified / total:.1f} %"
+        table.add_row(str(summary.certified), f"with a certified underspecified prompt ({share})")
     table.add_row(str(summary.complete), "complete prompts written")
     table.add_row(str(summary.underspecified), "underspecified prompts written")
     for level, count in summary.levels.most_common():
-        table.add_row(str(count), f"  certified by {level}")
+        how = "without a certificate" if level == "none" else f"certified by {level}"
+        table.add_row(str(count), f"  {how}")
     if summary.mid_conversation:
         table.add_row(str(summary.mid_conversation), "prompts start mid-conversation")
     for reason, count in summary.dropped.most_common():
@@ -301,12 +308,11 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     console = Console(soft_wrap=True, highlight=False)
     console.print(table)
     echo(f"{written} prompts in {output}")
-    if not summary.underspecified:
-        echo("No underspecified prompt was certified: asking cannot be trained on this file.")
 
 
 def _show_pairs(output: Path, count: int) -> None:
     from icpo_lite.data.augment import read_prompts
+    from icpo_lite.training.asking_demonstrations import asking_demonstration
 
     whole = ("", "")
     for prompt in read_prompts(output):
@@ -317,6 +323,8 @@ def _show_pairs(output: Path, count: int) -> None:
         echo(f"\n{prompt.problem_id}\n  q   {beside}\n  q*  {prompt.text}")
         for shard in prompt.removed:
             echo(f"  removed: {shard.text}")
+        if question := asking_demonstration(prompt):
+            echo(f"  question: {question}")
         echo(f"  {prompt.certificate.level}: {prompt.certificate.out_of_reach}")
         if prompt.certificate.incomplete:
             echo(f"  gap: {prompt.certificate.incomplete}")

@@ -57,9 +57,10 @@ def chat(
     """Talk to MODEL: a run directory, a model folder, a hub name, or builtin:tiny.
 
     /base switches the adapter off and on, /reset begins a new conversation, /exit leaves; Ctrl-C
-    ends a reply. Lines can be piped in. The probability of asking comes from an `eval` of the same
-    run where there is one.
+    ends a reply. A thought is shown, and left out of what the model reads later. Lines can be
+    piped in. The probability of asking comes from an `eval` of the same run where there is one.
     """
+    from icpo_lite.core.thoughts import said
     from icpo_lite.core.types import Message
     from icpo_lite.data.system_prompts import system_words
     from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
@@ -110,8 +111,9 @@ def chat(
             continue
         with contextlib.nullcontext() if adapter else policy.adapter_off():
             reply = _reply(policy, messages, sampling, ("chat", seed, len(messages)), asking)
-        messages.append(Message("assistant", reply))
-        echo("" if reply else "(nothing)")
+        spoken = said(reply)
+        messages.append(Message("assistant", spoken))
+        echo("" if spoken else f"({'thought, and said ' * bool(reply)}nothing)")
 
 
 def _reply(

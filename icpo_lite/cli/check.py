@@ -34,6 +34,7 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, de
         training_prompts,
     )
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.recipe.input_paths import require_model
     from icpo_lite.recipe.sections import PolicyKeys
     from icpo_lite.rewards.from_recipe import (
         bind_judge,
@@ -45,6 +46,7 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, de
     from icpo_lite.training.reward_check import check_reward
 
     loaded = load_recipe(recipe, overrides)
+    require_model(loaded)
     reward, change = bind_reward(loaded), bind_reward_change(loaded)
     policy = None
     if judge_needs_policy(loaded) or corpus_needs_model(loaded):

@@ -10,6 +10,7 @@ import click
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
+    from icpo_lite.core.types import JudgeName
     from icpo_lite.rewards.judge import Typer
 
 
@@ -22,10 +23,10 @@ if TYPE_CHECKING:
 @click.option("--by", default=None, help="Column to report agreement by, such as source_model.")
 @click.option(
     "--judge",
-    type=click.Choice(["rules", "self", "endpoint"]),
-    default="rules",
+    type=click.Choice(["rules", "linear", "self", "endpoint"]),
+    default="linear",
     show_default=True,
-    help="Who names the types.",
+    help="Who names the types: rules, a model learned from labelled turns, a model, a server.",
 )
 @click.option("--model", default=None, help="For self: the model; for endpoint: its name there.")
 @click.option("--base-url", default=None, help="For endpoint: root of the server.")
@@ -47,7 +48,7 @@ def classify(
     task: str,
     user: str,
     by: str | None,
-    judge: str,
+    judge: JudgeName,
     model: str | None,
     base_url: str | None,
     api_key_env: str | None,
@@ -84,26 +85,22 @@ def classify(
 
 
 def _typer(
-    judge: str, model: str | None, base_url: str | None, api_key_env: str | None, device: str
+    judge: JudgeName, model: str | None, base_url: str | None, api_key_env: str | None, device: str
 ) -> Typer:
     """The named judge; a model is loaded, or a server asked, only where one is named."""
-    if judge == "rules":
-        from icpo_lite.rewards.judge import Rules
+    from icpo_lite.rewards.from_recipe import make_typer
 
-        return Rules()
-    from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper
-
-    if not model:
+    policy = endpoint = None
+    if judge in ("self", "endpoint") and not model:
         raise click.UsageError(f"--judge {judge} needs --model")
-    if judge == "self":
-        from icpo_lite.policy.from_recipe import load_model
-        from icpo_lite.policy.logprobs import PolicyScorer
-
-        return SelfTyper(PolicyScorer(load_model(model, device=device)[0]))
-    from icpo_lite.core.endpoint import Endpoint, EndpointOptions
-
-    if not base_url:
+    if judge == "endpoint" and not base_url:
         raise click.UsageError("--judge endpoint needs --base-url")
-    return EndpointTyper(
-        Endpoint(EndpointOptions(base_url=base_url, model=model, api_key_env=api_key_env))
-    )
+    if model and judge == "self":
+        from icpo_lite.policy.from_recipe import load_model
+
+        policy = load_model(model, device=device)[0]
+    if model and base_url and judge == "endpoint":
+        from icpo_lite.core.endpoint import EndpointOptions
+
+        endpoint = EndpointOptions(base_url=base_url, model=model, api_key_env=api_key_env)
+    return make_typer(judge, policy, endpoint)

@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from icpo_lite.core.endpoint import EndpointOptions
+    from icpo_lite.core.types import JudgeName
     from icpo_lite.evaluation.compare import UserKind
 
 
@@ -81,6 +82,12 @@ if TYPE_CHECKING:
     help="Make the model ask where its probability of asking is above this.",
 )
 @click.option(
+    "--judge",
+    type=click.Choice(["rules", "linear", "self"]),
+    default=None,
+    help="Who names the types of replies. [default: the run's, else linear]",
+)
+@click.option(
     "--allow-code-execution",
     is_flag=True,
     help="Run generated code, in a sandbox, to grade tasks of code.",
@@ -107,6 +114,7 @@ def eval_(
     user_model: str | None,
     user_api_key_env: str | None,
     ask_threshold: float | None,
+    judge: JudgeName | None,
     allow_code_execution: bool,
     compare: str,
     device: str,
@@ -138,6 +146,7 @@ def eval_(
         user=user,
         endpoint=_server(user, user_base_url, user_model, user_api_key_env),
         ask_threshold=ask_threshold,
+        judged_by=judge,
         allow_code_execution=allow_code_execution,
         device=device,
         seed=seed,

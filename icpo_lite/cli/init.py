@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -27,6 +28,11 @@ HEADINGS = {
     "output_dir": "Output",
     "compare": "Judging",
 }
+#: What people change, on top.
+FIRST = (
+    *("model_name_or_path", "dataset_name", "share_underspecified", "max_prompt_length"),
+    *("max_completion_length", "prompts_per_step", "learning_rate", "max_steps"),
+)
 WIDTH = 92
 
 
@@ -47,10 +53,13 @@ WIDTH = 92
 def init(path: Path, model: str, dataset: str | None) -> None:
     """Write a recipe to PATH with every key explained (default: recipe.yaml).
 
-    Values start from the shipped recipe that fits the model. An existing file is never
-    overwritten.
+    Values start from the shipped recipe that fits the model; the tokenizer and the first rows of
+    the data say the lengths, the columns and whether asking can be learned from them. The eight
+    keys that people change come first. An existing file is never overwritten.
     """
-    text = starting_recipe(model, dataset, path)
+    if path.exists():
+        raise RecipeError(f"expected no file at {path}, found one; name another path")
+    text, said = starting_recipe(model, dataset, path)
     try:
         with path.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -58,21 +67,46 @@ def init(path: Path, model: str, dataset: str | None) -> None:
         raise RecipeError(f"expected no file at {path}, found one; name another path") from None
     except FileNotFoundError:
         raise RecipeError(f"expected a folder {path.parent}, found none; create it") from None
+    for line in said:
+        echo(line)
     click.echo(f"Wrote {path}. Next: icpo-lite train {path}")
 
 
-def starting_recipe(model: str, dataset: str | None, path: Path) -> str:
-    """YAML of a whole recipe for `model`, each key under a comment that says what it does."""
-    from icpo_lite.recipe import Evaluation, Recipe, load_recipe
-    from icpo_lite.rewards.icpo import REWARDS
+def starting_recipe(model: str, dataset: str | None, path: Path) -> tuple[str, list[str]]:
+    """YAML of a whole recipe for `model`, each key under its meaning, and what was found out."""
+    values, said = starting_values(model, dataset, path)
+    return _written(values, path), said
+
+
+def starting_values(
+    model: str, dataset: str | None, path: Path
+) -> tuple[dict[str, Any], list[str]]:
+    """The value of each key, and what the model and the data that are named have said."""
+    from icpo_lite.cli.first_values import data_values, length_values
+    from icpo_lite.recipe import load_recipe
 
     base = load_recipe("tiny" if model == TINY_MODEL else "qwen1.5b")
     values = base.model_dump(exclude={"gradient_accumulation_steps"})
     values |= {"model_name_or_path": model, "output_dir": f"runs/{path.stem}"}
+    said: list[str] = []
     if dataset is not None:
         values |= {"dataset_name": dataset, "dataset_config": None, "columns": {}}
     if values["compare"]:
         values["compare"] = {"rlvr": None}  # the twin of this very recipe, as it is edited
+    if dataset is not None and not dataset.startswith("builtin:"):
+        found, look, said = data_values(dataset)
+        values |= {**found, "augment": values["augment"] | found.get("augment", {})}
+        lengths, more = length_values(model, look, base)
+        values |= lengths
+        said += more
+        if values["share_underspecified"] == 0 or look is None or not look.replies:
+            values["compare"] = {}
+    return values, said
+
+
+def _written(values: dict[str, Any], path: Path) -> str:
+    from icpo_lite.recipe import Evaluation, Recipe
+    from icpo_lite.rewards.icpo import REWARDS
 
     weights = REWARDS[values["reward"]["name"]].options
     values["reward"] = values["reward"] | weights(**_without_name(values["reward"])).model_dump()
@@ -81,8 +115,16 @@ def starting_recipe(model: str, dataset: str | None, path: Path) -> str:
     lines = [
         f"# A recipe for icpo-lite: icpo-lite train {path}",
         "# Every key is here with its meaning; delete what you leave as it is.",
+        "",
+        f"# {' What people change ':-^{WIDTH - 2}}",
     ]
+    for key in FIRST:
+        lines += ["", *_comment(Recipe.model_fields[key]), *_entry(key, values[key])]
     for key, value in values.items():
+        if key in HEADINGS and key in FIRST:
+            lines += ["", f"# {f' {HEADINGS[key]} ':-^{WIDTH - 2}}"]
+        if key in FIRST:
+            continue
         if key in HEADINGS:
             lines += ["", f"# {f' {HEADINGS[key]} ':-^{WIDTH - 2}}"]
         lines += ["", *_comment(Recipe.model_fields[key])]

@@ -63,6 +63,8 @@ def _lines(made: RunPlan, given: str) -> Iterator[str]:
     others = [p for p in memory.phases if p is not memory.highest]
     low = ", ".join(f"{p.name} {_size(memory.at(p.name) + memory.context)}" for p in others)
     yield f"  (in the other phases: {low})"
+    if made.vllm:
+        yield f"  {made.vllm}"
     yield ""
     for fit in made.fits:
         yield _verdict(fit)

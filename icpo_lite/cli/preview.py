@@ -34,12 +34,15 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     its replies can earn. Loads the tokenizer alone and needs no GPU. KEY=VALUE changes keys of
     the recipe.
     """
-    from icpo_lite.data.from_recipe import corpus_needs_model, training_prompts
-    from icpo_lite.policy.load import load_tokenizer
+    from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
+    from icpo_lite.policy.load import tokenizer_of
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.recipe.input_paths import require_model
     from icpo_lite.rewards.from_recipe import bind_reward
+    from icpo_lite.training.asking_demonstrations import asking_demonstration
 
     loaded = load_recipe(recipe, overrides)
+    require_model(loaded)
     if corpus_needs_model(loaded):
         raise click.UsageError(
             f"{loaded.where('augment')}: making these prompts takes the model; run `icpo-lite "
@@ -48,7 +51,7 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     name = loaded.model_name_or_path
     rule = bind_reward(loaded)
     prompts, described = training_prompts(loaded)
-    tokenizer = load_tokenizer(name, trust_remote_code=loaded.trust_remote_code)
+    tokenizer = tokenizer_of(loaded)
     lengths = [len(_ids(tokenizer, prompt)) for prompt in prompts]
     echo(f"{name}: {described}")
     echo(_length_line(lengths, loaded.max_prompt_length))
@@ -62,12 +65,15 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
             echo(_turns(prompt) if plain else _templated(tokenizer, prompt))
             for shard in prompt.removed:
                 echo(f"   removed: {shard.text}")
+            if question := asking_demonstration(prompt):
+                echo(f"   question: {question}")
             certificate = prompt.certificate
             if certificate.out_of_reach:
                 echo(f"   {certificate.level}: {certificate.out_of_reach}")
             if certificate.incomplete:
                 echo(f"   gap: {certificate.incomplete}")
             echo(f"   reward ({loaded.reward['name']}): {_branch(rule, prompt)}")
+    require_kinds(loaded, prompts)
 
 
 def _problems(prompts: Sequence[Prompt], count: int) -> Iterator[list[Prompt]]:

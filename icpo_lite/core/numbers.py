@@ -12,6 +12,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Literal
 
+from icpo_lite.core.plain_text import LONGEST, MOST_DIGITS, MOST_NUMBERS
 from icpo_lite.core.words import _PHRASE_END, _list, is_plural, stem
 
 NumberKind = Literal["cardinal", "ordinal", "fraction", "percent", "money", "multiple"]
@@ -129,10 +130,6 @@ _NUMBER = re.compile(
 )
 
 
-#: A longer run of digits is no number that a person wrote.
-MAX_NUMBER = 60
-
-
 #: Where a number can begin: the expensive pattern above is tried at these places only.
 _TOKEN = re.compile(rf"\d|\.(?=\d)|[$£€](?=\s?[\d.])|[{''.join(_VULGAR)}]|[A-Za-z]+")
 
@@ -186,7 +183,9 @@ def numbers(text: str) -> tuple[NumberMention, ...]:
     """
     found: list[NumberMention] = []
     at = 0
-    for token in _TOKEN.finditer(text):
+    for token in _TOKEN.finditer(text, 0, LONGEST):
+        if len(found) == MOST_NUMBERS:
+            break
         start = token.start()
         if start < at or (token[0][0].isalpha() and token[0].lower() not in _STARTERS):
             continue
@@ -201,10 +200,13 @@ def numbers(text: str) -> tuple[NumberMention, ...]:
     return tuple(found)
 
 
+_NO_COUNT = re.compile(r" (?:another|day)\b", re.IGNORECASE)
+
+
 def _read(match: re.Match[str], text: str) -> NumberMention | None:
     kind: NumberKind = "cardinal"
     start, end = match.span()
-    if end - start > MAX_NUMBER:
+    if end - start > MOST_DIGITS:
         return None
     which = match.lastgroup
     g = match.groupdict()
@@ -234,7 +236,7 @@ def _read(match: re.Match[str], text: str) -> NumberMention | None:
         value = words_to_number(g["words"])
         if g["word_tail"]:
             value, kind = value / 100, "percent"
-        if g["words"].lower() == "one" and re.match(r" (another|day)\b", text[end:], re.I):
+        if g["words"].lower() == "one" and _NO_COUNT.match(text, end):
             return None
     elif g["multiple"]:
         value, kind = Fraction(_MULTIPLES[g["multiple"].lower()]), "multiple"

@@ -17,6 +17,14 @@ def user_cache(name: str) -> Path:
     return Path(root).expanduser() / "icpo-lite" / name
 
 
+def at_home(given: str | Path) -> Path:
+    """A path with `~` made the home folder; as it is where there is no such user."""
+    try:
+        return Path(given).expanduser()
+    except RuntimeError:
+        return Path(given)
+
+
 def inside(folder: Path, given: str | Path) -> Path | None:
     """The real path of a file that data name, links followed; None where it leaves the folder.
 
@@ -53,7 +61,7 @@ def reads_as_path(name: str) -> bool:
 
 def no_run_at(name: str | Path) -> UsageError:
     """What is said of a run directory that is not there; names the run that it nearly is."""
-    place = Path(name).expanduser()
+    place = at_home(name)
     beside = [run.name for run in _runs_in(place.parent)]
     close = difflib.get_close_matches(place.name, beside, n=1)
     hint = f"; did you mean {place.with_name(close[0])}?" if close else ""

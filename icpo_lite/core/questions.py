@@ -111,8 +111,14 @@ def questions(text: str, *, requests: bool = True) -> tuple[Question, ...]:
     return tuple(found)
 
 
+#: Characters of "Find x".
+_SHORTEST_REQUEST = 6
+
+
 def is_request(sentence: str) -> bool:
     """Whether a sentence without "?" asks: an imperative ("calculate …") or a polite request."""
+    if len(sentence) < _SHORTEST_REQUEST:
+        return False
     if _IMPERATIVE.search(sentence):
         return True
     match = _REQUEST.search(sentence)

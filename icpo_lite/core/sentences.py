@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from icpo_lite.core.plain_text import LONGEST
 from icpo_lite.core.words import _WORD, bag, is_plural
 
 
@@ -27,6 +28,15 @@ _ABBREVIATION = re.compile(
 )
 
 
+#: Characters before a point among which an abbreviation stands.
+_ABBREVIATED = 12
+
+
+#: Where a chat turn breaks into pieces: behind a closing mark, at a new line. Unlike `sentences` it
+#: knows no abbreviations, and takes a tenth of the time.
+BREAK = re.compile(r"(?<=[.!?])\s+|\n+")
+#: What begins a line of a list.
+ITEM = re.compile(r"^[^\S\n]*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 _SENTENCE_END = re.compile(r"[.!?]+[\"'”’)]*(?=\s|$|[A-Z])|\n+")
 
 
@@ -34,7 +44,7 @@ def sentences(text: str) -> tuple[Span, ...]:
     """The sentences of a text, trimmed; a decimal point or "Mr." ends none, a newline does."""
     found: list[Span] = []
     start = 0
-    for match in _SENTENCE_END.finditer(text):
+    for match in _SENTENCE_END.finditer(text, 0, LONGEST):
         if match[0][0] == "." and not _ends_sentence(text, start, match):
             continue
         _add_span(found, text, start, match.end())
@@ -44,7 +54,7 @@ def sentences(text: str) -> tuple[Span, ...]:
 
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
-    before = text[start : match.start() + 1]
+    before = text[max(start, match.start() - _ABBREVIATED) : match.start() + 1]
     after = text[match.end() : match.end() + 2].lstrip()
     if match.end() < len(text) and not text[match.end()].isspace():
         previous = text[match.start() - 1] if match.start() else " "

@@ -18,7 +18,8 @@ from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 TaskName = Literal["math", "actions", "code", "database", "open"]
-CertificateLevel = Literal["marks", "numbers", "solver", "given", "none"]
+JudgeName = Literal["rules", "linear", "self", "endpoint"]
+CertificateLevel = Literal["marks", "numbers", "solver", "tested", "given", "none"]
 StopReason = Literal["eos", "length"]
 Role = Literal["system", "user", "assistant"]
 
@@ -145,6 +146,7 @@ class Prompt:
     answer: None where nothing grades it; the prompt is then judged by whether the reply asks.
     targets: other words for what lacks; a question that resembles them is targeted.
     opening: how many of the first messages came with the corpus and are no shards.
+    dataset: which of a recipe's several data sets it belongs to; "" where there is one.
     """
 
     prompt_id: str
@@ -161,6 +163,7 @@ class Prompt:
     columns: Mapping[str, Any] = field(default_factory=dict)
     targets: tuple[str, ...] = ()
     opening: int = 0
+    dataset: str = ""
 
     @property
     def text(self) -> str:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Literal
 
@@ -28,18 +28,16 @@ from icpo_lite.core.types import (
     Message,
     Problem,
     Prompt,
-    Shard,
 )
 from icpo_lite.data.certificate import Removal, candidates, certified_removals, needs
-from icpo_lite.data.deletions import apply
+from icpo_lite.data.clause_words import counted
+from icpo_lite.data.deletions import apply, number_cut
+from icpo_lite.data.experiment import Grade, Pair, tried_pairs
+from icpo_lite.data.model_shards import align, shard_by_model
 from icpo_lite.data.prompt_file import read_prompts, write_prompts
 from icpo_lite.data.reward_spread import reward_spreads
-from icpo_lite.data.sharding import (
-    RejectedError,
-    Sharding,
-    align,
-    shard_by_model,
-)
+from icpo_lite.data.shard_checks import RejectedError
+from icpo_lite.data.sharding import Sharding
 from icpo_lite.data.solution_equations import last_number, to_number
 from icpo_lite.data.tiny_world import world_prompts
 from icpo_lite.data.value_shards import ValueSharding, sharding_by_rules
@@ -56,8 +54,6 @@ __all__ = [
     "write_prompts",
 ]
 
-#: Whether a reply answers a problem rightly; the solver check asks it.
-Grade = Callable[[Problem, str], bool]
 #: Reward spread seen when a shard was missing, by (problem_id, shard_id); `removal: spread`.
 Spread = Mapping[tuple[str, int], float]
 #: Problems that share one call of a model.
@@ -89,10 +85,11 @@ class AugmentOptions(BaseModel):
         "keeps every certified one",
     )
     accept_levels: tuple[CertificateLevel, ...] = Field(
-        ("marks", "numbers", "solver"),
+        ("marks", "numbers", "solver", "tested"),
         min_length=1,
         description="certificates that are good enough: marks (calculator marks), numbers "
-        "(equations or argument values), solver (verify alone), none",
+        "(equations or argument values), solver (numbers in every way of one or two operations to "
+        "a bare answer), tested (verify alone), none",
     )
     max_removed: int = Field(
         2, ge=1, description="an underspecified prompt lacks one to this many facts"
@@ -322,8 +319,8 @@ class _Run:
         accepted = [r for r in found if self._accepts(r.certificate.level)]
         if found and not accepted:
             reason = "certificate level not accepted"
-        by_solver = self.options.verify > 0 and self._accepts("solver")
-        if not accepted and (by_solver or self._accepts("none")):
+        by_experiment = self.options.verify > 0 and self._accepts("tested")
+        if not accepted and (by_experiment or self._accepts("none")):
             proposed = candidates(problem.question, sharding)
             accepted = [r for r in proposed if not _said_before(problem, r)]
         return accepted, reason
@@ -344,44 +341,31 @@ class _Run:
                 r: self.spread.get((problem.problem_id, r.fact.shard.shard_id), 0.0) for r in found
             }
             return sorted(shuffled, key=lambda r: -seen[r])
-        return shuffled
+        # What goes is the whole of a fact before it is one of a fact's numbers.
+        return sorted(shuffled, key=lambda r: len(r.fact.mentions) > 1)
 
-    # -- the solver check
+    # -- the experiment
 
     def _verified(self, drafts: Sequence[Draft]) -> list[Draft]:
-        """Drafts whose `q*` the policy could not solve, with that in their certificates."""
+        """Drafts whose `q*` the model could not solve, with that in their certificates."""
         assert self.generator is not None
         asked = [d for d in drafts if d.removals]
-        if not asked:
-            return list(drafts)
-        chats = []
-        for draft in asked:
-            for text in (draft.problem.question, _without(draft.problem, draft.removals)):
-                chats.append([Message("user", text)])
-        replies = self.generator.generate(
-            chats, n=self.options.verify, max_new_tokens=512, seed=self.seed
+        pairs = [Pair(d.problem, _without(d.problem, d.removals), d.removals) for d in asked]
+        options = self.options
+        found = tried_pairs(
+            pairs,
+            self.generator,
+            self.grade,
+            samples=options.verify,
+            tolerance=options.verify_tolerance,
+            seed=self.seed,
         )
-        checked = {
-            d.problem.problem_id: self._judge(d, replies[2 * i], replies[2 * i + 1])
-            for i, d in enumerate(asked)
-        }
+        checked: dict[str, Draft] = {}
+        for draft, result in zip(asked, found, strict=True):
+            reason = result if isinstance(result, str) else ""
+            removals = () if isinstance(result, str) else result
+            checked[draft.problem.problem_id] = replace(draft, removals=removals, reason=reason)
         return [checked.get(d.problem.problem_id, d) for d in drafts]
-
-    def _judge(self, draft: Draft, whole: Sequence[str], left: Sequence[str]) -> Draft:
-        right_whole = sum(self.grade(draft.problem, reply) for reply in whole)
-        right_left = sum(self.grade(draft.problem, reply) for reply in left)
-        proven = draft.removals[0].certificate.level != "none"
-        reason = ""
-        if right_left > self.options.verify_tolerance * len(left):
-            reason = "the solver reached the answer without it"
-        elif not proven and not right_whole:
-            reason = "the solver cannot solve the whole problem"
-        elif not proven and len(left) > 1 and len({last_number(reply) for reply in left}) == 1:
-            reason = "the solver's answers without it agree"
-        if reason:
-            return Draft(draft.problem, draft.sharding, reason=reason)
-        note = f"solver right {right_whole}/{len(whole)} with it, {right_left}/{len(left)} without"
-        return Draft(draft.problem, draft.sharding, tuple(_noted(r, note) for r in draft.removals))
 
     # -- prompts
 
@@ -394,13 +378,14 @@ class _Run:
         if not draft.removals:
             count.dropped[draft.reason] += 1
             return
-        count.certified += 1
+        level = _joined([r.certificate for r in draft.removals]).level
+        count.certified += level != "none"
         total = count.complete + count.underspecified + 1
         share = self.options.share
         if share is not None and count.underspecified + 1 > share * total:
             return
         count.underspecified += 1
-        count.levels[draft.removals[0].certificate.level] += 1
+        count.levels[level] += 1
         count.kinds.update(r.cut.kind for r in draft.removals)
         yield self._prompt(draft, draft.removals)
 
@@ -414,7 +399,7 @@ class _Run:
             problem_id=problem.problem_id,
             task=problem.task,
             intent=intent,
-            messages=(*problem.opening, *self._messages(problem, shards, removals)),
+            messages=(*problem.opening, *self._messages(draft, removals)),
             answer=problem.answer,
             shards=shards,
             removed=removed,
@@ -425,25 +410,48 @@ class _Run:
             opening=len(problem.opening),
         )
 
-    def _messages(
-        self, problem: Problem, shards: Sequence[Shard], removals: Sequence[Removal]
-    ) -> tuple[Message, ...]:
-        """One user turn, or several where the prompt is drawn to start mid-conversation."""
+    def _messages(self, draft: Draft, removals: Sequence[Removal]) -> tuple[Message, ...]:
+        """One user turn, or several where the prompt is drawn to start mid-conversation.
+
+        A `q*` then says each removed fact without its number, where its certificate rests on that
+        gap; where a fact cannot be said so, neither its `q*` nor its `q` is taken apart.
+        """
+        problem, shards = draft.problem, draft.sharding.shards if draft.sharding else ()
         rng = random.Random(f"turns/{self.seed}/{problem.problem_id}/{bool(removals)}")
-        gone = {shard.shard_id for r in removals for shard in r.shards}
-        kept = [s for s in shards if not s.is_question and s.shard_id not in gone]
-        if not kept or rng.random() >= self.options.mid_conversation:
+        gaps = {r.shard_id: _with_gap(r) for r in draft.removals}
+        told = {s.shard_id: s.text for s in shards if not s.is_question}
+        if removals:
+            told |= {shard_id: gap or "" for shard_id, gap in gaps.items()}
+            told |= {shard.shard_id: "" for r in removals for shard in r.along}
+        kept = [text for text in told.values() if text]
+        whole = any(gap is None for gap in gaps.values())
+        if not kept or whole or rng.random() >= self.options.mid_conversation:
             return (Message("user", _without(problem, removals)),)
         self.summary.mid_conversation += 1
         later = sorted(rng.sample(range(len(kept)), rng.randint(1, len(kept))))
-        opening = [s.text for i, s in enumerate(kept) if i not in later]
+        opening = [text for i, text in enumerate(kept) if i not in later]
         question = next(s.text for s in shards if s.is_question)
         ordered = [question, *opening] if rng.random() < 0.5 else [*opening, question]
         messages = [Message("user", " ".join(ordered))]
         for index in later:
             messages.append(Message("assistant", rng.choice(NEUTRAL_TURNS)))
-            messages.append(Message("user", kept[index].text))
+            messages.append(Message("user", kept[index]))
         return tuple(messages)
+
+
+def _with_gap(removal: Removal) -> str | None:
+    """A removed fact as a user tells it who leaves its number out; None where that cannot be said.
+
+    Empty where the whole clause went, or a value that is no number.
+    """
+    if removal.cut.kind == "clause" or removal.value is None:
+        return ""
+    text = removal.fact.shard.text
+    for mention in counted(text):
+        cut = number_cut(text, mention, 0)
+        if mention.value == removal.value and cut is not None:
+            return apply(text, [cut])
+    return None
 
 
 def _by_rules(problem: Problem) -> Sharding | RejectedError:
@@ -500,7 +508,9 @@ def _said_before(problem: Problem, removal: Removal) -> bool:
 
 
 def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
-    """Whether a removal can join those chosen: other words, and no number comes back."""
+    """Whether a removal can join those chosen: another fact, other words, no number comes back."""
+    if removal.shard_id in {r.shard_id for r in chosen}:
+        return False
     taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
     if any(e.start <= end and start <= e.end for e in removal.cut.edits for start, end in taken):
         return False
@@ -514,25 +524,11 @@ def _joined(certificates: Sequence[Certificate]) -> Certificate:
     """One certificate of several removals; its level is the weakest."""
     if not certificates:
         return Certificate("none")
-    order: tuple[CertificateLevel, ...] = ("none", "given", "solver", "numbers", "marks")
+    order: tuple[CertificateLevel, ...] = ("none", "given", "tested", "solver", "numbers", "marks")
     return Certificate(
         min((c.level for c in certificates), key=order.index),
         "; ".join(c.out_of_reach for c in certificates),
         "; ".join(c.incomplete for c in certificates),
-    )
-
-
-def _noted(removal: Removal, note: str) -> Removal:
-    old = removal.certificate
-    level = "solver" if old.level == "none" else old.level
-    evidence = "; ".join(part for part in (old.out_of_reach, note) if part)
-    return Removal(
-        removal.fact,
-        removal.cut,
-        removal.text,
-        Certificate(level, evidence, old.incomplete),
-        removal.additive,
-        removal.along,
     )
 
 

@@ -19,6 +19,7 @@ from icpo_lite.core.questions import Question, questions
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.core.words import content_words, stem
+from icpo_lite.data.bare_answers import is_bare, needs_by_search
 from icpo_lite.data.deletions import Cut, CutKind, apply, counts_people, is_common_knowledge
 from icpo_lite.data.sharding import FactShard, Sharding
 from icpo_lite.data.solution_equations import Need, needs_of_arguments, solution_graph
@@ -47,6 +48,7 @@ REWORDING: frozenset[CutKind] = frozenset({"share", "amount", "gap"})
 class Removal:
     """A certified way to make a `q*`: remove `fact` by `cut`, which leaves `text`.
 
+    value: the number that goes; None where the fact has none.
     along: further shards that the cut takes with it, since they would give the fact away.
     """
 
@@ -56,6 +58,7 @@ class Removal:
     certificate: Certificate
     additive: bool
     along: tuple[Shard, ...] = ()
+    value: Fraction | None = None
 
     @property
     def shard_id(self) -> int:
@@ -74,10 +77,13 @@ class Removal:
 def needs(problem: Problem, mentions: Sequence[NumberMention]) -> Mapping[int, Need] | None:
     """Which numbers of the problem its answer needs; None where nothing shows it.
 
-    From the equations of the solution, or for function calls from their argument values.
+    From the equations of the solution, where there is none from those that lead to the answer, and
+    for function calls from their argument values.
     """
     if problem.task == "actions":
         return needs_of_arguments(problem.answer, mentions)
+    if is_bare(problem.solution):
+        return needs_by_search(problem.question, problem.answer, mentions)
     graph = solution_graph(problem.solution, problem.answer, mentions)
     return None if graph is None else graph.needs()
 
@@ -101,9 +107,16 @@ def certified_removals(
 
 
 def candidates(text: str, sharding: Sharding) -> list[Removal]:
-    """Removals without any proof, for problems that only a solver can certify."""
+    """Removals without any proof, for problems that only an experiment can certify."""
     return [
-        Removal(fact, fact.cuts[0], apply(text, fact.cuts[:1]), Certificate("none"), False)
+        Removal(
+            fact,
+            fact.cuts[0],
+            apply(text, fact.cuts[:1]),
+            Certificate("none"),
+            additive=False,
+            value=sharding.mentions[fact.mentions[0]].value,
+        )
         for fact in sharding.facts
         if len(fact.mentions) == 1 and fact.cuts and fact.cuts[0].kind != "clause"
     ]
@@ -113,9 +126,10 @@ def certify(
     text: str, sharding: Sharding, needed: Mapping[int, Need], fact: FactShard, cut: Cut
 ) -> Removal | str:
     """The certificate of one removal, or the reason why it gets none."""
-    if len(fact.mentions) != 1:
+    gone = numbers_gone(sharding, fact, cut)
+    if len(gone) != 1:
         return "not one number"
-    index = fact.mentions[0]
+    (index,) = gone
     mention = sharding.mentions[index]
     need = needed.get(index)
     if need is None:
@@ -137,7 +151,13 @@ def certify(
         f"{mention.surface!r} enters {need.equation} and nothing left gives it",
         GAPS[cut.kind].format(slot=cut.slot),
     )
-    return Removal(fact, cut, left, certificate, need.additive)
+    return Removal(fact, cut, left, certificate, need.additive, value=mention.value)
+
+
+def numbers_gone(sharding: Sharding, fact: FactShard, cut: Cut) -> list[int]:
+    """Which numbers of a fact a cut takes out of the text, by index."""
+    starts = {i: sharding.mentions[i].start for i in fact.mentions}
+    return [i for i, at in starts.items() if any(e.start <= at < e.end for e in cut.edits)]
 
 
 # ------------------------------------------------------------------------ first proof: out of reach

@@ -107,14 +107,15 @@ _VOWEL_SOUNDS = ("a", "e", "i", "o", "um", "un", "up", "hour", "hono", "8", "11-
 
 # ------------------------------------------------------------------------------- cuts of a number
 
-_TIME = frozenset(
+#: Stems of units: of time, and of all other measures.
+TIMES = frozenset(
     stem(w)
     for w in bag(
         "second minute hour day week month year decade weekday weekend night morning "
         "afternoon evening season semester"
     )
 )
-_MEASURE = frozenset(
+MEASURES = frozenset(
     stem(w)
     for w in bag(
         "kg kilogram gram pound lb lbs ounce oz ton liter litre milliliter gallon quart pint "
@@ -394,7 +395,7 @@ def _end_of_things(text: str, mention: NumberMention) -> int | None:
         words = text[mention.end : end].split()
         if not words or not is_plural(words[-1]) or text[mention.end] != " ":
             return None
-        if mention.unit in _TIME | _MEASURE | _KNOWN:
+        if mention.unit in TIMES | MEASURES | _KNOWN:
             return None
         if any(w.lower() in _NOT_ADJECTIVES for w in words):
             return None
@@ -496,7 +497,7 @@ def _amount(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
         return Cut("amount", (Edit(mention.start, mention.unit_end, "some money"),), "some money")
     if mention.kind != "cardinal" or mention.value < 3:
         return None
-    if mention.unit not in _TIME | _MEASURE or text[mention.end : mention.end + 1] != " ":
+    if mention.unit not in TIMES | MEASURES or text[mention.end : mention.end + 1] != " ":
         return None
     noun = text[mention.end : mention.unit_end].strip()
     if " " in noun or not is_plural(noun) or _AFTER_MEASURE.match(text, mention.unit_end):
@@ -510,38 +511,6 @@ def _amount(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
 
 
 _NOT_ADJECTIVES = bag("times more less fewer is was are percent minutes hours days")
-
-
-def vague_cut(text: str, mention: NumberMention) -> Cut:
-    """A vague word in the number's place. Keeps shards apart; too plain to make a `q*` with."""
-    start, end, after = mention.start, mention.end, text[mention.end : mention.end + 12]
-    before = _previous(text, start)
-    if mention.kind == "money":
-        word = "amount" if before in _TAKES_NOUN else "some amount"
-        if re.match(r" (?:bill|note|coin)s?\b", text[mention.unit_end :]):
-            word = "small"
-        return Cut("amount", (Edit(start, mention.unit_end, word),))
-    if mention.kind == "percent":
-        word = "percentage" if before in _TAKES_NOUN else "some percent"
-        return Cut("amount", (Edit(start, end, word),))
-    if mention.kind == "fraction":
-        word = "partly" if after.startswith(" full") else "part"
-        if re.match(r" as (?:many|much|long|old|far|tall)", after):
-            word = "not quite"
-        return Cut("amount", (Edit(start, end, word),))
-    if mention.kind == "multiple":
-        word = "increased" if text[start:end].lower().endswith("ed") else "several times"
-        return Cut("amount", (Edit(start, end, word),))
-    word = "several"
-    if before in ("each", "every", "another"):
-        word = "few"
-    elif before in ("a", "an") and after.startswith("-"):
-        word = "multi"
-    return Cut("amount", (Edit(start, end, word),))
-
-
-#: Words after which "some amount" would be one word too many.
-_TAKES_NOUN = bag("the this that his her their its a an another each every")
 
 
 def _may_open(text: str, after_noun: int, clause_start: int) -> bool:

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.errors import DataError, RecipeError
 from icpo_lite.core.paths import user_cache
 from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import (
@@ -20,6 +20,9 @@ from icpo_lite.core.types import (
     Prompt,
     TaskName,
 )
+from icpo_lite.data.holdout import trained_part
+from icpo_lite.data.mixture import members, named, weights
+from icpo_lite.data.named_data import require_data
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.data.system_prompts import opening_turn
 
@@ -47,23 +50,43 @@ def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list
 
     A raw corpus is augmented once and cached by its content and the options; a file that holds
     prompts already (`icpo-lite augment`) is read as it is, and so are rows with labels of what
-    lacks. Raises DataError when the corpus
-    cannot be read or holds none.
+    lacks. Several data sets are read one by one; what `eval_holdout` keeps back is left out.
+    Raises DataError when the corpus cannot be read or holds none.
     """
+    prompts: list[Prompt] = []
+    told: list[str] = []
+    for member in members(recipe):
+        found, described = _prompts_of(member.recipe, policy)
+        prompts += named(member, found)
+        weight = f" at weight {member.weight:g}" if member.name else ""
+        told.append(f"{described}{weight}")
+    if not prompts:
+        raise DataError(
+            f"{recipe.where('eval_holdout')}: eval_holdout: {recipe.eval_holdout} keeps all "
+            "problems back, and none is left to train on; lower it"
+        )
+    kept_back = f", {recipe.eval_holdout:.0%} kept back" if recipe.eval_holdout else ""
+    return prompts, "; ".join(told) + kept_back
+
+
+def _prompts_of(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str]:
+    """The prompts of a recipe's only data set, and what they are."""
     from icpo_lite.data.augment import world_augmentation
     from icpo_lite.data.labelled_rows import holds_labels
     from icpo_lite.data.prompt_file import holds_prompts, read_prompts
     from icpo_lite.data.tiny_world import world_problems
 
-    source = recipe.dataset_name
+    source, part = recipe.dataset_name, trained_part(recipe)
+    require_data(recipe, "dataset_name", source)
     if source == WORLD:
-        drawn = list(world_problems(recipe.dataset_train_split, WORLD_PROBLEMS, seed=recipe.seed))
+        world = world_problems(recipe.dataset_train_split, WORLD_PROBLEMS, seed=recipe.seed)
+        drawn = list(part.problems(world))
         made = world_augmentation(drawn, _augment_options(recipe), seed=recipe.seed)
         prompts, described = list(made), "from the built-in world"
     elif Path(source).is_file() and holds_prompts(source):
-        prompts, described = list(read_prompts(source)), f"from {source}"
+        prompts, described = part.prompts(list(read_prompts(source))), f"from {source}"
     elif holds_labels(source, **_where(recipe)):
-        prompts, described = _labelled(recipe), f"labelled in {source}"
+        prompts, described = part.prompts(_labelled(recipe)), f"labelled in {source}"
     else:
         prompts, described = _augmented(recipe, policy)
     kinds = Counter(p.intent for p in prompts)
@@ -81,21 +104,26 @@ def require_corpus(recipe: Recipe) -> None:
     options = _augment_options(recipe)
     if options.removal == "spread" and options.spread_from is not None:
         reward_spreads(options.spread_from)
-    rows = read_problems(
-        recipe.dataset_name,
-        task=recipe.task,
-        limit=1,
-        on_bad_row=options.on_bad_row,
-        **_where(recipe),
-    )
-    next(iter(rows), None)
+    for member in members(recipe):
+        alone = member.recipe
+        require_data(alone, "dataset_name", alone.dataset_name)
+        if alone.dataset_name == WORLD:
+            continue
+        rows = read_problems(
+            alone.dataset_name,
+            task=alone.task,
+            limit=1,
+            on_bad_row=options.on_bad_row,
+            **_where(alone),
+        )
+        next(iter(rows), None)
 
 
 def require_kinds(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
     """Raises DataError where the corpus lacks a kind of prompt that the recipe asks for."""
     moves = recipe.share_schedule["name"] != "constant"
     share = 0.5 if moves else recipe.share_underspecified  # what moves takes both kinds
-    PromptPool(prompts, seed=recipe.seed).require(share)
+    PromptPool(prompts, seed=recipe.seed, weights=weights(recipe)).require(share)
 
 
 def _augment_options(recipe: Recipe) -> AugmentOptions:
@@ -142,7 +170,7 @@ def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str
     cached = user_cache("prompts") / f"{_corpus_key(recipe, options)}.jsonl"
     if cached.is_file():
         return list(read_prompts(cached)), f"from {recipe.dataset_name}, augmented before"
-    problems = read_problems(
+    rows = read_problems(
         recipe.dataset_name,
         columns=recipe.columns,
         task=recipe.task,
@@ -151,6 +179,7 @@ def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str
         limit=options.limit,
         on_bad_row=options.on_bad_row,
     )
+    problems = trained_part(recipe).problems(rows)
     made = augment(
         problems, options, seed=recipe.seed, generator=_augmenting_model(recipe, options, policy)
     )
@@ -196,6 +225,7 @@ def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
         recipe.dataset_train_split,
     ]
     parts += [recipe.task, dict(recipe.columns), recipe.seed, model, options.model_dump()]
+    parts += [recipe.eval_holdout]
     if options.method == "endpoint" and recipe.endpoint is not None:
         parts.append(recipe.endpoint.model_dump())
     digest.update(json.dumps(parts, default=str).encode())

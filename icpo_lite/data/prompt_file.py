@@ -9,8 +9,8 @@
     shards        [{"shard_id": 0, "text": …, "is_question": true}, …]; may be empty
     removed       shard_ids that the messages do not hold; empty where intent is complete, and where
                   the data says that something lacks (certificate given) and not what
-    certificate   {"level": marks | numbers | solver | given | none, "out_of_reach": …,
-                  "incomplete": …}
+    certificate   {"level": marks | numbers | solver | tested | given | none,
+                  "out_of_reach": …, "incomplete": …}
     solution      a reference solution, "" where there is none
     source        where the problem came from ("gsm8k_train.jsonl:17")
     columns       what else the row held; graders and user rewards read it
@@ -33,6 +33,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icpo_lite.core.errors import DataError
+from icpo_lite.core.paths import at_home
 from icpo_lite.core.types import (
     Certificate,
     CertificateLevel,
@@ -147,7 +148,7 @@ def to_row(prompt: Prompt) -> dict[str, Any]:
 
 def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
     """The prompts of a file in order. Raises DataError, with file and line, for anything wrong."""
-    place = Path(path)
+    place = at_home(os.fspath(path))
     if not place.is_file():
         raise DataError(
             f"expected a file of prompts at {place}, found none; make one with `icpo-lite augment`"
@@ -174,7 +175,7 @@ def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
 
 def holds_prompts(path: str | os.PathLike[str]) -> bool:
     """Whether a file's first line is a prompt and not a problem still to be augmented."""
-    place = Path(path)
+    place = at_home(os.fspath(path))
     if not place.is_file():
         return False
     with place.open("rb") as file:

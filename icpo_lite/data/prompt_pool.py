@@ -8,22 +8,33 @@ from collections.abc import Mapping, Sequence
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.types import Intent, Prompt
+from icpo_lite.data.bare_answers import NONE_LACKS
+from icpo_lite.data.mixture import WeightedOrder
 
 
 class PromptPool:
-    """Draws each step's prompts, every prompt once before any comes again.
+    """Draws each step's prompts, every prompt of a data set once before any of it comes again.
 
-    The order depends on the seed alone; `state` is the cursor that a checkpoint keeps.
+    weights: of the data sets by name, where there are several; each kind of prompt is drawn from
+    those that hold it. The order depends on the seed alone; `state` is the cursor that a
+    checkpoint keeps.
     """
 
-    def __init__(self, prompts: Sequence[Prompt], *, seed: int) -> None:
-        self._decks: dict[Intent, list[Prompt]] = {intent: [] for intent in Intent}
+    def __init__(
+        self, prompts: Sequence[Prompt], *, seed: int, weights: Mapping[str, float] | None = None
+    ) -> None:
+        self._decks: dict[Intent, dict[str, list[Prompt]]] = {intent: {} for intent in Intent}
         for prompt in prompts:
-            self._decks[prompt.intent].append(prompt)
+            self._decks[prompt.intent].setdefault(prompt.dataset, []).append(prompt)
+        given = weights or {}
+        self._turns = {
+            intent: WeightedOrder({name: given.get(name, 1.0) for name in decks})
+            for intent, decks in self._decks.items()
+        }
         self._seed = seed
         self._drawn = dict.fromkeys(Intent, 0)
         self._carried = 0.0
-        self._orders: dict[tuple[Intent, int], list[int]] = {}
+        self._orders: dict[tuple[Intent, str, int], list[int]] = {}
 
     @property
     def state(self) -> dict[str, float]:
@@ -43,14 +54,15 @@ class PromptPool:
         }
         for intent, share in shares.items():
             if share and not self._decks[intent]:
-                key = "lower" if intent is Intent.UNDERSPECIFIED else "raise"
+                if intent is Intent.UNDERSPECIFIED:
+                    raise DataError(f"{NONE_LACKS}; or lower share_underspecified to 0")
                 raise DataError(
-                    f"the corpus holds no {intent} prompt, but share_underspecified asks for one; "
-                    f"{key} share_underspecified or augment another corpus"
+                    "the corpus holds no complete prompt, but share_underspecified asks for one; "
+                    "raise share_underspecified to 1 or name another corpus"
                 )
 
     def count(self, intent: Intent) -> int:
-        return len(self._decks[intent])
+        return sum(map(len, self._decks[intent].values()))
 
     def draw(self, count: int, share_underspecified: float) -> list[Prompt]:
         """`count` prompts, of which the given share is underspecified.
@@ -73,17 +85,19 @@ class PromptPool:
         ]
 
     def _next(self, intent: Intent, count: int) -> list[Prompt]:
-        deck = self._decks[intent]
         out = []
         for position in range(self._drawn[intent], self._drawn[intent] + count):
-            epoch, index = divmod(position, len(deck))
-            out.append(deck[self._order(intent, epoch)[index]])
+            name, place = self._turns[intent].at(position)
+            deck = self._decks[intent][name]
+            epoch, index = divmod(place, len(deck))
+            out.append(deck[self._order(intent, name, epoch)[index]])
         self._drawn[intent] += count
         return out
 
-    def _order(self, intent: Intent, epoch: int) -> list[int]:
-        if (intent, epoch) not in self._orders:
-            order = list(range(len(self._decks[intent])))
-            random.Random(f"pool/{self._seed}/{intent}/{epoch}").shuffle(order)
-            self._orders[intent, epoch] = order
-        return self._orders[intent, epoch]
+    def _order(self, intent: Intent, name: str, epoch: int) -> list[int]:
+        if (intent, name, epoch) not in self._orders:
+            order = list(range(len(self._decks[intent][name])))
+            of = f"{name}/" if name else ""
+            random.Random(f"pool/{self._seed}/{of}{intent}/{epoch}").shuffle(order)
+            self._orders[intent, name, epoch] = order
+        return self._orders[intent, name, epoch]

@@ -1,41 +1,33 @@
 """Problems → shards: the question, and the facts it needs, one fact each.
 
-Three methods and one judge. `rules` works offline: sentences, then clauses, then numbers; every
-shard is the problem's own words with the other shards' numbers taken out (`data/cuts.py`), so that
-nothing is invented. `self` and `endpoint` ask a model. All three pass `check_shards`: nothing lost,
-one fact a shard, at least three shards, each readable in any order after the first.
+Three methods and one judge. `rules` works offline: sentences, then clauses, then a sentence for
+each number where a clause falls apart into such (`data/facts.py`); every shard is the problem's own
+words. `self` and `endpoint` ask a model (`data/model_shards.py`). All three pass `check_shards`
+(`data/shard_checks.py`): nothing lost, nothing vague, at least three shards, each readable in any
+order after the first.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.questions import is_request
-from icpo_lite.core.sentences import Span, entities, sentences
-from icpo_lite.core.types import Generator, Message, Shard
-from icpo_lite.core.words import content_words
-from icpo_lite.data.deletions import Cut, Edit, apply, number_cut, vague_cut
+from icpo_lite.core.sentences import Span, sentences
+from icpo_lite.core.types import Shard
+from icpo_lite.core.words import bag
+from icpo_lite.data.clause_words import counted, counted_noun, with_antecedent
+from icpo_lite.data.deletions import Cut, Edit, number_cut
+from icpo_lite.data.facts import split_clause
+from icpo_lite.data.labels import is_label
+from icpo_lite.data.people import people, referent, with_name
+from icpo_lite.data.shard_checks import RejectedError, check_shards
 
-MIN_SHARDS = 3
-MAX_NUMBERS_IN_A_SHARD = 3
 #: A longer text, or one with more numbers, is no word problem that turns could hold.
 MAX_CHARACTERS = 10_000
 MAX_NUMBERS = 60
-#: Shards that together are longer than this many times the text tell nearly the same each time.
-MAX_GROWTH = 6
-
-
-class RejectedError(Exception):
-    """A problem that cannot be sharded; `reason` is one of a few words to count by."""
-
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class FactShard:
-    """A shard with what removing it takes: indices of its numbers, and the cuts that do it."""
+    """A shard with what removing it takes: indices of its numbers, and the cuts that do it.
+
+    A cut takes out one of the numbers, or the whole clause; the shard tells all of them again.
+    """
 
     shard: Shard
     mentions: tuple[int, ...]
@@ -83,10 +78,10 @@ def shard_by_rules(text: str) -> Sharding:
         raise RejectedError("no question")
     if len(questions) > 1:
         raise RejectedError("several questions")
-    question = _sentence_of(text[questions[0].start : questions[0].end], ask=True)
+    question = sentence_of(text[questions[0].start : questions[0].end], ask=True)
     facts: list[FactShard] = []
     for block in _blocks(text, [p for p in parts if not p.is_question]):
-        facts.extend(_shards_of(text, block, mentions, first_id=len(facts) + 1))
+        facts.extend(_facts_of(text, block, mentions, first_id=len(facts) + 1))
     shards = (Shard(0, question, is_question=True), *(f.shard for f in facts))
     check_shards(text, shards)
     return Sharding(shards, tuple(facts), mentions, question)
@@ -126,6 +121,10 @@ _BOUNDARY = re.compile(
 )
 
 
+#: "the gap between her and her sister is": no boundary stands behind this.
+_BETWEEN = re.compile(r"\bbetween (?:(?!and\b)[\w’'-]+ ?)+$")
+
+
 def clauses(text: str) -> Iterator[Part]:
     """The clauses of a text in order; of each question sentence its facts and the asking clause."""
     for sentence in sentences(text):
@@ -141,7 +140,8 @@ def _question_parts(text: str, sentence: Span) -> Iterator[Part]:
     ask_at = sentence.start
     for match in _ASKING.finditer(sentence.text):
         before = sentence.text[: match.start()].rstrip()
-        ends = before.endswith((",", ":", ";")) or re.search(r", (?:then|and|so)$", before)
+        ends: object = before.endswith((",", ":", ";")) or re.search(r", (?:then|and|so)$", before)
+        ends = ends or (match[0][:3].lower() == "how" and _CONDITION.match(before))
         if ends and numbers(before) and not _ADVERBIAL.match(before):
             ask_at = sentence.start + match.start()
             break
@@ -160,6 +160,10 @@ def _question_parts(text: str, sentence: Span) -> Iterator[Part]:
     yield Part(trailing.end(), fact_end, cut=Cut("clause", (Edit(trailing.start(), fact_end),)))
 
 
+#: "If he plays 2 hours a day how many beats …": a condition that no comma ends.
+_CONDITION = re.compile(r"(?:if|given that|assuming(?: that)?) .*\d", re.IGNORECASE)
+
+
 def _last(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Match[str] | None:
     return next(iter(reversed(list(pattern.finditer(text, start, end)))), None)
 
@@ -168,6 +172,8 @@ def _fact_parts(text: str, sentence: Span) -> Iterator[Part]:
     """A sentence split where two clauses with numbers meet: "He gave 3, and Bob took 5."."""
     starts, ends = [sentence.start], []
     for match in _BOUNDARY.finditer(text, sentence.start, sentence.end):
+        if _BETWEEN.search(text, starts[-1], match.start()):
+            continue
         if numbers(text[starts[-1] : match.start()]) and numbers(text[match.end() : sentence.end]):
             ends.append(match.start())
             starts.append(match.end())
@@ -175,7 +181,7 @@ def _fact_parts(text: str, sentence: Span) -> Iterator[Part]:
     conditional = _FACT_LEAD.match(text, sentence.start)
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         if len(starts) == 1:
-            cut = Edit(start, _next_word(text, end))
+            cut = Edit(start, next_word(text, end))
         elif i == 0:
             cut = Edit(start, starts[1])
         else:
@@ -184,292 +190,243 @@ def _fact_parts(text: str, sentence: Span) -> Iterator[Part]:
         yield Part(start, end, cut=None if conditional else Cut("clause", (cut,)))
 
 
-def _next_word(text: str, at: int) -> int:
+def next_word(text: str, at: int) -> int:
+    """Where the next word begins, at `at` or behind the spaces there."""
     while at < len(text) and text[at].isspace():
         at += 1
     return at
 
 
+#: Words that open a sentence and say nothing but that it goes on.
+_GOES_ON = (
+    r"(?:and|but|so(?! far\b)|then|also|however|additionally|finally|in addition|moreover|now"
+    r"|next(?=,)"
+    r"|later(?=,)|after that|afterwards|on the other hand(?=,)),? "
+)
+_DAYS = (
+    r"(?:morning|afternoon|evening|week|month|year|weekend|summer|winter|spring|fall|season|time"
+    r"|semester|day)"
+)
 #: Openings that point back, so that the clause cannot stand in another place.
 _POINTS_BACK = re.compile(
-    r"(?:(?:and |but |so |also,? |however,? |in addition,? )*)"
-    r"(?:this|that|those|these|the (?:first|rest|remaining|other|others|remainder|next|second"
-    r"|third"
-    r"|last|same|former|latter)"
-    r"|of (?:those|these|this|them|which|the)|another|others?|both|then|after that|afterwards"
-    r"|later"
-    r"|next|each of|half|one of"
-    r"|some of|all of|none of|\S+ of (?:them|those|these|which)|it|its|they|their|one|neither"
-    r"|such|instead)\b",
+    rf"(?:{_GOES_ON})*(?:th(?:is|at|ese|ose)(?! {_DAYS}\b)"
+    r"|the (?:rest|remaining|others?|remainder|same|former|latter)"
+    r"|the (?:first|second|third|fourth|fifth|last|next)(?= one|[.,]|$| (?:is|was|has|had|costs?"
+    r"|of|half)\b)"
+    r"|(?:\S+ )?(?:half )?of (?:those|these|this|them|which)|another(?! (?:week|day|month|hour"
+    r"|year))"
+    r"|others?|both|each one|each of (?:them|those|these)|one of (?:them|those|these)"
+    r"|it(?! (?:takes?|took|will take|would take|costs? (?:him|her|them|[A-Z][a-z]+|\S+ to))\b)"
+    r"|its|they|their|neither|such|instead|the other|half (?:is|are))\b",
     re.IGNORECASE,
 )
 _DANGLES = re.compile(
-    r"\b(?:of (?:them|those|these|that)|(?:than|as|times|half|twice) (?:that|this|it)|that"
-    r" (?:much|many|number|amount|cost"
-    r"|price|long|far)|this amount|the rest|the remaining|remainder|the same)\b"
+    r"\b(?:of (?:them|those|these|that)|(?:than|as|times|half|twice) (?:that|this|it)"
+    r"|that (?:much|many|number|amount|long|far)|(?:of|than|at|for|to|by|as|half"
+    r"|twice) that (?:cost"
+    r"|price)|this amount|half as (?:many|much)(?! [a-z]+ as)(?=[.,]|$))\b"
 )
-_PRONOUN = re.compile(r"\b(?:he|she|him|his|her|hers)\b", re.IGNORECASE)
 
 
 def _blocks(text: str, parts: Sequence[Part]) -> Iterator[tuple[Part, ...]]:
-    """Runs of clauses that only make sense together, because a later one points back."""
+    """Runs of clauses of which a later one points back to an earlier, or may."""
     block: list[Part] = []
-    names: list[str] = []
     for part in parts:
         words = text[part.start : part.end]
-        pointing = bool(_POINTS_BACK.match(words) or _DANGLES.search(words))
-        if block and (pointing or _unclear_pronoun(words, names)):
+        if block and (_points(words) or referent(text[: part.start], words) is None):
             block.append(part)
-        else:
-            if block:
-                yield tuple(block)
-            block = [part]
-        names += _people(words)
+            continue
+        if block:
+            yield tuple(block)
+        block = [part]
     if block:
         yield tuple(block)
 
 
-def _unclear_pronoun(words: str, names: Sequence[str]) -> bool:
-    """Whether "he" or "her" stands before any name of its clause and could be several people."""
-    pronoun = _PRONOUN.search(words)
-    if pronoun is None or len(set(names)) == 1:
-        return False
-    return not any(e.start < pronoun.start() for e in entities(words))
+def _points(words: str) -> bool:
+    return bool(_POINTS_BACK.match(words) or _DANGLES.search(words))
 
 
-def _shards_of(
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """A sentence that a shard may hold, with its numbers, and the clause that it is, if it is one.
+
+    alone: whether it can be told before all others.
+    """
+
+    text: str
+    mentions: tuple[int, ...]
+    clause: Part | None
+    alone: bool = True
+
+
+def _facts_of(
     text: str, block: Sequence[Part], mentions: Sequence[NumberMention], first_id: int
 ) -> Iterator[FactShard]:
-    """The facts of one block, a number each. Raises RejectedError where two are entangled."""
-    groups: list[tuple[int, Cut, bool]] = []
-    last_end = -1
-    for index, mention in enumerate(mentions):
-        home = next((p for p in block if p.start <= mention.start < p.end), None)
-        if home is None or is_label(mention):
-            continue
-        cut = number_cut(text, mention, home.start)
-        fluent = cut is not None and _inside(cut, home) and cut.edits[0].start >= last_end
-        if cut is None or not fluent:
-            cut = vague_cut(text, mention)
-        if cut.edits[0].start < last_end:
-            raise RejectedError("entangled numbers", mention.surface)
-        last_end = cut.edits[-1].end
-        groups.append((index, cut, fluent))
-    if not groups:
-        yield FactShard(Shard(first_id, _standalone(text, block, [])), (), ())
-    whole = block[0].cut if len(block) == 1 and len(groups) == 1 else None
-    for offset, (index, cut, fluent) in enumerate(groups):
-        shard_text = _standalone(text, block, [c for i, c, _ in groups if i != index])
-        ways = tuple(c for c in (cut if fluent else None, whole) if c is not None)
-        yield FactShard(Shard(first_id + offset, shard_text), (index,), ways)
+    """The facts of one block: its sentences, each with those that only make sense behind it."""
+    told: list[_Told] = []
+    for i, part in enumerate(block):
+        before = text[block[i - 1].start : block[i - 1].end] if i else ""
+        for sentence in _sentences_of(text, part, before, mentions):
+            if told and not sentence.alone:
+                last = told.pop()
+                joined = f"{last.text} {sentence.text}"
+                sentence = _Told(joined, (*last.mentions, *sentence.mentions), None)
+            told.append(sentence)
+    for offset, sentence in enumerate(told):
+        shard = Shard(first_id + offset, sentence.text)
+        yield FactShard(shard, sentence.mentions, tuple(_cuts(text, block, sentence, mentions)))
 
 
-def is_label(mention: NumberMention) -> bool:
-    """ "the first day", "one of them", "a pair of shoes": may stand in several shards."""
-    words = mention.surface.lower().split()
-    return (
-        mention.kind == "ordinal"
-        or (mention.value == 1 and mention.kind == "cardinal")
-        or words[-1] in ("pair", "couple", "pairs")
-    )
+def _sentences_of(
+    text: str, part: Part, before: str, mentions: Sequence[NumberMention]
+) -> Iterator[_Told]:
+    """The sentences that a clause falls into; before: the clause that it may point back to."""
+    words = text[part.start : part.end]
+    alone = not before
+    if before:
+        words, alone = _resolved(words, before, text[: part.start])
+    left = [
+        i
+        for i, m in enumerate(mentions)
+        if part.start <= m.start < part.end and not is_label(text, m)
+    ]
+    whole = sentence_of(words)
+    pieces = split_clause(whole) if alone else [whole]
+    for piece in pieces:
+        own = []
+        for mention in counted(piece):
+            index = next((i for i in left if mentions[i].value == mention.value), None)
+            if index is not None:
+                own.append(index)
+                left.remove(index)
+        name = referent(text[: part.start], piece) if alone else ""
+        clause = part if len(pieces) == 1 else None
+        yield _Told(with_name(piece, name or ""), tuple(own), clause, alone)
 
 
-def _inside(cut: Cut, part: Part) -> bool:
-    return all(part.start <= e.start and e.end <= part.end for e in cut.edits)
+_PRONOUN_FIRST = re.compile(r"(?:and |but )?(?P<word>it|they)\b", re.IGNORECASE)
 
 
-def _standalone(text: str, block: Sequence[Part], cuts: Sequence[Cut]) -> str:
-    """The clauses of a block as sentences of their own, without the numbers that `cuts` take."""
-    out = []
-    for part in block:
-        inner = [
-            replace(
-                c,
-                edits=tuple(
-                    Edit(e.start - part.start, e.end - part.start, e.replacement) for e in c.edits
-                ),
-            )
-            for c in cuts
-            if _inside(c, part)
-        ]
-        out.append(_sentence_of(apply(text[part.start : part.end], inner)))
-    first = _name_for_pronoun(out[0], _people(text[: block[0].start]))
-    return " ".join([first, *out[1:]])
-
-
-_CONNECTIVE = re.compile(
-    r"(?:and|but|so|then|also|however|additionally|finally|in addition|moreover|now),? (?=\S)",
-    re.IGNORECASE,
+_ACTS = re.compile(
+    r" (?:also |only )?(?:has|had|holds?|contains?|costs?|weighs?|needs?|sells?|can)\b"
 )
 
 
-def _sentence_of(clause: str, *, ask: bool = False) -> str:
+def _resolved(words: str, before: str, so_far: str) -> tuple[str, bool]:
+    """A clause that points back with its referents named, and whether it now stands alone."""
+    said = with_antecedent(words, before)
+    pronoun = _PRONOUN_FIRST.match(said)
+    name = ""
+    if pronoun is not None:
+        acts = _ACTS.match(said, pronoun.end()) is not None
+        it = pronoun["word"].lower() == "it"
+        name = _only_thing(before, acts=acts) if it else _they(before, so_far)
+    if pronoun is not None and name:
+        said = name + said[pronoun.end() :]
+    said = _the_named(said, so_far)
+    alone = not _points(said) and referent(so_far, said) is not None
+    return (said, True) if alone else (words, False)
+
+
+_THIS_THING = re.compile(r"(?:[Tt]his|[Tt]hese|[Tt]hose|[Tt]hat) (?P<noun>[a-z]{3,})\b")
+
+
+def _the_named(words: str, so_far: str) -> str:
+    """ "This shop is open" → "The shop is open", where the text has spoken of a shop."""
+    match = _THIS_THING.match(words)
+    if (
+        match is None
+        or match["noun"] in _NO_THING
+        or not re.search(rf"\b{match['noun']}\b", so_far)
+    ):
+        return words
+    return f"The {match['noun']}{words[match.end() :]}"
+
+
+_ONE_THING = re.compile(
+    r"\ban? ((?:[a-z-]+ ){0,2}?[a-z-]+)"
+    r"(?=[.,]|$| (?:for|that|with|at|in|on|and|from|to|costs?|is|was)\b)"
+)
+_NO_THING = {
+    "day",
+    "week",
+    "month",
+    "year",
+    "hour",
+    "minute",
+    "lot",
+    "row",
+    "time",
+    "while",
+    "amount",
+}
+
+
+def _only_thing(words: str, *, acts: bool) -> str:
+    """What "it" stands for behind "John buys a toy.": "The toy"; "" where that is not clear.
+
+    acts: whether "it" holds, costs or needs something, and so is no "It is breeding season".
+    """
+    found = [m[1] for m in _ONE_THING.finditer(words) if m[1] not in _NO_THING]
+    subject = re.match(r"(?:[A-Z][a-z]+|He|She|They) ", words)
+    if len(found) == 1 and subject:
+        return f"The {found[0]}"
+    itself = _ONE_SUBJECT.match(words)
+    return f"The {itself['noun']}" if itself and acts and not people(words) else ""
+
+
+def _they(before: str, so_far: str) -> str:
+    """Whom or what "they" stands for: the two people, or the only things, that were named."""
+    both = re.search(r"\b([A-Z][a-z]+ and [A-Z][a-z]+)\b", so_far)
+    names = set(people(so_far))
+    if both and not names - set(both[1].split(" and ")):
+        return both[1]
+    if noun := counted_noun(before):
+        return f"The {noun}" if len(names) <= 1 else ""
+    subject = _ONE_SUBJECT.match(before)
+    many = subject is not None and subject["noun"].rsplit(" ", 1)[-1] in _MANY_AS_ONE
+    return f"The {subject['noun']}" if subject and many and not names else ""
+
+
+#: Nouns in the singular that "they" may stand for.
+_MANY_AS_ONE = bag(
+    "laboratory store company family team school shelter club shop farm factory restaurant class "
+    "couple group city museum library bakery firm hospital band choir zoo"
+)
+
+
+_ONE_SUBJECT = re.compile(
+    r"(?:[Yy]esterday, )?(?:[Aa]n?|[Tt]he) (?P<noun>(?:[a-z-]+ ){0,3}?[a-z-]+) (?:is|are|was"
+    r"|were|has|have|had|made"
+    r"|needs?|sells?|sold|received|wants?|decided|bought|ordered|makes?|offers?|produces?|started"
+    r"|contains?|costs?|holds?|weighs?|takes?|can)\b"
+)
+
+
+def _cuts(
+    text: str, block: Sequence[Part], sentence: _Told, mentions: Sequence[NumberMention]
+) -> Iterator[Cut]:
+    """The cuts that take one number of a sentence out of the text, and the clause as a whole."""
+    for index in sentence.mentions:
+        home = next(p for p in block if p.start <= mentions[index].start < p.end)
+        cut = number_cut(text, mentions[index], home.start)
+        if cut is not None and all(home.start <= e.start and e.end <= home.end for e in cut.edits):
+            yield cut
+    clause = sentence.clause
+    if clause is None or clause.cut is None or len(block) > 1:
+        return
+    if len(sentence.mentions) == len(numbers(text[clause.start : clause.end])) == 1:
+        yield clause.cut
+
+
+_CONNECTIVE = re.compile(rf"(?:{_GOES_ON})+(?=\S)", re.IGNORECASE)
+
+
+def sentence_of(clause: str, *, ask: bool = False) -> str:
+    """A clause as a sentence of its own: a capital, an end, no "and" before it."""
     clause = re.sub(r"[,;:]+(?=\s*[.?!]?$)", "", clause.strip()).strip()
     clause = _CONNECTIVE.sub("", clause, count=1) if _CONNECTIVE.match(clause) else clause
     if clause and clause[-1] not in ".?!\"'”’)":
         clause += "?" if ask and not is_request(clause) else "."
     return clause[:1].upper() + clause[1:]
-
-
-_PLACE = re.compile(r"\b(?:at|in|near|through|to|from|of|on) (?:the )?$")
-
-
-def _people(text: str) -> list[str]:
-    """The names of a text that a pronoun may stand for: "the gardener at Park Lane" has none."""
-    found = entities(text)
-    return [e.text for e in found if not _PLACE.search(text, max(0, e.start - 14), e.start)]
-
-
-def _name_for_pronoun(shard: str, names: Sequence[str]) -> str:
-    """ "He buys 4 shirts." → "Tom buys 4 shirts.", where Tom is the only one named before."""
-    if len(set(names)) != 1:
-        return shard
-    name = names[0]
-    match = re.match(r"(?:(He|She)|(His|Her))\b(?!\s+(?:and|or)\b)", shard)
-    if match is None:
-        return shard
-    subject = name if match[1] else f"{name}'s"
-    return subject + shard[match.end() :]
-
-
-# ---------------------------------------------------------------- shards that somebody else made
-
-
-def align(text: str, shards: Sequence[Shard]) -> Sharding:
-    """Shards of another hand (a model, a data set) tied to the numbers and words of the text.
-
-    A shard that stands in the text word for word can be cut out whole; one that restates a single
-    number can be cut where that number stands.
-    """
-    mentions = numbers(text)
-    unclaimed = {i for i, m in enumerate(mentions) if not is_label(m)}
-    facts = []
-    for shard in shards:
-        if shard.is_question:
-            continue
-        owned = []
-        for number in numbers(shard.text):
-            index = next((i for i in sorted(unclaimed) if mentions[i].value == number.value), None)
-            if index is not None:
-                owned.append(index)
-                unclaimed.discard(index)
-        facts.append(FactShard(shard, tuple(owned), tuple(_cuts_of(text, shard, owned, mentions))))
-    question = next((s.text for s in shards if s.is_question), "")
-    return Sharding(tuple(shards), tuple(facts), mentions, question)
-
-
-def _cuts_of(
-    text: str, shard: Shard, owned: Sequence[int], mentions: Sequence[NumberMention]
-) -> Iterator[Cut]:
-    if len(owned) == 1:
-        mention = mentions[owned[0]]
-        clause = next((p for p in clauses(text) if p.start <= mention.start < p.end), None)
-        if clause is not None and (cut := number_cut(text, mention, clause.start)):
-            yield cut
-    if (at := text.find(shard.text)) >= 0:
-        yield Cut("clause", (Edit(at, _next_word(text, at + len(shard.text))),))
-
-
-_ASK_FOR_SHARDS = """\
-Split the problem below into shards, so that it can be told turn by turn.
-Answer with one JSON object and nothing else: {"question": "...", "facts": ["...", "..."]}
-- "question" is what is asked, as one short sentence without the facts.
-- Each fact holds one piece of information with its number, as one sentence that can be read in \
-any order: use names instead of he, she or they. Keep the problem's own words and numbers.
-- Leave nothing out and add nothing. Do not solve the problem. Give at least two facts.
-
-Problem:
-"""
-
-
-def shard_by_model(
-    texts: Sequence[str], generator: Generator, *, seed: int = 0
-) -> list[Sharding | RejectedError]:
-    """Shards of each text from a model's reply, or why the reply was rejected."""
-    chats = [[Message("user", _ASK_FOR_SHARDS + text)] for text in texts]
-    replies = generator.generate(chats, n=1, max_new_tokens=768, temperature=0.0, seed=seed)
-    results: list[Sharding | RejectedError] = []
-    for text, (reply, *_) in zip(texts, replies, strict=True):
-        try:
-            shards = _read_reply(reply)
-            check_shards(text, shards)
-        except RejectedError as rejected:
-            results.append(rejected)
-        else:
-            results.append(align(text, shards))
-    return results
-
-
-def _read_reply(reply: str) -> tuple[Shard, ...]:
-    """The shards in a model's reply: the outermost JSON object, whatever stands around it."""
-    start, end = reply.find("{"), reply.rfind("}")
-    try:
-        data = json.loads(reply[start : end + 1]) if start >= 0 else None
-    except json.JSONDecodeError:
-        data = None
-    facts = data.get("facts") if isinstance(data, Mapping) else None
-    question = data.get("question") if isinstance(data, Mapping) else None
-    if not isinstance(question, str) or not isinstance(facts, list):
-        raise RejectedError("no shards in the reply", repr(reply[:80]))
-    if not all(isinstance(fact, str) for fact in facts):
-        raise RejectedError("no shards in the reply", "a fact is no text")
-    return (
-        Shard(0, question.strip(), is_question=True),
-        *(Shard(i, fact.strip()) for i, fact in enumerate(facts, start=1)),
-    )
-
-
-# ----------------------------------------------------------------------------------------- checks
-
-
-def check_shards(text: str, shards: Sequence[Shard]) -> None:
-    """The one validity check of all methods. Raises RejectedError with the first thing wrong."""
-    questions = [s for s in shards if s.is_question]
-    if len(questions) != 1:
-        raise RejectedError("no question" if not questions else "several questions")
-    if len(shards) < MIN_SHARDS:
-        raise RejectedError("too few facts", f"{len(shards)} shards, at least {MIN_SHARDS} needed")
-    if any(not s.text.strip() for s in shards):
-        raise RejectedError("empty shard")
-    if sum(len(s.text) for s in shards) > MAX_GROWTH * len(text):
-        raise RejectedError("entangled facts", "shards repeat each other's words")
-    _check_numbers(text, shards)
-    for shard in shards:
-        if shard.is_question:
-            continue
-        if len(numbers(shard.text)) > MAX_NUMBERS_IN_A_SHARD:
-            raise RejectedError("several facts in a shard", repr(shard.text))
-        if _NOT_FIRST.match(shard.text):
-            raise RejectedError("a shard points back", repr(shard.text))
-        if _UNREADABLE.search(shard.text):
-            raise RejectedError("unreadable shard", repr(shard.text))
-    lost = content_words(text) - content_words(" ".join(s.text for s in shards)) - _DROPPABLE
-    if len(lost) > 2 and len(lost) > 0.15 * len(content_words(text)):
-        raise RejectedError("words lost", " ".join(sorted(lost)))
-
-
-#: Openings of a shard that has no meaning before some other shard.
-_NOT_FIRST = re.compile(
-    r"(?:this|those|these|the (?:rest|remaining|others|remainder|latter|former)|of (?:those"
-    r"|these|them)"
-    r"|then|after that|afterwards|they|he|she)\b",
-    re.IGNORECASE,
-)
-_UNREADABLE = re.compile(
-    r"\b(?:several|few(?!er\b)|multi)(?:[a-z]+|%)|\b(?:another|a|an|the|each) some\b|\bseveral"
-    r" of several"
-    r"|\b(?:each|every|another|a|an) several\b"
-    r"|\bage of several|\b(?:some|several) (?:some|several)\b|[^\s(]several|several/|/several"
-)
-_DROPPABLE = content_words(
-    "then finally additionally however moreover addition suppose assuming considering"
-)
-
-
-def _check_numbers(text: str, shards: Sequence[Shard]) -> None:
-    """The numbers of the text and of its shards must be the same, each as often."""
-    before = Counter(n.value for n in numbers(text) if not is_label(n))
-    after = Counter(n.value for s in shards for n in numbers(s.text) if not is_label(n))
-    if before != after:
-        changed = sorted(str(v) for v in (before - after) + (after - before))
-        raise RejectedError("numbers disagree", ", ".join(changed))

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from icpo_lite.core.errors import DataError
+from icpo_lite.core.paths import at_home
 from icpo_lite.core.types import Problem, Shard, TaskName
 from icpo_lite.data import lost_in_conversation as lic
 from icpo_lite.data.answer_files import joined_rows
@@ -83,7 +84,7 @@ def read_problems(
         raise DataError(f"expected a task of {', '.join(get_args(TaskName))}, found {task!r}")
     check_columns(columns or {})
     bad = Counter[str]() if bad_rows is None else bad_rows
-    path = Path(str(source))
+    path = at_home(source)
     reader = _RowReader(
         columns or {}, task, name_of(source), path.parent if path.is_file() else None
     )
@@ -111,7 +112,7 @@ def source_rows(
     source: str | Path, split: str = "train", config: str | None = None
 ) -> Iterator[Found]:
     """The rows of a file or of a split of a hub data set, in order, with their places."""
-    path = Path(source)
+    path = at_home(source)
     if path.is_file():
         return joined_rows(path, split)
     name = str(source)

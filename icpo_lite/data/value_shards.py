@@ -31,10 +31,10 @@ from icpo_lite.data.code_descriptions import description_removal
 from icpo_lite.data.code_text import CodeText, read_code_text, signature_line
 from icpo_lite.data.deletions import Cut, Edit, apply
 from icpo_lite.data.gold_values import GoldValue, gold_values
+from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sharding import (
     MAX_CHARACTERS,
     FactShard,
-    RejectedError,
     Sharding,
     shard_by_rules,
 )
@@ -44,7 +44,7 @@ from icpo_lite.data.value_places import spans_of
 #: Tasks whose gold answers name their values.
 VALUE_TASKS = frozenset({"actions", "code", "database"})
 
-#: A request needs a question and one fact; word problems need more (`sharding.MIN_SHARDS`).
+#: A request needs a question and one fact; word problems need more (`shard_checks.MIN_SHARDS`).
 MIN_VALUE_SHARDS = 2
 
 

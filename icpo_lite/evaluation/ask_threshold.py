@@ -73,7 +73,7 @@ def question_words(policy: Policy) -> Openings:
     unknown = policy.tokenizer.unk_token_id
     found: list[tuple[int, ...]] = []
     for words in QUESTION_WORDS:
-        ids = tuple(policy.tokenizer(words, add_special_tokens=False)["input_ids"])
+        ids = policy.encode_text(words)
         if ids and unknown not in ids:
             found.append(ids)
     # None may begin with another, or its probability would count twice.

@@ -20,7 +20,8 @@ from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import write_atomically
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import Kind, check_output, holds
-from icpo_lite.core.types import Intent, Message
+from icpo_lite.core.paths import at_home
+from icpo_lite.core.types import Intent, JudgeName, Message
 from icpo_lite.data.system_prompts import openings
 from icpo_lite.evaluation.ask_probability import calibrated
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
@@ -121,7 +122,7 @@ def judge_policy(
     if progress.found:
         tell(f"{name}: goes on after {progress.found} portions that were judged before")
     # A prober scores on the layers as they are, which a thread that samples has replaced.
-    alone = options.user != "deterministic" or not judge.by_rules or prober is not None
+    alone = options.user != "deterministic" or not judge.local or prober is not None
     result = evaluate(
         name,
         AskingTalker(talker, prober, options.ask_threshold or 0.0) if prober else talker,
@@ -238,7 +239,7 @@ class Wishes:
     """What the command line asks of an evaluation; None leaves it to the first model's recipe.
 
     data: one data set, or several that go into one table. settings: empty for all. problems and
-    runs: None for as many as the data calls for.
+    runs: None for as many as the data calls for. judged_by: who names the types of replies.
     """
 
     data: str | tuple[str, ...] | None = None
@@ -253,6 +254,7 @@ class Wishes:
     user: UserKind = "deterministic"
     endpoint: EndpointOptions | None = default_of(RewardKeys, "endpoint")
     ask_threshold: float | None = None
+    judged_by: JudgeName | None = None
     allow_code_execution: bool = default_of(RewardKeys, "allow_code_execution")
     device: str = default_of(ModelKeys, "device")
     seed: int = default_of(LoraKeys, "seed")
@@ -283,7 +285,9 @@ def judge_models(
     for name, path in models.items():
         policy = found[name].load(wishes.device)
         # One judge for all: that of the first model's recipe.
-        judge = bind_judge(own, policy, allow_code_execution=wishes.allow_code_execution)
+        judge = bind_judge(
+            own, policy, name=wishes.judged_by, allow_code_execution=wishes.allow_code_execution
+        )
         with policy.adapter_off() if not path else contextlib.nullcontext():
             summaries[name] = judge_policy(
                 name,
@@ -305,7 +309,9 @@ def judge_models(
 
 def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) -> list[Problem]:
     """The problems to judge on; says what was left out and what they are."""
-    data = wishes.data or (recipe.evaluation.dataset_name if recipe else None) or None
+    named = [wishes.data] if isinstance(wishes.data, str) else list(wishes.data or ())
+    named = [str(at_home(name)) if name.startswith("~") else name for name in named]
+    data = named or (recipe.evaluation.dataset_name if recipe else None) or None
     if trains_on(recipe, data, wishes.split):
         display.message(
             "warning: these problems were trained on; give others with --data or --split"
@@ -359,7 +365,10 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
     settings, runs = _settings(wishes, problems), _runs(wishes, problems)
     length = wishes.max_new_tokens or (recipe.max_completion_length if recipe else 48)
     system = wishes.system if wishes.system else recipe.system_prompt if recipe else None
-    judged_by = {"judge": recipe.judge, "grading": recipe.grading} if recipe else {}
+    judged_by = {
+        "judge": wishes.judged_by or (recipe.judge if recipe else default_of(RewardKeys, "judge")),
+        "grading": recipe.grading if recipe else {},
+    }
     return JudgingOptions(
         settings=settings,
         runs=runs,
@@ -392,8 +401,10 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
 def show_comparison(summaries: Mapping[str, Any], of: str, display: Display) -> None:
     """The table of all models, and the paired differences of one against the others."""
     for name, summary in summaries.items():
-        for header, rows in fitting(*data_rows(name, summary), display.console.width):
-            display.table(header, rows)
+        title, listed = data_rows(name, summary)
+        if listed:  # data sets with prompts of their own
+            for header, rows in fitting(title, listed, display.console.width):
+                display.table(header, rows)
     for header, rows in fitting(*comparison_rows(summaries), display.console.width):
         display.table(header, rows)
     for line in (*remarks(summaries), *differences(summaries, of)):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.types import Intent, Message, Problem, Prompt
 from icpo_lite.data.from_recipe import WORLD, labelled_task
+from icpo_lite.data.holdout import Part
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -71,17 +72,19 @@ def read_given_problems(
     *,
     count: int | None,
     left_out: Counter[str] | None = None,
+    part: Part | None = None,
 ) -> list[Problem]:
     """The problems of all data sets, each set under its name; `count` of each, by default all.
 
-    Rows without labels are complete prompts. Raises UsageError for the built-in world, which is
-    judged alone.
+    part: what is meant of each set, all if None. Rows without labels are complete prompts. Raises
+    UsageError for the built-in world, which is judged alone.
     """
     if WORLD in data:
         raise UsageError(f"--data: expected files that go together, found {WORLD}; give it alone")
     found: list[Problem] = []
     for source, name in zip(data, _names(data), strict=True):
         prompts = _prompts(source, recipe, rows, left_out)
+        prompts = prompts if part is None else part.prompts(prompts)
         found += given_problems(prompts, name)[:count]
     return found
 

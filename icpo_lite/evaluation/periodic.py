@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
+from icpo_lite.data.named_data import require_data
 from icpo_lite.data.system_prompts import openings
 from icpo_lite.evaluation.compare import CPU_ROWS
 from icpo_lite.evaluation.problems import (
@@ -66,7 +67,8 @@ class SmallEvaluation:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._problems: list[Problem] = read_evaluation_problems(
+        require_data(recipe, "eval_dataset_name", recipe.eval_dataset_name)
+        self.problems: list[Problem] = read_evaluation_problems(
             recipe.eval_dataset_name,
             recipe,
             split=recipe.eval_split,
@@ -74,8 +76,8 @@ class SmallEvaluation:
             seed=0,
             left_out=(left_out := Counter[str]()),
         )
-        require_judgeable(self._problems, recipe, "eval_steps", left_out)
-        self._settings = settings_for(self._problems, recipe.eval_settings)
+        require_judgeable(self.problems, recipe, "eval_steps", left_out)
+        self._settings = settings_for(self.problems, recipe.eval_settings)
         names = figure_names(self._settings)
         self.metric = recipe.metric_for_best_model.removeprefix("eval/").removeprefix("eval_")
         if self.metric not in names:
@@ -94,7 +96,7 @@ class SmallEvaluation:
             return ""
         return (
             "eval_steps judges on problems that are trained on; set eval_dataset_name to a file "
-            "that is not"
+            "that is not, or eval_holdout: 0.1 to keep a tenth back"
         )
 
     def due(self, step: int) -> bool:
@@ -120,7 +122,7 @@ class SmallEvaluation:
                 "eval",
                 PolicyTalker(policy, options),
                 judge,
-                self._problems,
+                self.problems,
                 choose=choose_shard,
                 settings=self._settings,
                 runs=recipe.eval_runs,

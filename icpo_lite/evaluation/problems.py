@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,10 @@ from icpo_lite.core.types import (
     Problem,
     Prompt,
 )
-from icpo_lite.data.from_recipe import WORLD
+from icpo_lite.data.from_recipe import WORLD, WORLD_PROBLEMS
+from icpo_lite.data.holdout import judged_part
+from icpo_lite.data.mixture import members, shares
+from icpo_lite.data.named_data import require_data
 from icpo_lite.evaluation.given_prompts import (
     as_complete_prompt,
     given_problems,
@@ -36,6 +40,9 @@ def evaluation_problems(recipe: Recipe) -> list[Problem]:
     Raises RecipeError where there is none, or where they cannot be graded.
     """
     options, left_out = recipe.evaluation, Counter[str]()
+    require_data(recipe, "evaluation.dataset_name", options.dataset_name)
+    for one in members(recipe):
+        require_data(recipe, "datasets" if one.name else "dataset_name", one.recipe.dataset_name)
     found = read_evaluation_problems(
         options.dataset_name,
         recipe,
@@ -86,11 +93,16 @@ def judges_on_training_rows(recipe: Recipe) -> bool:
 
 
 def trains_on(recipe: Recipe | None, data: str | Sequence[str] | None, split: str) -> bool:
-    """Whether these rows are those of the recipe's own training."""
+    """Whether these rows are those of the recipe's own training; a hold-out is not."""
     names = [data] if isinstance(data, str) else list(data or ())
-    if recipe is None or (names and recipe.dataset_name not in names):
+    if recipe is None or (not names and recipe.eval_holdout):
         return False
-    return Path(recipe.dataset_name).is_file() or split == recipe.dataset_train_split
+    trained = [member.recipe for member in members(recipe)]
+    return any(
+        Path(one.dataset_name).is_file() or split == one.dataset_train_split
+        for one in trained
+        if not names or one.dataset_name in names
+    )
 
 
 def read_evaluation_problems(
@@ -102,8 +114,9 @@ def read_evaluation_problems(
     seed: int,
     left_out: Counter[str] | None = None,
 ) -> list[Problem]:
-    """`count` problems with shards, from `data`, else the recipe's data set, else the world.
+    """`count` problems with shards, from `data`, else the recipe's data sets, else the world.
 
+    Where no data are named, what `eval_holdout` keeps back of the training data is taken.
     Of a corpus the first `count` problems that the rules can split are taken. Several data sets,
     and one whose rows say what lacks, are judged on their own prompts (`given_prompts.py`). count:
     None is all of these and of Lost in Conversation's instructions, and JUDGED_PROBLEMS of anything
@@ -112,12 +125,17 @@ def read_evaluation_problems(
     """
     from icpo_lite.data.lost_in_conversation import BENCHMARK
     from icpo_lite.data.prompt_file import holds_prompts, read_prompts
-    from icpo_lite.data.sharding import RejectedError
+    from icpo_lite.data.shard_checks import RejectedError
     from icpo_lite.data.sources import read_problems
     from icpo_lite.data.tiny_world import world_problems
     from icpo_lite.data.value_shards import shard_problem
 
     names = [data] if isinstance(data, str) else list(data or ())
+    if recipe is not None and not names and recipe.datasets:
+        return _of_each(recipe, split=split, count=count, seed=seed, left_out=left_out)
+    part = judged_part(recipe, split) if recipe is not None and not names else None
+    if recipe is not None and part is not None:
+        split = recipe.dataset_train_split
     own = recipe is not None and (not names or names == [recipe.dataset_name])
     names = names or [recipe.dataset_name if recipe else WORLD]
     rows_of: dict[str, Any] = {
@@ -127,16 +145,22 @@ def read_evaluation_problems(
     }
     if judges_given(names, rows_of):
         return read_given_problems(
-            names, recipe if own else None, rows_of, count=count, left_out=left_out
+            names, recipe if own else None, rows_of, count=count, left_out=left_out, part=part
         )
     name = names[0]
+    if name == WORLD and recipe is not None and part is not None:
+        world = world_problems(split, WORLD_PROBLEMS, seed=recipe.seed)
+        return list(islice(part.problems(world), count or JUDGED_PROBLEMS))
     if name == WORLD:
         return list(world_problems(split, count or JUDGED_PROBLEMS, seed=seed))
     if Path(name).is_file() and holds_prompts(name):
-        whole = (p for p in read_prompts(name) if p.intent is Intent.COMPLETE and p.shards)
+        prompts = list(read_prompts(name))
+        prompts = prompts if part is None else part.prompts(prompts)
+        whole = (p for p in prompts if p.intent is Intent.COMPLETE and p.shards)
         return [_as_problem(prompt) for prompt in islice(whole, count or JUDGED_PROBLEMS)]
     task = recipe.task if own and recipe else None
     rows = read_problems(name, **rows_of, task=task, bad_rows=left_out)
+    rows = rows if part is None else part.problems(rows)
     found: list[Problem] = []
     seen: list[Problem] = []
     rejected: Counter[str] = Counter()
@@ -150,11 +174,33 @@ def read_evaluation_problems(
         if not whole_file and len(found) == (count or JUDGED_PROBLEMS):
             break
     if not own and 2 * len(found) < len(seen):
-        prompts = [as_complete_prompt(row) for row in seen[:count]]
-        return given_problems(prompts, Path(name).name)
+        whole_rows = [as_complete_prompt(row) for row in seen[:count]]
+        return given_problems(whole_rows, Path(name).name)
     if left_out is not None:
         left_out.update(rejected)
     return found
+
+
+def _of_each(
+    recipe: Recipe, *, count: int | None, left_out: Counter[str] | None, **which: Any
+) -> list[Problem]:
+    """Problems of each of a recipe's data sets by weight, their ids under its name.
+
+    Where one of them is judged on its own prompts, all are.
+    """
+    sets = members(recipe)
+    wanted = shares(sets, count or JUDGED_PROBLEMS)
+    read = [
+        read_evaluation_problems(None, one.recipe, count=n, left_out=left_out, **which)
+        for one, n in zip(sets, wanted, strict=True)
+    ]
+    given = any(problem.prompts for found in read for problem in found)
+    out: list[Problem] = []
+    for one, found in zip(sets, read, strict=True):
+        if given and not any(problem.prompts for problem in found):
+            found = given_problems([as_complete_prompt(p) for p in found], one.name)
+        out += [replace(p, problem_id=f"{one.name}/{p.problem_id}") for p in found]
+    return out
 
 
 def _as_problem(prompt: Prompt) -> Problem:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from icpo_lite.core.types import Intent, Problem, Prompt, Shard, Turn
 from icpo_lite.data.augment import augment
-from icpo_lite.data.sharding import RejectedError
+from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.value_shards import sharding_by_rules
 from icpo_lite.rollout.conversation import Conversation, opening_turns, start, start_given
 from icpo_lite.rollout.simulated_user import (

@@ -76,7 +76,7 @@ def choose_backend(keys: ModelKeys, device: Device) -> Backend:
     if keys.backend == "transformers":
         return Backend("transformers", "as the recipe asks")
     against = _missing() or (_unsuitable(keys, device) if keys.backend == "auto" else "")
-    against = against or _import_unsloth()
+    against = against or _import_unsloth(keys.use_vllm and keys.vllm_enable_sleep_mode)
     if not against:
         why = "as the recipe asks" if keys.backend == "unsloth" else f"installed; {device.name}"
         return Backend("unsloth", why)
@@ -106,13 +106,15 @@ def _unsuitable(keys: ModelKeys, device: Device) -> str:
     return ""
 
 
-def _import_unsloth() -> str:
+def _import_unsloth(standby: bool) -> str:
     """Import unsloth, first of all; returns what stood against it."""
     if "unsloth" in sys.modules:
         return ""
     early = [name for name in _PATCHED if name in sys.modules]
     if early:
         return f"{early[0]} was imported before unsloth could patch it"
+    if standby:
+        os.environ["UNSLOTH_VLLM_STANDBY"] = "1"  # read while it patches vLLM
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:

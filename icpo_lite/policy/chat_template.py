@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import TemplateError
 
 from icpo_lite.core.types import Message
-from icpo_lite.policy.chat_marks import harmless
+from icpo_lite.policy.chat_marks import harmless, harmless_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -25,7 +25,7 @@ def chat_text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -
 
     Functions go through the template's `tools`; where it takes none, the turn tells them in words.
     """
-    tools = tools_of(messages[0].functions) if messages else []
+    tools = tools_of(harmless_text(tokenizer, messages[0].functions)) if messages else []
     if tools and _takes_tools(tokenizer, str(tokenizer.chat_template)):
         opening = replace(messages[0], functions="")
         told = [opening, *messages[1:]] if opening.content else list(messages[1:])

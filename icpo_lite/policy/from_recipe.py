@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icpo_lite.core.errors import UsageError
-from icpo_lite.core.paths import no_run_at, reads_as_path
+from icpo_lite.core.paths import at_home, no_run_at, reads_as_path
 from icpo_lite.recipe import load_recipe
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
@@ -30,7 +29,7 @@ class FoundModel:
             return load_policy(ModelKeys(model_name_or_path=self.name, device=device))
         # Replies here are not sampled by vLLM, whose memory the model would go without.
         keys = PolicyKeys.of(self.recipe).but(device=device, use_vllm=False)
-        return load_policy(keys, adapter=Path(self.name).expanduser(), trainable=False)
+        return load_policy(keys, adapter=at_home(self.name), trainable=False)
 
 
 def find_model(name: str) -> FoundModel:
@@ -39,7 +38,7 @@ def find_model(name: str) -> FoundModel:
     Nothing is loaded and no hub is asked. Raises UsageError for a folder that is neither, for a
     run without an adapter, and for a path at which there is nothing.
     """
-    folder = Path(name).expanduser()
+    folder = at_home(name)
     if name.startswith("builtin:"):
         from icpo_lite.policy.load import model_path
 

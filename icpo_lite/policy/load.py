@@ -6,8 +6,9 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,22 +18,45 @@ from safetensors import SafetensorError
 
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import ModelError, UsageError
-from icpo_lite.core.paths import reads_as_path
+from icpo_lite.core.paths import at_home, reads_as_path
 from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
 from icpo_lite.policy.chat_template import chat_text, end_of_turn
 from icpo_lite.policy.fp16 import keep_finite
+from icpo_lite.policy.inherited_options import keep_token_ids, without_noise
+from icpo_lite.policy.layer_kinds import (
+    adapted_of_experts,
+    beyond_four_bits,
+    check_mergeable,
+    check_padding,
+)
 from icpo_lite.policy.libraries import first_line
 from icpo_lite.policy.lora_targets import is_multimodal
+from icpo_lite.policy.template_options import (
+    THINK,
+    check_header,
+    opens_thinking,
+    pin_template,
+)
+from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+    from icpo_lite.kernels.logprob import Impl
+
 #: Hidden size below which a second thread costs more than it brings.
 SMALL_HIDDEN = 512
 BUILTIN = {"builtin:tiny": "tiny"}
+
+
+@dataclass
+class ProvenOp:
+    """The log-prob op's implementation for one model, once `logprobs.check_impl` has proved it."""
+
+    impl: Impl | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +65,7 @@ class Policy:
 
     model: a peft model when `has_adapter`, else the bare causal LM.
     notes: why each fallback was taken, one sentence each.
+    op: what the log-prob op was proved to be here, for all that ask with this model.
     """
 
     keys: ModelKeys
@@ -50,6 +75,7 @@ class Policy:
     backend: Backend
     has_adapter: bool
     notes: tuple[str, ...] = ()
+    op: ProvenOp = field(default_factory=lambda: ProvenOp(), compare=False, repr=False)
 
     @property
     def causal_lm(self) -> Any:
@@ -67,8 +93,10 @@ class Policy:
     @property
     def pad_id(self) -> int:
         """Token that fills up rows. It may equal an end token: masks do not come from it."""
-        pad = self.tokenizer.pad_token_id
-        return pad if pad is not None else min(self.end_ids)
+        pad, rows = self.tokenizer.pad_token_id, rows_of(self.causal_lm)
+        if pad is not None and pad < rows:
+            return pad
+        return min((i for i in self.end_ids if i < rows), default=0)
 
     @property
     def max_positions(self) -> int:
@@ -105,8 +133,24 @@ class Policy:
 
     def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Token ids of a chat up to and including the header that opens the assistant's turn."""
-        text = chat_text(self.tokenizer, messages)
-        return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self.encode_text(chat_text(self.tokenizer, messages))
+
+    def encode_text(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text as it stands. Raises ModelError at one that the model has no row
+        for."""
+        ids = tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        check_ids(self.keys.model_name_or_path, ids, rows_of(self.causal_lm))
+        return ids
+
+    @cached_property
+    def opens_thinking(self) -> bool:
+        """Whether prompts end inside a block of thoughts that the template has opened."""
+        return opens_thinking(self.tokenizer)
+
+    def decode_reply(self, token_ids: Sequence[int]) -> str:
+        """What was said, with the opening of its thoughts where the prompt has written that."""
+        text = self.decode(token_ids)
+        return f"{THINK}\n{text}" if self.opens_thinking else text
 
     def decode(self, token_ids: Sequence[int]) -> str:
         return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
@@ -126,18 +170,28 @@ def model_path(name: str) -> str:
             f"model_name_or_path: expected one of {', '.join(BUILTIN)}, a folder or a hub name, "
             f"got {name!r}"
         )
-    local = Path(name).expanduser().is_dir()
+    local = at_home(name).is_dir()
     looks_local = local or reads_as_path(name)
     if looks_local and not local:
         raise UsageError(
             f"model_name_or_path: no folder {name!r}; give a folder with config.json, a hub name "
             "such as Qwen/Qwen2.5-1.5B-Instruct, or builtin:tiny"
         )
-    return str(Path(name).expanduser()) if looks_local else name
+    return str(at_home(name)) if looks_local else name
 
 
-def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a model; raises ModelError when it has no chat template."""
+def load_tokenizer(
+    name: str,
+    *,
+    trust_remote_code: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+    chat_template_date: str | None = None,
+) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model, its chat template given these options on that day.
+
+    Raises ModelError when it has no chat template, or one that loses what it is given; UsageError
+    for an option that the template does not read.
+    """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     path = model_path(name)
@@ -158,7 +212,20 @@ def load_tokenizer(name: str, *, trust_remote_code: bool = False) -> PreTrainedT
             f"{name}: its tokenizer has no chat template, which turns need; use an instruct model"
         )
     tokenizer.padding_side = "left"
+    with _one_line_errors(name):
+        pin_template(tokenizer, chat_template_kwargs or {}, chat_template_date)
+        check_header(tokenizer)
     return tokenizer
+
+
+def tokenizer_of(keys: ModelKeys) -> PreTrainedTokenizerBase:
+    """The tokenizer that a recipe's keys ask for."""
+    return load_tokenizer(
+        keys.model_name_or_path,
+        trust_remote_code=keys.trust_remote_code,
+        chat_template_kwargs=keys.chat_template_kwargs,
+        chat_template_date=keys.chat_template_date,
+    )
 
 
 def prepare(keys: ModelKeys) -> tuple[Device, Backend]:
@@ -195,12 +262,23 @@ def load_policy(
     path = model_path(keys.model_name_or_path)
     with _one_line_errors(keys.model_name_or_path):
         stored = _stored_quantisation(path, keys.trust_remote_code)
-    tokenizer = load_tokenizer(keys.model_name_or_path, trust_remote_code=keys.trust_remote_code)
+    tokenizer = tokenizer_of(keys)
+    if opens_thinking(tokenizer):
+        notes.append(f"the chat template opens {THINK} in the prompt: replies are read as thoughts")
     if stored:
         notes.append(f"the checkpoint is quantised already ({stored}) and is taken as it is")
     with _one_line_errors(keys.model_name_or_path):
         model = backend.loader.base(keys, path, device, keys.load_in_4bit and not stored)
     model.config.use_cache = True
+    notes.append(check_vocabulary(keys.model_name_or_path, tokenizer, rows_of(model)))
+    if keys.load_in_4bit and not stored:
+        notes.append(beyond_four_bits(model))
+    keep_token_ids(model)
+    if noise := without_noise(model):
+        notes.append(
+            f"the checkpoint's own {', '.join(noise)} is switched off: training must compute what "
+            "was sampled"
+        )
     if is_multimodal(model.config):
         notes.append("the model's text decoder alone is used and trained; no images, no sound")
     if device.torch_device.type == "cpu":
@@ -208,23 +286,36 @@ def load_policy(
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     _prepare_4bit(model, device)
-    if adapter is not None and isinstance(keys, PolicyKeys):
+    if adapter is not None:
         model = _load_adapter(model, adapter, trainable=trainable)
     elif isinstance(keys, PolicyKeys):
         model = backend.loader.new_adapter(model, keys)
-    has_adapter = isinstance(keys, PolicyKeys)
+    has_adapter = adapter is not None or isinstance(keys, PolicyKeys)
     if isinstance(keys, PolicyKeys):
         _set_lora_dtype(model, getattr(torch, keys.lora_dtype))
+        if trainable:
+            check_mergeable(model.get_base_model())
+            notes.append(adapted_of_experts(model.get_base_model()))
     policy = Policy(keys, model, tokenizer, device, backend, has_adapter)
     backend.loader.set_training(model, False)
+    policy.encode_chat([Message("user", _PROBE)])  # a template may write tokens without a row
     if device.dtype is torch.float16:
         probe = policy.encode_chat([Message("user", _PROBE)])
         notes += keep_finite(policy.causal_lm, probe)
-    return replace(policy, notes=tuple(notes))
+    notes += [check_padding(policy), _context_cut(policy)]
+    return replace(policy, notes=tuple(filter(None, notes)))
 
 
 #: Text on which a float16 model is tried: overflows sit at a text's first tokens and delimiters.
 _PROBE = "Ann has 3 apples.\nBen has 4 more than Ann, and Kim twice as many.\nHow many are there?"
+
+
+def _context_cut(policy: Policy) -> str:
+    """A note where fewer positions are used than the model has, "" where all are."""
+    own = int(policy.causal_lm.config.get_text_config().max_position_embeddings)
+    if policy.max_positions >= own:
+        return ""
+    return f"{policy.backend.name} keeps {policy.max_positions:,} of the model's {own:,} positions"
 
 
 def _stored_quantisation(path: str, trust_remote_code: bool) -> str:

@@ -49,7 +49,9 @@ def lm_head_options(policy: Policy) -> dict[str, Any]:
 
 @torch.no_grad()
 def check_impl(policy: Policy, token_ids: Sequence[int]) -> tuple[Impl, str]:
-    """The op's implementation for this run, proved on the user's own model, and one line on it.
+    """The op's implementation for this policy, proved on the user's own model, and a line on it.
+
+    From then on it is what `auto` means wherever this policy's log-probs are computed.
 
     A prompt's hidden states go through the op and through the model's own logits; where they
     disagree more than rounding explains, the run falls back to plain chunks and says why.
@@ -66,12 +68,24 @@ def check_impl(policy: Policy, token_ids: Sequence[int]) -> tuple[Impl, str]:
             hidden[0, :-1], targets=ids[0, 1:], logits=logits, impl=impl, **options
         )
         if check.ok:
+            policy.op.impl = impl
             reason = impl if impl == "triton" else f"{impl} ({why})"
             return impl, f"{reason}, off by {check.max_abs_error:.1e} at most on this model"
         why = check.reason
     raise ModelError(
         f"log-probs of this model cannot be trusted: {why}; use another model_name_or_path or dtype"
     )
+
+
+def proved_impl(policy: Policy) -> Impl:
+    """The implementation that `check_impl` found, tried now where nobody has asked yet."""
+    if policy.op.impl is None:
+        check_impl(policy, policy.encode_chat([Message("user", _PROBE)]))
+    return policy.op.impl or "torch"
+
+
+#: What an evaluation tries the op on; a run takes its own longest prompt.
+_PROBE = "Ann has 3 apples and Ben has 4 more than Ann. How many apples do they have together?"
 
 
 def hidden_states(policy: Policy, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
@@ -113,12 +127,13 @@ def completion_logprobs(
     input_ids, attention_mask [B, T]; loss_mask [B, T-1]. Differentiable unless under no_grad.
     Only the rows under the mask meet lm_head. Raises NumericsError on NaN.
     """
+    impl = proved_impl(policy) if options.impl == "auto" else options.impl
     kept = _kept_hidden_states(policy, input_ids, attention_mask, loss_mask, options.shared_prompts)
     logp, entropy = token_logprobs(
         kept,
         targets=input_ids[:, 1:][loss_mask],
         temperature=options.temperature,
-        impl=options.impl,
+        impl=impl,
         chunk_rows=options.chunk_rows,
         entropy_grad=options.entropy_grad,
         **lm_head_options(policy),
@@ -148,8 +163,10 @@ class PolicyScorer:
     ) -> list[list[float]]:
         """Sum, or mean, of token log-probs of every continuation of its chat's next turn."""
         policy = self._policy
+        # What is scored are answers, not thoughts that the prompt may have opened.
+        thoughts = self._ids("\n</think>\n\n") if policy.opens_thinking else ()
         pairs = [
-            (policy.encode_chat(chat), self._ids(text))
+            (policy.encode_chat(chat) + thoughts, self._ids(text))
             for chat, texts in zip(chats, continuations, strict=True)
             for text in texts
         ]
@@ -166,7 +183,7 @@ class PolicyScorer:
         return out
 
     def _ids(self, text: str) -> tuple[int, ...]:
-        return tuple(self._policy.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return self._policy.encode_text(text)
 
     def _sums(self, pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[float]:
         device = self._policy.device.torch_device

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from icpo_lite.kernels.logprob import token_logprobs
-from icpo_lite.policy.logprobs import hidden_states, lm_head_options
+from icpo_lite.policy.logprobs import hidden_states, lm_head_options, proved_impl
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -80,6 +80,7 @@ def _score(
         hidden[torch.tensor(row_N, device=device), torch.tensor(at_N, device=device)],
         targets=torch.tensor(target_N, device=device),
         temperature=temperature,
+        impl=proved_impl(policy),
         **lm_head_options(policy),
     )
     b_N, m_N = np.array(owner_N).T

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.errors import ModelError
+from icpo_lite.policy.layer_kinds import recurrent_layers
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -171,6 +172,7 @@ def why_not_shared(policy: Policy) -> str | None:
         return "unsloth's decoder takes no mask of four dimensions in training"
     config = policy.causal_lm.get_decoder().config
     unknown = set(getattr(config, "layer_types", None) or ()) - KNOWN_LAYERS
+    unknown |= set(recurrent_layers(policy.causal_lm))
     if unknown:
         return f"layers of {', '.join(sorted(unknown))} see the order of the packed row"
     base = _loaded_attention(config)

@@ -93,9 +93,19 @@ def _beside(keys: ModelKeys) -> dict[str, Any]:
     """What loading the base has to know of the LoRA weights that come on top."""
     if not isinstance(keys, PolicyKeys):
         return {}
-    # vLLM keeps room for one adapter of this rank beside the weights.
-    vllm = {"fast_inference": True, "max_lora_rank": keys.lora_r} if keys.use_vllm else {}
-    return {"random_state": keys.seed, **vllm}
+    return {"random_state": keys.seed, **(_vllm(keys) if keys.use_vllm else {})}
+
+
+def _vllm(keys: PolicyKeys) -> dict[str, Any]:
+    """How unsloth starts vLLM: its memory, and room for one adapter of this rank."""
+    most = keys.vllm_max_num_seqs
+    return {
+        "fast_inference": True,
+        "max_lora_rank": keys.lora_r,
+        "gpu_memory_utilization": keys.vllm_gpu_memory_utilization,
+        "unsloth_vllm_standby": keys.vllm_enable_sleep_mode,
+        **({} if most is None else {"max_num_seqs": most}),
+    }
 
 
 def _checkpointing(keys: ModelKeys) -> str | bool:

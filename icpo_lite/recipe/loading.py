@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.files import plain
+from icpo_lite.recipe.input_paths import with_found_paths
 from icpo_lite.recipe.keys import Recipe
 from icpo_lite.recipe.messages import BLOCKS, first_error, nearest, place_of, unknown_key
 from icpo_lite.recipe.names import ALIASES, EXPLAINED
@@ -77,17 +78,20 @@ class _Layer:
 
 
 def _find(name: str, folder: Path) -> Path:
-    """A file by path from `folder`, else a shipped recipe by name."""
-    path = folder / Path(name).expanduser()
-    if path.is_file():
-        return path
+    """A file by path from `folder`, then from the working directory, else a shipped recipe."""
+    folders = list({place.resolve(): place for place in (folder, Path())}.values())
+    for place in folders:
+        if (path := place / Path(name).expanduser()).is_file():
+            return path
     shipped = shipped_recipes()
     stem = name.removesuffix(".yaml")
     if stem in shipped:
         return shipped[stem]
+    looked = " or ".join(str(place.resolve()) for place in folders)
+    where = f" in {looked}" if name.endswith((".yaml", ".yml")) else ""
     raise RecipeError(
         f"expected a recipe file or a shipped recipe ({', '.join(shipped)}), found neither for "
-        f"{name!r}{nearest(stem, shipped)}"
+        f"{name!r}{where}{nearest(stem, shipped)}"
     )
 
 
@@ -207,7 +211,7 @@ def _validated(layer: _Layer, path: Path) -> Recipe:
         raise RecipeError(first_error(error.__cause__, where, blocks=Recipe.blocks)) from None
     recipe._path = path
     recipe._places = layer.places
-    return recipe
+    return with_found_paths(recipe)
 
 
 def _compared(recipe: Recipe, name: str, file: str | None) -> Recipe:

@@ -65,7 +65,6 @@ EXPLAINED: Mapping[str, str] = {
     "flash_attention": "use attn_implementation: flash_attention_2",
     "flash_attn": "use attn_implementation: flash_attention_2",
     "sdp_attention": "use attn_implementation: sdpa",
-    "datasets": "use dataset_name, dataset_config and dataset_train_split",
     "dataset_dir": "use dataset_name with the file's path",
     "template": "leave it out: the chat template of the tokenizer is used",
     "chat_template": "leave it out: the chat template of the tokenizer is used",

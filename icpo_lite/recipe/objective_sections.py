@@ -128,8 +128,10 @@ class LossKeys(Section):
 class CorrectionKeys(Section):
     """How the difference between sampling and training log-probs is made good."""
 
-    importance_sampling_correction: bool = Field(
-        False, description="weigh tokens by how training and sampling log-probs differ (TIS)"
+    importance_sampling_correction: Literal["auto"] | bool = Field(
+        "auto",
+        description="weigh tokens by how training and sampling log-probs differ (TIS): true, "
+        "false, or auto, where another engine than native samples",
     )
     importance_sampling_mode: Literal[
         "token_truncate", "token_mask", "sequence_truncate", "sequence_mask"
@@ -163,11 +165,13 @@ class AdvantageKeys(Section):
     mask_truncated_completions: bool = Field(
         False, description="leave cut-off responses out of the loss"
     )
+    # On the tiny recipe's dev split, three seeds: FULL 92.1 at 0.25 and at 0, SHARDED 65.4 and
+    # 65.5, over-asks 0.4 and 0.6 %. Groups of up to 16 rewards of 0 and 1 are not touched by it.
     min_reward_std: float = Field(
-        0.0,
+        0.25,
         ge=0,
         description="scale_rewards: group: the least that a group's std counts as, so that small "
-        "differences of reward stay small advantages; 0 makes each group's full size",
+        "differences of reward stay small advantages; 0, as in TRL, makes each group's full size",
     )
     min_reward_spread: float = Field(
         1e-6,

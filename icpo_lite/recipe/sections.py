@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from icpo_lite.core.endpoint import EndpointOptions
-from icpo_lite.core.types import TaskName
+from icpo_lite.core.types import JudgeName, TaskName
 from icpo_lite.recipe.section import (
     DEFAULT_REWARD,
+    Keys,
     Names,
     Section,
     module_names,
@@ -42,17 +44,54 @@ class ModelKeys(Section):
     trust_remote_code: bool = Field(
         False, description="run Python code that comes with the model; read it first"
     )
+    chat_template_kwargs: dict[str, Any] = Field(
+        default_factory=dict,
+        description="options that the model's chat template reads: {enable_thinking: false}",
+    )
+    chat_template_date: str | None = Field(
+        None,
+        pattern=r"^\d{4}-\d{2}-\d{2}$",
+        description="the day that a chat template may write into prompts; null is the day on which "
+        "the run began, which it keeps",
+    )
     gradient_checkpointing: bool = Field(
         False, description="recompute activations in backward: less memory, about a third slower"
     )
     use_vllm: bool = Field(
         False, description="load vLLM beside the model, through unsloth, and sample with it"
     )
+    vllm_gpu_memory_utilization: float = Field(
+        0.7,
+        gt=0,
+        lt=1,
+        description="use_vllm: share of the GPU for weights and vLLM's keys and values; the "
+        "update needs the rest",
+    )
+    vllm_max_num_seqs: int | None = Field(
+        None, ge=1, description="use_vllm: replies computed at once at most; null is vLLM's own 256"
+    )
+    vllm_enable_sleep_mode: bool = Field(
+        False,
+        description="use_vllm: give the memory of keys and values to the update while it runs "
+        "(unsloth's standby)",
+    )
 
     @model_validator(mode="after")
     def _device_is_known(self) -> Self:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             refuse("device", f"expected auto, cpu, cuda or cuda:N, found {self.device!r}")
+        return self
+
+    @model_validator(mode="after")
+    def _template_options_are_the_templates(self) -> Self:
+        ours = {"messages", "tokenize", "add_generation_prompt", "continue_final_message"}
+        for name in sorted(ours & set(self.chat_template_kwargs)):
+            refuse("chat_template_kwargs", f"{name} is set by the run itself; take it out")
+        if self.chat_template_date is not None:
+            try:
+                date.fromisoformat(self.chat_template_date)
+            except ValueError:
+                refuse("chat_template_date", f"no day is called {self.chat_template_date!r}")
         return self
 
 
@@ -78,12 +117,35 @@ class PolicyKeys(LoraKeys, ModelKeys):
     """A model with LoRA weights that learn."""
 
 
+class DatasetBlock(Keys):
+    """One entry of `datasets`; path, name, split and columns are TRL's."""
+
+    path: str = Field(min_length=1, description="as dataset_name: a file or a hub data set")
+    name: str | None = Field(None, description="as dataset_config")
+    split: str = Field("train", min_length=1, description="as dataset_train_split")
+    columns: dict[str, str] = Field(default_factory=dict, description="as columns")
+    task: TaskName | None = Field(None, description="as task; null is the recipe's")
+    weight: float = Field(1.0, gt=0, description="share of the prompts, relative to the others")
+
+
 class DataKeys(Section):
     """Problems, and how prompts are made of them."""
 
     dataset_name: str = Field(
         min_length=1,
         description="builtin:world, a .jsonl or .parquet file, or a hub data set",
+    )
+    datasets: tuple[DatasetBlock, ...] = Field(
+        (),
+        description="several instead of dataset_name, drawn from by weight: [{path: a.jsonl, "
+        "weight: 2}, {path: openai/gsm8k, name: main}]; also split, columns and task of each",
+    )
+    eval_holdout: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the problems, by a hash of their text, that is never trained on and "
+        "is judged wherever no other data set is named; 0 keeps none back",
     )
     dataset_config: str | None = Field(None, description="configuration of a hub data set")
     dataset_train_split: str = Field("train", min_length=1, description="split that is trained on")
@@ -107,6 +169,25 @@ class DataKeys(Section):
         default_factory=dict, description="options of how underspecified prompts are made"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, keys: Any) -> Any:
+        """`datasets` stands instead of `dataset_name`, which then says the first of them."""
+        listed = keys.get("datasets") if isinstance(keys, dict) else None
+        first = listed[0] if isinstance(listed, list | tuple) and listed else None
+        path = first.get("path") if isinstance(first, dict) else getattr(first, "path", None)
+        return {**keys, "dataset_name": path} if path is not None else keys
+
+    @model_validator(mode="after")
+    def _each_set_once(self) -> Self:
+        named = [(block.path, block.name, block.split) for block in self.datasets]
+        twice = next((entry[0] for entry in named if named.count(entry) > 1), None)
+        if twice is not None:
+            refuse("datasets", f"expected each set once, found {twice!r} again; raise its weight")
+        if len(named) > 1 and any(path.startswith("builtin:") for path, *_ in named):
+            refuse("datasets", "builtin:world goes with nothing else; name files or hub data sets")
+        return self
+
 
 class RewardKeys(Section):
     """What a reply is, whether it is right, what it earns."""
@@ -119,8 +200,10 @@ class RewardKeys(Section):
     reward_weights: Annotated[tuple[float, ...], BeforeValidator(one_as_list)] = Field(
         (), description="a weight for each of reward_funcs; empty is 1 for each"
     )
-    judge: Literal["rules", "self", "endpoint"] = Field(
-        "rules", description="who names a response's type: rules, self or endpoint"
+    judge: JudgeName = Field(
+        "linear",
+        description="who names a response's type: rules, linear (learned from labelled turns), "
+        "self (the base model) or endpoint",
     )
     endpoint: EndpointOptions | None = Field(
         None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"

@@ -10,8 +10,13 @@ an answer.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+
+from icpo_lite.core.plain_text import spoken
+from icpo_lite.core.sentences import BREAK, ITEM
+from icpo_lite.core.thoughts import parted
 
 CUES: dict[str, tuple[str, ...]] = {
     # a request to the user for something
@@ -123,16 +128,13 @@ CUES: dict[str, tuple[str, ...]] = {
     "needed": ("needed", "required", "exactly", "approximately"),
 }  # fmt: skip
 
-_THINK = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _TEXT_MACRO = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textit)\s*\{([^{}]*)\}")
 _LATEX_NOISE = re.compile(r"\\[\[\]()!,;:]|\\quad|\\left|\\right|\{,\}")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _DIGIT = re.compile(r"\d")
 _BOXED = re.compile(r"\\boxed\s*\{\s*([^{}]*)")
 _VALUE_AT_END = re.compile(r"=\s*(?:\\?\$\s*)?-?\d[\d,./]*[^=\n?]{0,40}$", re.MULTILINE)
 _VARIABLE_AT_END = re.compile(r"[=+×*/-]\s*(?:\d+)?[a-z](?:_\w+)?\s*(?:[).,]|$)", re.MULTILINE)
-_ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s", re.MULTILINE)
 _STATED = re.compile(
     r"\b(?:answer|total|result|therefore|thus|so|hence|conclusion|is|are|=|of|be|takes?|need)\b"
     r"[^.?!\n]{0,60}\d"
@@ -161,25 +163,23 @@ class Reading:
     thinking: bool
 
 
-def strip_thought(reply: str) -> str:
-    """The reply without `<think>` blocks; one that never ends takes all the rest with it."""
-    return _THINK.sub(" ", reply) if "<think>" in reply else reply
-
-
 def strip_markup(reply: str) -> str:
-    """The reply without hidden thought, emphasis marks and LaTeX dressing; `\\boxed{}` stays."""
-    reply = strip_thought(reply)
-    if "\\" in reply:
-        reply = _LATEX_NOISE.sub("", _TEXT_MACRO.sub(r"\1", reply.replace("\\$", "$")))
-    return reply.replace("**", "").replace("’", "'").replace("−", "-")
+    """What a reply says, without emphasis marks and LaTeX dressing; `\\boxed{}` stays."""
+    return undressed(spoken(reply))
+
+
+def undressed(text: str) -> str:
+    """A `plain` text without emphasis marks and LaTeX dressing."""
+    if "\\" in text:
+        text = _LATEX_NOISE.sub("", _TEXT_MACRO.sub(r"\1", text.replace("\\$", "$")))
+    return text.replace("**", "")
 
 
 @lru_cache(maxsize=8192)
 def read(reply: str) -> Reading:
     """The parts of a reply that cues are looked for in."""
-    thinking = "<think>" in reply and "</think>" not in reply
-    text = strip_markup(reply.replace("<think>", " ") if thinking else reply).lower()
-    pieces = (piece.strip(" \t-*#•|_=`") for piece in _SENTENCE.split(text))
+    text = strip_markup(reply).lower()
+    pieces = (piece.strip(" \t-*#•|_=`") for piece in BREAK.split(text))
     sentences = tuple(piece for piece in pieces if piece)
     flat = flatten(text)
     return Reading(
@@ -188,9 +188,13 @@ def read(reply: str) -> Reading:
         flat=flat,
         head=flatten(" ".join(sentences[:2])),
         tail=flatten(" ".join(sentences[-3:])),
-        words=flat.count(" ") - 1 if flat.strip() else 0,
-        thinking=thinking,
+        words=(flat.count(" ") - 1 if flat.strip() else 0) + len(_UNSPACED.findall(text)) // 2,
+        thinking=parted(reply).unfinished,
     )
+
+
+#: Characters of scripts without blanks; two of them make about a word.
+_UNSPACED = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def flatten(text: str) -> str:
@@ -214,14 +218,14 @@ ASKS = (
     "?", "please", "if you ", "let me know", "feel free", "once you", "could you", "i need",
     "we need", "need to know", "i can calculate", "i'll",
 )  # fmt: skip
-_SUPPOSES = re.compile(
+SUPPOSES = re.compile(
     r"\bif\b|\bassum|\bsuppos|\bwould\b|hypothetical|example|\bwithout\b|unknown|cannot|can't"
 )
 _CONCLUDES = re.compile(r"\b(?:therefore|thus|so|hence|total|final|answer|result|will|still|=)\b")
 _IF_NUMBER = re.compile(r"\bif\b[^.?!\n]{0,60}\d")
 
 
-def _conclusion(reading: Reading) -> tuple[str, float]:
+def conclusion_of(reading: Reading) -> tuple[str, float]:
     """The last sentence that tells a number and asks nothing, and how far from the end it is."""
     count = len(reading.sentences)
     for back, sentence in enumerate(reversed(reading.sentences)):
@@ -230,7 +234,8 @@ def _conclusion(reading: Reading) -> tuple[str, float]:
     return "", 1.0
 
 
-def features(reading: Reading) -> dict[str, float]:
+@lru_cache(maxsize=256)
+def features(reading: Reading) -> Mapping[str, float]:
     """Numbers in [0, 1] that the scorecards weigh; names are cue, or cue@place, or a fact."""
     out: dict[str, float] = {}
     flat, head, tail = reading.flat, reading.head, reading.tail
@@ -252,13 +257,13 @@ def features(reading: Reading) -> dict[str, float]:
     out["stated@tail"] = float(bool(_STATED.search(end)))
     out["value"] = min(len(_VALUE_AT_END.findall(text)), 4) / 4
     out["variable"] = min(len(_VARIABLE_AT_END.findall(text)), 4) / 4
-    conclusion, back = _conclusion(reading)
-    supposed = bool(_SUPPOSES.search(conclusion))
+    conclusion, back = conclusion_of(reading)
+    supposed = bool(SUPPOSES.search(conclusion))
     out["words after the conclusion"] = back
     out["conclusion is supposed"] = float(supposed)
     out["plain conclusion"] = float(not supposed and bool(_CONCLUDES.search(conclusion)))
     out["numbers supposed"] = min(len(_IF_NUMBER.findall(text)), 3) / 3 if "if" in words else 0.0
-    out["items"] = min(len(_ITEM.findall(text)), 6) / 6
+    out["items"] = min(len(ITEM.findall(text)), 6) / 6
     out["digits"] = min(len(_NUMBER.findall(text)) / max(reading.words, 1), 0.25) * 4
     out["under 60 words"] = float(reading.words < 60)
     out["under 100 words"] = float(reading.words < 100)

@@ -6,7 +6,11 @@ import re
 from collections import Counter
 from functools import lru_cache
 
+from icpo_lite.core.plain_text import capped, spoken
+from icpo_lite.core.sentences import BREAK
+from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import NON_ANSWERS, ResponseType, TaskName
+from icpo_lite.rewards.languages import foreign
 from icpo_lite.rewards.question_targets import asked
 
 _ATTEMPT = ResponseType.ANSWER_ATTEMPT
@@ -21,37 +25,17 @@ _CONTROL = re.compile(
 #: Marks of a chat template are out of place everywhere; fences and tags where prose is wanted.
 _TEMPLATE = re.compile(r"<\|[^|\n]{1,40}\|>|\[/?INST\]|<</?SYS>>")
 _MARKUP = re.compile(r"```|</?(?!think>)[a-z]{2,15}(?:\s[^<>\n]{0,60})?/?>", re.IGNORECASE)
-_LETTER = re.compile(r"[^\W\d_]")
-_LATIN = re.compile(r"[A-Za-z\u00c0-\u024f]")
 _WORD = re.compile(r"[^\W\d_]+")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-
-
-def _bag(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_ENGLISH = _bag(
-    "the of and to is are was how many much what which does do did has have had in for with that "
-    "this it on at by be from each per you your please not so then answer need know"
-)
-#: Function words of other languages in Latin script that are no English words.
-_FOREIGN = _bag(
-    "el los las una unos que cuántos cuántas cuantos cuantas tiene por para con qué cuál cuánto "
-    "les du est une combien avec pour dans quel quelle quels sont elle vous "
-    "der das und ein eine einen wie viele viel hat haben mit für nicht sie wir von "
-    "gli che quanti quante quanto sono di della uma quantos quantas tem são com não você "
-    "hoeveel heeft het een zijn ile jest"
-)
 
 
 @lru_cache(maxsize=32768)
 def faults(reply: str, prompt_text: str) -> tuple[str, ...]:
     """Names of the faults of a reply: label, control, template, language, echo, repetition."""
+    raw, reply, prompt_text = capped(said(reply)), spoken(reply), capped(prompt_text)
     checks = {
-        "label": bool(_LABEL.search(reply)),
-        "control": bool(_CONTROL.search(reply)),
-        "template": bool(_TEMPLATE.search(reply)),
+        "label": bool(_LABEL.search(raw)),
+        "control": bool(_CONTROL.search(raw)),
+        "template": bool(_TEMPLATE.search(raw)),
         "language": foreign(reply) and not foreign(prompt_text),
         "echo": echoes(reply, prompt_text),
         "repetition": repeats_itself(reply),
@@ -61,21 +45,7 @@ def faults(reply: str, prompt_text: str) -> tuple[str, ...]:
 
 def marked_up(reply: str, task: TaskName) -> bool:
     """Whether a reply in prose carries code fences or tags; other tasks want their fences."""
-    return task == "math" and bool(_MARKUP.search(reply))
-
-
-@lru_cache(maxsize=32768)
-def foreign(text: str) -> bool:
-    """Whether a text is written in another script than Latin, or in another language's words."""
-    letters = len(_LETTER.findall(text))
-    if not letters:
-        return False
-    if 2 * len(_LATIN.findall(text)) < letters:
-        return True
-    words = [w.lower() for w in _WORD.findall(text)]
-    strange = sum(w in _FOREIGN for w in words)
-    english = sum(w in _ENGLISH for w in words)
-    return strange > english and (strange >= 2 or not english)
+    return task == "math" and bool(_MARKUP.search(capped(said(reply))))
 
 
 def echoes(reply: str, prompt_text: str) -> bool:
@@ -84,11 +54,11 @@ def echoes(reply: str, prompt_text: str) -> bool:
     80 % of the reply's word triples stand in the prompt, and 80 % of the triples of one of the
     prompt's sentences that ask stand in the reply.
     """
-    said = _triples(reply)
-    if not said or 10 * len(said & _triples(prompt_text)) < 8 * len(said):
+    told = _triples(reply)
+    if not told or 10 * len(told & _triples(prompt_text)) < 8 * len(told):
         return False
-    asks = (_triples(s) for s in _SENTENCE.split(prompt_text) if "?" in s)
-    return any(t and 10 * len(t & said) >= 8 * len(t) for t in asks)
+    asks = (_triples(s) for s in BREAK.split(prompt_text) if "?" in s)
+    return any(t and 10 * len(t & told) >= 8 * len(t) for t in asks)
 
 
 @lru_cache(maxsize=8192)
@@ -99,7 +69,7 @@ def _triples(text: str) -> frozenset[tuple[str, ...]]:
 
 def repeats_itself(reply: str) -> bool:
     """Whether one sentence of five words or more stands there three times."""
-    counts = Counter(s.strip() for s in _SENTENCE.split(reply) if s.count(" ") >= 4)
+    counts = Counter(s.strip() for s in BREAK.split(reply) if s.count(" ") >= 4)
     return any(n >= 3 for n in counts.values())
 
 
@@ -114,4 +84,5 @@ _DOUBT = re.compile(
 @lru_cache(maxsize=32768)
 def both_ways(reply: str) -> bool:
     """Whether an answer comes with a question to the user or with an outright doubt."""
-    return bool(asked(reply)) or bool(_DOUBT.search(reply.replace("’", "'")))
+    reply = spoken(reply)
+    return bool(asked(reply)) or bool(_DOUBT.search(reply))

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.errors import RecipeError, UsageError
 from icpo_lite.core.types import (
+    JudgeName,
     Prompt,
     Reward,
     Shard,
@@ -16,6 +17,7 @@ from icpo_lite.core.types import (
 )
 
 if TYPE_CHECKING:
+    from icpo_lite.core.endpoint import EndpointOptions
     from icpo_lite.core.types import RewardChange, RewardRule
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
@@ -59,37 +61,56 @@ def _rewarded(
 
 
 def bind_judge(
-    recipe: Recipe | None, policy: Policy | None, *, allow_code_execution: bool = False
+    recipe: Recipe | None,
+    policy: Policy | None,
+    *,
+    name: JudgeName | None = None,
+    allow_code_execution: bool = False,
 ) -> Judge:
-    """The judge that the recipe names; by rules where there is no recipe.
+    """The judge that the recipe names, or a recipe's default where there is none.
 
     policy: needed for `judge: self` and `target_by: gold_rise`, which ask it with the adapter off.
-    allow_code_execution: agrees to it where the recipe does not.
+    name: a judge in place of the recipe's. allow_code_execution: agrees to it where the recipe
+    does not.
     """
+    from icpo_lite.recipe.section import default_of
+    from icpo_lite.recipe.sections import RewardKeys
     from icpo_lite.rewards.grading import GradingOptions
     from icpo_lite.rewards.judge import Judge
 
+    name = name or (recipe.judge if recipe else default_of(RewardKeys, "judge"))
+    typer = make_typer(name, policy, recipe.endpoint if recipe else None)
     if recipe is None:
-        return Judge(GradingOptions(allow_code_execution=allow_code_execution))
+        return Judge(GradingOptions(allow_code_execution=allow_code_execution), typer)
     grading = recipe.bind("grading", GradingOptions)
     allowed = allow_code_execution or recipe.allow_code_execution
     grading = grading.model_copy(update={"allow_code_execution": allowed})
-    return Judge(grading, _typer(recipe, policy), _targeter(recipe, policy))
+    return Judge(grading, typer, _targeter(recipe, policy))
 
 
-def _typer(recipe: Recipe, policy: Policy | None) -> Typer | None:
-    """Who names the types; None for the rules."""
+def make_typer(name: JudgeName, policy: Policy | None, endpoint: EndpointOptions | None) -> Typer:
+    """Who names the types. Raises UsageError where the judge's model or server is not named."""
+    if name == "rules":
+        from icpo_lite.rewards.judge import Rules
+
+        return Rules()
+    if name == "linear":
+        from icpo_lite.rewards.linear_judge import LinearTyper
+
+        return LinearTyper()
     from icpo_lite.rewards.model_judge import EndpointTyper, SelfTyper
 
-    if recipe.judge == "endpoint" and recipe.endpoint is not None:
-        from icpo_lite.core.endpoint import Endpoint
-
-        return EndpointTyper(Endpoint(recipe.endpoint))
-    if recipe.judge == "self" and policy is not None:
+    if name == "self":
+        if policy is None:
+            raise UsageError("judge: self asks a model, found none; name one, or judge: linear")
         from icpo_lite.policy.logprobs import PolicyScorer
 
         return SelfTyper(PolicyScorer(policy))
-    return None
+    if endpoint is None:
+        raise UsageError("judge: endpoint asks a server, found none; name one under endpoint")
+    from icpo_lite.core.endpoint import Endpoint
+
+    return EndpointTyper(Endpoint(endpoint))
 
 
 def target_by(recipe: Recipe) -> str:

@@ -14,6 +14,8 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 from icpo_lite.core.errors import GraderError
+from icpo_lite.core.plain_text import capped
+from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import TaskName
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import RewardKeys
@@ -90,18 +92,20 @@ def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
     gold = str(answer)
     if options.math_rule == "numeric" and not math.is_plain(gold):
         return _symbolic(reply, gold, options)
-    extracted = _read(math.extract, reply)
-    if extracted is None:
-        math.gold_value(gold)  # a gold answer without a number is the row's fault
+    found = _read(math.stated, reply)
+    wanted = math.gold_value(gold)  # a gold answer without a number is the row's fault
+    if found is None:
         return Grade(False)
-    same = math.lic_equal if options.math_rule == "compat" else math.equal
-    return Grade(_same(same, extracted, gold), extracted)
+    if options.math_rule == "compat":
+        return Grade(_same(math.lic_equal, found.text, gold), found.text)
+    right = found.value is not None and math.same_value(found.value, wanted)
+    return Grade(right, found.text)
 
 
 def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
     if not gold.strip():
         raise GraderError("expected a gold answer, found an empty one; change the row")
-    extracted = _read(math.symbolic_answer, reply)
+    extracted = _read(math.whole_statement, reply)
     if extracted is None:
         return Grade(False)
     if _same(math.same_symbols, extracted, gold):
@@ -181,6 +185,7 @@ def grade(
     grader = GRADERS.get(task)
     if grader is None:
         raise GraderError(f"expected a task out of {', '.join(GRADERS)}, found {task!r} in {row}")
+    reply = said(reply) if task == "code" else capped(said(reply))
     try:
         return grader(reply, answer, columns or {}, options or GradingOptions())
     except GraderError as error:

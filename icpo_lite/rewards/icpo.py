@@ -8,11 +8,12 @@ answer alone counts, on every prompt.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import (
     NON_ANSWERS,
     QUESTIONS,
@@ -135,6 +136,7 @@ def _accuracy(prompt: Prompt, verdict: Verdict, turn: Turn, options: RewardOptio
 
 def _guarded(prompt: Prompt, verdict: Verdict, turn: Turn, options: GuardedOptions) -> Reward:
     """The type's worth for this prompt's kind, less what its form, aim and length cost."""
+    turn = replace(turn, content=said(turn.content))
     worth = _on_complete if prompt.intent is Intent.COMPLETE else _on_underspecified
     parts = worth(prompt, verdict, turn, options)
     if verdict.repeats_given:

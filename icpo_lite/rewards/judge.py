@@ -8,15 +8,19 @@ from typing import Protocol
 from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
 from icpo_lite.rewards.description_targets import with_description
 from icpo_lite.rewards.grading import GradingOptions, grade
+from icpo_lite.rewards.linear_judge import LinearTyper
 from icpo_lite.rewards.model_targets import Targeter, retarget
 from icpo_lite.rewards.question_targets import aim
 from icpo_lite.rewards.response_type import Classification, explain, is_cut_off, is_nothing
+from icpo_lite.rewards.worded_targets import with_wording
 
 Item = tuple[Prompt, str, StopReason | None]
 
 
 class Typer(Protocol):
-    """Who names the types: `Rules`, `model_judge.SelfTyper`, `model_judge.EndpointTyper`."""
+    """Who names the types: `Rules`, `linear_judge.LinearTyper`, `model_judge.SelfTyper`,
+    `model_judge.EndpointTyper`.
+    """
 
     def types(self, items: Sequence[Item]) -> list[Classification]:
         """One type an item, in order."""
@@ -56,9 +60,11 @@ class Judge:
         self._targeter = targeter
 
     @property
-    def by_rules(self) -> bool:
-        """Whether types and targets come from the rules: then threads may share this judge."""
-        return isinstance(self._typer, Rules) and self._targeter is None
+    def local(self) -> bool:
+        """Whether types and targets come from arithmetic alone, and from no model or server: then
+        threads may share this judge.
+        """
+        return isinstance(self._typer, Rules | LinearTyper) and self._targeter is None
 
     def judge(self, prompt: Prompt, reply: str, stop_reason: StopReason | None = None) -> Verdict:
         """The verdict on one reply; see `judge_many`."""
@@ -93,6 +99,7 @@ class Judge:
             return Verdict(kind, found.evidence)
         try:
             asking = with_description(prompt, reply, aim(prompt, reply))
+            asking = with_wording(prompt, reply, asking)
         except Exception:
             return Verdict(ResponseType.MISSING, "cannot be read")
         targeted = None

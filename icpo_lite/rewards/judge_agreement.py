@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.files import write_atomically
+from icpo_lite.core.thoughts import parted
 from icpo_lite.core.types import Intent, Message, Prompt, ResponseType, TaskName
 from icpo_lite.rewards.judge import Typer
 from icpo_lite.rewards.response_type import Classification, is_nothing
@@ -91,12 +92,24 @@ def _row(place: str, line: str, columns: Columns) -> Row:
     return Row(
         place=place,
         data=data,
-        reply=str(data[columns.text] or ""),
+        reply=_labelled(str(data[columns.text] or ""), label),
         task=_task(place, data, columns.task),
         user=str(data.get(columns.user, "")),
         label=label,
         group=str(data.get(columns.by)) if columns.by else None,
     )
+
+
+def _labelled(reply: str, label: str | None) -> str:
+    """What a label was given to: of a turn that ends inside its thought, the thought.
+
+    Lost in Conversation's classifier sees marks of thought as text; here such a turn is missing,
+    which no label of theirs can agree with.
+    """
+    parts = parted(reply)
+    if label in (None, ResponseType.MISSING.value) or parts.said or not parts.unfinished:
+        return reply
+    return parts.thought
 
 
 def _task(place: str, data: Mapping[str, Any], name: str) -> TaskName:

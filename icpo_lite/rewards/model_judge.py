@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from icpo_lite.core.errors import ModelError
+from icpo_lite.core.thoughts import parted
 from icpo_lite.core.types import (
     Generator,
     Message,
@@ -49,6 +50,7 @@ _SHOWN = 4000
 def question(prompt: Prompt, reply: str, how: str) -> tuple[Message, ...]:
     """The chat that asks for the type of one reply. how: the form that the answer should take."""
     said = prompt.text[-_SHOWN:]
+    reply = parted(reply).said
     shown = reply if len(reply) <= _SHOWN else f"{reply[: _SHOWN // 2]} […] {reply[-_SHOWN // 2 :]}"
     return (
         Message(

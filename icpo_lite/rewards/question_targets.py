@@ -17,6 +17,8 @@ from functools import lru_cache
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.types import Prompt, Shard
 from icpo_lite.core.words import stem
+from icpo_lite.rewards import languages
+from icpo_lite.rewards.courtesies import closes, is_courtesy
 from icpo_lite.rewards.fact_likeness import (
     Frame,
     beyond,
@@ -31,18 +33,6 @@ from icpo_lite.rewards.subject_keys import keys, says_nothing
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
 _PARENTHESIS = re.compile(r"\((?:e\.g\.|for example|i\.e\.|such as)[^()]{0,300}\)", re.IGNORECASE)
 _ITEM = re.compile(r"^\s*(?:\d+[.)]|[-*•])\s+(.*)$")
-#: No questions about the task.
-_COURTESY = re.compile(
-    r"\bmakes? sense\b|\banything else\b|\b(?:other|further|any|more) questions?\b"
-    r"|\bfurther (?:help|assistance)\b|\bis that (?:right|correct)\b"
-    r"|\bready\W?\?|^\W{0,3}(?:right|ok|okay|correct|yes|no)\W{0,3}\?$",
-    re.IGNORECASE,
-)
-#: A courtesy, but for "how many would you like me to count?".
-_WISH = re.compile(
-    r"\b(?:would you like|shall (?:i|we)|do you (?:want|understand))\b", re.IGNORECASE
-)
-_INTERROGATIVE = re.compile(r"\b(?:how|what|which|when|where|who)\b", re.IGNORECASE)
 _REQUEST = re.compile(
     r"\b(?:please|kindly)\s+(?:\w+\s+)?(?:provide|share|tell|specify|clarify|give|supply|state"
     r"|confirm|let me know)\b"
@@ -84,12 +74,15 @@ def asked(reply: str) -> tuple[str, ...]:
     cut off. Courtesies ("does this make sense?") are none; offers ("once you tell me the price, I
     can …") count where nothing else asks.
     """
+    reply = strip_markup(reply)
+    if languages.speaks_another(reply):
+        return tuple(languages.questions(tuple(_SENTENCE.split(reply))))
     if not ("?" in reply or _REQUEST.search(reply) or _OFFER.search(reply)):
         return ()
     units: list[str] = []
     offers: list[str] = []
     listing = -1
-    for line in _PARENTHESIS.sub(" ", strip_markup(reply)).split("\n"):
+    for line in _PARENTHESIS.sub(" ", reply).split("\n"):
         item = _ITEM.match(line)
         if item is not None and listing >= 0:
             if listing and units:
@@ -125,16 +118,8 @@ def _short(units: list[str]) -> list[str]:
 
 
 def _asks(sentence: str) -> bool:
-    if "?" in sentence:
-        return not _is_courtesy(sentence)
-    return bool(_REQUEST.search(sentence)) and not _is_courtesy(sentence)
-
-
-def _is_courtesy(sentence: str) -> bool:
-    if _COURTESY.search(sentence):
-        return True
-    wish = _WISH.search(sentence)
-    return wish is not None and not _INTERROGATIVE.search(sentence[: wish.start()])
+    asks = "?" in sentence or _REQUEST.search(sentence)
+    return bool(asks) and not (is_courtesy(sentence) or closes(sentence))
 
 
 def _core(sentence: str) -> str:

@@ -1,8 +1,11 @@
 """Which of the seven types a reply is, by rules: local, deterministic, no model.
 
-Hard evidence comes first: nothing said, a call or a query or a code block where the task wants
-one, a short reply that states its answer. What is left is long prose, which `scorecard` weighs by
-its cues (`features.py`). The types are those of Lost in Conversation (arXiv 2505.06120).
+What is typed is what the reply says outside of its thought (`core.thoughts`). Hard evidence comes
+first: nothing said, a call or a query or a code block where the task wants one, an answer that is
+boxed, marked, or the result of the working before it, where the reply neither asks nor supposes.
+What is left is long prose, which `feature_weights` weighs by its cues (`features.py`). Other
+languages are read by the phrases of `languages.py`. The types are those of Lost in Conversation
+(arXiv 2505.06120).
 """
 
 from __future__ import annotations
@@ -12,11 +15,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from icpo_lite.core.plain_text import spoken
+from icpo_lite.core.thoughts import parted
 from icpo_lite.core.types import ResponseType, Shard, StopReason, TaskName
-from icpo_lite.rewards import feature_weights, features
+from icpo_lite.rewards import feature_weights, features, languages
+from icpo_lite.rewards.courtesies import without_closing
 from icpo_lite.rewards.features import CUES, Reading
 from icpo_lite.rewards.graders.call_formats import is_marked, parse_calls
+from icpo_lite.rewards.graders.extraction import stated
 from icpo_lite.rewards.graders.reply_code import extract_code
+from icpo_lite.rewards.graders.written_numbers import in_words
 from icpo_lite.rewards.open_replies import type_of_open
 from icpo_lite.rewards.question_targets import asked
 
@@ -33,13 +41,15 @@ class Classification:
     """A type and the words or the rule that decided it.
 
     committed: whether the reply commits to an answer, also where a question stands beside it.
-    closed: whether a call, query or code block that answers is written to its end.
+    closed: whether a call, query or code block that answers is written to its end. weighed: whether
+    no hard evidence decided, but the weight of many cues; then a learned judge may know better.
     """
 
     response_type: ResponseType
     evidence: str
     committed: bool = False
     closed: bool = False
+    weighed: bool = False
 
 
 def classify(
@@ -65,6 +75,9 @@ def explain(
     stop_reason: StopReason | None = None,
 ) -> Classification:
     """The type of an assistant turn by rules, with its evidence."""
+    response, unfinished = spoken(response), parted(response).unfinished
+    if unfinished and (stop_reason == "length" or is_nothing(response)):
+        return Classification(ResponseType.MISSING, "ends inside its thought")
     if stop_reason == "length" and is_cut_off(response, task):
         return Classification(ResponseType.MISSING, "cut off before an answer or a whole question")
     found = _BY_TASK[task](response)
@@ -84,13 +97,17 @@ def is_cut_off(response: str, task: TaskName) -> bool:
 
     A step towards an answer is none, and half a question is no question.
     """
+    if parted(response).unfinished:
+        return True
+    response = spoken(response)
     if task == "math":
         return not _STATED_WHOLE.search(response)
     return not _BY_TASK[task](response).closed
 
 
 def is_nothing(response: str) -> bool:
-    """Whether a reply holds no letter or digit, or only a word for nothing ("None")."""
+    """Whether a reply says no letter or digit outside of its thought, or a word for nothing."""
+    response = spoken(response)
     return not _SAYS_SOMETHING.search(response) or bool(_NOTHING.fullmatch(response))
 
 
@@ -128,6 +145,7 @@ _EITHER = re.compile(
     rf"|\bif\b[^.?!]*\bthen\b|\b(?:assuming|suppose|depends)\b",
     re.IGNORECASE,
 )
+_TRIED = re.compile(rf"\banswer\b\D{{0,20}}?({_VALUE})")
 _HAS_NUMBER = re.compile(r"\d")
 
 
@@ -140,26 +158,104 @@ def _math_said(response: str) -> Classification:
     reading = features.read(response)
     if not reading.flat.strip():
         return Classification(ResponseType.MISSING, "nothing is said outside of hidden thought")
-    return _short_math(response, reading) if reading.words <= SHORT else _long(reading)
+    if languages.speaks_another(response):
+        return _in_another_language(response, reading)
+    found = _short_math(response, reading) if reading.words <= SHORT else _long(reading)
+    if found.response_type is ResponseType.ANSWER_ATTEMPT or not (settled := _settled(response)):
+        return found
+    return Classification(ResponseType.ANSWER_ATTEMPT, settled, committed=True)
+
+
+#: Words with which a reply takes its number back, or waits for something.
+_UNSETTLED = re.compile(
+    r" (?:hypothetical\w*|for example|for instance|example|illustrat\w+|suppose|imagine|unknown"
+    r"|not (?:provided|specified|given|enough|stated|sure|certain)|insufficient|missing|please"
+    r"|let me know|clarify|cannot|can't|could you|if you|depends|unless|once you|need to know"
+    r"|(?:would |still )?need (?:the|more|additional|specific|further|information)|without)(?= )"
+)
+_MAYBE = re.compile(r"\b(?:could be|might be|may be|either|perhaps|maybe)\b|\d[^.,]{0,20}\bor\b")
+#: A condition is one of the problem's own where a conclusion opens with it.
+_ONLY_IF = re.compile(r"^(?!\W*(?:therefore|thus|so|hence)\b).{0,200}\bif\b")
+
+
+def _settled(response: str) -> str:
+    """The words of an answer that nothing in the reply asks about, supposes or doubts, or "".
+
+    A box, "the answer is 7", or a last sentence that tells what the working came to. Partial work
+    can look like this too; on labelled turns fifty times fewer than answers do.
+    """
+    told = features.read(without_closing(response))
+    if "?" in told.text or not told.sentences or _UNSETTLED.search(told.flat):
+        return ""
+    answer = stated(response)
+    if answer is None or answer.how == "told" or _lacks(told):
+        return ""
+    last = told.sentences[-1]
+    if answer.how != "box" and (_MAYBE.search(last) or _ONLY_IF.search(last) or _many(told)):
+        return ""
+    return answer.words
+
+
+def _lacks(told: Reading) -> bool:
+    return bool(features.found(CUES["lack"], told.flat)) or " don't have enough " in told.flat
+
+
+def _many(told: Reading) -> bool:
+    """Whether a reply tries several answers, one by one or in its last sentence."""
+    tried = {m[1] for m in _TRIED.finditer(told.text)}
+    return max(len(tried), _candidates(told.sentences[-1])) >= MANY_ANSWERS
+
+
+def _in_another_language(response: str, reading: Reading) -> Classification:
+    """The type of a reply by the phrases of its language: what it asks, lacks, supposes, states."""
+    asking = languages.questions(reading.sentences)
+    told = tuple(s for s in reading.sentences if s not in asking)
+    text = " ".join(told)
+    answer = stated(" \n".join(told))
+    supposed = languages.found("suppose", told[-1] if told else "")
+    if answer and answer.how in ("box", "marked", "confirmed") and not supposed:
+        return Classification(ResponseType.ANSWER_ATTEMPT, answer.text, committed=True)
+    if languages.found("suppose", text) and _HAS_NUMBER.search(text) and not asking:
+        return Classification(
+            ResponseType.HEDGING, languages.found("suppose", text), committed=True
+        )
+    if asking:
+        several = len(asking) > 1
+        kind = ResponseType.INTERROGATION if several else ResponseType.CLARIFICATION
+        return Classification(kind, asking[0])
+    if lacks := languages.found("lack", text):
+        return Classification(ResponseType.REFUSAL, lacks)
+    if answer and told and _HAS_NUMBER.search(told[-1]):
+        return Classification(ResponseType.ANSWER_ATTEMPT, answer.text, committed=True)
+    return Classification(ResponseType.DISCUSSION, "neither an answer nor a question")
 
 
 def _short_math(response: str, reading: Reading) -> Classification:
     statements = [s for s in reading.sentences if "?" not in s]
-    stated = next((m for s in reversed(statements) if (m := _STATES.search(s))), None)
+    stated_in = next((m for s in reversed(statements) if (m := _STATES.search(s))), None)
     told = " ".join(statements)
     hedged = _EITHER.search(told)
     if _candidates(told) >= MANY_ANSWERS:
         return Classification(ResponseType.HEDGING, "several candidate answers", committed=True)
-    if stated and not (hedged and not _STATES.search(statements[-1])):
-        return Classification(ResponseType.ANSWER_ATTEMPT, stated[0].strip(), committed=True)
+    if stated_in and not (hedged and not _STATES.search(statements[-1])):
+        return Classification(ResponseType.ANSWER_ATTEMPT, stated_in[0].strip(), committed=True)
     if hedged and _HAS_NUMBER.search(told):
         return Classification(ResponseType.HEDGING, hedged[0], committed=True)
     questions = asked(response)
     if questions:
         several = len(questions) > 1
         kind = ResponseType.INTERROGATION if several else ResponseType.CLARIFICATION
-        return Classification(kind, questions[0])
+        return Classification(kind, questions[0], weighed=_asks_in_passing(response, reading))
     return _short_told(reading, told)
+
+
+#: Up to this many words a request is the whole reply, with a question mark or without.
+_BRIEF = 20
+
+
+def _asks_in_passing(response: str, reading: Reading) -> bool:
+    """Whether a reply of some length asks without a question mark ("I would need the price")."""
+    return reading.words > _BRIEF and "?" not in response
 
 
 def _candidates(told: str) -> int:
@@ -172,7 +268,7 @@ def _short_told(reading: Reading, told: str) -> Classification:
     )
     if gives_up and not reading.text.strip().endswith("?"):
         return Classification(ResponseType.REFUSAL, gives_up[0])
-    if _HAS_NUMBER.search(told):
+    if _HAS_NUMBER.search(told) or any(word[0].amount != 1 for word in in_words(told)):
         return Classification(ResponseType.ANSWER_ATTEMPT, told[-80:], committed=True)
     return Classification(ResponseType.DISCUSSION, "neither an answer nor a question")
 
@@ -183,9 +279,9 @@ def _long(reading: Reading) -> Classification:
     answers = score > 0
     kind = ResponseType.ANSWER_ATTEMPT if answers else feature_weights.best_kind(found)
     if kind is ResponseType.CLARIFICATION and reading.text.count("?") >= MANY_QUESTIONS:
-        return Classification(ResponseType.INTERROGATION, "many question marks")
+        return Classification(ResponseType.INTERROGATION, "many question marks", weighed=True)
     evidence = f"{feature_weights.strongest(kind, found)} (answer score {score:+.1f})"
-    return Classification(kind, evidence, committed=answers)
+    return Classification(kind, evidence, committed=answers, weighed=True)
 
 
 #: An answer score from which prose without its questions is an answer for certain; true answers
@@ -224,16 +320,19 @@ _BARE_CALL = 12
 _OPEN_ARGUMENT = re.compile(r"=\s*(?:\?|''|\"\"|<[^>]*>|\.\.\.)\s*[,)]")
 #: A value that says that there is none; an answer under the assumption that it does not matter.
 _STAND_IN = re.compile(r"=\s*['\"](?:unknown|unspecified|tbd|n/a|some_\w+)['\"]", re.IGNORECASE)
-_FENCE = re.compile(r"```[^\n]*\n(.*?)(?:```|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(?<!`)```[^\n`]*\n(.*?)(?:```|\Z)", re.DOTALL)
 _CODE = re.compile(r"^\s*(?:def|class|import|from|return)\s+\w", re.MULTILINE)
 _SQL = re.compile(
-    r"\b(?:select|with)\b[\s\S]{1,2000}?\bfrom\b|\bselect\s+[\w(*'\"`]", re.IGNORECASE
+    r"\bselect\s{1,20}[\w(*'\"`]|\bselect\b(?=.{1,2000}?\bfrom\b)", re.IGNORECASE | re.DOTALL
 )
-
-
+_WITH = re.compile(
+    r"\bwith\s{1,20}(?:recursive\s{1,20})?\w{1,60}\s{0,20}(?:\([^()]{0,300}\)\s{0,20})?as\b",
+    re.IGNORECASE,
+)
 #: A query that begins its line, also behind "SQL:".
 _OWN_LINE = re.compile(
-    r"^\W*(?:sql(?:ite)?(?:\s+query)?\W*:\W*)?(?:select\b|with\s+(?:recursive\s+)?\w+[^\n]{0,80}\bas\s*\()",
+    r"^\W{0,20}(?:sql(?:ite)?(?:\s{1,9}query)?\W{0,9}:\W{0,9})?"
+    r"(?:select\b|with\s{1,20}(?:recursive\s{1,20})?\w[^\n]{0,80}\bas\s{0,20}\()",
     re.IGNORECASE | re.MULTILINE,
 )
 #: What a body alone would go on from.
@@ -249,12 +348,13 @@ def _actions(response: str) -> Classification:
         return _prose(response)
     evidence = call[0] if call else f"a call of {calls[0][0]}"
     if _COMPLAINT.search(evidence):
-        return Classification(ResponseType.REFUSAL, evidence)
+        return Classification(ResponseType.REFUSAL, evidence, weighed=True)
     reading = features.read(response)
     if reading.words > _BARE_CALL and _OPEN_ARGUMENT.search(response):
-        return Classification(ResponseType.CLARIFICATION, "a call with an argument left open")
+        why = "a call with an argument left open"
+        return Classification(ResponseType.CLARIFICATION, why, weighed=True)
     if reading.words > SHORT and not is_marked(response) and (doubt := _only_shown(reading)):
-        return Classification(_talk(response), doubt)
+        return Classification(_talk(response), doubt, weighed=True)
     if stand_in := _STAND_IN.search(response):
         return Classification(ResponseType.HEDGING, stand_in[0])
     closed = bool(calls) or (call is not None and ")" in response[call.start() :])
@@ -287,7 +387,7 @@ def _code(response: str) -> Classification:
 def _database(response: str) -> Classification:
     if nothing := _nothing(response):
         return nothing
-    query = _SQL.search(response)
+    query = _WITH.search(response) or _SQL.search(response)
     if query and ("```" in response or ";" in response or _OWN_LINE.search(response)):
         return Classification(
             ResponseType.ANSWER_ATTEMPT, query[0][:60], committed=True, closed=";" in response
@@ -298,7 +398,9 @@ def _database(response: str) -> Classification:
 def _prose(response: str) -> Classification:
     """A reply without the thing its task wants: it asks, gives up, or talks."""
     questions = asked(response)
-    return Classification(_talk(response), questions[0] if questions else "nothing done or asked")
+    why = questions[0] if questions else "nothing done or asked"
+    plain = bool(questions) and "?" in response and features.read(response).words <= SHORT
+    return Classification(_talk(response), why, weighed=not plain)
 
 
 def _talk(response: str) -> ResponseType:

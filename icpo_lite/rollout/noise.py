@@ -138,7 +138,7 @@ def completion(policy: Policy, token_ids: Sequence[int], logprobs: Sequence[floa
     """A reply of these tokens, the end token included where it ended."""
     ids = tuple(token_ids)
     return Completion(
-        text=policy.decode(ids),
+        text=policy.decode_reply(ids),
         token_ids=ids,
         logprobs=tuple(logprobs),
         stop_reason="eos" if ids and ids[-1] in policy.end_ids else "length",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from icpo_lite.core.oom import RowLimit
 from icpo_lite.core.types import Completion, Message
 from icpo_lite.policy.prompt_packing import use_loaded_attention
+from icpo_lite.policy.wide_logits import wide_logits
 from icpo_lite.rollout.engines.registry import engine_for
 from icpo_lite.rollout.noise import Key, SamplingOptions, draw, left_pad, uniforms
 
@@ -42,10 +43,11 @@ def sample(
     policy.set_training(False)
     use_loaded_attention(policy)
     # Where noise is keyed by sample, splitting a batch changes none.
-    return (options.limit or RowLimit()).run(
-        lambda size: _sample_all(policy, prompts_P, n, options, keys_P, size.rows),
-        options.max_rows or len(prompts_P) * n,
-    )
+    with wide_logits(policy):
+        return (options.limit or RowLimit()).run(
+            lambda size: _sample_all(policy, prompts_P, n, options, keys_P, size.rows),
+            options.max_rows or len(prompts_P) * n,
+        )
 
 
 def _sample_all(

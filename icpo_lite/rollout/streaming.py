@@ -7,9 +7,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import GenerationConfig, TextStreamer
+from transformers import TextStreamer
 
 from icpo_lite.core.types import Message
+from icpo_lite.policy.inherited_options import generation_config
+from icpo_lite.policy.template_options import THINK
 from icpo_lite.rollout.sampler import Key, SamplingOptions
 
 if TYPE_CHECKING:
@@ -49,17 +51,13 @@ def stream_reply(
     seed = int.from_bytes(hashlib.blake2b(repr(key).encode(), digest_size=7).digest())
     torch.manual_seed(seed)
     pieces = _Pieces(policy, show)
-    sampled = options.temperature > 0
-    # Every option is set: what generation_config.json of a model says is not what was trained.
-    config = GenerationConfig(
+    config = generation_config(
         max_new_tokens=options.max_new_tokens,
-        do_sample=sampled,
-        temperature=options.temperature if sampled else None,
-        top_p=options.top_p if sampled else None,
-        top_k=options.top_k if sampled else None,
-        repetition_penalty=1.0,
         eos_token_id=sorted(policy.end_ids),
         pad_token_id=policy.pad_id,
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
     )
     try:
         policy.set_training(False)
@@ -73,4 +71,5 @@ def stream_reply(
         if error.args:
             raise
         pieces.end()
-    return pieces.said.strip()
+    said = pieces.said.strip()
+    return f"{THINK}\n{said}" if policy.opens_thinking else said

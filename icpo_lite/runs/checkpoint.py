@@ -121,13 +121,24 @@ def _write_files(
         extra_writer(folder)
         _sync_tree(folder)
     for stem, named in tensors.items():
-        on_cpu = {name: tensor.detach().cpu().contiguous() for name, tensor in named.items()}
-        write_synced(folder / f"{stem}.safetensors", to_safetensors(on_cpu))
+        write_synced(folder / f"{stem}.safetensors", to_safetensors(_apart(named)))
     write_synced(folder / STATE, json.dumps(state).encode())
     files = {str(file.relative_to(folder)): _fingerprint(file) for file in _files(folder)}
     manifest = {"step": step, "tensors": list(tensors), "files": files}
     write_synced(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
     sync_directory(folder)
+
+
+def _apart(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each in a storage of its own: safetensors refuses shared ones."""
+    taken: set[int] = set()
+    out = {}
+    for name, tensor in named.items():
+        on_cpu = tensor.detach().cpu().contiguous()
+        place = on_cpu.untyped_storage().data_ptr()
+        out[name] = on_cpu.clone() if place in taken else on_cpu
+        taken.add(place)
+    return out
 
 
 def _install(aside: Path, final: Path) -> None:
@@ -358,54 +369,6 @@ def _sync_tree(folder: Path) -> None:
 
 
 # -- what goes into a checkpoint ----------------------------------------------------------------
-
-
-def pack_optimizer(
-    optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """An optimizer's state as flat tensors ("3.exp_avg" of parameter 3) and JSON, bit for bit."""
-    packed = optimizer.state_dict()
-    tensors: dict[str, Tensor] = {}
-    numbers: dict[str, Any] = {}
-    for index, entries in packed["state"].items():
-        for name, value in entries.items():
-            target = tensors if isinstance(value, Tensor) else numbers
-            target[f"{index}.{name}"] = value
-    return tensors, {"numbers": numbers, "param_groups": packed["param_groups"]}
-
-
-def unpack_optimizer(
-    optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], state: Mapping[str, Any]
-) -> None:
-    """Puts back what `pack_optimizer` gave.
-
-    Raises RunDirectoryError when the parameters are not those that it was packed from.
-    """
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    sizes = [len(group["params"]) for group in optimizer.param_groups]
-    saved_sizes = [len(group["params"]) for group in state["param_groups"]]
-    if sizes != saved_sizes:
-        raise RunDirectoryError(
-            f"expected the optimizer's saved groups of {saved_sizes} parameters, found {sizes}; "
-            "resume with the recipe of the run"
-        )
-    entries: dict[int, dict[str, Any]] = {}
-    for key, value in [*tensors.items(), *state["numbers"].items()]:
-        index, _, name = key.partition(".")
-        entries.setdefault(int(index), {})[name] = value
-    for index, entry in entries.items():
-        average, parameter = entry.get("exp_avg"), parameters[index]
-        if isinstance(average, Tensor) and average.shape != parameter.shape:
-            raise RunDirectoryError(
-                f"expected parameter {index} of shape {list(average.shape)} as in the checkpoint, "
-                f"found {list(parameter.shape)}; resume with the recipe of the run"
-            )
-    groups = [
-        # JSON has no tuples; betas come back as what the optimizer itself uses.
-        {k: tuple(v) if isinstance(now.get(k), tuple) else v for k, v in saved.items()}
-        for saved, now in zip(state["param_groups"], optimizer.param_groups, strict=True)
-    ]
-    optimizer.load_state_dict({"state": entries, "param_groups": groups})
 
 
 def rng_state() -> dict[str, Any]:

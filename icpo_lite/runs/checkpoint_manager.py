@@ -15,18 +15,17 @@ import torch
 
 from icpo_lite.core.errors import NumericsError, RecipeError, RunDirectoryError
 from icpo_lite.core.oom import Say, first_not_finite
+from icpo_lite.policy.optimizer import pack_optimizer, unpack_optimizer
 from icpo_lite.runs.checkpoint import (
     discard_later,
     latest_checkpoint,
     load_checkpoint,
     mirror_run,
-    pack_optimizer,
     restore_run,
     rng_state,
     save_checkpoint,
     set_rng_state,
     step_of,
-    unpack_optimizer,
 )
 
 if TYPE_CHECKING:

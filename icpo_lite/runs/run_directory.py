@@ -161,6 +161,15 @@ class RunDirectory:
         """Writes recipe.yaml, the recipe with all its defaults, secrets taken out."""
         write_atomically(self.path / "recipe.yaml", _recipe_text(resolved).encode())
 
+    def recipe_value(self, key: str) -> Any:
+        """A key of the directory's recipe.yaml; None where there is none that can be read."""
+        data = _read(self.path / "recipe.yaml")
+        try:
+            values = yaml.safe_load(data) if data is not None else {}
+        except yaml.YAMLError:
+            return None
+        return values.get(key) if isinstance(values, dict) else None
+
     def recipe_changes(self, resolved: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
         """What differs from the directory's recipe.yaml: dotted key -> (there, now).
 

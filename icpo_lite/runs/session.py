@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import tokenizer_warning
-from icpo_lite.core.types import Intent, Problem
+from icpo_lite.core.types import Intent, Problem, Prompt
+from icpo_lite.data.contamination import seen_line_of
 from icpo_lite.data.from_recipe import (
+    WORLD,
     corpus_needs_model,
     require_corpus,
     require_kinds,
     training_prompts,
 )
+from icpo_lite.data.mixture import weights
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.periodic import SmallEvaluation
 from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
+from icpo_lite.recipe.input_paths import require_model
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.engines.registry import require_engine
 from icpo_lite.rollout.from_recipe import wanted_engine
@@ -56,6 +60,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
     require_trackers(recipe.report_to)
     require_engine(wanted_engine(recipe))
+    require_model(recipe)
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
@@ -65,6 +70,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
         require_corpus(recipe)
         policy = load_policy(recipe, threads=threads)
     prompts, corpus = training_prompts(recipe, policy)
+    require_kinds(recipe, prompts)  # before the model is loaded for nothing
     policy = policy or load_policy(recipe, threads=threads)
     prompt_ids = encode_prompts(
         policy,
@@ -81,7 +87,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     report.require_ok()
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
     chosen, sampled, shared = tried(recipe, policy, prompt_ids, impl)
-    pool = PromptPool(prompts, seed=recipe.seed)
+    pool = PromptPool(prompts, seed=recipe.seed, weights=weights(recipe))
     trainer = Trainer(
         policy, pool, prompt_ids, judge, reward, recipe, chosen, change, display.message
     )
@@ -92,14 +98,34 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     if judges_on_training_rows(recipe):
         seen = (
             "the evaluation judges on problems that are trained on; set evaluation.dataset_name "
-            "to a file that is not"
+            "to a file that is not, or eval_holdout: 0.1 to keep a tenth back"
         )
+    told = [] if seen else _contamination(recipe, prompts, problems, small)
     idle = idle_clip(recipe)
     small_warning = small.warning if small else ""
-    for warning in filter(None, [*report.warnings, unknown, seen, small_warning, idle]):
+    for warning in filter(None, [*report.warnings, unknown, seen, small_warning, *told, idle]):
         display.message(f"warning: {warning}")
     graded = any(p.intent is Intent.COMPLETE and p.answer is not None for p in prompts)
     return Session(recipe, policy, trainer, judge, problems, small, graded)
+
+
+def _contamination(
+    recipe: Recipe,
+    prompts: Sequence[Prompt],
+    table: Sequence[Problem],
+    small: SmallEvaluation | None,
+) -> list[str]:
+    """What is said of judged problems that are trained on too, word for word or almost.
+
+    The built-in world makes all its problems of the same sentences, each split of other names.
+    """
+    if recipe.dataset_name == WORLD:
+        return []
+    trained = [(p.problem_id, p.text) for p in prompts if p.intent is Intent.COMPLETE]
+    judged = {"the evaluation": table}
+    if small is not None and not small.warning:
+        judged["eval_steps"] = small.problems
+    return [seen_line_of(problems, trained, what) for what, problems in judged.items()]
 
 
 def _left_out(found: int, kept: int, recipe: Recipe) -> str:

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -118,6 +119,10 @@ def _train(recipe: Recipe, display: Display, leave: _Leave, threads: int | None)
             bring_back(recipe, display.message)
             if recipe.resume_from_checkpoint is False:
                 begin_anew(run)
+        recipe = _dated(recipe, run)
+        day = {"chat_template_date": recipe.chat_template_date}
+        compared = {name: other.model_copy(update=day) for name, other in compared.items()}
+        if run is not None:
             check_changes(run, recipe, display, resume_anyway=leave.resume_anyway)
             check_length(run.path, recipe, extend=leave.extend)
         for other in () if resumes else compared.values():
@@ -316,3 +321,14 @@ def _small_evaluation(
     so_far = "the best so far" if best else f"best {manager.best.value:.1f}"
     display.message(f"evaluated after step {step}: {small.metric} {value:.1f}, {so_far}")
     return figures, best
+
+
+def _dated(recipe: Recipe, run: RunDirectory | None) -> Recipe:
+    """With the day that chat templates write: the recipe's, else that on which this run began.
+
+    A resume on another day would else train on other prompts.
+    """
+    if recipe.chat_template_date is not None:
+        return recipe
+    began = run.recipe_value("chat_template_date") if run is not None else None
+    return recipe.model_copy(update={"chat_template_date": began or date.today().isoformat()})

@@ -41,6 +41,8 @@ FLOORS = {
 OPTIONAL = ("unsloth", "triton")
 #: First versions that unsloth 2026.8 refuses.
 UNSLOTH_CAPS = {"transformers": "5.18", "trl": "1.16", "datasets": "5"}
+#: What vLLM 0.33 is built for: versions from the first, below the second.
+VLLM_NEEDS = {"torch": ("2.14.0", "2.14.1"), "transformers": ("5.16.1", "5.18")}
 GIB = 1 << 30
 #: Free space below which a run with checkpoints is likely to end in a full disk.
 MIN_FREE = {"output": 2 * GIB, "cache": 5 * GIB}
@@ -73,6 +75,7 @@ def examine(output: Path = Path("runs")) -> Examination:
         host_findings,
         gpu_findings,
         library_findings,
+        vllm_findings,
         nf4_findings,
         triton_findings,
         lambda: disk_findings(output),
@@ -238,6 +241,22 @@ def library_findings(version: Callable[[str], str | None] = installed) -> Iterat
                 "problem",
                 f"{found}, but unsloth {version('unsloth')} needs it below {cap}",
                 f'pip install "{name}<{cap}", or pip uninstall unsloth',
+            )
+
+
+def vllm_findings(version: Callable[[str], str | None] = installed) -> Iterator[Finding]:
+    """Versions that vLLM, where it is installed, was not built for."""
+    if version("vllm") is None:
+        return
+    for name, (first, last) in VLLM_NEEDS.items():
+        found = version(name)
+        if found is None or not release_of(first) <= release_of(found) < release_of(last):
+            yield Finding(
+                name,
+                "problem",
+                f"{found or 'not installed'}, but vLLM {version('vllm')} needs {first} or later, "
+                f"below {last}",
+                'pip install "icpo-lite[vllm]", or pip uninstall vllm',
             )
 
 

@@ -304,11 +304,14 @@ CUDA_CONTEXT = 600 << 20
 def plan_memory(shape: ModelShape, job: Job) -> MemoryPlan:
     """Memory of one training step, worst case: every prompt and completion of full length."""
     gradients = lora_weights(shape, job) * job.lora_bytes
+    reserved = vllm_bytes(shape, job)
     return MemoryPlan(
         stays={
             **weight_bytes(shape, job),
             "LoRA weights": gradients,
             "optimizer state": optimizer_bytes(shape, job),
+            # Asleep, vLLM gives its keys and values back while the update runs.
+            **({} if job.keys.vllm_enable_sleep_mode else reserved),
         },
         phases=(
             _sampling(shape, job, gradients),
@@ -319,6 +322,21 @@ def plan_memory(shape: ModelShape, job: Job) -> MemoryPlan:
         context=CUDA_CONTEXT if job.cuda else 0,
         parameters=shape.parameters(),
     )
+
+
+def vllm_bytes(shape: ModelShape, job: Job) -> dict[str, int]:
+    """What vLLM reserves for keys and values: its share of the card less the weights it shares."""
+    if not (job.keys.use_vllm and job.cuda):
+        return {}
+    share = int(job.keys.vllm_gpu_memory_utilization * job.card_bytes)
+    return {"vLLM's keys and values": max(share - sum(weight_bytes(shape, job).values()), 0)}
+
+
+def vllm_rows(shape: ModelShape, job: Job) -> int:
+    """Replies of full length that vLLM holds at once."""
+    one = kv_bytes(shape, job, 1, job.width - 1)
+    room = sum(vllm_bytes(shape, job).values()) // one
+    return min(room, job.keys.vllm_max_num_seqs or 256)
 
 
 def weight_bytes(shape: ModelShape, job: Job) -> dict[str, int]:
@@ -373,6 +391,9 @@ def kv_bytes(shape: ModelShape, job: Job, rows: int, length: int) -> int:
 
 def _sampling(shape: ModelShape, job: Job, gradients: int) -> Phase:
     """The prompts at once, then all replies token by token; the last step's gradients still lie."""
+    if reserved := vllm_bytes(shape, job):
+        kept = reserved if job.keys.vllm_enable_sleep_mode else {}  # else they stay all the time
+        return Phase("sampling", {**kept, "LoRA gradients": gradients})
     rows = min(job.sampled_rows or job.rows, job.rows)
     prompts = max(1, rows // min(job.keys.num_generations, rows))
     length = job.keys.max_prompt_length

@@ -23,6 +23,7 @@ from icpo_lite.tools.memory_model import (
     optimizer_bytes,
     plan_memory,
     shape_of,
+    vllm_rows,
 )
 
 if TYPE_CHECKING:
@@ -210,6 +211,19 @@ def _holds(card: Card, plan: MemoryPlan) -> bool:
     return plan.peak <= card.usable
 
 
+def vllm_fit(shape: ModelShape, job: Job) -> str:
+    """One line on the replies for which vLLM has room, "" without vLLM."""
+    if not (job.keys.use_vllm and job.cuda):
+        return ""
+    rows = vllm_rows(shape, job)
+    if rows < 1:
+        return (
+            "vLLM has no room for the keys and values of one reply; raise "
+            "vllm_gpu_memory_utilization or use_vllm=false"
+        )
+    return f"vLLM computes {min(rows, job.rows)} of a step's {job.rows} replies at once"
+
+
 def _fitting(card: Card, shape: ModelShape, job: Job) -> tuple[MemoryPlan, int]:
     """The plan with sampling split as far as the card needs it, and into how many parts."""
     plan, rows = plan_memory(shape, job), job.rows
@@ -306,6 +320,7 @@ class RunPlan:
     fits: tuple[Fit, ...]
     disk: Disk
     seconds: tuple[float, int] | None
+    vllm: str = ""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -364,4 +379,5 @@ def plan_run(recipe: Recipe, folder: str, card: Card | None = None) -> RunPlan:
         fits=fits,
         disk=disk_of(recipe, shape, job, local=Path(folder).is_dir()),
         seconds=measured_seconds(rows),
+        vllm=vllm_fit(shape, job),
     )

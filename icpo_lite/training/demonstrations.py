@@ -43,7 +43,7 @@ def _joined(group: Group, policy: Policy, end_id: int, limit: int) -> Group:
     if prompt.intent is not Intent.COMPLETE or not prompt.solution:
         return group
     text = harmless_text(policy.tokenizer, _MARKS.sub("", prompt.solution), "assistant")
-    ids = policy.tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = policy.encode_text(text)
     turn = Turn("assistant", text, (*ids, end_id), stop_reason="eos")
     if len(turn.token_ids) > limit:
         return group
@@ -56,7 +56,7 @@ def turn_end_id(policy: Policy) -> int:
     """The token with which this model's chat template closes an assistant's turn."""
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     text = policy.tokenizer.apply_chat_template(chat, tokenize=False)
-    ids = policy.tokenizer(text, add_special_tokens=False)["input_ids"]
+    ids = policy.encode_text(text)
     closing = [token for token in ids if token in policy.end_ids]
     return int(closing[-1] if closing else min(policy.end_ids))
 

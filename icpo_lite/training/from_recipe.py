@@ -7,10 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from icpo_lite.core.errors import ModelError
 from icpo_lite.policy.logprobs import LogprobOptions
-from icpo_lite.rollout.engines.registry import choose_engine
+from icpo_lite.rollout.engines.registry import ENGINES, choose_engine
 from icpo_lite.rollout.from_recipe import sampling_options, wanted_engine
 from icpo_lite.training.prompt_sharing import choose_sharing
+from icpo_lite.training.sampling_check import check_sampling, readable_failure
 from icpo_lite.training.trainer import Chosen
 
 if TYPE_CHECKING:
@@ -35,7 +37,9 @@ def tried(
     """What was the fastest on this machine, and a line on sampling and on prompts."""
     plain = untried(recipe, impl)
     prompts = sorted(prompt_ids.values(), key=len)
-    engine, sampled = choose_engine(policy, wanted_engine(recipe), prompts, plain.sampling)
+    wish = wanted_engine(recipe)
+    with readable_failure(policy, wish):
+        engine, sampled = choose_engine(policy, wish, prompts, plain.sampling)
     share, shared = choose_sharing(
         policy,
         recipe.share_prompts,
@@ -50,4 +54,22 @@ def tried(
         replace(plain.logprobs, shared_prompts=share),
         tuple(name for name, wish in wishes if wish == "auto"),
     )
-    return chosen, sampled, shared
+    chosen, agreed = _agreeing(policy, prompts, chosen)
+    return chosen, f"{sampled}; {agreed}", shared
+
+
+def _agreeing(
+    policy: Policy, prompts: Sequence[Sequence[int]], chosen: Chosen
+) -> tuple[Chosen, str]:
+    """What was chosen, its samples compared with training; of engines tried, the native one where
+    the fastest does not agree."""
+    engine = chosen.sampling.engine
+    try:
+        return chosen, check_sampling(policy, prompts, chosen.sampling, chosen.logprobs)
+    except ModelError as error:
+        spare = "engine" in chosen.tried and ENGINES["native"].unfit(policy) is None
+        if engine == "native" or not spare:
+            raise
+        native = replace(chosen, sampling=replace(chosen.sampling, engine="native"))
+        agreed = check_sampling(policy, prompts, native.sampling, native.logprobs)
+        return native, f"not taken: {error}; native, {agreed}"

@@ -72,6 +72,12 @@ def high_entropy_tokens(entropy: Tensor, mask: Tensor, share: float) -> Tensor:
     return ((entropy >= threshold) & mask).to(entropy.dtype)
 
 
+def corrects(keys: CorrectionKeys, engine: str) -> bool:
+    """Whether tokens are weighed; with auto, where another program than our loop samples."""
+    wish = keys.importance_sampling_correction
+    return engine != "native" if wish == "auto" else wish
+
+
 def sampling_correction(
     old_logps: Tensor,
     sampled_logps: Tensor,

@@ -72,6 +72,7 @@ class Trainer:
         self.sampling_limit, update_limit = _limits(recipe, say)
         self.sampling = replace(chosen.sampling, limit=self.sampling_limit)
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
+        self.updater.engine = self.sampling.engine
         self.schedules = Schedules(recipe)
         functions = [name.rpartition(":")[2] for name in recipe.reward_funcs]
         self.component_weights = dict(zip(functions, recipe.reward_weights, strict=False))
@@ -196,6 +197,7 @@ class Trainer:
         }
         updater = self.updater
         self.sampling = replace(self.sampling, engine=kept.get("engine", self.sampling.engine))
+        updater.engine = self.sampling.engine
         shared = kept.get("share_prompts", updater.logprobs.shared_prompts)
         updater.logprobs = replace(updater.logprobs, shared_prompts=shared)
         updater.restore_scale(state["scaler"])

@@ -30,6 +30,7 @@ from icpo_lite.training.loss import (
     policy_loss,
 )
 from icpo_lite.training.token_weights import (
+    corrects,
     high_entropy_tokens,
     off_policy_rows,
     sampling_correction,
@@ -64,7 +65,8 @@ class _Learned:
 class Updater:
     """Makes optimizer steps of batches; what lives on between them is `state`, weights aside.
 
-    logprobs: how log-probs are computed. limit: how many rows fit into memory at once.
+    logprobs: how log-probs are computed. limit: how many rows fit into memory at once. engine: who
+    samples; the trainer says so.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Updater:
     ) -> None:
         self.policy, self.recipe, self.logprobs = policy, recipe, logprobs
         self.limit, self.say = limit, say
+        self.engine = "native"
         self.step = self._skipped = self._skipped_in_a_row = 0
         self._stepping = False
         self.optimizer = make_optimizer(
@@ -87,7 +90,7 @@ class Updater:
             eps=recipe.adam_epsilon,
             weight_decay=recipe.weight_decay,
         )
-        self.scaler = _scaler(policy)
+        self.scaler = _scaler(policy, recipe)
 
     def update(
         self, batch: Batch, loss: LossKeys, learning_rate: float, step: int = 0
@@ -131,7 +134,8 @@ class Updater:
                     f"{max((self.recipe.per_device_train_batch_size or 2) // 2, 1)}"
                 )
             before.restore()
-            self.scaler = _scaler(self.policy)  # the old one remembers a step half done
+            # The old one remembers a step half done.
+            self.scaler = _scaler(self.policy, self.recipe)
             self.restore_scale(scale)
             self._skipped, self._skipped_in_a_row = skips
 
@@ -365,7 +369,7 @@ class Updater:
         # On the first update the weights are still those that sampled.
         own = logps.detach() if old is None else old[index, : mask.shape[1]]
         weights = None
-        if recipe.importance_sampling_correction:
+        if corrects(recipe, self.engine):
             weights = sampling_correction(own, micro.sampled_logps, mask, recipe)
             weights = weights.masked_fill(shown, 1.0)
         return weights, sampling_mismatch(own, micro.sampled_logps, mask & ~shown, weights)
@@ -392,10 +396,23 @@ class Updater:
         return logps, entropies
 
 
-def _scaler(policy: Policy) -> torch.amp.GradScaler:
+def _scaler(policy: Policy, recipe: Recipe) -> torch.amp.GradScaler:
     """float16 gradients vanish or overflow without a scale; other dtypes have the range."""
     half = policy.device.dtype is torch.float16
-    return torch.amp.GradScaler(policy.device.torch_device.type, enabled=half)
+    return torch.amp.GradScaler(
+        policy.device.torch_device.type,
+        enabled=half,
+        growth_interval=growth_interval(recipe),
+    )
+
+
+def growth_interval(recipe: Recipe) -> int:
+    """Updates without an overflow after which the loss scale doubles: a twentieth of the run's.
+
+    torch's 2,000 outlast most runs, so that a scale which one bad update had lowered stayed low.
+    """
+    updates = recipe.max_steps * recipe.num_iterations * recipe.num_mini_batches
+    return min(max(updates // 20, 10), 2000)
 
 
 def _chunked(options: LogprobOptions, size: Size) -> LogprobOptions:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from test_call_formats import FORMATS, first_values, wrong
 
 from icpo_lite.core.types import Problem
-from icpo_lite.data.sharding import RejectedError
+from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sources import read_problems
 from icpo_lite.data.value_shards import shard_by_values
 from icpo_lite.rewards.grading import GradingOptions, grade

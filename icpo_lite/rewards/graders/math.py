@@ -1,231 +1,33 @@
-"""Math: which number a reply commits to, and whether it is the gold one.
+"""Math: is the number that a reply commits to the gold one?
 
-Values are exact (`Fraction`), so 18 = 18.0 = $18.00 = 36/2. The last committed answer counts: a
-reply that boxes 5 and then boxes 7 has answered 7.
+Values are exact (`Fraction`), so 18 = 18.0 = $18.00 = 36/2. Which number it is that a reply commits
+to is found in `extraction`, how it may be written in `written_numbers`.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from icpo_lite.core.errors import GraderError
-from icpo_lite.core.numbers import numbers
-from icpo_lite.rewards.features import strip_markup, strip_thought
+from icpo_lite.rewards.graders.extraction import extract, stated, whole_statement
+from icpo_lite.rewards.graders.written_numbers import Value, answers, tidy, values
 
-
-@dataclass(frozen=True, slots=True)
-class Value:
-    """A number as it was written: its exact value, whether in percent, digits after the point."""
-
-    amount: Fraction
-    percent: bool = False
-    decimals: int = 0
-
-
-_FRAC = re.compile(r"\\[dt]?frac\s*\{\s*(-?[\d.,]+)\s*\}\s*\{\s*([\d.,]+)\s*\}")
-_FRAC_BARE = re.compile(r"\\[dt]?frac\s*(\d)\s*(\d)")
-_GROUPED = r"\d{1,3}(?:,\d{3})+(?:\.\d+)?"
-_NUMBER = re.compile(
-    r"(?P<sign>(?<![\w)\]}.]\s)(?<![\w)\]}.%])[-−]\s?)?(?:[$€£¥]\s?)?(?P<minus>-)?"
-    rf"(?:(?P<whole>\d+)[ ]+(?P<mixed>\d+/\d+)(?![\d/])"
-    rf"|(?P<ratio>\d+(?:\.\d+)?\s?/\s?\d+(?:\.\d+)?)(?![\d/])"
-    rf"|(?P<digits>{_GROUPED}|\d+(?:\.\d+)?|\.\d+)(?P<power>e[+-]?\d+\b)?)"
-    r"(?P<scale>\s?(?:thousand|million|billion)\b)?(?P<percent>\s?\\?%|\s+percent\b)?",
-    re.IGNORECASE,
-)
-_SCALE = {"thousand": 10**3, "million": 10**6, "billion": 10**9}
-
-
-def values(text: str) -> list[tuple[Value, int, int]]:
-    """Every number of a text with its span, in order; number words only where no digit stands."""
-    found = [(value, m.start(), m.end()) for m in _NUMBER.finditer(text) if (value := _value(m))]
-    if found or not any(c.isalpha() for c in text):
-        return found
-    return [
-        (
-            Value(m.value * 100 if m.kind == "percent" else m.value, m.kind == "percent"),
-            m.start,
-            m.end,
-        )
-        for m in numbers(text)
-        if m.kind != "ordinal"
-    ]
-
-
-def _value(match: re.Match[str]) -> Value | None:
-    decimals = 0
-    try:
-        if mixed := match["mixed"]:
-            amount = int(match["whole"]) + Fraction(mixed)
-        elif ratio := match["ratio"]:
-            top, bottom = ratio.split("/")
-            amount = Fraction(top.strip()) / Fraction(bottom.strip())
-        else:
-            digits = match["digits"].replace(",", "")
-            decimals = len(digits.partition(".")[2])
-            amount = Fraction(digits + _small_power(match["power"] or ""))
-    except ZeroDivisionError:
-        return None
-    if scale := match["scale"]:
-        amount *= _SCALE[scale.strip().lower()]
-    if match["sign"] or match["minus"]:
-        amount = -amount
-    return Value(amount, bool(match["percent"]), decimals)
-
-
-def _small_power(power: str) -> str:
-    """An exponent, or nothing when it is absurd: "1e999999999" must not fill the memory."""
-    return power if len(power) <= 4 else ""
-
-
-def tidy(text: str) -> str:
-    """Markup that hides a number made plain: fractions, grouping, money, percent."""
-    text = strip_markup(text).replace("{,}", ",")
-    if "\\" in text:
-        text = _FRAC_BARE.sub(r"\1/\2", _FRAC.sub(r"\1/\2", text))
-        text = text.replace("\\%", "%").replace("\\,", "").replace("\\approx", "=")
-    return text
-
-
-# ------------------------------------------------------------------------------------ extraction
-
-_BOXED = re.compile(r"\\boxed\s*\{")
-_HASHES = re.compile(r"####\s*([^\n]+)")
-_ANSWER = re.compile(
-    r"\banswer[\s*_]*(?:\([^)\n]{0,40}\)\s*)?(?:is\b|would be\b|will be\b|[:=])", re.IGNORECASE
-)
-#: Characters behind "answer is" that may hold the answer, and of a reply that are looked at.
-_REACH, _LOOKED_AT = 300, 20_000
-#: Boxes that are looked into, from the end.
-_MOST_BOXES = 20
-_BOLD = re.compile(r"(?<!\w)\*\*(?=\S)([^*\n]*[^\s*])\*\*")
-_DIGIT = re.compile(r"\d")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
-_CONCLUDES = re.compile(r"\b(?:therefore|thus|hence|so|conclusion|final|answer)\b", re.IGNORECASE)
-_TOTALS = re.compile(r"\b(?:in total|altogether|remains|result|overall|total)\b", re.IGNORECASE)
-_CHECKS = re.compile(r"\b(?:verif\w+|check\w*|matches)\b", re.IGNORECASE)
-_AFTER_VERB = re.compile(
-    r"(?:=|≈|\b(?:is|are|was|were|be|equals?|to|takes?|needs?|has|have|had|makes?|made|earns?"
-    r"|gets?|costs?|exactly|approximately|about|only|spent|eaten|worth)\b[:\s*]*)\s*[$€£]?\s*$",
-    re.IGNORECASE,
-)
-_REQUEST = re.compile(
-    r"\?|\b(?:please|if you|let me know|feel free|would you|for example|e\.g\.|note)\b", re.I
-)
-
-
-@lru_cache(maxsize=16384)
-def extract(reply: str) -> str | None:
-    """The answer that a reply commits to, as written; None where no number stands.
-
-    In this order, the last of each: `\\boxed{}`, `#### `, "answer is …" or "Answer: …", a
-    concluding sentence ("Therefore …", "… in total …"), and else the last number of the text.
-    """
-    reply = strip_thought(reply)[-_LOOKED_AT:]
-    if boxed := _last_boxed(reply):
-        return boxed
-    if hashes := _HASHES.findall(reply):
-        found = values(tidy(hashes[-1]))
-        if found:
-            return _cut(tidy(hashes[-1]), found[-1])
-    for stated in reversed(_statements(reply)):
-        if found_in := _of_statement(stated):
-            return found_in
-    return _of_conclusion(reply)
-
-
-def _statements(reply: str) -> list[str]:
-    """What stands behind each "answer is", up to the next one."""
-    heads = list(_ANSWER.finditer(reply))
-    ends = [*(m.start() for m in heads[1:]), len(reply)]
-    return [
-        reply[m.end() : min(end, m.end() + _REACH)] for m, end in zip(heads, ends, strict=False)
-    ]
-
-
-def _last_boxed(reply: str) -> str | None:
-    for match in reversed(list(_BOXED.finditer(reply))[-_MOST_BOXES:]):
-        content = _balanced(reply, match.end())
-        text = tidy(content)
-        if found := values(text):
-            return _cut(text, found[-1])
-    return None
-
-
-def _balanced(text: str, start: int) -> str:
-    """From just behind an opening brace to its closing one, or to the end."""
-    depth = 1
-    for at in range(start, len(text)):
-        depth += (text[at] == "{") - (text[at] == "}")
-        if depth == 0:
-            return text[start:at]
-    return text[start:]
-
-
-def _of_statement(stated: str) -> str | None:
-    """Of "**3 trucks** for all 80 stones": what is bold, else behind the verb, else the first."""
-    for sentence in _SENTENCE.split(stated):
-        if values(tidy(sentence)):
-            return _of_sentence(sentence)
-    return None
-
-
-#: Sentences with numbers, from the end, among which the conclusion is looked for.
-_LAST = 6
-
-
-def _of_conclusion(reply: str) -> str | None:
-    last, asking = _last_with_numbers(reply)
-    last = last or asking
-    if not last:
-        found = values(reply)
-        return _cut(reply, found[-1]) if found else None
-    for concludes in (_CONCLUDES.search, _BOLD.search, _TOTALS.search):
-        for sentence in last:
-            concluding = concludes(sentence) and not _CHECKS.search(sentence)
-            if concluding and (answer := _of_sentence(sentence)):
-                return answer
-    return next(filter(None, map(_of_sentence, last)), None)
-
-
-def _last_with_numbers(reply: str) -> tuple[list[str], list[str]]:
-    """The last sentences that tell a number and those that ask or offer beside one, last first."""
-    telling: list[str] = []
-    asking: list[str] = []
-    for sentence in reversed(_SENTENCE.split(reply)):
-        if _DIGIT.search(sentence):
-            (asking if _REQUEST.search(sentence) else telling).append(sentence)
-            if len(telling) == _LAST:
-                break
-    return telling, asking
-
-
-def _of_sentence(sentence: str) -> str | None:
-    if bold := [b for b in _BOLD.findall(sentence) if _DIGIT.search(b) and values(tidy(b))]:
-        return _of_phrase(tidy(bold[0]))
-    return _of_phrase(tidy(sentence))
-
-
-def _of_phrase(text: str) -> str | None:
-    found = values(text)
-    if not found:
-        return None
-    if "=" in text[found[0][1] :] or "≈" in text:
-        return _cut(text, found[-1])
-    for number in found:
-        if _AFTER_VERB.search(text[max(0, number[1] - 40) : number[1]]):
-            return _cut(text, number)
-    return _cut(text, found[0])
-
-
-def _cut(text: str, number: tuple[Value, int, int]) -> str:
-    return text[number[1] : number[2]].strip()
-
-
-# --------------------------------------------------------------------------------------- grading
+__all__ = [
+    "Value",
+    "equal",
+    "extract",
+    "gold_value",
+    "is_plain",
+    "lic_equal",
+    "same_symbols",
+    "same_value",
+    "stated",
+    "tidy",
+    "values",
+    "whole_statement",
+]
 
 
 @lru_cache(maxsize=8192)
@@ -245,9 +47,15 @@ def same_value(given: Value, gold: Value) -> bool:
     """Equal, or equal once one of them is read as a percentage, or rounded as it was written.
 
     Rounding counts only for two or more decimals of a gold value that has no finite decimal form
-    (1/3 against 0.33); 33.3 is not 33.
+    (1/3 against 0.33); 33.3 is not 33. 2:00 pm is 2 and 14, and not 2 am.
     """
+    if given.half or gold.half:
+        return _same_time(given, gold)
     pairs = [(given.amount, gold.amount)]
+    if given.other is not None:
+        pairs.append((given.other, gold.amount))
+    if gold.other is not None:
+        pairs.append((given.amount, gold.other))
     if given.percent != gold.percent:
         ratio = gold.amount if gold.percent else gold.amount * 100
         pairs.append((given.amount if given.percent else given.amount * 100, ratio))
@@ -258,6 +66,20 @@ def same_value(given: Value, gold: Value) -> bool:
         if endless and given.decimals >= 2 and abs(a - b) <= Fraction(1, 2 * 10**given.decimals):
             return True
     return False
+
+
+def _same_time(given: Value, gold: Value) -> bool:
+    if {given.half, gold.half} == {"am", "pm"}:
+        return False
+    return bool(_hours(given) & _hours(gold))
+
+
+def _hours(time: Value) -> set[Fraction]:
+    """The hours of the day that a clock time can mean, as said and out of 24."""
+    said = time.amount
+    if time.half == "pm" and said < 12:
+        return {said, said + 12}
+    return {said, said - 12} if time.half == "am" and said >= 12 else {said}
 
 
 def _endless(value: Fraction) -> bool:
@@ -271,11 +93,11 @@ def _endless(value: Fraction) -> bool:
 @lru_cache(maxsize=65536)
 def equal(extracted: str, gold: str) -> bool:
     """Whether the last number of an extracted answer is the gold number."""
-    found = values(tidy(extracted))
+    found = answers(tidy(extracted))
     return bool(found) and same_value(found[-1][0], gold_value(gold))
 
 
-_VARIABLE = re.compile(r"^\s*\$?\s*[a-zA-Z]\s*=")
+_VARIABLE = re.compile(r"^\s{0,5}\$?\s{0,5}[a-zA-Z]\s{0,5}=")
 _SYMBOL = re.compile(r"\\|\^|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])|[(\[{;]")
 
 
@@ -283,19 +105,22 @@ _SYMBOL = re.compile(r"\\|\^|(?<![a-zA-Z])[a-zA-Z](?![a-zA-Z])|[(\[{;]")
 def is_plain(gold: str) -> bool:
     """Whether a gold answer is one number with at most a unit; "(3, 4)" and "2\\pi" are not."""
     text = _VARIABLE.sub("", tidy(gold.rpartition("####")[2]).strip(" $."))
-    return len(values(text)) == 1 and not _SYMBOL.search(text)
+    text = _WRAPPED.sub(r"\1", text)
+    found = values(text)
+    if len(found) != 1:
+        return False
+    unit = _UNIT.sub("", text[found[0][2] :])
+    return not _SYMBOL.search(f"{text[: found[0][1]]} {unit}")
+
+
+_WRAPPED = re.compile(r"^\(([^(),;]*)\)$")
+#: Units and halves of the day behind a number that look like symbols: "5 m", "25°C", "2 p.m.".
+_UNIT = re.compile(
+    r"^\s{0,3}(?:[A-Za-z]{1,4}/[A-Za-z]{1,4}|°\s?[CF]|[mglLhst]|[ap]\.m)(?![A-Za-z])\.?"
+)
 
 
 _DRESSING = re.compile(r"\s|\\left|\\right|\\!|\\,|\\;|\$|\\displaystyle|\.$")
-
-
-def symbolic_answer(reply: str) -> str | None:
-    """What a reply boxes, or says behind "answer is", whole; None where it does neither."""
-    reply = strip_thought(reply)[-_LOOKED_AT:]
-    if matches := list(_BOXED.finditer(reply)):
-        return _balanced(reply, matches[-1].end()).strip() or None
-    stated = _statements(reply)
-    return stated[-1].strip().split("\n")[0].strip(" *$.") or None if stated else None
 
 
 def same_symbols(given: str, gold: str) -> bool:

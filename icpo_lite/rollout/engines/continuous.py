@@ -17,6 +17,7 @@ import torch
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Completion
 from icpo_lite.kernels.chunks import free_bytes
+from icpo_lite.policy.inherited_options import generation_config
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
@@ -93,20 +94,14 @@ def _completion(policy: Policy, output: Any, options: SamplingOptions) -> Comple
 
 
 def _generation_config(policy: Policy, options: SamplingOptions, forks: int) -> Any:
-    from transformers import GenerationConfig
-
-    drawn = {
-        "temperature": options.temperature,
-        "top_k": options.top_k or None,
-        "top_p": options.top_p,
-    }
-    return GenerationConfig(
+    return generation_config(
         max_new_tokens=options.max_new_tokens,
-        do_sample=options.temperature > 0,
-        num_return_sequences=forks,
         eos_token_id=end_ids(policy, options),
         pad_token_id=policy.pad_id,
-        **(drawn if options.temperature > 0 else {}),
+        temperature=options.temperature,
+        top_p=options.top_p,
+        top_k=options.top_k,
+        num_return_sequences=forks,
     )
 
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.types import Completion
+from icpo_lite.policy.inherited_options import generation_config
+from icpo_lite.policy.layer_kinds import recurrent_layers
 from icpo_lite.rollout.engines.native import prefill
 from icpo_lite.rollout.noise import (
     Key,
@@ -47,7 +49,8 @@ def sample_generate(
 ) -> list[Completion]:
     """As `native.sample_native`, by transformers' loop, each prompt computed once."""
     group = len(keys) // len(prompts)
-    if max(map(len, prompts)) < 2:
+    # A recurrent state cannot be taken back by a token, so its prompts are computed row by row.
+    if max(map(len, prompts)) < 2 or recurrent_layers(policy.causal_lm):
         return _generate(policy, prompts, keys, options)
     _, cache, _ = prefill(policy, prompts, group, drop_last=True)
     return _generate(policy, prompts, keys, options, past_key_values=cache)
@@ -80,13 +83,11 @@ def _generate(
     out = policy.causal_lm.generate(
         input_ids=ids.repeat_interleave(group, 0),
         attention_mask=mask.repeat_interleave(group, 0),
-        max_new_tokens=length,
-        do_sample=False,
-        num_beams=1,
+        # Greedy among what the processor leaves, and under none of the checkpoint's own options.
+        generation_config=generation_config(
+            max_new_tokens=length, eos_token_id=ends, pad_token_id=policy.pad_id
+        ),
         logits_processor=[drawing],
-        eos_token_id=ends,
-        pad_token_id=policy.pad_id,
-        use_cache=True,
         **more,
     )
     tokens = out[:, ids.shape[1] :]

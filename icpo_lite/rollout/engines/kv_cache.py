@@ -20,7 +20,7 @@ class BufferedLayer(DynamicLayer):
     token.
     """
 
-    _buffers: tuple[Tensor, Tensor] | None = None
+    _buffers: list[Tensor] | None = None
 
     def update(
         self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
@@ -31,11 +31,29 @@ class BufferedLayer(DynamicLayer):
             return self.keys, self.values
         filled, new = self.keys.shape[-2], key_states.shape[-2]
         if self._buffers is None or self._room() < filled + new:
-            self._buffers = (_grown(self.keys, new), _grown(self.values, new))
+            self._buffers = None
+            self.keys = _grown(self.keys, new)  # what they were in goes before the values grow
+            self.values = _grown(self.values, new)
+            self._buffers = [self.keys, self.values]
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
             buffer[..., filled : filled + new, :] = states
         self.keys, self.values = (buffer[..., : filled + new, :] for buffer in self._buffers)
         return self.keys, self.values
+
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Rows by number, in buffers of the same room; the old ones go as the new ones come."""
+        if not self._room():
+            self._buffers = None
+            super().reorder_cache(beam_idx)
+            return
+        filled, buffers = self.keys.shape[-2], self._buffers or []
+        del self.keys, self.values
+        for i in range(len(buffers)):
+            buffers[i] = buffers[i].index_select(0, beam_idx)
+        self.keys, self.values = (buffer[..., :filled, :] for buffer in buffers)
+
+    def batch_select_indices(self, indices: Tensor) -> None:
+        self.reorder_cache(indices)
 
     def _room(self) -> int:
         """Tokens that the buffers hold; 0 where `keys` is no view of them any more."""
@@ -51,6 +69,16 @@ def _grown(filled: Tensor, new: int) -> Tensor:
     buffer = filled.new_empty(*front, room, width)
     buffer[..., :length, :] = filled
     return buffer
+
+
+def take_rows(cache: DynamicCache, rows: Tensor) -> None:
+    """Keep rows of a cache by number, in that order and as often as they are named.
+
+    Layer by layer, whatever they hold: keys and values, a recurrent state, or both (the methods
+    of transformers that repeat and select know attention alone).
+    """
+    for layer in cache.layers:
+        layer.reorder_cache(rows)
 
 
 def buffered_cache(config: Any) -> DynamicCache:

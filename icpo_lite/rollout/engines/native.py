@@ -29,6 +29,9 @@ def sample_native(
     policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key], options: SamplingOptions
 ) -> list[Completion]:
     """One reply for each key; keys come in equal runs, one run a prompt."""
+    # Here, since unsloth must be imported before transformers is (`backends`).
+    from icpo_lite.rollout.engines.kv_cache import take_rows
+
     device, length = policy.device.torch_device, options.max_new_tokens
     noise = noise_of(keys, length, device)
     ends = torch.tensor(end_ids(policy, options), device=device)
@@ -49,7 +52,7 @@ def sample_native(
                 break
             if count <= 0.75 * len(rows):
                 # Ended rows are cut out now and then: copying the cache at every end costs more.
-                cache.batch_select_indices(live.nonzero().squeeze(-1))
+                take_rows(cache, live.nonzero().squeeze(-1))
                 rows, mask, position, drawn = rows[live], mask[live], position[live], drawn[live]
                 live = torch.ones_like(rows, dtype=torch.bool)
             mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
@@ -71,8 +74,7 @@ def prefill(
 
     B = prompts x group, in runs of `group`. drop_last: the cache leaves out the last token.
     """
-    # Here, since unsloth must be imported before transformers is (`backends`).
-    from icpo_lite.rollout.engines.kv_cache import buffered_cache
+    from icpo_lite.rollout.engines.kv_cache import buffered_cache, take_rows
 
     ids, mask = left_pad(prompts, policy.pad_id, policy.device.torch_device)
     lm = policy.causal_lm
@@ -86,5 +88,5 @@ def prefill(
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
-    cache.batch_repeat_interleave(group)
+    take_rows(cache, torch.arange(len(ids), device=ids.device).repeat_interleave(group))
     return logits.repeat_interleave(group, 0), cache, mask.repeat_interleave(group, 0)

@@ -12,6 +12,8 @@ import torch
 
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.types import Completion
+from icpo_lite.policy.layer_kinds import recurrent_layers
+from icpo_lite.policy.wide_logits import wide_logits
 from icpo_lite.rollout.engines.continuous import sample_continuous
 from icpo_lite.rollout.engines.generate import sample_generate, sample_unsloth
 from icpo_lite.rollout.engines.native import sample_native
@@ -51,6 +53,8 @@ def _unfit_continuous(policy: Policy) -> str | None:
     lm = policy.causal_lm
     if not hasattr(lm, "init_continuous_batching"):
         return "this model has no continuous batching"
+    if kinds := recurrent_layers(lm):
+        return f"its pages hold keys and values, not the state of {', '.join(kinds)} layers"
     if getattr(lm.config, "attn_logit_softcapping", None) is not None:
         return "its paged attention has no soft cap"
     return None
@@ -131,7 +135,8 @@ def _tokens_per_second(
     try:
         for _ in range(2):
             started = time.perf_counter()
-            replies = ENGINES[name].sample(policy, prompts, keys, few)
+            with wide_logits(policy):
+                replies = ENGINES[name].sample(policy, prompts, keys, few)
             seconds = time.perf_counter() - started
     except (IcpoError, RuntimeError, ValueError, ImportError, AttributeError, TypeError) as error:
         # Other people's engines are tried, not trusted; `native` is there in any case.

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import ModelError
@@ -35,6 +38,12 @@ def sample_vllm(
         "temperature": options.temperature,
         "top_p": options.top_p,
         "top_k": options.top_k or -1,
+        # All that would bend the distribution is said, so that no default of anybody's counts.
+        "repetition_penalty": 1.0,
+        "presence_penalty": 0.0,
+        "frequency_penalty": 0.0,
+        "min_p": 0.0,
+        "min_tokens": 0,
         "logprobs": 0,  # of the sampled token alone
         "stop_token_ids": [] if options.ignore_eos else sorted(policy.end_ids),
         "ignore_eos": options.ignore_eos,
@@ -70,7 +79,14 @@ def _adapter(policy: Policy) -> Any:
     off = any(getattr(m, "disable_adapters", False) is True for m in policy.model.modules())
     if not policy.has_adapter or off:
         return None
-    return policy.model.load_lora(ADAPTER, load_tensors=True)
+    # It writes the adapter's configuration into a folder of this name: not where the user works.
+    return policy.model.load_lora(str(Path(_scratch().name) / ADAPTER), load_tensors=True)
+
+
+@cache
+def _scratch() -> TemporaryDirectory[str]:
+    """A folder of this process's own, gone with it."""
+    return TemporaryDirectory(prefix="icpo_lite-lora-")
 
 
 def _logprobs_are_ours(policy: Policy, options: SamplingOptions) -> bool:

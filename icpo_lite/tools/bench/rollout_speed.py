@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from icpo_lite.policy.inherited_options import generation_config
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.recipe.sections import PolicyKeys
@@ -138,11 +139,12 @@ def _plain(policy: Policy, prompts: Sequence[Sequence[int]], shape: GroupShape) 
         policy.causal_lm.eval().generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            max_new_tokens=shape.reply_tokens,
-            min_new_tokens=shape.reply_tokens,
-            do_sample=True,
-            top_k=0,
-            pad_token_id=policy.pad_id,
+            generation_config=generation_config(
+                max_new_tokens=shape.reply_tokens,
+                eos_token_id=sorted(policy.end_ids),
+                pad_token_id=policy.pad_id,
+                temperature=1.0,
+            ),
         )
 
 

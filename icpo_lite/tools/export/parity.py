@@ -18,6 +18,7 @@ from torch import Tensor
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Intent, Message
+from icpo_lite.policy.inherited_options import generation_config
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -119,7 +120,7 @@ def reference(policy: Policy, chats: Sequence[Sequence[Message]]) -> Reference:
     """The trained policy's side. `policy`: base and adapter as they were trained."""
     prompts = tuple(policy.encode_chat(chat) for chat in chats)
     ends = policy.end_ids
-    replies = tuple(greedy(policy, p, eos_token_id=sorted(ends)) for p in prompts)
+    replies = tuple(greedy(policy, p, ends) for p in prompts)
     trained = logprobs(policy, prompts, replies)
     with policy.adapter_off():
         return Reference(prompts, replies, trained, logprobs(policy, prompts, replies), ends)
@@ -160,20 +161,19 @@ def _mean(difference: Tensor) -> float:
 
 
 @torch.no_grad()
-def greedy(policy: Policy, prompt: Ids, **options: Any) -> Ids:
-    """A reply by transformers' own `generate`, which, unless an option says otherwise, knows what
-    ends it from generation_config.json alone."""
+def greedy(policy: Policy, prompt: Ids, ends: frozenset[int] | None = None) -> Ids:
+    """A reply by transformers' own `generate`: the likeliest token each time, whatever penalties
+    generation_config.json holds. What ends it is read from there alone, unless `ends` says so."""
     ids = torch.tensor([prompt], device=policy.device.torch_device)
+    known = policy.causal_lm.generation_config.eos_token_id
     out = policy.causal_lm.generate(
         ids,
         attention_mask=torch.ones_like(ids),
-        do_sample=False,
-        temperature=None,
-        top_p=None,
-        top_k=None,
-        repetition_penalty=1.0,
-        max_new_tokens=min(LONGEST, policy.max_positions - len(prompt)),
-        **options,
+        generation_config=generation_config(
+            max_new_tokens=min(LONGEST, policy.max_positions - len(prompt)),
+            eos_token_id=known if ends is None else sorted(ends),
+            pad_token_id=policy.pad_id,
+        ),
     )
     return tuple(out[0, len(prompt) :].tolist())
 

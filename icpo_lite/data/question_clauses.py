@@ -1,0 +1,180 @@
+"""The subject and the verb of a sentence around a number, as a question has to turn them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from icpo_lite.core.sentences import is_plural
+from icpo_lite.core.words import bag
+from icpo_lite.data.clause_words import counted
+from icpo_lite.data.verb_forms import BE, SAME_PAST, asks_with, is_finite
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """A clause around a number: words before the subject, subject, verb, and what follows.
+
+    at, end: where the number stands in `after`; negative where it is in the subject or before it.
+    """
+
+    lead: str
+    subject: str
+    verb: str
+    after: str
+    at: int
+    end: int
+
+
+_NAME_ACTS = re.compile(r"(?:[A-Z]\w+|He|She|It) [a-z]+s\b")
+
+
+def has_verb(words: str) -> bool:
+    return bool(_NAME_ACTS.match(words)) or any(is_finite(w) for w in re.findall(r"[a-z]+", words))
+
+
+def parsed(text: str, start: int, end: int) -> Clause | None:
+    """Subject and main verb of a clause, for a phrase at text[start:end]."""
+    begin = _subject_at(text, start)
+    for match in re.compile(r"[A-Za-z’']+").finditer(text, begin):
+        word = match[0]
+        subject = _LOOSE.sub("", text[begin : match.start()].strip())
+        previous = subject.rsplit(" ", 1)[-1].lower()
+        if subject.endswith(",") and subject.count(",") == 2:
+            subject = subject.rstrip(",")
+        named = word.islower() and _may_be_verb(subject, word, start - match.end())
+        if not subject or not (named or is_finite(word)) or not _is_subject(subject):
+            continue
+        if previous in (
+            "that",
+            "which",
+            "who",
+            "to",
+            "the",
+            "a",
+            "an",
+            "his",
+            "her",
+            "of",
+            "their",
+        ):
+            continue
+        if (
+            word not in SAME_PAST
+            and not word.endswith(("s", "ed"))
+            and asks_with(word, "")[0] == "do"
+            and not is_many(subject)
+        ):
+            continue
+        after = text[match.end() :]
+        shift = match.end()
+        return Clause(text[:begin].strip(" ,"), subject, word, after, start - shift, end - shift)
+    return None
+
+
+def _may_be_verb(subject: str, word: str, distance: int) -> bool:
+    """Whether a word that no list knows acts like a verb: behind a name, or before the number."""
+    if counted(subject) or not word.endswith(("s", "ed")) or word.endswith("ss"):
+        return False
+    return bool(re.fullmatch(r"[A-Z]\w+|[Hh]e|[Ss]he", subject)) or distance == 1
+
+
+_LOOSE = re.compile(
+    r" (?:also|only|still|just|now|already|then|usually|always|often|currently|each)$"
+)
+_OPENS_PHRASE = re.compile(
+    r"(?:In|On|At|For|After|Before|During|Every|Each|Last|This|Next|By|From|Over|With|Of|To"
+    r"|Halfway|Once|Since)\b"
+)
+_ON_A_DAY = re.compile(
+    r"(?:every|each|last|this|next|that|one) (?:day|week|month|year|night|morning|afternoon"
+    r"|evening)"
+    r" (?=(?:[A-Z]|the |an? |his |her |he |she |they ))",
+    re.IGNORECASE,
+)
+_NAMED_SUBJECT = re.compile(r"\b(?:[A-Z][\w’']*(?: and [A-Z]\w+)?|he|she|they) (?=[a-z]+)")
+
+
+def _subject_at(text: str, limit: int) -> int:
+    """Where the subject of a clause begins, behind "Last week, " or "For every foul "."""
+    comma = text.find(", ", 0, max(limit, 0))
+    if comma > 0 and not has_verb(text[:comma]):
+        return comma + 2
+    if day := _ON_A_DAY.match(text):
+        return day.end()
+    if not _OPENS_PHRASE.match(text):
+        return 0
+    for match in _NAMED_SUBJECT.finditer(text, 1, max(limit, 0)):
+        following = re.compile(r"(?:also |only |then |still )?([a-z]+)").match(text, match.end())
+        if following and is_finite(following[1]):
+            return match.start()
+    return 0
+
+
+def _is_subject(words: str) -> bool:
+    return not re.search(r"[,;]$", words) and not re.match(
+        r"(?:if|when|after|before|while|for|in|on|at|to|from)\b", words, re.IGNORECASE
+    )
+
+
+def is_many(subject: str) -> bool:
+    head = re.split(r" (?:of|in|on|at|for|from|with|who|that) ", subject)[0]
+    last = head.rsplit(" ", 1)[-1]
+    return (
+        is_plural(last)
+        or " and " in subject
+        or last.lower() in ("they", "you", "we", "i", "people")
+    )
+
+
+def small(words: str) -> str:
+    """Words that no longer open a sentence; a name keeps its capital."""
+    first = words.split(" ", 1)[0]
+    common = re.fullmatch(
+        r"(?:In|On|At|For|From|To|By|After|Before|During|If|When|While|The|A|An|His|Her|Their|Its"
+        r"|My|Our|Each|Every|Last|This|These|Those|That|There|It|He|She|They|One|All|Some|Another"
+        r"|Both|Only|Out|Over|Of|With|Every|Next|First|Second|Third|Every|Two|Three|Four|Five|Six"
+        r"|Seven|Eight|Nine|Ten|You|We|Your|Half|Since|As|Additionally|Once|Currently|Initially"
+        r"|Originally|Later|Today|Yesterday|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
+        first,
+    )
+    lower = words[:1].lower() + words[1:]
+    if common or first.islower() or first in _LOWERED:
+        return lower
+    following = words[len(first) + 1 :].split(" ", 1)[0]
+    return lower if following.islower() and is_plural(following) else words
+
+
+_LOWERED = bag(
+    "Everything Everyone Halfway Someone Nobody Children Students People Coffee Tickets Apples "
+    "Oranges Bananas Cookies Boxes Water Gas Milk Adults"
+)
+
+
+_LATER_VERB = re.compile(
+    r" (?:and|then|but) (?:(?:after|before) [\w’' ]*? )?(?:then |also |still |later |only )?"
+    r"(?P<verb>[a-z]+)(?P<rest>(?: (?!and\b)[\w’'-]+){0,6} ?)$"
+)
+
+
+def later_verb(before: str) -> re.Match[str] | None:
+    """A second verb of the same subject, nearer to the number: "… and then bought "."""
+    at = max(before.rfind(f" {w} ") for w in ("and", "then", "but"))
+    match = _LATER_VERB.match(before, at) if at >= 0 else None
+    if match is None or not is_finite(match["verb"]) or match["verb"] in BE:
+        return None
+    return match
+
+
+def without_members(before: str) -> str:
+    """The words before a member of a list, without the members in between."""
+    if not re.search(r"(?:,|\band) (?:also |only )?$", before):
+        return before
+    thing = _THING.search(before)
+    return before[: thing.start()] if thing else before
+
+
+_THING = re.compile(
+    r"\b(?:an?|the|some|his|her|their|\d[\d,.]*|one|two|three|four|five|six|seven|eight|nine|ten) "
+    r"|[$£€]\d"
+)

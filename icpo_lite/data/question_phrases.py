@@ -1,0 +1,126 @@
+"""What a question asks for, with the words that go to its front: "how many boxes of tea"."""
+
+from __future__ import annotations
+
+import re
+
+from icpo_lite.core.numbers import NumberMention
+from icpo_lite.core.sentences import is_plural
+
+_MORE = re.compile(
+    r"(?P<unit>[ -](?:[a-z]+s|inch|feet|foot|percent|kg|cm|mph|%))?"
+    r" (?P<how>(?:more|fewer|less|as (?:many|much|old|long|tall|far|big|large|heavy|fast)|[a-z]+er)"
+    r"(?: [\w’'-]+){0,5}? (?:than|as)\b)"
+)
+
+_ADVERB = re.compile(
+    r"\b(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least|at most"
+    r"|up to|a total of|the total of|an average of|over|another|an additional|an extra|all) $",
+    re.IGNORECASE,
+)
+
+
+def with_adverb(text: str, start: int) -> int:
+    match = _ADVERB.search(text, 0, start)
+    return match.start() if match else start
+
+
+def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
+    """The whole phrase that moves to the front of a question, with its place in the text."""
+    words, start, end = _asking_words(text, mention)
+    extra = ""
+    before = text[: mention.start]
+    if before.endswith(("another ", "an additional ", "an extra ")):
+        extra = " more"
+    if mention.kind == "money" and re.match(r" (?:more|less)\b", text[end:]):
+        than = _than_end(text, end)
+        return words + text[end:than], start, than
+    compared = _MORE.match(text, mention.end)
+    if compared:
+        stop = _than_end(text, mention.end)
+        return words + text[mention.end : stop], start, stop
+    if mention.kind in ("percent", "fraction"):
+        stop = _of_end(text, end)
+        return words + text[end:stop], start, stop
+    if mention.kind == "cardinal":
+        stop = _noun_end(text, mention)
+        noun = text[mention.end : stop]
+        return words + extra + _plural(noun, mention), start, stop
+    if mention.kind == "money" and extra:
+        words += extra
+    return words, start, end
+
+
+def _asking_words(text: str, mention: NumberMention) -> tuple[str, int, int]:
+    """(question words, start, end) for a number without its noun: "about 5" → "how many"."""
+    start, after = with_adverb(text, mention.start), text[mention.end :]
+    if mention.kind == "money":
+        return "how much", start, mention.unit_end
+    if mention.kind == "percent":
+        return (
+            ("what percentage" if after.startswith(" of ") else "what percent"),
+            start,
+            mention.end,
+        )
+    if mention.kind == "fraction" and not after.startswith(" as "):
+        return "what fraction", start, mention.end
+    if mention.kind in ("fraction", "multiple"):
+        return "how many times", start, mention.end
+    return "how many", start, mention.end
+
+
+def _plural(noun: str, mention: NumberMention) -> str:
+    last = noun.rsplit(" ", 1)[-1]
+    if " of " in noun or not (last.isalpha() and last.islower()) or mention.value >= 2:
+        return noun
+    return noun if last.endswith("s") or is_plural(last) else f"{noun}s"
+
+
+#: "graphics cards": a plural that is only the first half of a noun.
+_SECOND_NOUN = re.compile(
+    r"(?<=[a-z]s) (?!(?:is|was|has|does|costs|this|his|its|as|less)\b)[a-z]{3,}s(?=[ ,.]"
+    r"|$)(?! (?:\d|the|a)\b)"
+)
+
+
+def _noun_end(text: str, mention: NumberMention) -> int:
+    """End of "boxes of green tea"; a clause or another preposition ends it."""
+    end = mention.unit_end
+    stuff = (
+        re.compile(
+            r" of (?!the\b|his\b|her\b|their\b|each\b|them\b|those\b|both\b)[a-z’'-]+"
+            r"(?: (?!(?:he|she|they|it|we|you|his|her|their|remaining|each|both|so)\b|for|in|on"
+            r"|at|to|from|with|and|that|which|who|per|each|every|a|an|is|are|was"
+            r"|were"
+            r"|into|during|by|of|last|this|left|today|yesterday|daily|weekly|before"
+            r"|after)[a-z’'-]+)?\b"
+        ).match(text, end)
+        or _SECOND_NOUN.match(text, end)
+        or re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b").match(text, end)
+    )
+    return stuff.end() if stuff else end
+
+
+def _than_end(text: str, at: int) -> int:
+    """End of "more marbles than Ben": what is compared with, up to a verb or a preposition."""
+    match = re.compile(r"[^,;]*?\b(?:than|as) (?=[^ ])(?!many\b|much\b)").match(text, at)
+    if match is None:
+        return at
+    inner = re.compile(
+        r"(?:(?:the|a|an|his|her|their|its|my|each|twice|half|double) )?(?:number of |amount of )?"
+        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$.-]*\w(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b"
+        r"|than\b|per\b|is\b|are\b"
+        r"|was\b|were\b|last\b|this\b|by\b|with\b)[\w’'$-]+){0,4}"
+    ).match(text, match.end())
+    return inner.end() if inner else match.end()
+
+
+def _of_end(text: str, at: int) -> int:
+    match = re.compile(
+        r" of (?:(?:the|his|her|their|its|all|these|those|this|that|my|our) )*[\w’'-]+"
+        r"(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|is\b|are\b|was\b|were\b|have\b|has\b"
+        r"|had\b|who\b|that\b|which\b|with\b|by\b|are\b|as\b|go\b|goes\b)[a-z’'-]+)?"
+        r"|(?: [a-z]+)? (?:discount|tax|tip|raise|interest|profit|increase|decrease|commission|off"
+        r"|more|less|fewer)\b"
+    ).match(text, at)
+    return match.end() if match else at
