@@ -185,7 +185,7 @@ def test_a_run_goes_on_with_less_at_once_and_remembers_it(tmp_path, monkeypatch)
     said = (tmp_path / "printed.txt").read_text()
     assert "with 4 instead of 8 responses at once, which changes no result" in said
     rows_seen.clear()
-    run_module.train(recipe(split, "max_steps=3", *keys[1:]), quiet(tmp_path))
+    run_module.train(recipe(split, "max_steps=3", *keys[1:]), quiet(tmp_path), extend=True)
     assert max(rows_seen) == 4
 
 
