@@ -20,7 +20,7 @@ from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.runs.session import prepare_session
 from icpo_lite.training.trainer import Trainer
-from icpo_lite.training.updater import _mini_batches, growth_interval
+from icpo_lite.training.updater import Updater, _mini_batches, growth_interval
 
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
@@ -178,14 +178,14 @@ def test_several_updates_with_kl_run(tmp_path):
 def test_not_a_number_names_the_last_good_checkpoint(tmp_path, monkeypatch):
     folder = tmp_path / "run"
     run_module.train(recipe(folder, "max_steps=2", "save_steps=1"), quiet(tmp_path))
-    broken = Trainer._optimizer_step
+    broken = Updater._optimizer_step
 
     def nan_in_the_weights(self, *args):
         with torch.no_grad():
             self.policy.trainable()[0].fill_(float("nan"))
         return broken(self, *args)
 
-    monkeypatch.setattr(Trainer, "_optimizer_step", nan_in_the_weights)
+    monkeypatch.setattr(Updater, "_optimizer_step", nan_in_the_weights)
     with pytest.raises(NumericsError, match=r"step 3: .*checkpoint-2"):
         run_module.train(recipe(folder, "max_steps=3", "save_steps=1"), quiet(tmp_path))
 
@@ -193,8 +193,15 @@ def test_not_a_number_names_the_last_good_checkpoint(tmp_path, monkeypatch):
 def test_long_prompts_are_named_before_anything_is_written(tmp_path):
     folder = tmp_path / "run"
     with pytest.raises(DataError, match=r"max_prompt_length: 20 .* raise max_prompt_length to \d+"):
-        run_module.train(recipe(folder, "max_prompt_length=20"), quiet(tmp_path))
+        run_module.train(
+            recipe(folder, "max_prompt_length=20", "on_long_prompt=error"), quiet(tmp_path)
+        )
     assert not folder.exists()
+
+
+def test_a_kind_of_prompt_that_is_too_long_throughout_is_told_as_such(tmp_path):
+    with pytest.raises(DataError, match=r"max_prompt_length: 20 .* raise max_prompt_length to \d+"):
+        run_module.train(recipe(tmp_path / "run", "max_prompt_length=20"), quiet(tmp_path))
 
 
 def test_replies_that_cannot_fit_the_model_are_refused(tmp_path):

@@ -117,7 +117,8 @@ def encode_prompts(
     if on_long_prompt == "drop":
         room = min(max_prompt_length, policy.max_positions - max_completion_length)
         short = {name: ids for name, ids in encoded.items() if len(ids) <= room}
-        if short:
+        # Where a kind of prompt is gone altogether, the limit is at fault and is told below.
+        if {p.intent for p in prompts if p.prompt_id in short} == {p.intent for p in prompts}:
             return short
     longest = max(prompts, key=lambda p: len(encoded[p.prompt_id]))
     if (length := len(encoded[longest.prompt_id])) > max_prompt_length:
