@@ -273,7 +273,8 @@ def test_init_looks_at_the_data_and_the_model(
     assert recipe.max_prompt_length + recipe.max_completion_length <= 512
     prompts, _ = training_prompts(recipe)
     tokenizer = tokenizer_of(recipe)
-    lengths = [len(tokenizer(chat_text(tokenizer, p.messages))["input_ids"]) for p in prompts]
+    texts = [chat_text(tokenizer, p.messages) for p in prompts]
+    lengths = [len(tokenizer(t, add_special_tokens=False)["input_ids"]) for t in texts]
     assert max(lengths) <= recipe.max_prompt_length <= max(lengths) + 32
     keys = re.findall(r"^(\w+):", (tmp_path / "r.yaml").read_text(), re.MULTILINE)
     assert tuple(keys[:8]) == FIRST

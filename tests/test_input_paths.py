@@ -130,7 +130,7 @@ def test_so_do_those_of_the_evaluation_and_of_the_model(place: Path) -> None:
         evaluation_problems(recipe(place, "evaluation: {dataset_name: none.jsonl}\n"))
     with pytest.raises(RecipeError, match=r"model_name_or_path: .*proj or in .*here"):
         require_model(recipe(place, "model_name_or_path: ./none\n"))
-    with pytest.raises(RecipeError, match=r"compare.x: .*other.yaml' in .*proj or .*here"):
+    with pytest.raises(RecipeError, match=r"r.yaml:3: .*other.yaml' in .*proj or .*here"):
         compared_recipes(recipe(place, "compare: {x: other.yaml}\n"))
 
 
