@@ -1,7 +1,9 @@
 """The command line: help, suggestions, errors as one line, exit codes, `init`."""
 
 import errno
+import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,11 @@ from click.testing import CliRunner
 
 from icpo_lite import __version__
 from icpo_lite.cli import COMMANDS, LazyGroup, _require_linux, cli, run
+from icpo_lite.cli.init import FIRST
 from icpo_lite.core import errors
+from icpo_lite.data.from_recipe import training_prompts
+from icpo_lite.policy.chat_template import chat_text
+from icpo_lite.policy.load import tokenizer_of
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.rewards.icpo import GuardedOptions
 
@@ -240,3 +246,50 @@ def test_init_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert path.read_text() == "precious"
     expected = f"Error: expected no file at {path}, found one; name another path\n"
     assert capsys.readouterr().err == expected
+
+
+BARE = [
+    {
+        "frage": f"Ann has {n} boxes of pens. Each box holds {n + 9} pens. How many pens has she?",
+        "nummer": n,
+        "loesung": n * (n + 9),
+    }
+    for n in range(3, 63)
+]
+
+
+def test_init_looks_at_the_data_and_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, BARE)) + "\n")
+    assert run(["init", "r.yaml", "--dataset", "rows.jsonl"]) == 0
+    said = capsys.readouterr().out
+    assert "columns question: frage, answer: loesung" in said
+    recipe = load_recipe("r.yaml")
+    assert recipe.columns == {"question": "frage", "answer": "loesung"}
+    assert recipe.eval_holdout > 0
+    assert recipe.max_prompt_length + recipe.max_completion_length <= 512
+    prompts, _ = training_prompts(recipe)
+    tokenizer = tokenizer_of(recipe)
+    texts = [chat_text(tokenizer, p.messages) for p in prompts]
+    lengths = [len(tokenizer(t, add_special_tokens=False)["input_ids"]) for t in texts]
+    assert max(lengths) <= recipe.max_prompt_length <= max(lengths) + 32
+    keys = re.findall(r"^(\w+):", (tmp_path / "r.yaml").read_text(), re.MULTILINE)
+    assert tuple(keys[:8]) == FIRST
+    assert len(keys) == len(set(keys))
+    short = ["max_steps=1", "prompts_per_step=2", "num_generations=2", "num_mini_batches=1"]
+    table = ["evaluation.problems=2", "evaluation.runs=1", "compare={}"]
+    assert run(["train", "r.yaml", *short, *table]) == 0
+
+
+def test_init_of_data_in_which_nothing_can_lack(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [{"question": f"What is the square of {n}, please?", "answer": n * n} for n in range(40)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    assert run(["init", "r.yaml", "--dataset", "rows.jsonl"]) == 0
+    assert "worked solutions" in capsys.readouterr().out
+    assert load_recipe("r.yaml").share_underspecified == 0
