@@ -9,6 +9,7 @@ from model_families import CHATML, save_family, save_tokenizer
 from policies import model_keys
 from test_run import quiet, recipe
 
+from icpo_lite.core import thoughts
 from icpo_lite.core.errors import ModelError, RecipeError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy import template_options
