@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import IcpoError
-from icpo_lite.core.types import Intent, Message
+from icpo_lite.core.types import Intent, Prompt
 
 if TYPE_CHECKING:
     from icpo_lite.data.first_look import Look
@@ -16,20 +16,22 @@ if TYPE_CHECKING:
 
 #: Lengths are rounded up to a multiple of this.
 STEP = 32
-#: Share of the prompts that max_prompt_length lets in; longer ones are left out and counted.
-LET_IN = 0.99
+#: All prompts are let in, unless the longest is so many times as long as this share of them: what
+#: is longer than that is then left out and counted.
+OUTLIER, LET_IN = 1.5, 0.99
 #: A model writes more than the person who worked the answers out.
 MORE_WORDS = 2.0
 #: Below this many prompts a hold-out takes a fifth, so that something is judged.
 FEW = 200
 
 
-def data_values(source: str) -> tuple[dict[str, Any], Look | None, list[str]]:
+def data_values(source: str, base: Recipe) -> tuple[dict[str, Any], Look | None, list[str]]:
     """Keys for a data set, what was seen of it, and what to say."""
+    from icpo_lite.data.augment import AugmentOptions
     from icpo_lite.data.first_look import look_at
 
     try:
-        look = look_at(source)
+        look = look_at(source, base.bind("augment", AugmentOptions))
     except (IcpoError, OSError) as error:
         return {}, None, [f"The data could not be looked at: {error}"]
     values: dict[str, Any] = {"columns": dict(look.columns), "task": look.task}
@@ -53,9 +55,7 @@ def data_values(source: str) -> tuple[dict[str, Any], Look | None, list[str]]:
     return values, look, said
 
 
-def length_values(
-    model: str, look: Look | None, base: Recipe, system: str | None = None
-) -> tuple[dict[str, Any], list[str]]:
+def length_values(model: str, look: Look | None, base: Recipe) -> tuple[dict[str, Any], list[str]]:
     """Lengths in the model's own tokens, and within what it has room for."""
     from icpo_lite.policy.load import load_tokenizer
 
@@ -68,18 +68,21 @@ def length_values(
         return {}, [f"The model could not be looked at: {' '.join(first)}"]
     if look is None:
         return {}, []
+    from icpo_lite.core.turns import with_opening
+    from icpo_lite.data.system_prompts import opening_turn
     from icpo_lite.policy.chat_template import chat_text
 
-    def tokens(messages: Sequence[Message]) -> int:
-        text = chat_text(tokenizer, messages)
+    def tokens(prompt: Prompt) -> int:
+        opening = opening_turn(base.system_prompt, prompt)
+        text = chat_text(tokenizer, with_opening(prompt.messages, opening))
         return len(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    prompts = sorted(tokens(p.messages) for p in look.prompts)
+    prompts = sorted(tokens(p) for p in look.prompts)
     replies = sorted(
         len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in look.replies
     )
-    prompt = _rounded(_at_share(prompts))
-    reply = max(_rounded(MORE_WORDS * _at_share(replies)), base.max_completion_length)
+    prompt = _rounded(_let_in(prompts))
+    reply = max(_rounded(MORE_WORDS * _let_in(replies)), base.max_completion_length)
     if prompt + reply > room:
         reply = max(min(reply, room // 2), 1)
         prompt = min(prompt, room - reply)
@@ -91,8 +94,10 @@ def length_values(
     return {"max_prompt_length": prompt, "max_completion_length": reply}, said
 
 
-def _at_share(lengths: Sequence[int]) -> int:
-    return lengths[min(math.ceil(LET_IN * len(lengths)), len(lengths)) - 1]
+def _let_in(lengths: Sequence[int]) -> int:
+    """The longest of these lengths, in order, or that of most where there are outliers."""
+    most = lengths[math.ceil(LET_IN * len(lengths)) - 1]
+    return lengths[-1] if lengths[-1] <= OUTLIER * most else most
 
 
 def _rounded(tokens: float) -> int:

@@ -94,7 +94,7 @@ def starting_values(
     if values["compare"]:
         values["compare"] = {"rlvr": None}  # the twin of this very recipe, as it is edited
     if dataset is not None and not dataset.startswith("builtin:"):
-        found, look, said = data_values(dataset)
+        found, look, said = data_values(dataset, base)
         values |= {**found, "augment": values["augment"] | found.get("augment", {})}
         lengths, more = length_values(model, look, base)
         values |= lengths

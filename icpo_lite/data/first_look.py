@@ -10,8 +10,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Message, Problem, Prompt, TaskName
-from icpo_lite.data.augment import augment
+from icpo_lite.data.augment import AugmentOptions, augment
+from icpo_lite.data.bare_answers import needs_by_search
 from icpo_lite.data.labelled_rows import holds_labels, read_labelled
 from icpo_lite.data.prompt_file import holds_prompts, read_prompts
 from icpo_lite.data.row_columns import NAMES
@@ -21,6 +23,8 @@ from icpo_lite.data.sources import read_problems, source_rows
 
 #: Rows that are looked at, and problems of which q* are tried.
 LOOKED_AT, TRIED = 2000, 200
+#: Rows in which the column of the answers is looked for.
+SEARCHED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,17 @@ class Look:
         )
 
 
-def look_at(source: str, split: str = "train", config: str | None = None) -> Look:
-    """The first rows of a file or hub data set. Raises DataError where none can be read."""
+def look_at(
+    source: str,
+    options: AugmentOptions | None = None,
+    *,
+    split: str = "train",
+    config: str | None = None,
+) -> Look:
+    """The first rows of a file or hub data set. Raises DataError where none can be read.
+
+    options: of how prompts are made, by rules.
+    """
     if Path(source).is_file() and holds_prompts(source):
         prompts = list(islice(read_prompts(source), LOOKED_AT))
         return _look({}, prompts, [p.solution for p in prompts], 0, given=False)
@@ -70,7 +83,7 @@ def look_at(source: str, split: str = "train", config: str | None = None) -> Loo
         found = read_labelled(source, **rows)
         return _look(columns, found, [p.solution for p in found], bad.total(), given=True)
     problems = list(read_problems(source, **rows))
-    made = list(augment(problems[:TRIED]))
+    made = list(augment(problems[:TRIED], options))
     whole = [*made, *(_bare_prompt(p) for p in problems[TRIED:])]
     replies = [p.solution or str(p.answer or "") for p in problems]
     return _look(columns, whole, replies, bad.total(), given=False, tried=made)
@@ -105,7 +118,7 @@ def guessed_columns(rows: Sequence[Row | None]) -> dict[str, str]:
     """A mapping for rows whose columns have names of their own; {} where they are known.
 
     The question is the longest text, one with question marks before others; the answer is the
-    column whose values state a number each, the shortest of them.
+    column of numbers that most often follow from those of the question.
     """
     whole = [row for row in rows if row is not None]
     names = {str(name) for row in whole for name in row}
@@ -118,11 +131,10 @@ def guessed_columns(rows: Sequence[Row | None]) -> dict[str, str]:
         return {}
     out = {"question": question}
     if not known & {n for ours in ("answer", "solution") for n in NAMES[ours]}:
-        stating = [name for name in names - {question} if _stating(texts[name])]
+        stating = [n for n in whole[0] if n != question and n in names and _stating(texts[n])]
         if stating:
-            out["answer"] = min(
-                stating, key=lambda name: (_is_id(name), _length(texts[name]), name)
-            )
+            asked = texts[question]
+            out["answer"] = max(stating, key=lambda name: _leads_to(asked, texts[name]))
     return out
 
 
@@ -144,5 +156,7 @@ def _stating(texts: Sequence[str]) -> bool:
     return 10 * sum(to_number(text) is not None for text in texts) >= 8 * len(texts)
 
 
-def _is_id(name: str) -> bool:
-    return bool(re.search(r"(?:^|_)(?:id|idx|index|nr|number)$|id$", name.lower()))
+def _leads_to(asked: Sequence[str], answers: Sequence[str]) -> int:
+    """How many of the answers one or two operations over their questions' numbers give."""
+    found = zip(asked[:SEARCHED], answers[:SEARCHED], strict=True)
+    return sum(bool(needs_by_search(text, answer, numbers(text))) for text, answer in found)

@@ -338,7 +338,9 @@ def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) ->
     given = [p for problem in found for p in problem.prompts]
     counts = Counter(p.intent for p in given)
     said = ", ".join(f"{counts[intent]} {intent} prompts" for intent in Intent) if given else ""
-    what = f"{said} as the data has them" if given else f"of the {wishes.split} split"
+    held_out = recipe is not None and not data and recipe.eval_holdout > 0
+    part = "kept back from training" if held_out else f"of the {wishes.split} split"
+    what = f"{said} as the data has them" if given else part
     display.message(
         f"{len(found)} problems{kinds} {what} x {_runs(wishes, found)} runs, "
         f"temperature {wishes.temperature:g}; points with 95 % intervals over problems"

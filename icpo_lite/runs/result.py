@@ -77,9 +77,15 @@ def show_result(recipe: Recipe, display: Display) -> None:
     if own in summaries:
         options = summaries[own]["judged_with"]
         display.message(
-            f"\n{options['problems']} problems of the {options['split']} split x "
+            f"\n{options['problems']} problems {_part(recipe, options['split'])} x "
             f"{options['runs']} runs, temperature {options['temperature']:g}; points with 95 % "
             "intervals over problems"
         )
         show_comparison(summaries, own, display)
     display.message(f"\nAdapter, metrics, completions and conversations: {folder}")
+
+
+def _part(recipe: Recipe, split: str) -> str:
+    """Which problems the table is of."""
+    held_out = recipe.eval_holdout and recipe.evaluation.dataset_name is None
+    return "kept back from training" if held_out else f"of the {split} split"

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path[:0] = [str(Path(__file__).parents[1] / part) for part in ("", "rewards")]
 from test_call_formats import FORMATS, first_values, wrong
 
 from icpo_lite.core.types import Problem

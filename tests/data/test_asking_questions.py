@@ -1,0 +1,133 @@
+"""The question that an underspecified prompt calls for: fluent, short, and on target."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from icpo_lite.cli.augment import augment as command
+from icpo_lite.core.types import Intent, Message, Prompt, Shard
+from icpo_lite.data.asking_questions import asking_question, question_for
+from icpo_lite.data.augment import AugmentOptions, augment
+from icpo_lite.data.sources import read_problems
+from icpo_lite.data.tiny_world import world_problems, world_prompts
+from icpo_lite.data.verb_forms import asks_with
+from icpo_lite.training.asking_demonstrations import asking_demonstration, asks_for_removed
+
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("fact", "question"),
+    [
+        ("Mary buys 5 boxes of tea.", "How many boxes of tea does Mary buy?"),
+        ("Joyce types 76 words per minute.", "How many words does Joyce type per minute?"),
+        ("There are 24 marbles in a jar.", "How many marbles are there in a jar?"),
+        ("10 racers are eliminated.", "How many racers are eliminated?"),
+        ("Penny has $20.", "How much money does Penny have?"),
+        ("The chickens cost $20 each.", "How much do the chickens cost each?"),
+        ("Ben sold his car for $1800 and used that.", "How much did Ben sell his car for?"),
+        ("The cost of the phone is $1300.", "What is the cost of the phone?"),
+        ("Betty is 60 years old.", "How old is Betty?"),
+        ("Leo has 20 more marbles than Ben.", "How many more marbles than Ben does Leo have?"),
+        ("Pablo is 7 inches taller than Jo.", "How many inches taller than Jo is Pablo?"),
+        ("In 5 years, Ann will be 3 times as old as Jo.",
+         "In how many years will Ann be 3 times as old as Jo?"),
+        ("David spent 15 minutes on homework.", "How many minutes did David spend on homework?"),
+        ("The mechanic works for 14 days.", "For how many days does the mechanic work?"),
+        ("He drives at a speed of 60 mph.", "At what speed does he drive?"),
+        ("40% of the eggs hatch.", "What percentage of the eggs hatch?"),
+        ("Ruiz received a 6% raise.", "What percent raise did Ruiz receive?"),
+        ("Julie reads a 120-page book.", "How many pages does the book have?"),
+        ("Ann made a recipe that serves four people.", "How many people does the recipe serve?"),
+        ("Wendy won a prize worth $200.", "How much is the prize worth?"),
+        ("Peter has eaten 3 apples.", "How many apples has Peter eaten?"),
+        ("Chris grabs another 4 donuts.", "How many more donuts does Chris grab?"),
+        ("It takes 25 minutes to dry.", "How many minutes does it take to dry?"),
+    ],
+)  # fmt: skip
+def test_a_fact_is_asked_for_in_its_own_words(fact: str, question: str) -> None:
+    assert question_for(fact) == question
+
+
+def test_the_number_that_the_prompt_lacks_is_asked_for() -> None:
+    fact = "Mary buys 5 boxes and 7 bags for her 3 aunts."
+    assert question_for(fact, "Mary buys boxes and 7 bags for her 3 aunts.") == (
+        "How many boxes does Mary buy?"
+    )
+    assert question_for(fact, "Mary buys 5 boxes and bags for her 3 aunts.") == (
+        "How many bags does Mary buy for her 3 aunts?"
+    )
+    assert question_for("It rains.") is None
+
+
+@pytest.mark.parametrize(
+    ("verb", "auxiliary", "base"),
+    [
+        ("bakes", "does", "bake"), ("baked", "did", "bake"), ("planned", "did", "plan"),
+        ("carried", "did", "carry"), ("carries", "does", "carry"), ("catches", "does", "catch"),
+        ("visited", "did", "visit"), ("recycled", "did", "recycle"), ("bought", "did", "buy"),
+        ("is", "is", ""), ("can", "can", ""), ("cost", "do", "cost"),
+        ("completed", "did", "complete"),
+    ],
+)  # fmt: skip
+def test_verbs_are_asked_with(verb: str, auxiliary: str, base: str) -> None:
+    assert asks_with(verb, " 5 pens") == (auxiliary, base)
+
+
+def test_the_built_in_world_asks_its_own_questions() -> None:
+    for prompt in world_prompts(list(world_problems("train", 20))):
+        question = asking_demonstration(prompt)
+        assert (question is None) == (prompt.intent is Intent.COMPLETE)
+        if question is not None:
+            assert question in prompt.columns["asks"]
+
+
+def test_any_pair_with_a_removed_fact_has_its_question_and_a_judge_may_refuse() -> None:
+    removed = Shard(1, "Tim has 8 figs.")
+    prompt = Prompt(
+        "p",
+        "p",
+        "math",
+        Intent.UNDERSPECIFIED,
+        (Message("user", "Tim has figs. Ann gives Tim 6 figs. How many figs has Tim?"),),
+        "14",
+        (Shard(0, "How many figs has Tim?", is_question=True), removed, Shard(2, "Ann gives 6.")),
+        (removed,),
+    )
+    assert asking_question(prompt) == "How many figs does Tim have?"
+    assert asking_question(prompt, lambda _, question: "Tim" not in question) is None
+
+
+@pytest.mark.skipif(not GSM8K.exists(), reason="the data set is not here")
+def test_real_prompts_have_a_short_question_on_target() -> None:
+    rows = read_problems(str(GSM8K), limit=400)
+    lacking = [p for p in augment(rows, AugmentOptions(), seed=4) if p.removed]
+    questions = [asking_question(p) for p in lacking]
+    assert all(q and q.endswith("?") and len(q.split()) < 60 for q in questions)
+    hits = [asks_for_removed(p, q or "") for p, q in zip(lacking, questions, strict=True)]
+    assert sum(hits) / len(hits) > 0.93
+    in_place = [q for q in questions if q and not re.match(_FRONTED, q)]
+    assert len(in_place) / len(questions) < 0.1
+
+
+_FRONTED = (
+    r"(?:How|What|(?:In|On|At|For|With|From|To|By|After|Over|Of|Into|Within|During|Every|Per)"
+    r" (?:the )?)"
+)
+
+
+def test_the_preview_shows_the_question(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        '{"question": "Tom buys 4 pens. Each pen costs $2. Ann has 7 cups. How much does Tom pay?",'
+        ' "answer": "4*2=<<4*2=8>>8\\n#### 8"}\n'
+    )
+    shown = CliRunner().invoke(
+        command, [str(rows), "-o", str(tmp_path / "p.jsonl"), "--preview", "1"]
+    )
+    assert shown.exit_code == 0, shown.output
+    assert re.search(r"question: How (?:many|much) .*\?", shown.output)
