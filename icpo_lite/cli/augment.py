@@ -154,9 +154,10 @@ def _options(given: dict[str, Any]) -> AugmentOptions:
     from icpo_lite.data.augment import AugmentOptions
 
     own = {name: given[name] for name in AugmentOptions.model_fields if name in given}
-    if given["method"] == "endpoint":
+    tried_there = given["verify"] and given["base_url"] and not given["model"]
+    if given["method"] == "endpoint" or tried_there:
         if not given["base_url"] or not given["endpoint_model"]:
-            raise click.UsageError("--method endpoint needs --base-url and --endpoint-model")
+            raise click.UsageError("a server needs both --base-url and --endpoint-model")
         try:
             own["endpoint"] = EndpointOptions(
                 base_url=given["base_url"],
@@ -166,7 +167,9 @@ def _options(given: dict[str, Any]) -> AugmentOptions:
         except ValidationError as error:
             raise click.UsageError(f"--base-url: {error.errors()[0]['msg']}") from None
     elif (given["method"] == "self" or given["verify"]) and not given["model"]:
-        raise click.UsageError("--method self and --verify need --model")
+        raise click.UsageError(
+            "--method self and --verify need --model, or --base-url and --endpoint-model"
+        )
     return AugmentOptions(**own)
 
 
