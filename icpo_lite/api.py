@@ -85,6 +85,7 @@ def train(
     display: Display | None = None,
     *,
     resume_anyway: bool = False,
+    extend: bool = False,
     threads: int | None = None,
 ) -> Path:
     """Trains, saves, judges and compares as the recipe says; returns the run directory.
@@ -92,7 +93,8 @@ def train(
         train(load_recipe("tiny", max_steps=20))
 
     display: where progress is shown, None for the terminal. resume_anyway: also where a key that
-    decides what is learned has changed. threads: of torch on a CPU; None shares the cores among
+    decides what is learned has changed. extend: also where max_steps asks for more than a finished
+    run has made. threads: of torch on a CPU; None shares the cores among
     this run and those compared with it. The same call resumes a run that was interrupted. Works
     in a script without a `__main__` guard, in a thread, in a notebook cell. Raises Interrupted
     once the work is saved after a signal, RunDirectoryError for a directory that cannot be used,
@@ -100,7 +102,7 @@ def train(
     """
     from icpo_lite.runs.train import train as trained
 
-    return trained(recipe, display, resume_anyway=resume_anyway, threads=threads)
+    return trained(recipe, display, resume_anyway=resume_anyway, extend=extend, threads=threads)
 
 
 def token_logprobs(

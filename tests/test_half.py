@@ -145,7 +145,12 @@ def test_fifty_steps_leave_no_nan_in_the_adapter(planted, tmp_path):
             *("dtype=float16", "load_in_4bit=false", "device=cpu", "max_steps=50"),
             *("prompts_per_step=2", "num_generations=2", "max_completion_length=4"),
             "max_prompt_length=400",
-            *("evaluation.enabled=false", "save_steps=50", "drop_zero_variance=false"),
+            *(
+                "evaluation.enabled=false",
+                "save_steps=50",
+                "drop_zero_variance=false",
+                "count_zero_variance=true",
+            ),
         ],
     )
     printed = tmp_path / "printed.txt"

@@ -103,7 +103,7 @@ def test_the_best_is_kept_loaded_and_patience_ends_the_run(tmp_path, monkeypatch
     run_module.train(recipe(folder, *keys, *ends), quiet(tmp_path))
     assert len(read_metrics(folder)) == 4
     assert_equal_adapters(folder, folder / "checkpoint-2")
-    run_module.train(recipe(folder, *keys, *ends, "max_steps=11"), quiet(tmp_path))
+    run_module.train(recipe(folder, *keys, *ends, "max_steps=11"), quiet(tmp_path), extend=True)
     assert len(read_metrics(folder)) == 6  # more were asked for: patience begins anew
 
 
@@ -112,7 +112,7 @@ def test_the_best_so_far_survives_a_resume(tmp_path, monkeypatch):
     keys = (*EVAL, "save_steps=1", "save_total_limit=1", "prompts_per_step=2")
     scripted(monkeypatch, [50.0, 40.0, 30.0])
     run_module.train(recipe(folder, *keys, "max_steps=2"), quiet(tmp_path))
-    run_module.train(recipe(folder, *keys, "max_steps=3"), quiet(tmp_path))
+    run_module.train(recipe(folder, *keys, "max_steps=3"), quiet(tmp_path), extend=True)
     assert (folder / "checkpoint-1").is_dir()
     standing = load_checkpoint(folder / "checkpoint-3").state["standing"]
     assert (standing["step"], standing["stale"]) == (1, 2)
@@ -202,7 +202,7 @@ def test_a_vanished_run_comes_back_from_its_mirror(tmp_path):
     assert latest_checkpoint(drive / "run").path.name == "checkpoint-2"
     assert (drive / "run" / "adapter_model.safetensors").is_file()
     shutil.rmtree(folder)
-    run_module.train(recipe(folder, "max_steps=3", *keys), quiet(tmp_path))
+    run_module.train(recipe(folder, "max_steps=3", *keys), quiet(tmp_path), extend=True)
     said = (tmp_path / "printed.txt").read_text()
     assert "Brought back from" in said
     assert "Resumed after step 2 of 3" in said

@@ -112,7 +112,7 @@ def test_the_judge_takes_the_targeters_word_on_questions_alone() -> None:
     told = judge.judge_many(replies)
     assert [v.targeted for v in told] == [False, True, None]
     assert [v.repeats_given for v in told] == [False, False, False]
-    assert not judge.by_rules
+    assert not judge.local
 
 
 def test_self_targets_compares_yes_with_no() -> None:

@@ -83,7 +83,7 @@ def test_qwen7b_recipe_trains_on_a_jsonl_corpus(model_folder, tmp_path, monkeypa
                 f"dataset_name={corpus}",
                 f"output_dir={folder}",
             ),
-            *("device=cpu", "max_steps=2", "prompts_per_step=3", "num_generations=4"),
+            *("device=cpu", "max_steps=2", "prompts_per_step=4", "num_generations=4"),
             *("max_completion_length=12", "per_device_train_batch_size=5", "beta=0.02"),
             *("drop_zero_variance=false", "mask_truncated_completions=false"),
             *("evaluation.problems=2", "evaluation.runs=1", f"evaluation.dataset_name={corpus}"),
@@ -111,12 +111,15 @@ def test_qwen7b_recipe_trains_on_a_jsonl_corpus(model_folder, tmp_path, monkeypa
     other.write_text(more)
     changed = load_recipe(folder / "recipe.yaml", ["max_steps=3", f"dataset_name={other}"])
     run_module.train(
-        changed, Display(total=3, live=False, file=printed.open("w")), resume_anyway=True
+        changed,
+        Display(total=3, live=False, file=printed.open("w")),
+        resume_anyway=True,
+        extend=True,
     )
     assert "not those that this run began with" in printed.read_text()
 
     # The same command with more steps resumes, from the augmented corpus in the cache.
     longer = load_recipe(folder / "recipe.yaml", ["max_steps=4", f"dataset_name={other}"])
-    run_module.train(longer, Display(total=4, live=False, file=printed.open("w")))
+    run_module.train(longer, Display(total=4, live=False, file=printed.open("w")), extend=True)
     assert "augmented before" in printed.read_text()
     assert [row["step"] for row in read_metrics(folder)] == [1, 2, 3, 4]

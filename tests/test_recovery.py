@@ -171,7 +171,7 @@ def test_a_run_goes_on_with_less_at_once_and_remembers_it(tmp_path, monkeypatch)
         return real(policy, input_ids, *rest)
 
     whole, split = tmp_path / "whole", tmp_path / "split"
-    keys = ("max_steps=2", "save_steps=1", "drop_zero_variance=false")
+    keys = ("max_steps=2", "save_steps=1", "drop_zero_variance=false", "count_zero_variance=true")
     run_module.train(recipe(whole, *keys), quiet(tmp_path))
     monkeypatch.setattr(updater, "completion_logprobs", small_card)
     run_module.train(recipe(split, *keys), quiet(tmp_path))
@@ -185,7 +185,7 @@ def test_a_run_goes_on_with_less_at_once_and_remembers_it(tmp_path, monkeypatch)
     said = (tmp_path / "printed.txt").read_text()
     assert "with 4 instead of 8 responses at once, which changes no result" in said
     rows_seen.clear()
-    run_module.train(recipe(split, "max_steps=3", *keys[1:]), quiet(tmp_path))
+    run_module.train(recipe(split, "max_steps=3", *keys[1:]), quiet(tmp_path), extend=True)
     assert max(rows_seen) == 4
 
 
@@ -194,7 +194,7 @@ def test_nothing_fits_is_one_line(tmp_path, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.")
 
     monkeypatch.setattr(updater, "completion_logprobs", no_room)
-    keys = ("max_steps=1", "drop_zero_variance=false")
+    keys = ("max_steps=1", "drop_zero_variance=false", "count_zero_variance=true")
     with pytest.raises(OutOfMemory, match=r"step 1: update: .*set gradient_checkpointing=true"):
         run_module.train(recipe(tmp_path / "run", *keys), quiet(tmp_path))
 
@@ -214,7 +214,7 @@ def poisoned(at, *, always=False):
 
 
 def test_a_bad_gradient_is_skipped_counted_and_named(tmp_path, monkeypatch):
-    keys = ("max_steps=2", "drop_zero_variance=false", "save_steps=1")
+    keys = ("max_steps=2", "drop_zero_variance=false", "count_zero_variance=true", "save_steps=1")
     monkeypatch.setattr(updater, "policy_loss", poisoned(2))
     run_module.train(recipe(tmp_path / "run", *keys), quiet(tmp_path))
     rows = read_metrics(tmp_path / "run")
@@ -231,7 +231,13 @@ def test_a_bad_gradient_is_skipped_counted_and_named(tmp_path, monkeypatch):
 
 def test_many_in_a_row_stop_at_the_last_good_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setattr(updater, "policy_loss", poisoned(2, always=True))
-    keys = ("max_steps=9", "drop_zero_variance=false", "save_steps=1", "max_skipped_updates=3")
+    keys = (
+        "max_steps=9",
+        "drop_zero_variance=false",
+        "count_zero_variance=true",
+        "save_steps=1",
+        "max_skipped_updates=3",
+    )
     with pytest.raises(NumericsError, match=r"step 4: 3 updates in a row .*checkpoint-3"):
         run_module.train(recipe(tmp_path / "run", *keys), quiet(tmp_path))
     assert all(t.isfinite().all() for t in adapter(tmp_path / "run/checkpoint-3").values())
@@ -239,7 +245,13 @@ def test_many_in_a_row_stop_at_the_last_good_checkpoint(tmp_path, monkeypatch):
 
 def test_float16_overflow_lowers_the_scale_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(updater, "policy_loss", poisoned(1))
-    keys = ("max_steps=2", "drop_zero_variance=false", "dtype=float16", "max_skipped_updates=1")
+    keys = (
+        "max_steps=2",
+        "drop_zero_variance=false",
+        "count_zero_variance=true",
+        "dtype=float16",
+        "max_skipped_updates=1",
+    )
     run_module.train(recipe(tmp_path / "run", *keys), quiet(tmp_path))
     rows = read_metrics(tmp_path / "run")
     assert rows[0]["skipped_updates"] == 1

@@ -126,7 +126,7 @@ def test_more_steps_or_another_evaluation_are_judged_anew(tmp_path):
     judged = ["evaluation.enabled=true", "evaluation.problems=2", "evaluation.runs=1"]
 
     def made_with(*overrides):
-        run_module.train(recipe(folder, *judged, *overrides), quiet(tmp_path))
+        run_module.train(recipe(folder, *judged, *overrides), quiet(tmp_path), extend=True)
         return json.loads((folder / "eval/eval.json").read_text())["judged_with"]
 
     assert made_with("max_steps=1")["steps"] == 1
@@ -142,7 +142,7 @@ def test_a_recipe_that_learns_something_else_is_not_resumed(tmp_path):
     run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
     with pytest.raises(RunDirectoryError, match="learning_rate"):
         run_module.train(recipe(folder, "max_steps=2", "learning_rate=1e-4"), quiet(tmp_path))
-    run_module.train(recipe(folder, "max_steps=2"), quiet(tmp_path))
+    run_module.train(recipe(folder, "max_steps=2"), quiet(tmp_path), extend=True)
     assert [row["step"] for row in read_metrics(folder)] == [1, 2]
 
 
@@ -187,7 +187,9 @@ def test_not_a_number_names_the_last_good_checkpoint(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Updater, "_optimizer_step", nan_in_the_weights)
     with pytest.raises(NumericsError, match=r"step 3: .*checkpoint-2"):
-        run_module.train(recipe(folder, "max_steps=3", "save_steps=1"), quiet(tmp_path))
+        run_module.train(
+            recipe(folder, "max_steps=3", "save_steps=1"), quiet(tmp_path), extend=True
+        )
 
 
 def test_long_prompts_are_named_before_anything_is_written(tmp_path):
@@ -284,7 +286,7 @@ def test_checkpointing_recomputes_with_the_same_dropout(tmp_path):
 def test_another_dtype_resumes(tmp_path):
     folder = tmp_path / "run"
     run_module.train(recipe(folder, "max_steps=1"), quiet(tmp_path))
-    run_module.train(recipe(folder, "max_steps=2", "dtype=float16"), quiet(tmp_path))
+    run_module.train(recipe(folder, "max_steps=2", "dtype=float16"), quiet(tmp_path), extend=True)
     assert [row["step"] for row in read_metrics(folder)] == [1, 2]
 
 

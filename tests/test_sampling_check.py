@@ -208,7 +208,12 @@ def test_a_run_with_another_engine_weighs_its_tokens(tmp_path):
 
     for engine, weighed in (("generate", True), ("native", False)):
         run = tmp_path / engine
-        changes = ("max_steps=1", "drop_zero_variance=false", f"engine={engine}")
+        changes = (
+            "max_steps=1",
+            "drop_zero_variance=false",
+            "count_zero_variance=true",
+            f"engine={engine}",
+        )
         run_module.train(recipe(run, *changes), quiet(tmp_path))
         names = {name for row in read_metrics(run) for name in row}
         assert any("importance_sampling_ratio" in name for name in names) is weighed

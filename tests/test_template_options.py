@@ -9,6 +9,7 @@ from model_families import CHATML, save_family, save_tokenizer
 from policies import model_keys
 from test_run import quiet, recipe
 
+from icpo_lite.core import thoughts
 from icpo_lite.core.errors import ModelError, RecipeError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy import template_options
@@ -159,9 +160,9 @@ def test_thoughts_that_the_prompt_opens_are_read_as_thoughts(thinking):
     ids = on.encode_text(said)
     reply = completion(on, ids, [0.0] * len(ids))
     assert reply.token_ids == ids
-    assert said(reply.text).strip() == "It is 7."
+    assert thoughts.said(reply.text).strip() == "It is 7."
     unfinished = on.encode_text("Is it 3 or 4?")
-    assert said(completion(on, unfinished, [0.0] * len(unfinished)).text).strip() == ""
+    assert thoughts.said(completion(on, unfinished, [0.0] * len(unfinished)).text).strip() == ""
     assert completion(off, ids, [0.0] * len(ids)).text == said
 
 

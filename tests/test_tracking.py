@@ -92,7 +92,8 @@ def test_a_run_and_its_resume_are_one_curve_in_tensorboard(tmp_path):
 
     def train(*more):
         chosen = load_recipe("tiny", [f"output_dir={folder}", *small, *more])
-        run_module.train(chosen, Display(total=1, live=False, file=(tmp_path / "said").open("a")))
+        shown = Display(total=1, live=False, file=(tmp_path / "said").open("a"))
+        run_module.train(chosen, shown, extend=True)
 
     train("max_steps=3")
     train("max_steps=4", f"resume_from_checkpoint={folder / 'checkpoint-2'}")

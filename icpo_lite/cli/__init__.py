@@ -64,7 +64,7 @@ def prepare_environment() -> None:
     """As `icpo_lite` itself does: set what libraries read when imported, for a command line."""
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 
@@ -120,8 +120,6 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except IcpoError as error:
             raise CommandError(_without_secrets(str(error)), error.exit_code) from error
-        except BrokenPipeError:
-            raise
         except OSError as error:
             raise CommandError(_os_problem(error), IcpoError.exit_code) from error
 
@@ -170,7 +168,22 @@ def cli() -> None:
 
 
 def run(args: list[str]) -> int:
-    """Run one command line and return its exit code."""
+    """Run one command line and return its exit code.
+
+    Output that vanishes (`icpo-lite … | head`, a closed terminal) ends no command.
+    """
+    from icpo_lite.core.streams import steady_output
+    from icpo_lite.runs.signals import interrupting_signals
+
+    with steady_output():
+        try:
+            with interrupting_signals():
+                return _run(args)
+        except KeyboardInterrupt:  # one that came while another was told of
+            return INTERRUPTED
+
+
+def _run(args: list[str]) -> int:
     for library in NOISY:
         warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
     try:
@@ -183,12 +196,14 @@ def run(args: list[str]) -> int:
         error.message = visible(error.message)  # type: ignore[misc]
         error.show()
         return error.exit_code
-    except BrokenPipeError:  # `icpo-lite … | head`: nobody reads any more
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     return result if isinstance(result, int) else 0
 
 
 def main() -> None:
     """Entry point of `icpo-lite` and of `python -m icpo_lite`."""
+    from icpo_lite.core.parent import end_with_parent
+    from icpo_lite.core.streams import fill_standard_streams
+
+    fill_standard_streams()
+    end_with_parent()
     sys.exit(run(sys.argv[1:]))

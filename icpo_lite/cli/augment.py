@@ -12,7 +12,7 @@ import click
 from icpo_lite.core.visible_text import echo, visible_line
 
 if TYPE_CHECKING:
-    from icpo_lite.core.types import Prompt
+    from icpo_lite.core.types import Generator, Prompt
     from icpo_lite.data.augment import AugmentOptions, Summary
     from icpo_lite.data.reply_cache import ReplyJournal
 
@@ -29,6 +29,7 @@ WORLD_SIZE = 1000
     required=True,
     help="File to write: one prompt a line (JSON Lines).",
 )
+@click.option("--force", is_flag=True, help="Write over a file that `augment` did not write.")
 @click.option(
     "--share",
     type=click.FloatRange(0, 0.5, min_open=True),
@@ -127,8 +128,12 @@ def augment(source: str, output: Path, preview: int, seed: int, **given: Any) ->
     """
     from collections import Counter
 
+    from icpo_lite.core.outputs import Kind, check_output, rows_with
     from icpo_lite.data.augment import Summary, write_prompts
 
+    kind = Kind("prompts of an earlier `augment`", rows_with("prompt_id", "intent", "messages"))
+    read = (source, given["spread_from"], given["model"])
+    check_output(output, kind, inputs=read, force=given.pop("force"))
     summary = Summary(bad_rows=Counter())
     options = _options(given)
     journal = _journal(options, given, output)
@@ -185,11 +190,17 @@ def _journal(options: AugmentOptions, given: dict[str, Any], output: Path) -> Re
         from icpo_lite.core.endpoint import Endpoint
 
         return ReplyJournal(Endpoint(options.endpoint), partial, name=options.endpoint.model)
-    from icpo_lite.policy.from_recipe import load_model
-    from icpo_lite.rollout.sampler import PolicyGenerator
+    from icpo_lite.data.reply_cache import LateGenerator
+    from icpo_lite.policy.from_recipe import find_model
 
-    policy, _ = load_model(given["model"])
-    return ReplyJournal(PolicyGenerator(policy), partial, name=given["model"])
+    found = find_model(given["model"])
+
+    def load() -> Generator:
+        from icpo_lite.rollout.sampler import PolicyGenerator
+
+        return PolicyGenerator(found.load("auto"))
+
+    return ReplyJournal(LateGenerator(load), partial, name=given["model"])
 
 
 def _prompts(

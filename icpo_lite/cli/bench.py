@@ -73,6 +73,7 @@ import click
     show_default=True,
     help="Where the JSON goes.",
 )
+@click.option("--force", is_flag=True, help="Write over a file that `bench` did not write.")
 def bench(
     part: str,
     shapes: str | None,
@@ -88,6 +89,7 @@ def bench(
     prompt_tokens: int,
     reply_tokens: int,
     output: Path,
+    force: bool,
 ) -> None:
     """Measure the log-prob path, sampling and training beside the plain way and the peers.
 
@@ -101,7 +103,13 @@ def bench(
     """
     import json
 
+    from icpo_lite.core.files import write_atomically
+    from icpo_lite.core.outputs import Kind, begins_with, check_output
+
+    kind = Kind("figures of an earlier `bench`", begins_with("icpo-lite bench", within=1 << 16))
+    check_output(output, kind, inputs=(model,), force=force)
     counts = _counts(tokens) if tokens else None
+    _require_known(shapes, peers, model)
     report: dict[str, Any] = {}
     tables: list[str] = []
     if part != "rollout":
@@ -112,9 +120,21 @@ def bench(
         rollout, table = _rollout(model, sizes, repeats, cpu)
         report = {**report, "rollout": rollout} if report else rollout
         tables.append(table)
-    output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, f"{json.dumps(report, indent=1)}\n".encode())
     click.echo("\n\n".join(tables))
     click.echo(f"\nWritten to {output}.", err=True)
+
+
+def _require_known(shapes: str | None, peers: str, model: str) -> None:
+    """Names are looked at before anything is measured."""
+    from icpo_lite.policy.load import model_path
+    from icpo_lite.tools.bench.logprob_path import chosen_peers, chosen_shapes
+
+    if shapes:
+        chosen_shapes(shapes)
+    chosen_peers(peers)
+    model_path(model)
 
 
 def _logprob(

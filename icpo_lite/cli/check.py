@@ -27,7 +27,12 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, de
     of prompt that the corpus does not have.
     """
 
-    from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
+    from icpo_lite.data.from_recipe import (
+        corpus_needs_model,
+        require_corpus,
+        require_kinds,
+        training_prompts,
+    )
     from icpo_lite.recipe import load_recipe
     from icpo_lite.recipe.input_paths import require_model
     from icpo_lite.recipe.sections import PolicyKeys
@@ -47,6 +52,7 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, de
     if judge_needs_policy(loaded) or corpus_needs_model(loaded):
         from icpo_lite.policy.load import load_policy
 
+        require_corpus(loaded)
         policy = load_policy(PolicyKeys.of(loaded).but(device=device))
     prompts, described = training_prompts(loaded, policy)
     judge = bind_judge(loaded, policy)

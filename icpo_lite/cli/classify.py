@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     default=None,
     help="Write the rows with predicted_type and evidence here.",
 )
+@click.option("--force", is_flag=True, help="Write over a file that `classify` did not write.")
 def classify(
     file: Path,
     text: str,
@@ -54,17 +55,22 @@ def classify(
     device: str,
     worst: int,
     output: Path | None,
+    force: bool,
 ) -> None:
     """Name the response type of each row of FILE (JSON lines).
 
     With --label, prints agreement for each task: answer attempt against the rest, all seven types,
     macro-F1, the confusion matrix and disagreements.
     """
+    from icpo_lite.core.outputs import Kind, check_output, rows_with
     from icpo_lite.rewards import judge_agreement
 
-    typer = _typer(judge, model, base_url, api_key_env, device)
+    if output:
+        kind = Kind("rows of an earlier `classify`", rows_with("predicted_type", "evidence"))
+        check_output(output, kind, inputs=(file, model), force=force)
     columns = judge_agreement.Columns(text=text, task=task, user=user, label=label, by=by)
     rows = judge_agreement.read_rows(file, columns)
+    typer = _typer(judge, model, base_url, api_key_env, device)
     typed, seconds = judge_agreement.type_rows(rows, typer)
     echo(f"{len(rows)} replies, {len(rows) / max(seconds, 1e-9):,.0f} a second by {judge}")
     if label:

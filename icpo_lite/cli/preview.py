@@ -49,9 +49,9 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
             "augment` and name its output as dataset_name"
         )
     name = loaded.model_name_or_path
-    tokenizer = tokenizer_of(loaded)
-    prompts, described = training_prompts(loaded)
     rule = bind_reward(loaded)
+    prompts, described = training_prompts(loaded)
+    tokenizer = tokenizer_of(loaded)
     lengths = [len(_ids(tokenizer, prompt)) for prompt in prompts]
     echo(f"{name}: {described}")
     echo(_length_line(lengths, loaded.max_prompt_length))

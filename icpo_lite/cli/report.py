@@ -26,16 +26,25 @@ import click
     show_default=True,
     help="Most conversations that the file holds.",
 )
-def report(runs: tuple[Path, ...], output: Path | None, png: bool, conversations: int) -> None:
+@click.option("--force", is_flag=True, help="Write over a file that `report` did not write.")
+def report(
+    runs: tuple[Path, ...], output: Path | None, png: bool, conversations: int, force: bool
+) -> None:
     """Write one HTML file about each RUN directory, its compared and its judgements.
 
     Training curves, the paper's figures, the comparison with intervals, calibration, and a reader
     for conversations and completions. The file opens from disk, loads nothing and needs no
     network. Several runs are laid over one another, compared with the first.
     """
+    from icpo_lite.core.outputs import Kind, begins_with, check_output
     from icpo_lite.tools.report.page import Options, make_report
+    from icpo_lite.tools.report.run_files import require_runs
 
-    made = make_report(runs, output or runs[0] / "report.html", Options(conversations, png))
+    require_runs(runs)
+    place = output or runs[0] / "report.html"
+    kind = Kind("an earlier report", begins_with('name="generator" content="icpo-lite'))
+    check_output(place, kind, inputs=runs, force=force)
+    made = make_report(runs, place, Options(conversations, png))
     for note in made.notes:
         click.echo(f"note: {note}")
     if made.total:

@@ -21,6 +21,7 @@ import click
     is_flag=True,
     help="Resume although a key that decides what is learned has changed.",
 )
+@click.option("--extend", is_flag=True, help="Train a finished run on to a larger max_steps.")
 @click.option("--no-user-code", is_flag=True, help="Refuse a recipe that names reward_funcs.")
 @click.option(
     "--threads",
@@ -32,6 +33,7 @@ def train(
     overrides: tuple[str, ...],
     compare: tuple[str, ...],
     resume_anyway: bool,
+    extend: bool,
     no_user_code: bool,
     threads: int | None,
 ) -> None:
@@ -53,4 +55,4 @@ def train(
         )
     from icpo_lite.runs.train import train as train_run
 
-    train_run(loaded, resume_anyway=resume_anyway, threads=threads)
+    train_run(loaded, resume_anyway=resume_anyway, extend=extend, threads=threads)

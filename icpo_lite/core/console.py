@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import sys
 import time
-from collections.abc import Mapping, Sequence
-from typing import IO, Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import IO, Any, Concatenate, ParamSpec
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -16,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from icpo_lite.core import types
+from icpo_lite.core.streams import SteadyStream
 from icpo_lite.core.visible_text import visible, visible_line
 
 #: Metric, its short name, its format: what one line of progress says.
@@ -31,15 +34,40 @@ FIGURES: tuple[tuple[str, str, str], ...] = (
 
 
 def on_terminal() -> bool:
-    """Whether somebody watches: a terminal that is not a CI's."""
-    return sys.stdout.isatty() and not os.environ.get("CI")
+    """Whether somebody watches: a terminal that can redraw a line, and not a CI's."""
+    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return SteadyStream().isatty() and not dumb and not os.environ.get("CI")
+
+
+P = ParamSpec("P")
+
+
+def _harmless(
+    show: Callable[Concatenate[Display, P], None],
+) -> Callable[Concatenate[Display, P], None]:
+    """A method that shows something and never ends a run.
+
+    What was shown while the output vanished is shown again in the log, where there is one.
+    """
+
+    @wraps(show)
+    def shown(self: Display, *given: P.args, **named: P.kwargs) -> None:
+        try:
+            show(self, *given, **named)
+            if self._moved_to_log():
+                show(self, *given, **named)
+        except Exception as error:  # whatever a terminal, a locale or a library comes up with
+            self._stream.write(f"note: this cannot be shown: {type(error).__name__}: {error}\n")
+
+    return shown
 
 
 class Display:
     """Header, progress, examples and tables of one run.
 
     live: redraw a progress line in place; else print a line every `every` steps.
-    file: where to print, standard output if None.
+    file: where to print, standard output if None. Where that vanishes, lines go to the file that
+    `goes_on_in` names.
     """
 
     def __init__(
@@ -51,13 +79,42 @@ class Display:
         file: IO[str] | None = None,
     ) -> None:
         self.live = on_terminal() if live is None else live
-        # Off a terminal nobody knows the width: lines are never cut or wrapped.
-        width = None if self.live else 10_000
-        self.console = Console(highlight=False, soft_wrap=not self.live, file=file, width=width)
+        self._stream = SteadyStream(file)
+        self._log: Path | None = None
+        self.console = self._new_console()
         self._total, self._every = total, every
         self._region: Live | None = None
         self._started: tuple[float, int] | None = None
 
+    def _new_console(self) -> Console:
+        # Off a terminal nobody knows the width: lines are never cut or wrapped.
+        width = None if self.live else 10_000
+        stream: Any = self._stream
+        return Console(highlight=False, soft_wrap=not self.live, file=stream, width=width)
+
+    def goes_on_in(self, log: Path) -> None:
+        """Names the file that takes what is shown once the output is gone."""
+        self._log = log
+
+    def record(self, text: str) -> None:
+        """Writes a line to the log, whether or not the output is gone."""
+        if self._log is not None:
+            told = time.strftime("%Y-%m-%d %H:%M:%S")
+            with contextlib.suppress(OSError), self._log.open("a", encoding="utf-8") as file:
+                file.write(f"{told} {visible(text)}\n")
+
+    def _moved_to_log(self) -> bool:
+        """Whether the output has vanished since the last look; lines then go to the log."""
+        if not self._stream.lost or self._log is None or self._stream.log is not None:
+            return False
+        self.close()  # a live line is drawn to nowhere once more
+        self.live, self._stream.log = False, self._log
+        self.console = self._new_console()
+        told = time.strftime("%Y-%m-%d %H:%M:%S")
+        self._stream.write(f"{told} the output is gone ({self._stream.lost}); this goes on here\n")
+        return True
+
+    @_harmless
     def header(self, facts: Mapping[str, str | Sequence[str]]) -> None:
         """Name and value of each fact; a fact with several values takes a line for each."""
         width = max(map(len, facts))
@@ -67,9 +124,11 @@ class Display:
                 label = name if i == 0 else ""
                 self.console.print(Text.assemble((f"{label:<{width}}  ", "dim"), visible(line)))
 
+    @_harmless
     def message(self, text: str) -> None:
         self.console.print(Text(visible(text)))
 
+    @_harmless
     def step(self, report: types.StepReport) -> None:
         """One step's figures."""
         if self._started is None:
@@ -86,6 +145,7 @@ class Display:
             line = "  ".join([f"step {report.step}/{self._total}", *figures, f"left {left}"])
             self.console.print(Text(line))
 
+    @_harmless
     def example(self, group: types.Group) -> None:
         """One sampled prompt with its best and its worst response."""
         advantages = group.advantages or ()
@@ -118,6 +178,7 @@ class Display:
             for line in body:
                 self.console.print(Text("  | ").append_text(line))
 
+    @_harmless
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """A table whose first column names the rows."""
         table = Table(box=None, pad_edge=False, header_style="bold")
@@ -129,9 +190,10 @@ class Display:
 
     def close(self) -> None:
         """Leave the last progress line standing and print below it."""
-        if self._region is not None:
-            self._region.stop()
-            self._region = None
+        region, self._region = self._region, None
+        if region is not None:
+            with contextlib.suppress(Exception):
+                region.stop()
 
     def _time_left(self, step: int) -> str:
         assert self._started is not None

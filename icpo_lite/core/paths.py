@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
+
+from icpo_lite.core.errors import UsageError
 
 
 def user_cache(name: str) -> Path:
@@ -30,3 +35,45 @@ def inside(folder: Path, given: str | Path) -> Path | None:
     except (OSError, RuntimeError, ValueError):  # no such home, links in a circle, a zero byte
         return None
     return path if path.is_relative_to(folder.resolve()) else None
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run directory."""
+    if not (folder / "recipe.yaml").is_file():
+        return False
+    return any((folder / name).exists() for name in ("run.json", "lock", "metrics.jsonl"))
+
+
+def reads_as_path(name: str) -> bool:
+    """Whether a name that is no folder here was meant as one, and not as a model of the hub.
+
+    So are names of more than two parts, those that begin as paths do, a checkpoint's, and those
+    whose parent holds runs.
+    """
+    if name.startswith((".", "/", "~", "runs/")) or name.endswith("/") or "\\" in name:
+        return True
+    parts = name.split("/")
+    if len(parts) > 2 or re.fullmatch(r"checkpoint-\d+", parts[-1]):
+        return True
+    place = Path(name)
+    return place.is_file() or next(_runs_in(place.parent), None) is not None
+
+
+def no_run_at(name: str | Path) -> UsageError:
+    """What is said of a run directory that is not there; names the run that it nearly is."""
+    place = at_home(name)
+    beside = [run.name for run in _runs_in(place.parent)]
+    close = difflib.get_close_matches(place.name, beside, n=1)
+    hint = f"; did you mean {place.with_name(close[0])}?" if close else ""
+    found = "a file" if place.is_file() else "none"
+    return UsageError(
+        f"expected a run directory, found {found} at {name}; give the folder that `icpo-lite "
+        f"train` wrote{hint}"
+    )
+
+
+def _runs_in(folder: Path) -> Iterator[Path]:
+    try:
+        yield from (path for path in folder.iterdir() if is_run(path))
+    except OSError:  # no folder, or none that may be read
+        return

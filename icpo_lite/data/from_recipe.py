@@ -102,6 +102,30 @@ def _prompts_of(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], st
     return opened, f"{counts}, {described}"
 
 
+def require_corpus(recipe: Recipe) -> None:
+    """Raises what `training_prompts` would where the corpus cannot be read: before the model is
+    loaded that makes the prompts."""
+    from icpo_lite.data.reward_spread import reward_spreads
+    from icpo_lite.data.sources import read_problems
+
+    options = _augment_options(recipe)
+    if options.removal == "spread" and options.spread_from is not None:
+        reward_spreads(options.spread_from)
+    for member in members(recipe):
+        alone = member.recipe
+        require_data(alone, "dataset_name", alone.dataset_name)
+        if alone.dataset_name == WORLD:
+            continue
+        rows = read_problems(
+            alone.dataset_name,
+            task=alone.task,
+            limit=1,
+            on_bad_row=options.on_bad_row,
+            **_where(alone),
+        )
+        next(iter(rows), None)
+
+
 def require_kinds(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
     """Raises DataError where the corpus lacks a kind of prompt that the recipe asks for."""
     moves = recipe.share_schedule["name"] != "constant"

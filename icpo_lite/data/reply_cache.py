@@ -4,10 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from icpo_lite.core.types import Generator, Message
+
+
+class LateGenerator:
+    """A `Generator` that is made when it is first asked: what is wrong before costs no model."""
+
+    def __init__(self, make: Callable[[], Generator]) -> None:
+        self._make = make
+        self._made: Generator | None = None
+
+    def generate(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        n: int = 1,
+        max_new_tokens: int = 256,
+        temperature: float = 1.0,
+        seed: int = 0,
+    ) -> list[list[str]]:
+        """The replies of the one that is made now, or was before."""
+        self._made = self._made or self._make()
+        return self._made.generate(
+            chats, n=n, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
+        )
 
 
 class ReplyJournal:

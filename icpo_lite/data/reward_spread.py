@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from icpo_lite.core.errors import DataError
-from icpo_lite.core.paths import at_home
+from icpo_lite.core.paths import at_home, no_run_at
 
 
 def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
@@ -21,6 +21,8 @@ def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
     run: a run directory whose `completions/` were written by `train`. Raises DataError when it
     holds none.
     """
+    if not at_home(run).is_dir():
+        raise no_run_at(run)
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     removed: dict[tuple[str, str], list[tuple[str, int]]] = {}
     for file in sorted(at_home(run).glob("completions/step-*.jsonl")):

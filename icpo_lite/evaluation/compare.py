@@ -17,7 +17,9 @@ import torch
 from icpo_lite import __version__
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
+from icpo_lite.core.files import write_atomically
 from icpo_lite.core.oom import empty_cache
+from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.paths import at_home
 from icpo_lite.core.types import Intent, JudgeName, Message
 from icpo_lite.data.contamination import seen_line_of, trained_texts
@@ -27,10 +29,10 @@ from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_fo
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.resume import Progress
-from icpo_lite.evaluation.runner import evaluate, write_evaluation
+from icpo_lite.evaluation.runner import evaluate, require_problems, write_evaluation
 from icpo_lite.evaluation.settings import SETTINGS, settings_for
 from icpo_lite.evaluation.table import comparison_rows, data_rows, differences, fitting, remarks
-from icpo_lite.policy.from_recipe import load_model
+from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.recipe import Evaluation as EvaluationKeys
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import LoraKeys, ModelKeys, RewardKeys
@@ -59,6 +61,12 @@ CPU_AT_ONCE = 288
 GPU_AT_ONCE = 16
 
 UserKind = Literal["deterministic", "self", "endpoint"]
+#: What an evaluation leaves in its folder, also where it was interrupted.
+JUDGED = Kind(
+    "an earlier evaluation",
+    holds("comparison.json", "*/eval.json", "*/conversations.partial.jsonl"),
+    folder=True,
+)
 
 
 @dataclass(frozen=True)
@@ -159,13 +167,18 @@ def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | Non
     if options.user == "endpoint":
         from icpo_lite.core.endpoint import Endpoint
 
-        if options.endpoint is None:
-            raise UsageError(
-                "--user endpoint: expected a server, found none; give --user-base-url and "
-                "--user-model, or a recipe with the block endpoint"
-            )
-        generator = Endpoint(options.endpoint)
+        generator = Endpoint(_require_server(options))
     return ModelUser(generator, choose_shard, seed=options.seed)
+
+
+def _require_server(options: JudgingOptions) -> Any:
+    """The server that plays the user; raises UsageError where one is asked for and not named."""
+    if options.user == "endpoint" and options.endpoint is None:
+        raise UsageError(
+            "--user endpoint: expected a server, found none; give --user-base-url and "
+            "--user-model, or a recipe with the block endpoint"
+        )
+    return options.endpoint
 
 
 def _identity(
@@ -206,11 +219,16 @@ def named_models(model: str, compare: str) -> dict[str, str]:
 
     Raises UsageError for a part that is neither `base` nor NAME=PATH.
     """
-    models = {Path(model).name or model: model}
+    folder = Path(model).expanduser()
+    models = {folder.resolve().name or folder.name or model: model}
     for part in filter(None, (p.strip() for p in compare.split(","))):
         name, _, path = part.partition("=")
         if part != "base" and not path:
             raise UsageError(f"--compare: expected base or NAME=RUN, separated by commas: {part!r}")
+        if "/" in name or name in (".", ".."):
+            raise UsageError(
+                f"--compare: expected a plain name before =, found {name!r}; change it"
+            )
         if name in models:
             raise UsageError(f"--compare: {name!r} names two models; give each a name of its own")
         models[name] = path
@@ -252,15 +270,21 @@ def judge_models(
     `runs/eval-<name>`.
     """
     first = next(iter(models))
+    # All that can be wrong without a model is looked at before one is loaded.
+    found = {name: find_model(path or models[first]) for name, path in models.items()}
     place = output or _default_place(models[first], wishes.split)
+    data = wishes.data if isinstance(wishes.data, tuple) else (wishes.data,)
+    check_output(place, JUDGED, inputs=(*models.values(), *data))
+    own = found[first].recipe
+    if unknown := [name for name in wishes.settings if name not in SETTINGS]:
+        raise UsageError(f"settings: expected some of {', '.join(SETTINGS)}, got {unknown[0]!r}")
+    chosen = _judged_problems(wishes, own, display)
+    options = _options(wishes, own, chosen)
+    require_problems(chosen)
+    _require_server(options)
     summaries: dict[str, Any] = {}
-    chosen: list[Problem] = []
     for name, path in models.items():
-        policy, recipe = load_model(path or models[first], device=wishes.device)
-        if not chosen:
-            own = recipe
-            chosen = _judged_problems(wishes, recipe, display)
-            options = _options(wishes, recipe, chosen)
+        policy = found[name].load(wishes.device)
         # One judge for all: that of the first model's recipe.
         judge = bind_judge(
             own, policy, name=wishes.judged_by, allow_code_execution=wishes.allow_code_execution
@@ -279,7 +303,7 @@ def judge_models(
         del policy, judge  # before the next one is loaded: two do not fit on one card
         empty_cache()
     show_comparison(summaries, first, display)
-    (place / "comparison.json").write_text(json.dumps(summaries, indent=2) + "\n")
+    write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
     display.message(f"\nFigures and conversations: {place}")
     return summaries
 

@@ -137,8 +137,7 @@ def evaluate(
     """
     if unknown := sorted(set(settings) - set(SETTINGS)):
         raise UsageError(f"settings: expected some of {', '.join(SETTINGS)}, got {unknown[0]!r}")
-    if not problems:
-        raise UsageError("evaluation: no problem to judge on; give a file that holds some")
+    require_problems(problems)
     play = _Play(talker, judge, choose, user, runs, seed, max_turns, system)
     portions = list(_portions(settings, problems, max(1, (at_once or 0) // runs)))
     if not at_once:
@@ -163,6 +162,11 @@ def evaluate(
             done = sum(map(len, by_setting.values()))
             tell(f"{name}: {done} of {wanted} conversations, {portion.setting}")
     return Evaluation(name, by_setting, summarise(by_setting))
+
+
+def require_problems(problems: Sequence[Problem]) -> None:
+    if not problems:
+        raise UsageError("evaluation: no problem to judge on; give a file that holds some")
 
 
 def _portions(

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import ModelError, UsageError
+from icpo_lite.core.paths import at_home, reads_as_path
 from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
 from icpo_lite.policy.chat_template import chat_text, end_of_turn
@@ -169,13 +170,14 @@ def model_path(name: str) -> str:
             f"model_name_or_path: expected one of {', '.join(BUILTIN)}, a folder or a hub name, "
             f"got {name!r}"
         )
-    looks_local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if looks_local and not Path(name).expanduser().is_dir():
+    local = at_home(name).is_dir()
+    looks_local = local or reads_as_path(name)
+    if looks_local and not local:
         raise UsageError(
             f"model_name_or_path: no folder {name!r}; give a folder with config.json, a hub name "
             "such as Qwen/Qwen2.5-1.5B-Instruct, or builtin:tiny"
         )
-    return str(Path(name).expanduser()) if looks_local else name
+    return str(at_home(name)) if looks_local else name
 
 
 def load_tokenizer(

@@ -11,6 +11,8 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
+from functools import partial
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, TemplateError, meta
@@ -35,13 +37,14 @@ def pin_template(
     does not read.
     """
     _check_options(tokenizer, options)
-    plain = tokenizer.apply_chat_template
+    render = type(tokenizer).apply_chat_template
+    plain = partial(render, tokenizer)
     pinned = {**options, **_stopped_clock(tokenizer, day)}
     parts = not _keeps_words(plain, pinned, as_parts=False)
 
-    def apply_chat_template(conversation: Any, *args: Any, **more: Any) -> Any:
+    def apply_chat_template(self: Any, conversation: Any, *args: Any, **more: Any) -> Any:
         turns = [_in_parts(turn) for turn in conversation] if parts else conversation
-        return plain(turns, *args, **{**pinned, **more})
+        return render(self, turns, *args, **{**pinned, **more})
 
     if parts and not _keeps_words(plain, pinned, as_parts=True):
         raise ModelError(
@@ -49,7 +52,8 @@ def pin_template(
             "and of an assistant, found one that loses some; use another tokenizer, or mend its "
             "chat_template"
         )
-    setattr(tokenizer, "apply_chat_template", apply_chat_template)  # noqa: B010
+    # A method: a copy of the tokenizer renders with the template of its own.
+    setattr(tokenizer, "apply_chat_template", MethodType(apply_chat_template, tokenizer))  # noqa: B010
 
 
 #: How a template reads the clock. transformers hands templates plain data, so its function cannot

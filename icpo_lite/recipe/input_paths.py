@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from icpo_lite.core.errors import RecipeError
-from icpo_lite.core.paths import at_home
+from icpo_lite.core.paths import at_home, reads_as_path
 
 if TYPE_CHECKING:
     from icpo_lite.recipe.keys import Recipe
@@ -75,8 +75,7 @@ def not_found(recipe: Recipe, key: str, name: str, wanted: str, remedy: str) -> 
 def require_model(recipe: Recipe) -> None:
     """Raises RecipeError where the recipe names a folder with a model, and none is there."""
     name = recipe.model_name_or_path
-    local = name.startswith((".", "/", "~")) or name.count("/") > 1
-    if local and not Path(name).is_dir():
+    if not at_home(name).is_dir() and not name.startswith("builtin:") and reads_as_path(name):
         raise not_found(
             recipe,
             "model_name_or_path",

@@ -6,10 +6,10 @@ A grader that cannot do its work raises `GraderError` with the row's name; it ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,18 +63,41 @@ class Grade:
 
 
 Grader = Callable[[str, Any, Mapping[str, Any], GradingOptions], Grade]
+Said = TypeVar("Said")
+Found = TypeVar("Found")
+
+
+def _read(parse: Callable[[Said], Found | None], said: Said) -> Found | None:
+    """What a reply holds; None where reading it fails: a reply may be anything and ends no run."""
+    try:
+        return parse(said)
+    except GraderError:
+        raise
+    except Exception:
+        return None
+
+
+def _same(compare: Callable[[str, str], bool], given: str, gold: str) -> bool:
+    """The comparison; where it fails, and does not fail on the gold answer itself, it is False."""
+    try:
+        return compare(given, gold)
+    except GraderError:
+        raise
+    except Exception:
+        compare(gold, gold)  # the row's or the grader's fault, which is told
+        return False
 
 
 def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
     gold = str(answer)
     if options.math_rule == "numeric" and not math.is_plain(gold):
         return _symbolic(reply, gold, options)
-    found = math.stated(reply)
+    found = _read(math.stated, reply)
     wanted = math.gold_value(gold)  # a gold answer without a number is the row's fault
     if found is None:
         return Grade(False)
     if options.math_rule == "compat":
-        return Grade(math.lic_equal(found.text, gold), found.text)
+        return Grade(_same(math.lic_equal, found.text, gold), found.text)
     right = found.value is not None and math.same_value(found.value, wanted)
     return Grade(right, found.text)
 
@@ -82,10 +105,10 @@ def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
 def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
     if not gold.strip():
         raise GraderError("expected a gold answer, found an empty one; change the row")
-    extracted = math.whole_statement(reply)
+    extracted = _read(math.whole_statement, reply)
     if extracted is None:
         return Grade(False)
-    if math.same_symbols(extracted, gold):
+    if _same(math.same_symbols, extracted, gold):
         return Grade(True, extracted)
     if options.math_verify and math_verify.available():
         verifier = _verifier(options.math_verify_seconds)
@@ -102,11 +125,16 @@ def _verifier(seconds: float) -> math_verify.Verifier:
 def _actions(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
     allowed = actions.read_allowed(answer)
     functions = columns.get("functions")
-    calls = actions.parse_calls(reply, actions.known_names(functions))
+    known = actions.known_names(functions)
+    calls = _read(lambda said: actions.parse_calls(said, known), reply)
     if calls is None:
         return Grade(False)
-    shown = ", ".join(f"{n}({', '.join(f'{k}={v!r}' for k, v in a.items())})" for n, a in calls)
-    return Grade(actions.correct(calls, allowed, functions), f"[{shown}]")
+    return Grade(actions.correct(calls, allowed, functions), _read(_shown, calls))
+
+
+def _shown(calls: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+    said = (f"{name}({', '.join(f'{k}={v!r}' for k, v in a.items())})" for name, a in calls)
+    return f"[{', '.join(said)}]"
 
 
 def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
@@ -115,7 +143,7 @@ def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
             "grading code runs it, which is off; set allow_code_execution: true to agree"
         )
     tests = read_tests(answer, columns)
-    program = code.program_of(reply, tests)
+    program = _read(lambda said: code.program_of(said, tests), reply)
     if program is None:
         return Grade(False)
     limits = sandbox.Limits(seconds=options.code_seconds, memory_mb=options.code_memory_mb)
@@ -126,7 +154,7 @@ def _code(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
 def _database(
     reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions
 ) -> Grade:
-    query = sql.extract_query(reply)
+    query = _read(sql.extract_query, reply)
     if query is None:
         return Grade(False)
     return Grade(sql.correct(query, str(answer), columns, options.query_seconds), query)

@@ -19,6 +19,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from icpo_lite.core.numbers import NumberMention, numbers
+from icpo_lite.core.thoughts import said as spoken
 from icpo_lite.core.types import Prompt
 from icpo_lite.core.words import bag
 from icpo_lite.rewards.features import strip_markup
@@ -28,7 +29,7 @@ _READ_FIRST, _READ_LAST = 4000, 2000
 #: A longer run of digits is no number that a person wrote, and no number that a prompt holds.
 _MOST_DIGITS = 40
 _DIGITS = re.compile(r"\d[\d,]*(?:\.\d+)?")
-_RUN, _NO_NUMBER = re.compile(rf"\d{{{_MOST_DIGITS},}}"), "9" * (_MOST_DIGITS + 1)
+_RUN = re.compile(rf"\d{{{_MOST_DIGITS},}}")
 _DOZEN = re.compile(r"\bdozen\b", re.IGNORECASE)
 _SENTENCE = re.compile(
     r"(?<=[.!?])(?<!\bMr\.)(?<!\bMrs\.)(?<!\bMs\.)(?<!\bDr\.)(?<!\be\.g\.)(?<!\bi\.e\.)"
@@ -54,6 +55,8 @@ def guess(reply: str, prompt: Prompt) -> str:
 
 @lru_cache(maxsize=32768)
 def _guess(reply: str, said: str) -> str:
+    if (endless := _RUN.search(spoken(reply))) and endless[0] not in said:
+        return endless[0][:_MOST_DIGITS]  # which no parser of numbers reads
     text = plain(reply)
     known = set(held(said))
     labels = _labels(text)
@@ -71,7 +74,7 @@ def plain(reply: str) -> str:
     """The reply without hidden thought and markup, digits of every script as 0 to 9."""
     if len(reply) > _READ_FIRST + _READ_LAST:
         reply = f"{reply[:_READ_FIRST]}\n{reply[-_READ_LAST:]}"
-    text = _RUN.sub(_NO_NUMBER, unicodedata.normalize("NFKC", strip_markup(reply)))
+    text = unicodedata.normalize("NFKC", strip_markup(reply))
     return "".join(
         str(unicodedata.digit(c)) if c > "\x7f" and c.isdigit() else c for c in text
     ).replace("_", " ")

@@ -31,7 +31,15 @@ class Rules:
     """Types by `response_type.explain`."""
 
     def types(self, items: Sequence[Item]) -> list[Classification]:
-        return [explain(reply, task=p.task, shards=p.shards) for p, reply, _ in items]
+        return [_explained(prompt, reply) for prompt, reply, _ in items]
+
+
+def _explained(prompt: Prompt, reply: str) -> Classification:
+    """A reply that the rules fail on says nothing: it may be anything, and ends no run."""
+    try:
+        return explain(reply, task=prompt.task, shards=prompt.shards)
+    except Exception:
+        return Classification(ResponseType.MISSING, "cannot be read")
 
 
 class Judge:
@@ -89,8 +97,11 @@ class Judge:
             return self._graded(prompt, reply, found.evidence)
         if kind not in NON_ANSWERS:
             return Verdict(kind, found.evidence)
-        asking = with_description(prompt, reply, aim(prompt, reply))
-        asking = with_wording(prompt, reply, asking)
+        try:
+            asking = with_description(prompt, reply, aim(prompt, reply))
+            asking = with_wording(prompt, reply, asking)
+        except Exception:
+            return Verdict(ResponseType.MISSING, "cannot be read")
         targeted = None
         if (prompt.removed or prompt.targets) and asking.count:
             targeted = asking.hits > 0 and 2 * asking.hits >= asking.count

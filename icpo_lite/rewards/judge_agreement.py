@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from icpo_lite.core.errors import DataError
+from icpo_lite.core.files import write_atomically
 from icpo_lite.core.thoughts import parted
 from icpo_lite.core.types import Intent, Message, Prompt, ResponseType, TaskName
 from icpo_lite.rewards.judge import Typer
@@ -211,7 +212,6 @@ def counts(typed: Sequence[Typed]) -> Iterator[str]:
 def write(typed: Sequence[Typed], output: Path) -> None:
     """The rows as they came, with `predicted_type` and `evidence`."""
     output.parent.mkdir(parents=True, exist_ok=True)
-    with output.open("w", encoding="utf-8") as file:
-        for t in typed:
-            row = {**t.row.data, "predicted_type": t.kind, "evidence": t.found.evidence}
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    rows = ({**t.row.data, "predicted_type": t.kind, "evidence": t.found.evidence} for t in typed)
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write_atomically(output, text.encode(errors="replace"))

@@ -10,6 +10,7 @@ import re
 from functools import lru_cache
 
 from icpo_lite.core.numbers import _SCALES, _SMALL
+from icpo_lite.core.plain_text import LONGEST
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.words import bag, content_words, stem
 
@@ -131,7 +132,7 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z']*(?:-ups?)?")
 def keys(text: str) -> frozenset[str]:
     """What a question or a fact is about; numbers, pronouns and words of courtesy left out."""
     found: set[str] = set()
-    for match in _WORD.finditer(_HOW.sub(" ", text.replace("’", "'"))):
+    for match in _WORD.finditer(_HOW.sub(" ", text[:LONGEST].replace("’", "'"))):
         word = match[0].lower().removesuffix("'s")
         if word in _SMALL or word in _SCALES:
             continue

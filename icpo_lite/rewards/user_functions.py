@@ -43,7 +43,7 @@ class UserReward:
         columns = self._accepted(_columns(prompts, turns))
         try:
             rewards = self.function(prompts=chats, completions=replies, **columns)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # `sys.exit()` is no way out of a run either
             raise GraderError(self._describe(error)) from error
         return self._checked(rewards, len(turns))
 
@@ -142,7 +142,7 @@ def _module(path: Path) -> ModuleType:
     sys.modules[module.__name__] = module  # dataclasses and pickling look a module up by its name
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         own = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(path)]
         line = error.lineno if isinstance(error, SyntaxError) else own[-1].lineno if own else 1
         raise RecipeError(

@@ -42,7 +42,8 @@ def stream_reply(
 ) -> str:
     """The assistant's next turn; `show` gets it piece by piece. Equal keys, equal replies.
 
-    A KeyboardInterrupt ends the reply: what was said so far is the turn. Runs in this thread, with
+    A KeyboardInterrupt ends the reply: what was said so far is the turn; one that carries a
+    signal's number ends the program. Runs in this thread, with
     the adapter on or off as the policy is.
     """
     device = policy.device.torch_device
@@ -66,7 +67,9 @@ def stream_reply(
             generation_config=config,
             streamer=pieces,
         )
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        if error.args:
+            raise
         pieces.end()
     said = pieces.said.strip()
     return f"{THINK}\n{said}" if policy.opens_thinking else said

@@ -76,6 +76,7 @@ class CheckpointManager:
         self._mirror = mirror_of(recipe)
         self._saved = time.monotonic()
         self.best = BestSoFar(metric)
+        self._before: dict[str, Any] | None = None
 
     @property
     def ended(self) -> bool:
@@ -102,11 +103,35 @@ class CheckpointManager:
             self.best = replace(self.best, ended_at=self._recipe.max_steps)
         return self.best.step == step
 
-    def save(self, step: int) -> None:
+    def remember(self) -> None:
+        """Keeps what a step is about to change before it moves a weight, for `rescue`."""
+        self._before = json.loads(json.dumps(self._moving_state()))
+
+    def rescue(self) -> None:
+        """Saves the state after the last whole step, where a later one failed while sampling.
+
+        So that what a grader or a server does wrong costs no step that was made before.
+        """
+        step = self._trainer.done_steps
+        if self._trainer.phase == "updating" or not step or self._before is None:
+            return
+        if (self._folder / f"checkpoint-{step}").is_dir():
+            return
+        try:
+            self.save(step, self._before if self._trainer.phase else None)
+        except (RunDirectoryError, NumericsError) as error:
+            self._say(f"warning: step {step} could not be saved: {error}")
+
+    def _moving_state(self) -> dict[str, Any]:
+        return {"trainer": self._trainer.state(), "rng": rng_state()}
+
+    def save(self, step: int, moving: Mapping[str, Any] | None = None) -> None:
         """Writes a checkpoint, then brings the mirror up to date, which may fail with a warning.
 
-        Raises NumericsError rather than save weights that are not numbers.
+        moving: the state of trainer and random numbers to save, by default that of now. Raises
+        NumericsError rather than save weights that are not numbers.
         """
+        moving = moving or self._moving_state()
         weights = [*_lora(self._policy).items()]
         if bad := first_not_finite(weights):
             raise NumericsError(f"weights: NaN or infinity in {bad}; not saved")
@@ -116,9 +141,8 @@ class CheckpointManager:
             step,
             tensors={"adapter": _lora(self._policy), "optimizer": tensors},
             state={
-                "trainer": self._trainer.state(),
+                **moving,
                 "optimizer": optimizer,
-                "rng": rng_state(),
                 "corpus": corpus_digest(self._trainer.prompt_ids),
                 "standing": self.best.state(),
             },

@@ -207,13 +207,7 @@ class RunDirectory:
     @property
     def finished(self) -> dict[str, Any] | None:
         """The summary given to `mark_finished`, None where the run is not done."""
-        data = _read(self.path / "finished")
-        if data is None:
-            return None
-        try:
-            return dict(json.loads(data))
-        except (ValueError, TypeError):
-            return {}
+        return finished_summary(self.path)
 
     # -- metrics.jsonl, completions --------------------------------------------------------------
 
@@ -255,23 +249,33 @@ class RunDirectory:
 
     def _cut_metrics(self, step: int) -> list[str]:
         file = self.path / "metrics.jsonl"
-        kept, later, damaged = [], 0, []
+        rows: dict[int, bytes] = {}
+        later, damaged, again, before = 0, [], 0, 0
         for number, line in enumerate((_read(file) or b"").splitlines(keepends=True), start=1):
             row = _row(line)
-            if row is None:
+            if row is None or row["step"] < 1:
                 damaged.append(number)
             elif row["step"] > step:
                 later += 1
             else:
-                kept.append(line)
+                again += row["step"] <= before
+                before = max(before, row["step"])
+                rows[row["step"]] = line
         notes = []
         if damaged:
             lines = ", ".join(map(str, damaged))
             notes.append(f"metrics.jsonl: took out line {lines}, which was cut short or damaged")
         if later:
             notes.append(f"metrics.jsonl: took back {later} rows after step {step}")
+        if again:
+            notes.append(f"metrics.jsonl: took out {again} rows of steps that were there already")
         if notes:
-            write_atomically(file, b"".join(kept))
+            write_atomically(file, b"".join(rows[at] for at in sorted(rows)))
+        if missing := [at for at in range(1, step + 1) if at not in rows]:
+            notes.append(
+                f"metrics.jsonl: of the steps 1 to {step}, {_ranges(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing and cannot be had again"
+            )
         return notes
 
     def _cut_completions(self, step: int) -> list[str]:
@@ -298,6 +302,45 @@ class RunDirectory:
         file = folder / f"step-{int(step):06d}.jsonl"
         write_atomically(file, b"".join(_json_row(row) for row in rows))
         return file
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """1-3, 7 of [1, 2, 3, 7]."""
+    parts: list[list[int]] = []
+    for number in numbers:
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1][1:] = [number]
+        else:
+            parts.append([number])
+    return ", ".join("-".join(map(str, part)) for part in parts)
+
+
+def finished_summary(folder: Path) -> dict[str, Any] | None:
+    """What a run ended with, {} where that cannot be read, None where it has not ended."""
+    data = _read(folder / "finished")
+    if data is None:
+        return None
+    try:
+        return dict(json.loads(data))
+    except (ValueError, TypeError):
+        return {}
+
+
+def owner_of(folder: Path) -> str | None:
+    """The pid of the process that trains in a folder, None where none does."""
+    try:
+        lock = os.open(folder / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+    except OSError:  # a file system without locks
+        return None
+    finally:
+        os.close(lock)
+    return None
 
 
 def _recipe_text(resolved: Mapping[str, Any]) -> str:

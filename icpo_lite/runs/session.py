@@ -13,6 +13,7 @@ from icpo_lite.data.contamination import seen_line_of
 from icpo_lite.data.from_recipe import (
     WORLD,
     corpus_needs_model,
+    require_corpus,
     require_kinds,
     training_prompts,
 )
@@ -24,6 +25,8 @@ from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe.input_paths import require_model
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
+from icpo_lite.rollout.engines.registry import require_engine
+from icpo_lite.rollout.from_recipe import wanted_engine
 from icpo_lite.rollout.groups import encode_prompts
 from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
@@ -56,12 +59,16 @@ def on_cpu(session: Session) -> bool:
 def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     """Load everything, cheapest first, so that a mistake is found before the model is loaded."""
     require_trackers(recipe.report_to)
+    require_engine(wanted_engine(recipe))
     require_model(recipe)
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
-    policy = load_policy(recipe, threads=threads) if corpus_needs_model(recipe) else None
+    policy = None
+    if corpus_needs_model(recipe):
+        require_corpus(recipe)
+        policy = load_policy(recipe, threads=threads)
     prompts, corpus = training_prompts(recipe, policy)
     require_kinds(recipe, prompts)  # before the model is loaded for nothing
     policy = policy or load_policy(recipe, threads=threads)

@@ -149,7 +149,10 @@ class Tracking:
         """A guest's error is one warning; after it the guest is not asked again."""
         try:
             yield
-        except Exception as error:  # whatever a tracker's network, disk or version comes up with
+        except (
+            Exception,
+            SystemExit,
+        ) as error:  # whatever a tracker's network, disk or version comes up with
             self.working.pop(name, None)
             line = redact(str(error).strip().partition("\n")[0]) or type(error).__name__
             self.say(f"warning: {name} is left out from here on: {line}")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,42 +20,41 @@ from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import Watch
 from icpo_lite.core.errors import (
     Halted,
+    IcpoError,
     Interrupted,
     NumericsError,
     OutOfMemory,
     RunDirectoryError,
 )
 from icpo_lite.core.oom import empty_cache
+from icpo_lite.core.outputs import require_writable
 from icpo_lite.recipe import compared_recipes
-from icpo_lite.runs.checkpoint import discard_later, latest_checkpoint, write_together
+from icpo_lite.runs.checkpoint import latest_checkpoint, write_together
 from icpo_lite.runs.checkpoint_manager import CheckpointManager, bring_back, mirror_of
 from icpo_lite.runs.comparison_runs import ComparisonRuns
 from icpo_lite.runs.completion_rows import completion_rows, most_telling
-from icpo_lite.runs.result import judge_run_and_base, judged_as, judged_with, show_result
+from icpo_lite.runs.going_on import (
+    begin_anew,
+    check_changes,
+    check_length,
+    nothing_left,
+    require_own_place,
+    resolved,
+    steps_done,
+)
+from icpo_lite.runs.result import judge_run_and_base, show_result
 from icpo_lite.runs.run_directory import RunDirectory
 from icpo_lite.runs.session import Session, on_cpu, prepare_session
-from icpo_lite.runs.signals import StopRequest, stop_signals
+from icpo_lite.runs.signals import StopRequest, interrupting_signals, stop_signals
 from icpo_lite.runs.trackers import Tracking, start_tracking
 from icpo_lite.training.dry_run import dry_run, wanted
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
 
-#: Keys that may differ on a resume: how long, how often, where and on what, not what is learned
-#: from. (max_steps also stretches the learning rate's decay over what is left.)
-FREE_TO_CHANGE = frozenset(
-    {
-        *("max_steps", "save_steps", "save_total_limit", "logging_steps", "log_completions_steps"),
-        *("output_dir", "resume_from_checkpoint", "compare"),
-        *("backend", "device", "dtype", "per_device_train_batch_size", "gradient_checkpointing"),
-        *("attn_implementation", "evaluation", "endpoint", "stop_on"),
-        *("report_to", "hub_model_id"),
-        *("save_minutes", "mirror_dir", "rehearse", "max_skipped_updates"),
-        *("eval_steps", "eval_dataset_name", "eval_split", "eval_problems", "eval_runs"),
-        *("eval_settings", "metric_for_best_model", "greater_is_better"),
-        *("load_best_model_at_end", "early_stopping_patience"),
-    }
-)
+
+#: Takes what the run says once its terminal is gone.
+LOG = "console.log"
 
 
 def train(
@@ -63,29 +62,47 @@ def train(
     display: Display | None = None,
     *,
     resume_anyway: bool = False,
+    extend: bool = False,
     threads: int | None = None,
 ) -> Path:
     """Train, save, judge and compare as the recipe says; returns the run directory.
 
         train(load_recipe("tiny", max_steps=20))
 
-    display: where progress is shown, None for the terminal. threads: of torch on a CPU; None
-    shares the cores among this run and those compared with it. The same call resumes a run that
-    was interrupted. Works in a script, a thread or a notebook: a signal ends the run after its
-    step where this is the main thread.
+    display: where progress is shown, None for the terminal. resume_anyway: also where a key that
+    decides what is learned has changed. extend: also where max_steps asks for more than a finished
+    run has made. threads: of torch on a CPU; None shares the cores among this run and those
+    compared with it. The same call resumes a run that was interrupted. Works in a script, a thread
+    or a notebook: a signal ends the run after its step where this is the main thread.
 
-    Raises Interrupted once the work is saved after SIGINT or SIGTERM, and any other IcpoError
-    with the last whole checkpoint named.
+    Raises Interrupted once the work is saved after SIGINT, SIGTERM, SIGHUP or SIGQUIT, and any
+    other IcpoError with the last whole checkpoint named.
     """
     shown = display or Display(total=recipe.max_steps, every=recipe.logging_steps)
     try:
-        return _train(recipe, shown, resume_anyway, threads)
+        with interrupting_signals():
+            return _train(recipe, shown, _Leave(resume_anyway, extend), threads)
+    except KeyboardInterrupt as error:
+        raise Interrupted(
+            f"interrupted, {_last_good(Path(recipe.output_dir))}; the same command goes on from "
+            "there"
+        ) from error
     finally:
         shown.close()
 
 
-def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int | None) -> Path:
+@dataclass(frozen=True)
+class _Leave:
+    """What the user allows beyond a plain resume: see `train`."""
+
+    resume_anyway: bool
+    extend: bool
+
+
+def _train(recipe: Recipe, display: Display, leave: _Leave, threads: int | None) -> Path:
     folder = Path(recipe.output_dir)
+    require_own_place(recipe)
+    require_writable(folder)
     with contextlib.ExitStack() as stack:
         # An existing directory is locked before the model is loaded, so that a second process
         # cannot take the first one's memory; a new one is made when nothing can be wrong any more.
@@ -94,35 +111,43 @@ def _train(recipe: Recipe, display: Display, resume_anyway: bool, threads: int |
         known = folder.is_dir() or (mirrored and recipe.resume_from_checkpoint is not False)
         run = stack.enter_context(RunDirectory(folder)) if known else None
         compared = compared_recipes(recipe)
+        resumes = leave.extend or latest_checkpoint(folder).path is not None
         if run is not None:
+            display.goes_on_in(run.path / LOG)
             for line in run.notes:
                 display.message(f"note: {line}")
             bring_back(recipe, display.message)
             if recipe.resume_from_checkpoint is False:
-                _begin_anew(run)
+                begin_anew(run)
         recipe = _dated(recipe, run)
         day = {"chat_template_date": recipe.chat_template_date}
         compared = {name: other.model_copy(update=day) for name, other in compared.items()}
         if run is not None:
-            _check_changes(run, recipe, display, resume_anyway)
-        if run is not None and _nothing_left(run, recipe, compared):
+            check_changes(run, recipe, display, resume_anyway=leave.resume_anyway)
+            check_length(run.path, recipe, extend=leave.extend)
+        for other in () if resumes else compared.values():
+            check_length(Path(other.output_dir), other, extend=leave.extend)
+        if run is not None and nothing_left(run, recipe, compared):
             display.message(f"This run is done: {folder}. Its result:")
+            if (steps_done(run.path) or 0) > recipe.max_steps:
+                display.message(f"note: it has made {steps_done(run.path)} steps, not max_steps")
             show_result(recipe, display)
             return folder
         share = max((os.cpu_count() or 1) // (1 + len(compared)), 1)
         session = prepare_session(recipe, display, threads or share)
         if run is None:
             run = stack.enter_context(RunDirectory(folder))
-        run.write_recipe(_resolved(recipe))
+            display.goes_on_in(run.path / LOG)
+        run.write_recipe(resolved(recipe))
         idle = _idle(compared, session, display)
         compared = {name: other for name, other in compared.items() if name not in idle}
-        comparisons = ComparisonRuns(compared, display)
+        comparisons = ComparisonRuns(compared, display, extend=resumes)
         stack.callback(comparisons.stop)
         if on_cpu(session):
             for name in compared:
                 comparisons.start(name, torch.get_num_threads())
         with stop_signals() as stop:
-            manager = _train_steps(session, run, display, stop)
+            manager = _train_steps(session, run, display, stop, comparisons)
         if recipe.evaluation.enabled:
             judge_run_and_base(session, folder, display)
         alone, done_steps = not on_cpu(session), session.trainer.done_steps
@@ -157,7 +182,11 @@ def _idle(compared: Mapping[str, Recipe], session: Session, display: Display) ->
 
 
 def _train_steps(
-    session: Session, run: RunDirectory, display: Display, stop: StopRequest
+    session: Session,
+    run: RunDirectory,
+    display: Display,
+    stop: StopRequest,
+    comparisons: ComparisonRuns,
 ) -> CheckpointManager:
     """Resume or begin, run the steps that are left, log and save them."""
     recipe, trainer, policy, small = (
@@ -169,6 +198,8 @@ def _train_steps(
     metric = small.metric if small else ""
     manager = CheckpointManager(recipe, policy, trainer, run.path, metric, display.message)
     resumed = manager.restore()
+    if (steps_done(run.path) or recipe.max_steps) < recipe.max_steps:
+        run.clear_finished()  # more steps were asked for
     for line in run.cut_after(resumed):
         display.message(line)
     run.write_run_info(
@@ -182,16 +213,23 @@ def _train_steps(
     if resumed:
         display.message(f"Resumed after step {resumed} of {recipe.max_steps}.")
     tracking = start_tracking(
-        recipe.report_to, run.path, run.run_info(), _resolved(recipe), display.message
+        recipe.report_to, run.path, run.run_info(), resolved(recipe), display.message
     )
     try:
         if not manager.ended_before:
-            _steps_left(session, manager, run, tracking, display, stop)
-    except (NumericsError, OutOfMemory, RunDirectoryError) as error:
+            _steps_left(session, manager, run, tracking, display, stop, comparisons)
+    except (Interrupted, Halted):
+        raise
+    except (Exception, SystemExit) as error:
         display.close()
-        found = latest_checkpoint(run.path).path
-        last_good = f"the last good checkpoint is {found}" if found else "no checkpoint yet"
-        raise type(error)(f"step {trainer.done_steps + 1}: {error}; {last_good}") from error
+        if not isinstance(error, NumericsError | OutOfMemory | RunDirectoryError):
+            manager.rescue()
+        if not isinstance(error, IcpoError):
+            raise
+        # A step's number is its own, also where what follows it fails, such as its checkpoint.
+        inside = trainer.phase or not trainer.done_steps
+        at = f"step {trainer.done_steps + 1}" if inside else f"after step {trainer.done_steps}"
+        raise type(error)(f"{at}: {error}; {_last_good(run.path)}") from error
     finally:
         tracking.close()
     display.close()
@@ -208,6 +246,7 @@ def _steps_left(
     tracking: Tracking,
     display: Display,
     stop: StopRequest,
+    comparisons: ComparisonRuns,
 ) -> None:
     recipe, trainer = session.recipe, session.trainer
     left = recipe.max_steps - trainer.done_steps
@@ -215,13 +254,19 @@ def _steps_left(
         for line in dry_run(trainer).lines(left):
             display.message(line)
     rows, watch = run.metrics(), Watch()
+    manager.remember()
     for report in trainer.steps():
-        judged, best = _small_evaluation(session, manager, report.step, display)
-        rows.append({"step": report.step, **report.metrics, **judged})
-        run.append_metrics(rows[-1])
-        tracking.log(report.step, {**report.metrics, **judged})
-        run.write_completions(report.step, completion_rows(report.groups))
+        judged: dict[str, float] = {}
+        best = False
+        try:
+            judged, best = _small_evaluation(session, manager, report.step, display)
+        finally:  # the step was made, whatever its evaluation comes to
+            rows.append({"step": report.step, **report.metrics, **judged})
+            run.append_metrics(rows[-1])
+            run.write_completions(report.step, completion_rows(report.groups))
+        tracking.log(report.step, rows[-1])
         display.step(report)
+        comparisons.look()
         every = recipe.log_completions_steps
         if every and report.step % every == 0:
             display.example(most_telling(report.groups, report.step // every))
@@ -241,10 +286,13 @@ def _steps_left(
             )
         if stop.requested and not last:
             display.close()
-            raise Interrupted(
+            told = (
                 f"interrupted after step {report.step} of {recipe.max_steps}, saved in "
                 f"{run.path}; the same command goes on from there"
             )
+            if stop.signal in ("SIGHUP", "SIGQUIT"):  # nobody may be there to read it
+                display.record(f"{told} ({stop.signal})")
+            raise Interrupted(told)
         if manager.ended:
             display.message(
                 f"Stopped after step {report.step} of {recipe.max_steps}: "
@@ -252,6 +300,12 @@ def _steps_left(
                 f"{manager.best.metric} (early_stopping_patience)."
             )
             return
+        manager.remember()
+
+
+def _last_good(folder: Path) -> str:
+    found = latest_checkpoint(folder).path
+    return f"the last good checkpoint is {found}" if found else "no checkpoint yet"
 
 
 def _small_evaluation(
@@ -269,10 +323,6 @@ def _small_evaluation(
     return figures, best
 
 
-def _resolved(recipe: Recipe) -> dict[str, Any]:
-    return recipe.model_dump(mode="json", exclude={"gradient_accumulation_steps"})
-
-
 def _dated(recipe: Recipe, run: RunDirectory | None) -> Recipe:
     """With the day that chat templates write: the recipe's, else that on which this run began.
 
@@ -282,42 +332,3 @@ def _dated(recipe: Recipe, run: RunDirectory | None) -> Recipe:
         return recipe
     began = run.recipe_value("chat_template_date") if run is not None else None
     return recipe.model_copy(update={"chat_template_date": began or date.today().isoformat()})
-
-
-def _begin_anew(run: RunDirectory) -> None:
-    """Take back what an earlier run left here: `resume_from_checkpoint: false` asks for it."""
-    run.clear_finished()
-    discard_later(run.path, 0)
-    for place in ("eval", "eval-base"):
-        shutil.rmtree(run.path / place, ignore_errors=True)
-
-
-def _nothing_left(run: RunDirectory, recipe: Recipe, compared: Mapping[str, Recipe]) -> bool:
-    done = run.finished
-    if done is None or int(done.get("steps", 0)) < recipe.max_steps:
-        return False
-    awaited = [other for name, other in compared.items() if name not in done.get("left_out", ())]
-    if not all((Path(other.output_dir) / "finished").is_file() for other in awaited):
-        return False
-    asked = judged_with(recipe) | {"steps": int(done["steps"])}
-    return not recipe.evaluation.enabled or judged_as(run.path / "eval") == asked
-
-
-def _check_changes(
-    run: RunDirectory, recipe: Recipe, display: Display, resume_anyway: bool
-) -> None:
-    """Show what differs from the recipe that this directory was trained with.
-
-    Raises RunDirectoryError when a key that decides what is learned has changed.
-    """
-    if latest_checkpoint(run.path).path is None:
-        return
-    changes = run.recipe_changes(_resolved(recipe))
-    for key, (before, now) in changes.items():
-        display.message(f"changed since this run began: {key}: {before} -> {now}")
-    breaking = [key for key in changes if key.partition(".")[0] not in FREE_TO_CHANGE]
-    if breaking and not resume_anyway:
-        raise RunDirectoryError(
-            f"{run.path} was trained with another {', '.join(breaking)}; set output_dir to a new "
-            "directory, undo the change, or pass --resume-anyway"
-        )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -24,12 +23,16 @@ from typing import Any
 from icpo_lite.core.errors import IcpoError, RunDirectoryError
 from icpo_lite.core.files import write_atomically
 from icpo_lite.core.oom import Say
+from icpo_lite.core.outputs import Kind, check_output, holds
+from icpo_lite.core.parent import start_bound
 from icpo_lite.evaluation.metrics import paired_difference
 from icpo_lite.evaluation.table import LINES, POINTS, figure_at
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.runs.run_directory import git_commit, machine, versions
 
 COMMAND = (sys.executable, "-m", "icpo_lite")
+#: What a reproduction leaves in its folder.
+REPRODUCED = Kind("an earlier reproduction", holds("results.json", "seed-*"), folder=True)
 BASE, TRAINED = "base", "icpo"
 #: One model's figures, as eval.json holds them.
 Summary = Mapping[str, Any]
@@ -98,6 +101,7 @@ def reproduce(plan: Plan, say: Say, run: Callable[[list[str]], int] | None = Non
     Raises RecipeError before anything starts, and IcpoError when a part fails.
     """
     recipes = {seed: plan.loaded(seed) for seed in plan.seeds}
+    check_output(plan.out, REPRODUCED, inputs=(plan.recipe,))
     plan.out.mkdir(parents=True, exist_ok=True)
     for seed in plan.seeds:
         say(f"\nseed {seed}: {plan.folder(seed)}")
@@ -124,7 +128,7 @@ def _do(arguments: list[str], run: Callable[[list[str]], int] | None) -> None:
 def _run(command: list[str]) -> int:
     """Its exit code, 130 after Ctrl-C, for which it is given the time to save its work."""
     interrupted = False
-    with subprocess.Popen(command) as process:
+    with start_bound(command) as process:
         while True:
             try:
                 code = process.wait()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from icpo_lite.core.oom import RowLimit, Say, quiet
 from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, StepReport
@@ -77,6 +77,8 @@ class Trainer:
         functions = [name.rpartition(":")[2] for name in recipe.reward_funcs]
         self.component_weights = dict(zip(functions, recipe.reward_weights, strict=False))
         self.done_steps = 0
+        # Where a step stands: weights and optimizer move while "updating" alone.
+        self.phase: Literal["", "sampling", "updating"] = ""
 
     def steps(self) -> Iterator[StepReport]:
         """Run what is left of `max_steps`, a report after each; the caller logs and saves."""
@@ -86,6 +88,7 @@ class Trainer:
     def step(self) -> StepReport:
         """One step: new samples from the current policy and the updates made of them."""
         started = time.monotonic()
+        self.phase = "sampling"
         plan = self.schedules.at(self.done_steps)
         prompts = self.pool.draw(self.recipe.prompts_per_step, plan.share_underspecified)
         groups, chosen, refills = self.select(self.rollout(prompts))
@@ -94,12 +97,14 @@ class Trainer:
             chosen, self.recipe, plan.underspecified_weight, self.component_weights
         )
         batch = collate(learned, self.policy.pad_id)
+        self.phase = "updating"
         update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps)
         self.done_steps += 1
         shown = group_metrics(groups, learned, self.recipe.min_reward_spread)
         metrics = {**shown, **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
+        self.phase = ""
         return StepReport(self.done_steps, metrics, tuple(as_learned(groups, learned)))
 
     def rollout(self, prompts: Sequence[Prompt], first_place: int = 0) -> list[Group]:

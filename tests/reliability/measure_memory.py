@@ -121,7 +121,13 @@ def watched(live: LiveTensors, made: Any) -> Any:
 
 
 SMALL = (
-    *("compare={}", "drop_zero_variance=false", "evaluation.enabled=false", "device=cpu"),
+    *(
+        "compare={}",
+        "drop_zero_variance=false",
+        "count_zero_variance=true",
+        "evaluation.enabled=false",
+        "device=cpu",
+    ),
     # The plan counts prompts that are not shared, the worst case of engines and models.
     *("engine=native", "share_prompts=false"),
     *("prompts_per_step=2", "num_generations=2", "max_prompt_length=120"),

@@ -30,7 +30,13 @@ from icpo_lite.training.trainer import Trainer
 
 TINY = (
     *("device=cpu", "prompts_per_step=2", "num_generations=4", "max_completion_length=6"),
-    *("compare={}", "max_steps=1", "drop_zero_variance=false", "max_grad_norm=1e9"),
+    *(
+        "compare={}",
+        "max_steps=1",
+        "drop_zero_variance=false",
+        "count_zero_variance=true",
+        "max_grad_norm=1e9",
+    ),
 )
 
 

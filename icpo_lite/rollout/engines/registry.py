@@ -89,6 +89,12 @@ def engine_for(policy: Policy, wanted: str) -> Engine:
     return ENGINES[wanted]
 
 
+def require_engine(wanted: str) -> None:
+    """Raises UsageError, before a model is loaded, for an engine whose library is not there."""
+    if wanted == "vllm" and find_spec("vllm") is None:
+        raise UsageError("engine: vllm cannot run here: vllm is not installed; use engine: auto")
+
+
 def choose_engine(
     policy: Policy,
     wanted: str,

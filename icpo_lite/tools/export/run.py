@@ -14,8 +14,9 @@ import torch
 
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.files import ASIDE, write_atomically
+from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.data.system_prompts import system_words
-from icpo_lite.policy.from_recipe import load_model
+from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import ModelKeys
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 Format = Literal["safetensors", "gguf", "ollama"]
 #: Marks a folder as an export, which a later export may replace.
 RECORD = "export.json"
+EXPORTED = Kind("an earlier export", holds(RECORD), folder=True)
 
 
 @dataclass(frozen=True)
@@ -66,17 +68,19 @@ def export(run: Path, out: Path | None, options: ExportOptions, display: Display
     folder by that name is a whole export. Raises NotTheSameError when it is not equal.
     """
     out = out or run / "export"
-    policy, recipe = load_model(str(run), device=options.device)
+    found = find_model(str(run))
+    recipe = found.recipe
     if recipe is None:
         raise UsageError(
             f"{run}: expected a run directory with an adapter, found a bare model; export merges "
             "what `icpo-lite train` has trained"
         )
     repo = _repository(options.repo, recipe)
+    check_output(out, EXPORTED, inputs=(run, recipe.model_name_or_path))
+    policy = found.load(options.device)
     options = _fitting(options, policy, recipe, display)
     if options.format == "ollama":
         detect_family(policy.tokenizer)  # before the long work
-    _refuse_strangers(out)
     aside = out.with_name(f".{out.name}{ASIDE}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -117,11 +121,6 @@ def _fitting(
     if options.base == "nf4" and not recipe.load_in_4bit:
         display.message("note: this run was trained on 16-bit weights; --base nf4 changes nothing")
     return options
-
-
-def _refuse_strangers(out: Path) -> None:
-    if out.exists() and not (out / RECORD).is_file() and (out.is_file() or any(out.iterdir())):
-        raise UsageError(f"{out}: expected a new folder or an earlier export, found other files")
 
 
 def _write(

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from icpo_lite import __version__
 from icpo_lite.core.diagnostics import diagnose
 from icpo_lite.core.files import redact, write_atomically
+from icpo_lite.core.outputs import Kind, begins_with, check_output
 from icpo_lite.core.visible_text import visible
 from icpo_lite.tools.report import figures, reader, svg, tables
 from icpo_lite.tools.report.charts import Chart, number
@@ -71,6 +72,8 @@ def make_report(folders: Sequence[Path], output: Path, options: Options) -> Repo
     Raises UsageError for a folder that is no run directory, RunDirectoryError where the file
     cannot be written.
     """
+    if options.png:
+        check_output(_figures_of(output), FIGURES, inputs=folders)
     sources = read_sources(folders)
     notes = list(sources.notes)
     colour = figures.slots(sources.runs, sources.judgements)
@@ -115,7 +118,20 @@ def _pngs(
 
     charts = [*training, *([entropy] if entropy else [])]
     charts += [chart for section in sections for chart in section.charts]
-    return write_pngs(charts, output.with_name(f"{output.stem}-figures"))
+    return write_pngs(charts, _figures_of(output))
+
+
+def _figures_of(output: Path) -> Path:
+    return output.with_name(f"{output.stem}-figures")
+
+
+def _only_figures(folder: Path) -> bool:
+    """Whether all that lies in a folder are figures that a report has written."""
+    mark = begins_with("icpo-lite")
+    return all(f.suffix == ".png" and f.is_file() and mark(f) for f in folder.iterdir())
+
+
+FIGURES = Kind("an earlier report's figures", _only_figures, folder=True)
 
 
 def _environment() -> Environment:

@@ -36,7 +36,7 @@ def write_pngs(charts: Sequence[Chart], folder: Path) -> list[Path]:
         FigureCanvasAgg(figure)
         _draw(chart, figure.add_subplot())
         files.append(folder / f"{chart.key}.png")
-        figure.savefig(files[-1], dpi=200)
+        figure.savefig(files[-1], dpi=200, metadata={"Software": "icpo-lite"})
     return files
 
 

@@ -12,6 +12,7 @@ import yaml
 
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import read_metrics
+from icpo_lite.core.paths import no_run_at
 
 Row = Mapping[str, Any]
 #: Steps at the beginning and the end of a run whose completions are shown.
@@ -76,8 +77,7 @@ def read_sources(folders: Sequence[Path]) -> Sources:
     """
     notes: list[str] = []
     folders = list(dict.fromkeys(folder.resolve() for folder in folders))
-    for folder in folders:
-        _require_run(folder)
+    require_runs(folders)
     names = _names(folders, notes)
     runs, judged, base = [], [], []
     for folder, name in zip(folders, names, strict=True):
@@ -101,12 +101,15 @@ def read_sources(folders: Sequence[Path]) -> Sources:
     return Sources(tuple(runs), tuple(judgements), tuple(notes))
 
 
+def require_runs(folders: Sequence[Path]) -> None:
+    """Raises UsageError for a folder that is no run directory."""
+    for folder in folders:
+        _require_run(folder)
+
+
 def _require_run(folder: Path) -> None:
     if not folder.is_dir():
-        raise UsageError(
-            f"expected a run directory, found none at {folder}; give the folder that `icpo-lite "
-            "train` wrote"
-        )
+        raise no_run_at(folder)
     known = ("metrics.jsonl", "recipe.yaml", "eval/eval.json")
     later = folder.glob("eval-*/comparison.json")
     if not any((folder / name).is_file() for name in known) and not any(later):
