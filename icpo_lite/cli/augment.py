@@ -302,7 +302,8 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     table.add_row(str(summary.complete), "complete prompts written")
     table.add_row(str(summary.underspecified), "underspecified prompts written")
     for level, count in summary.levels.most_common():
-        how = "without a certificate" if level == "none" else f"certified by {level}"
+        told = {"none": "without a certificate", "tested": "certified by experiment (tested)"}
+        how = told.get(level, f"certified by {level}")
         table.add_row(str(count), f"  {how}")
     if summary.mid_conversation:
         table.add_row(str(summary.mid_conversation), "prompts start mid-conversation")
