@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "rewards"))
 from test_call_formats import FORMATS, first_values, wrong
 
 from icpo_lite.core.types import Problem

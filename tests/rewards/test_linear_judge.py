@@ -35,7 +35,7 @@ from icpo_lite.rewards.response_type import explain
 from icpo_lite.tools import train_judge
 from icpo_lite.tools.judge_turns import plain_turns
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 DEV = ROOT.parent / "shared" / "data" / "lic_turn_types_dev.jsonl"
 INQUIRIES = ROOT.parent / "shared" / "data" / "asking"
 

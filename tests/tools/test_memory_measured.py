@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-RELIABILITY = Path(__file__).parent / "reliability"
+RELIABILITY = Path(__file__).parents[1] / "reliability"
 
 
 @pytest.fixture(scope="module")

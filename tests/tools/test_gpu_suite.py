@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import hidden_states
 
-SUITE = Path(__file__).parent / "gpu"
+SUITE = Path(__file__).parents[1] / "gpu"
 
 
 def module(name):

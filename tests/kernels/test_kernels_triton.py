@@ -124,7 +124,7 @@ def test_auto_says_why_it_falls_back(monkeypatch):
     assert reason == "triton needs compute capability 7.5, this GPU has 6.0"
 
 
-COMPILE = Path(__file__).parent / "benchmarks" / "compile_kernel.py"
+COMPILE = Path(__file__).parents[1] / "benchmarks" / "compile_kernel.py"
 
 
 @needs_triton

@@ -17,7 +17,7 @@ from icpo_lite.data.tiny_world import world_problems, world_prompts
 from icpo_lite.data.verb_forms import asks_with
 from icpo_lite.training.asking_demonstrations import asking_demonstration, asks_for_removed
 
-GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_train.jsonl"
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
 
 
 @pytest.mark.parametrize(

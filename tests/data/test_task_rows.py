@@ -18,7 +18,7 @@ needs_isolation = pytest.mark.skipif(
     bool(sandbox.why_not()), reason=f"no isolation here: {sandbox.why_not()}"
 )
 RUN = GradingOptions(allow_code_execution=True, code_seconds=20.0)
-HUMAN_EVAL = Path(__file__).parents[2] / "shared" / "data" / "humaneval.jsonl"
+HUMAN_EVAL = Path(__file__).parents[3] / "shared" / "data" / "humaneval.jsonl"
 
 
 def read(folder, row, **more):

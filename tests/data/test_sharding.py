@@ -24,7 +24,7 @@ from icpo_lite.data.sharding import (
 )
 from icpo_lite.data.value_shards import shard_problem
 
-GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_train.jsonl"
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
 
 
 def texts(problem: str) -> list[str]:

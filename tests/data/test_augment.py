@@ -29,7 +29,7 @@ from icpo_lite.data.solution_equations import needs_of_arguments, solution_graph
 from icpo_lite.data.sources import read_problems
 from icpo_lite.data.tiny_world import world_problems, world_prompts
 
-GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_train.jsonl"
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
 
 SHOP = Problem(
     "shop",

@@ -29,7 +29,7 @@ from icpo_lite.rewards.graders.code_verdict import CodeTests
 from icpo_lite.rewards.graders.sandbox import Limits, Method
 
 METHODS: tuple[Method, ...] = ("bubblewrap", "namespaces")
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1]
 needs_isolation = pytest.mark.skipif(
     bool(sandbox.why_not()), reason=f"no isolation here: {sandbox.why_not()}"
 )
@@ -486,7 +486,7 @@ def test_each_test_has_the_time_to_itself() -> None:
     assert code_verdict.passes(slow, row, Limits(seconds=1.0)) == (False, "no end within 1 s")
 
 
-HUMANEVAL = Path(__file__).parents[2] / "shared" / "data" / "humaneval.jsonl"
+HUMANEVAL = Path(__file__).parents[3] / "shared" / "data" / "humaneval.jsonl"
 
 
 @needs_isolation

@@ -12,7 +12,7 @@ from icpo_lite.rewards.graders.actions import read_allowed
 from icpo_lite.rewards.graders.call_formats import Call, parse_calls
 from icpo_lite.rewards.grading import grade
 
-BFCL = Path(__file__).parents[2] / "shared" / "data" / "asking" / "bfcl_simple_python.jsonl"
+BFCL = Path(__file__).parents[3] / "shared" / "data" / "asking" / "bfcl_simple_python.jsonl"
 
 
 def as_python(calls: list[Call]) -> str:

@@ -205,7 +205,7 @@ def test_a_run_keeps_the_day_on_which_it_began(tmp_path, monkeypatch):
     monkeypatch.setattr(
         "icpo_lite.policy.load.pin_template", lambda *a: seen.append(a[2]) or plain(*a)
     )
-    run_module.train(recipe(run, "max_steps=2"), quiet(tmp_path))
+    run_module.train(recipe(run, "max_steps=2"), quiet(tmp_path), extend=True)
     assert load_recipe(run / "recipe.yaml").chat_template_date == "2026-01-31"
     assert set(seen) == {"2026-01-31"}
 

@@ -20,7 +20,7 @@ from icpo_lite.policy import backends, unsloth_backend
 from icpo_lite.policy.backends import Backend, choose_backend
 from icpo_lite.policy.unsloth_backend import UnslothLoader, check_causal, guard_decoder
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 CPU = Device(torch.device("cpu"), torch.float32, "CPU")
 GPU = Device(torch.device("cuda", 0), torch.bfloat16, "RTX 3060 (12 GiB)")
 #: The parameters that the calls in `backends` rely on, as unsloth 2026.8.22 and 2026.10.9 have

@@ -19,7 +19,7 @@ from icpo_lite.rollout.simulated_user import (
     snowball_text,
 )
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 PROBLEM = Problem(
     problem_id="p",

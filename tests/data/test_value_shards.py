@@ -13,7 +13,7 @@ from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sources import read_problems
 from icpo_lite.data.value_shards import shard_by_values, shard_problem
 
-BFCL = Path(__file__).parents[2] / "shared" / "data" / "asking" / "bfcl_simple_python.jsonl"
+BFCL = Path(__file__).parents[3] / "shared" / "data" / "asking" / "bfcl_simple_python.jsonl"
 
 
 def function(name, required, **properties):

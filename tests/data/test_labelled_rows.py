@@ -21,7 +21,7 @@ from icpo_lite.rewards.icpo import REWARDS
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.training.reward_check import check_reward
 
-SHARED = Path(__file__).parents[1] / "../shared/data/asking"
+SHARED = Path(__file__).parents[2] / "../shared/data/asking"
 COMPLETE, LACKS = Intent.COMPLETE, Intent.UNDERSPECIFIED
 PENS = "Ann has 2 pens. She buys 3 pens. How many pens has she?"
 

@@ -17,7 +17,7 @@ from icpo_lite.rewards.graders import math, math_verify
 from icpo_lite.rewards.grading import GradingOptions, grade
 from icpo_lite.rewards.response_type import classify
 
-DATA = Path(__file__).parents[2] / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
-from icpo_lite.policy.load import load_policy
+from icpo_lite.policy.load import ProvenOp, load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.prompt_packing import PREFIX, pack, why_not_shared
 from icpo_lite.rollout.sampler import SamplingOptions, sample
@@ -173,7 +173,7 @@ def small_policy(family, attention):
         causal_lm=lm,
         model=lm,
         backend=SimpleNamespace(name="transformers"),
-        op="torch",
+        op=ProvenOp(),
         set_training=lm.train,
     )
 

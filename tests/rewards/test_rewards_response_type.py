@@ -13,7 +13,7 @@ from icpo_lite.rewards import feature_weights, features, judge_agreement, questi
 from icpo_lite.rewards.question_targets import asked
 from icpo_lite.rewards.response_type import answers_anyway, classify, explain
 
-DEV = Path(__file__).parents[2] / "shared" / "data" / "lic_turn_types_dev.jsonl"
+DEV = Path(__file__).parents[3] / "shared" / "data" / "lic_turn_types_dev.jsonl"
 
 SHORT: list[tuple[str, str]] = [
     ("3 + 4 = 7. The answer is 7.", "answer_attempt"),

@@ -19,7 +19,7 @@ from icpo_lite.data.people import referent, with_name
 from icpo_lite.data.shard_checks import RejectedError, check_shards
 from icpo_lite.data.sharding import shard_by_rules
 
-GSM8K = Path(__file__).parents[2] / "shared" / "data" / "gsm8k_train.jsonl"
+GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
 VAGUE = re.compile(r"\b(?:some|several|few|multi|part|partly|amount|percentage)\b", re.IGNORECASE)
 
 
