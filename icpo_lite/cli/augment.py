@@ -159,9 +159,10 @@ def _options(given: dict[str, Any]) -> AugmentOptions:
     from icpo_lite.data.augment import AugmentOptions
 
     own = {name: given[name] for name in AugmentOptions.model_fields if name in given}
-    if given["method"] == "endpoint":
+    tried_there = given["verify"] and given["base_url"] and not given["model"]
+    if given["method"] == "endpoint" or tried_there:
         if not given["base_url"] or not given["endpoint_model"]:
-            raise click.UsageError("--method endpoint needs --base-url and --endpoint-model")
+            raise click.UsageError("a server needs both --base-url and --endpoint-model")
         try:
             own["endpoint"] = EndpointOptions(
                 base_url=given["base_url"],
@@ -171,7 +172,9 @@ def _options(given: dict[str, Any]) -> AugmentOptions:
         except ValidationError as error:
             raise click.UsageError(f"--base-url: {error.errors()[0]['msg']}") from None
     elif (given["method"] == "self" or given["verify"]) and not given["model"]:
-        raise click.UsageError("--method self and --verify need --model")
+        raise click.UsageError(
+            "--method self and --verify need --model, or --base-url and --endpoint-model"
+        )
     return AugmentOptions(**own)
 
 
@@ -299,7 +302,8 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     table.add_row(str(summary.complete), "complete prompts written")
     table.add_row(str(summary.underspecified), "underspecified prompts written")
     for level, count in summary.levels.most_common():
-        how = "without a certificate" if level == "none" else f"certified by {level}"
+        told = {"none": "without a certificate", "tested": "certified by experiment (tested)"}
+        how = told.get(level, f"certified by {level}")
         table.add_row(str(count), f"  {how}")
     if summary.mid_conversation:
         table.add_row(str(summary.mid_conversation), "prompts start mid-conversation")

@@ -130,7 +130,8 @@ class AugmentOptions(BaseModel):
     limit: int | None = Field(None, ge=1, description="read at most this many problems")
     endpoint: EndpointOptions | None = Field(
         default_of(RewardKeys, "endpoint"),
-        description="the server that shards where method is endpoint",
+        description="the server that shards where method is endpoint, and that tries "
+        "the pairs of verify",
     )
 
 
@@ -299,6 +300,8 @@ class _Run:
         if not found:
             return Draft(problem, sharding, reason="only by rewording")
         count = rng.randint(1, min(self.options.max_removed, len(found)))
+        if self.options.verify and any(r.certificate.level == "none" for r in found):
+            count = 1  # of two that go together, an experiment cannot say which is needed
         chosen: list[Removal] = []
         for removal in self._ordered(problem, found, rng):
             if len(chosen) < count and _fits(problem.question, removal, chosen):

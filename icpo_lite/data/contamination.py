@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.types import Problem
-from icpo_lite.data.holdout import problem_text
+from icpo_lite.data.holdout import problem_text, trained_part
+from icpo_lite.data.labelled_rows import holds_labels, read_labelled
+from icpo_lite.data.mixture import members
+from icpo_lite.data.prompt_file import holds_prompts, read_prompts
+from icpo_lite.data.sources import read_problems
+
+if TYPE_CHECKING:
+    from icpo_lite.recipe import Recipe
 
 #: Share of equal runs of words from which on two problems are almost the same. It finds three
 #: of GSM8K's 1319 test problems among its 7473 training problems, each the same story.
@@ -58,6 +67,33 @@ def seen_in_training(
             if index not in best or best[index].likeness < value:
                 best[index] = Seen(judged[index][0], name, value)
     return [best[index] for index in sorted(best)]
+
+
+def trained_texts(recipe: Recipe) -> Iterator[tuple[str, str]]:
+    """(id, text) of the problems in the files that a recipe trains on, without making prompts.
+
+    Data sets of the hub are not fetched for this, and of the built-in world every problem is made
+    of the same sentences; neither gives any. Nor does a file that is not there any more.
+    """
+    part = trained_part(recipe)
+    for member in members(recipe):
+        one = member.recipe
+        if not Path(one.dataset_name).is_file():
+            continue
+        where: dict[str, Any] = {
+            "columns": one.columns,
+            "split": one.dataset_train_split,
+            "config": one.dataset_config,
+        }
+        if holds_prompts(one.dataset_name):
+            prompts = list(read_prompts(one.dataset_name))
+        elif holds_labels(one.dataset_name, **where):
+            prompts = read_labelled(one.dataset_name, **where, on_bad_row="skip")
+        else:
+            found = read_problems(one.dataset_name, **where, on_bad_row="skip")
+            yield from ((p.problem_id, problem_text(p)) for p in part.problems(found))
+            continue
+        yield from ((p.problem_id, p.text) for p in part.prompts(prompts))
 
 
 def seen_line_of(problems: Sequence[Problem], trained: Iterable[tuple[str, str]], what: str) -> str:

@@ -42,7 +42,14 @@ WORLD_PROBLEMS = 2048
 def corpus_needs_model(recipe: Recipe) -> bool:
     """Whether making the prompts takes the policy itself (`method: self`, `verify`)."""
     options = _augment_options(recipe)
-    return recipe.dataset_name != WORLD and (options.method == "self" or options.verify > 0)
+    if recipe.dataset_name == WORLD or _by_server(options):
+        return False
+    return options.method == "self" or options.verify > 0
+
+
+def _by_server(options: AugmentOptions) -> bool:
+    """Whether a server shards, or tries the pairs that rules make."""
+    return options.method == "endpoint" or (options.verify > 0 and options.endpoint is not None)
 
 
 def training_prompts(recipe: Recipe, policy: Policy | None = None) -> tuple[list[Prompt], str]:
@@ -193,7 +200,7 @@ def _augmenting_model(
 ) -> Generator | None:
     from icpo_lite.core.endpoint import Endpoint
 
-    if options.method == "endpoint":
+    if _by_server(options):
         block = options.endpoint or recipe.endpoint
         if block is None:
             raise RecipeError(
@@ -226,7 +233,7 @@ def _corpus_key(recipe: Recipe, options: AugmentOptions) -> str:
     ]
     parts += [recipe.task, dict(recipe.columns), recipe.seed, model, options.model_dump()]
     parts += [recipe.eval_holdout]
-    if options.method == "endpoint" and recipe.endpoint is not None:
+    if _by_server(options) and recipe.endpoint is not None:
         parts.append(recipe.endpoint.model_dump())
     digest.update(json.dumps(parts, default=str).encode())
     digest.update(_rules_digest())

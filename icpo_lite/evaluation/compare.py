@@ -22,6 +22,7 @@ from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.paths import at_home
 from icpo_lite.core.types import Intent, JudgeName, Message
+from icpo_lite.data.contamination import seen_line_of, trained_texts
 from icpo_lite.data.system_prompts import openings
 from icpo_lite.evaluation.ask_probability import calibrated
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
@@ -325,6 +326,10 @@ def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) ->
         seed=wishes.seed,
         left_out=left_out,
     )
+    if recipe is not None and not trains_on(recipe, data, wishes.split):
+        seen = seen_line_of(found, trained_texts(recipe), "this evaluation")
+        if seen:
+            display.message(f"warning: {seen}")
     code = sum(p.task == "code" for p in found)
     allowed = wishes.allow_code_execution or (recipe is not None and recipe.allow_code_execution)
     if code and code < len(found) and not allowed:

@@ -5,9 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from icpo_lite.cli import run
 from icpo_lite.core.errors import DataError
 from icpo_lite.data.augment import augment, write_prompts
-from icpo_lite.data.contamination import seen_in_training, seen_line
+from icpo_lite.data.contamination import (
+    seen_in_training,
+    seen_line,
+    seen_line_of,
+    trained_texts,
+)
 from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.holdout import Part, place_of_text
 from icpo_lite.data.sources import read_problems
@@ -151,3 +157,31 @@ def test_the_same_form_alone_is_no_twin() -> None:
     one = "A baker sells 12 loaves a day for $3 each. How much does he earn in a week?"
     two = "A florist sells 15 tulips a day for $2 each. What does she make in five days?"
     assert seen_in_training([("a", one)], [("b", two)]) == []
+
+
+def test_the_files_of_a_recipe_are_held_against_an_evaluation(folder: Path) -> None:
+    judged = [rows(60)[0], rows(60)[1] | {"question": "Where does the sun rise at 6 in May?"}]
+    (folder / "test.jsonl").write_text("\n".join(map(json.dumps, judged)) + "\n")
+    texts = list(trained_texts(recipe("eval_holdout=0")))
+    assert len(texts) == 60
+    assert len(list(trained_texts(recipe()))) == len(
+        {p.problem_id for p in training_prompts(recipe())[0]}
+    )
+    problems = list(read_problems("test.jsonl"))
+    said = seen_line_of(problems, texts, "this evaluation")
+    assert said.startswith("1 of the 2 problems")
+    assert "1 word for word" in said
+    assert "such as test-1, which is rows-1" in said
+
+
+def test_training_says_what_is_judged_too(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    judged = [rows(60)[0], rows(99)[98]]
+    (folder / "test.jsonl").write_text("\n".join(map(json.dumps, judged)) + "\n")
+    short = ["max_steps=1", "prompts_per_step=2", "num_generations=2", "compare={}"]
+    table = ["evaluation.dataset_name=test.jsonl", "evaluation.runs=1", "eval_holdout=0"]
+    assert run(["train", "tiny", "dataset_name=rows.jsonl", *short, *table]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "problems that the evaluation judges on are trained on too" in said
+    assert run(["eval", "runs/tiny", "--data", "test.jsonl", "--runs", "1"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "problems that this evaluation judges on are trained on too" in said
