@@ -127,10 +127,8 @@ def test_an_evaluation_without_problems_is_refused_before_the_first_step(
 ):
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "other.jsonl", [HOPELESS[kind]])
-    if key == "evaluation":
-        more = ("evaluation.dataset_name=other.jsonl",)
-    else:
-        more = ("evaluation.enabled=false", "eval_steps=1", "eval_dataset_name=other.jsonl")
+    own = ("dataset_name=other.jsonl", "share_underspecified=0", "prompts_per_step=1")
+    more = own if key == "evaluation" else (*own, "evaluation.enabled=false", "eval_steps=1")
     path = recipe_file(tmp_path, kind)
     result = CliRunner().invoke(cli, ["train", str(path), *more])
     assert result.exit_code == 2, result.output
