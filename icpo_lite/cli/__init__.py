@@ -8,7 +8,6 @@ here and nowhere else: 0 done, 1 failed while running, 2 the recipe or the argum
 
 from __future__ import annotations
 
-import difflib
 import errno
 import importlib
 import os
@@ -109,6 +108,8 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if name not in COMMANDS and not name.startswith("-"):
+            import difflib  # a mistyped command alone needs it
+
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(COMMANDS)}"
             raise click.UsageError(f"no command {name!r}; {hint}", ctx)
@@ -201,9 +202,11 @@ def _run(args: list[str]) -> int:
 
 def main() -> None:
     """Entry point of `icpo-lite` and of `python -m icpo_lite`."""
-    from icpo_lite.core.parent import end_with_parent
     from icpo_lite.core.streams import fill_standard_streams
 
     fill_standard_streams()
-    end_with_parent()
+    if "ICPO_LITE_PARENT" in os.environ:  # `core.parent.VARIABLE`, whose module takes its time
+        from icpo_lite.core.parent import end_with_parent
+
+        end_with_parent()
     sys.exit(run(sys.argv[1:]))

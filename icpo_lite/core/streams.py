@@ -13,8 +13,10 @@ import os
 import sys
 import unicodedata
 from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 #: What stands for signs of ours where a terminal has ASCII alone.
 _LIKE = {
