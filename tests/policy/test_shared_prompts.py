@@ -173,7 +173,7 @@ def small_policy(family, attention):
         causal_lm=lm,
         model=lm,
         backend=SimpleNamespace(name="transformers"),
-        op=ProvenOp(),
+        op=ProvenOp("torch"),
         set_training=lm.train,
     )
 
