@@ -11,6 +11,10 @@ from types import FrameType
 #: SIGHUP is that of a terminal or a connection that goes away, SIGQUIT that of Ctrl-\\.
 WISHES = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
+#: Ignored, these stay so: nohup asks for it, and a shell for its jobs in the background. It ignores
+#: SIGINT for them too, which notebooks and Colab send to say that a run shall save and end.
+LEFT_IGNORED = (signal.SIGHUP, signal.SIGQUIT)
+
 Handler = Callable[[int, FrameType | None], None]
 
 
@@ -26,7 +30,7 @@ def stop_signals() -> Iterator[StopRequest]:
     """A signal ends the step first; the same one again ends the program at once.
 
     A terminal that closes may send SIGHUP more than once (the kernel and the shell both do): that
-    is no haste. A signal that is ignored stays so: that is what nohup asks for. In a thread that
+    is no haste. What of LEFT_IGNORED is ignored stays so. In a thread that
     is not the main one, where Python lets nobody handle signals, none is.
     """
     stop = StopRequest()
@@ -65,7 +69,8 @@ def _handled(handler: Handler) -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in WISHES}
     for number, known in before.items():
         # None: a handler that was not set from Python, which could not be put back.
-        if known is not signal.SIG_IGN and known is not None:
+        kept = known is None or (known is signal.SIG_IGN and number in LEFT_IGNORED)
+        if not kept:
             signal.signal(number, handler)
     try:
         yield
