@@ -209,7 +209,7 @@ def test_turns_before_a_question_open_every_prompt_and_conversation() -> None:
 
 
 def test_a_number_that_an_earlier_turn_states_is_no_missing_fact() -> None:
-    text = "Ann buys 3 bags of 12 pens each. How many pens does Ann buy?"
+    text = "Ann buys 3 bags. Each bag holds 12 pens. How many pens does Ann buy?"
     solution = "3*12=<<3*12=36>>36\n#### 36"
     alone = list(augment([Problem("a", "math", text, "36", solution)]))
     assert [p.intent for p in alone] == list(Intent)

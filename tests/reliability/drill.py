@@ -272,10 +272,12 @@ def digest(file: Path) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def left_running(folder: Path, seconds: float = 30.0) -> set[int]:
-    """Processes of this drill's that are still there after so long."""
+def left_running(
+    folder: Path, seconds: float = 30.0, others: frozenset[int] = frozenset()
+) -> set[int]:
+    """Processes of this drill's that are still there after so long; `others` were there before."""
     end = time.monotonic() + seconds
-    while (found := _running(folder)) and time.monotonic() < end:
+    while (found := _running(folder) - others) and time.monotonic() < end:
         time.sleep(0.2)
     return found
 
@@ -318,6 +320,8 @@ class Drill:
         self.length: dict[str, float] = {}
         self.source = folder / "source"
         self._make_source()
+        # Such as those of tests that ran in this process before.
+        self.others = frozenset(_running(folder))
 
     def _make_source(self) -> None:
         self.source.mkdir()
@@ -372,7 +376,11 @@ class Drill:
             *(["a traceback"] if "Traceback" in said or "Exception ignored" in said else []),
             *(["no word on what went wrong"] if code in (1, 2) and "Error: " not in said else []),
             *(["an input has changed"] if inputs(place) != before else []),
-            *([f"processes {sorted(left)} left"] if (left := left_running(place)) else []),
+            *(
+                [f"processes {sorted(left)} left"]
+                if (left := left_running(place, others=self.others))
+                else []
+            ),
             *([] if again else self._differences(job, place)),
         ]
         if trouble:

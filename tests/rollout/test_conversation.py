@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -164,13 +165,13 @@ def test_judge_sees_what_is_still_missing():
     assert seen == [[1, 2], [2], []]
 
 
-def replay(*lines, settings=("full", "concat", "sharded", "recap", "snowball")):
+def replay(*lines, settings=("full", "concat", "sharded", "recap", "snowball"), problem=None):
     """Scores of one instruction in each setting, by the evaluation's own path."""
     result = evaluate(
         "scripted",
         Script(*lines),
         ByNumber(),
-        [PROBLEM],
+        [problem or PROBLEM],
         choose=by_word,
         settings=settings,
         runs=1,
@@ -346,8 +347,10 @@ def test_underspecified_corpus_prompts_are_certified():
 
 
 def test_what_nothing_certifies_is_said_to_be_uncertified():
-    assert not SETTINGS["underspecified"].open(PROBLEM, 0).certified
-    _, rows, summary = replay("What?", settings=["underspecified"])
+    # No sum or product of its numbers is its answer: nothing says that they are needed.
+    problem = replace(PROBLEM, answer="1000")
+    assert not SETTINGS["underspecified"].open(problem, 0).certified
+    _, rows, summary = replay("What?", settings=["underspecified"], problem=problem)
     assert rows["underspecified"]["certified"] is False
     assert summary["certified"] == {"instructions": 0, "of": 1}
 
