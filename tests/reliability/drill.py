@@ -370,6 +370,7 @@ class Drill:
         again = run_with(job, place, None, log)
         said = log.read_text(errors="replace")
         self.done[f"{job.name}: {name}"] += 1
+        left = left_running(place, others=self.others)
         trouble = [
             *([f"exit code {code}"] if code not in fault.code else []),
             *([f"exit code {again} when started again"] if again else []),
