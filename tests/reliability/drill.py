@@ -377,11 +377,7 @@ class Drill:
             *(["a traceback"] if "Traceback" in said or "Exception ignored" in said else []),
             *(["no word on what went wrong"] if code in (1, 2) and "Error: " not in said else []),
             *(["an input has changed"] if inputs(place) != before else []),
-            *(
-                [f"processes {sorted(left)} left"]
-                if (left := left_running(place, others=self.others))
-                else []
-            ),
+            *([f"processes {sorted(left)} left"] if left else []),
             *([] if again else self._differences(job, place)),
         ]
         if trouble:
