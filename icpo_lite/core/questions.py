@@ -98,13 +98,20 @@ QUANTITY_KINDS: dict[str, AskKind] = {
 }
 
 
+#: Characters of a sentence in which a question is looked for.
+_LONGEST_QUESTION = 3_000
+
+
 def questions(text: str, *, requests: bool = True) -> tuple[Question, ...]:
     """The questions of a text; with `requests`, also "please tell me the price." without a "?".
 
     A sentence counts when it ends in "?" or, as a request, asks the reader for something.
     """
     found = []
-    for sentence in sentences(text):
+    for whole in sentences(text):
+        # Of a sentence that nobody writes, its end: that is where a question is asked.
+        start = max(whole.start, whole.end - _LONGEST_QUESTION)
+        sentence = Span(start, whole.end, text[start : whole.end])
         asked = "?" in sentence.text[-4:]
         if asked or (requests and is_request(sentence.text)):
             found.append(_question(sentence))
