@@ -182,7 +182,7 @@ def test_a_killed_run_leaves_no_process_and_the_next_call_succeeds(tmp_path):
     run.wait()
     until(lambda: not alive(child))
     assert owner_of(rival) is None
-    # "… after step n" or, where both ways of being told arrive, "…, the last good checkpoint is …".
+    # "… after step n" within the steps; "…, the last good checkpoint is …" told outside of them.
     assert "interrupted" in Path(f"{rival}.log").read_text()
     keys[-1] = "max_steps=13"
     done = subprocess.run([*command, *keys], capture_output=True, text=True, timeout=200)
