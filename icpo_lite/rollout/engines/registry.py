@@ -9,10 +9,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
+from packaging.version import Version
 
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.layer_kinds import recurrent_layers
+from icpo_lite.policy.libraries import version
 from icpo_lite.policy.wide_logits import wide_logits
 from icpo_lite.rollout.engines.continuous import sample_continuous
 from icpo_lite.rollout.engines.generate import sample_generate, sample_unsloth
@@ -30,6 +32,10 @@ SampleChunk = Callable[
 
 #: What a measurement samples: prompts, replies of each, tokens of a reply at most.
 TRIED_PROMPTS, TRIED_GROUP, TRIED_TOKENS = 2, 4, 24
+#: Up to 5.15 the log-probs of a reply longer than the window were off by 0.3 to 1.7 nats a token
+#: (four families, eager and sdpa); from 5.16 on by less than 1e-4.
+_TRANSFORMERS = version("transformers")
+_PAGES_KNOW_WINDOWS = Version(_TRANSFORMERS) >= Version("5.16")
 #: Another engine must beat the native one by so much: a choice that noise turns helps nobody.
 MARGIN = 1.2
 
@@ -55,8 +61,11 @@ def _unfit_continuous(policy: Policy) -> str | None:
         return "this model has no continuous batching"
     if kinds := recurrent_layers(lm):
         return f"its pages hold keys and values, not the state of {', '.join(kinds)} layers"
-    if getattr(lm.config, "attn_logit_softcapping", None) is not None:
+    config = lm.config.get_text_config()
+    if getattr(config, "attn_logit_softcapping", None) is not None:
         return "its paged attention has no soft cap"
+    if getattr(config, "sliding_window", None) and not _PAGES_KNOW_WINDOWS:
+        return f"its pages know no sliding window before transformers 5.16 (here {_TRANSFORMERS})"
     return None
 
 
