@@ -67,14 +67,18 @@ class LossKeys(Section):
     kl_cov_coef: float = Field(1.0, gt=0, description="kl_cov: weight of what holds them back")
     demonstrations: Literal["none", "rl_plus", "hpt"] = Field(
         "none",
-        description="none; rl_plus: the corpus's solution joins the group; hpt: it replaces a "
-        "group that fails",
+        description="the corpus's solution, on underspecified prompts the question for what lacks: "
+        "none; rl_plus: it joins the group; hpt: it replaces a group that fails",
     )
     demonstration_exponent: float = Field(
         0.5, ge=0, description="rl_plus: weight of unlikely tokens of a solution"
     )
     hpt_gate: float = Field(
-        0.0, ge=0, lt=1, description="hpt: a group fails when at most this share of it is right"
+        0.0,
+        ge=0,
+        lt=1,
+        description="hpt: a group fails when at most this share of it is right, or asks where "
+        "something lacks",
     )
 
     @property
@@ -218,6 +222,26 @@ class AdvantageKeys(Section):
         gt=0,
         description="leave out disliked responses that the policy has moved away from by more "
         "than this, in nats a token",
+    )
+
+
+class WarmUpKeys(Section):
+    """What comes before the first step, where a model hardly ever asks (`training.warm_up`)."""
+
+    warm_up_steps: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto",
+        description="most steps of SFT on solutions and questions before the first step; auto: 30 "
+        "where the model is found to ask too seldom, else 0 (warmup_steps is the learning rate's)",
+    )
+    warm_up_until: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="warm_up_steps: it ends once the model asks by this share more often on "
+        "prompts that lack something than on whole ones",
+    )
+    warm_up_learning_rate: float = Field(
+        1e-4, gt=0, description="warm_up_steps: learning rate of that SFT"
     )
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Session:
-    """What is loaded for one run. graded: whether a complete prompt has a gold answer."""
+    """What is loaded for one run. prompts: all that it draws from."""
 
     recipe: Recipe
     policy: Policy
@@ -49,7 +49,12 @@ class Session:
     judge: Judge
     problems: Sequence[Problem]
     small: SmallEvaluation | None
-    graded: bool = True
+    prompts: Sequence[Prompt]
+
+    @property
+    def graded(self) -> bool:
+        """Whether a complete prompt has a gold answer."""
+        return any(p.intent is Intent.COMPLETE and p.answer is not None for p in self.prompts)
 
 
 def on_cpu(session: Session) -> bool:
@@ -105,8 +110,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     small_warning = small.warning if small else ""
     for warning in filter(None, [*report.warnings, unknown, seen, small_warning, *told, idle]):
         display.message(f"warning: {warning}")
-    graded = any(p.intent is Intent.COMPLETE and p.answer is not None for p in prompts)
-    return Session(recipe, policy, trainer, judge, problems, small, graded)
+    return Session(recipe, policy, trainer, judge, problems, small, prompts)
 
 
 def _contamination(
