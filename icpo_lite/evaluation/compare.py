@@ -371,7 +371,7 @@ def _settings(wishes: Wishes, problems: Sequence[Problem]) -> tuple[str, ...]:
 def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem]) -> JudgingOptions:
     settings, runs = _settings(wishes, problems), _runs(wishes, problems)
     length = wishes.max_new_tokens or (recipe.max_completion_length if recipe else 48)
-    system = wishes.system if wishes.system else recipe.system_prompt if recipe else None
+    system = wishes.system if wishes.system else recipe.served_system_prompt if recipe else None
     judged_by = {
         "judge": wishes.judged_by or (recipe.judge if recipe else default_of(RewardKeys, "judge")),
         "grading": recipe.grading if recipe else {},

@@ -13,6 +13,11 @@ from icpo_lite.recipe.section import Section, named_schedule, refuse, scaling
 CLIPPED_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 
 
+def steps_of(value: float, max_steps: int) -> int:
+    """A number of steps that may be written as a share of the run: 0.5 of 60 is 30."""
+    return int(value) if value >= 1 else round(value * max_steps)
+
+
 class LossKeys(Section):
     """The objective, in TRL's names where TRL has one; `training.loss` has the equations."""
 
@@ -291,9 +296,7 @@ class ScheduleKeys(Section):
     @property
     def warmup(self) -> int:
         """Steps of warm-up, `warmup_steps` as a whole number."""
-        if self.warmup_steps >= 1:
-            return int(self.warmup_steps)
-        return round(self.warmup_steps * self.max_steps)
+        return steps_of(self.warmup_steps, self.max_steps)
 
 
 class UpdateKeys(Section):

@@ -306,9 +306,7 @@ def _steps_left(
         manager.remember()
 
 
-def _warm_up(
-    session: Session, run: RunDirectory, display: Display, stop: StopRequest
-) -> None:
+def _warm_up(session: Session, run: RunDirectory, display: Display, stop: StopRequest) -> None:
     """What the model does before it is trained, and SFT where it hardly asks.
 
     It is not saved by itself: an interrupted one is made again, and comes out the same.

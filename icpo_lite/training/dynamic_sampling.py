@@ -88,9 +88,7 @@ def count(groups: Sequence[Group], intent: Intent) -> int:
     return sum(g.prompt.intent is intent for g in groups)
 
 
-def _rows(
-    groups: Sequence[Group], hpt_gate: float | None, spread: float | None
-) -> list[Group]:
+def _rows(groups: Sequence[Group], hpt_gate: float | None, spread: float | None) -> list[Group]:
     """Each group with the trajectories that would be learned from, demonstrations decided."""
     rows = fit_to_follow(groups, rare=hpt_gate is None)
     return rows if hpt_gate is None else gated(rows, hpt_gate, spread or 0.0)

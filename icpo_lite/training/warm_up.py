@@ -178,7 +178,7 @@ class WarmUp:
         return made["loss"]
 
     def _updater(self) -> Updater:
-        """One of its own: moments of SFT's large gradients would hold the run's first steps back."""
+        """One of its own: moments of SFT's large gradients would slow the run's first steps."""
         plain = {
             "num_iterations": 1,
             "num_mini_batches": 1,

@@ -90,7 +90,9 @@ def test_who_gets_none(policy):
 
 def test_a_prompt_that_lacks_a_fact_is_shown_the_question_for_it(policy):
     fact = Shard(1, "Mary buys 5 boxes of tea.")
-    said = (Message("user", "Mary buys boxes of tea. How much does the tea cost at 3 dollars a box?"),)
+    said = (
+        Message("user", "Mary buys boxes of tea. How much does the tea cost at 3 dollars a box?"),
+    )
     lacking = Prompt(
         "p", "p", "math", Intent.UNDERSPECIFIED, said, "15", shards=(fact,), removed=(fact,)
     )
