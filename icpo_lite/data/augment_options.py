@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.types import CertificateLevel
-from icpo_lite.recipe.section import default_of
-from icpo_lite.recipe.sections import RewardKeys
+from icpo_lite.recipe.sections import EndpointKeys
 
 __all__ = ["AugmentOptions"]
 
 
-class AugmentOptions(BaseModel):
-    """The recipe's `augment` block."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class AugmentOptions(EndpointKeys):
+    """The recipe's `augment` block; `endpoint` shards, and tries the pairs of `verify`."""
 
     method: Literal["rules", "self", "endpoint"] = Field(
         "rules",
@@ -75,8 +71,3 @@ class AugmentOptions(BaseModel):
         "error", description="what a row that cannot be read does: end the run, or be counted"
     )
     limit: int | None = Field(None, ge=1, description="read at most this many problems")
-    endpoint: EndpointOptions | None = Field(
-        default_of(RewardKeys, "endpoint"),
-        description="the server that shards where method is endpoint, and that tries "
-        "the pairs of verify",
-    )
