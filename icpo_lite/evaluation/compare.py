@@ -110,7 +110,7 @@ def judge_policy(
     on_cpu = policy.device.torch_device.type == "cpu"
     rows = CPU_ROWS if on_cpu else options.gpu_rows
     at_once = CPU_AT_ONCE if on_cpu else GPU_AT_ONCE * rows
-    sampling = replace(options.sampling, max_rows=rows)
+    sampling = options.sampling.but(max_rows=rows)
     talker = PolicyTalker(policy, sampling)
     openings: Openings | None = None
     if options.ask_threshold is not None:

@@ -208,7 +208,23 @@ class DataKeys(Section):
         return self
 
 
-class RewardKeys(Section):
+class EndpointKeys(Keys):
+    """A server that answers in a model's place."""
+
+    endpoint: EndpointOptions | None = Field(
+        None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"
+    )
+
+
+class ExecutionKeys(Keys):
+    """Whether code that a model wrote may run; off, since it is code nobody has read."""
+
+    allow_code_execution: bool = Field(
+        False, description="run generated code in a sandbox to grade it"
+    )
+
+
+class RewardKeys(ExecutionKeys, EndpointKeys, Section):
     """What a reply is, whether it is right, what it earns."""
 
     reward: Annotated[dict[str, Any], BeforeValidator(named_block)] = Field(
@@ -224,15 +240,9 @@ class RewardKeys(Section):
         description="who names a response's type: rules, linear (learned from labelled turns), "
         "self (the base model) or endpoint",
     )
-    endpoint: EndpointOptions | None = Field(
-        None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"
-    )
     grading: dict[str, Any] = Field(
         default_factory=dict,
         description="options of the graders, such as {math_rule: compat} for LiC's own rule",
-    )
-    allow_code_execution: bool = Field(
-        False, description="run generated code in a sandbox to grade it"
     )
 
     @model_validator(mode="after")
@@ -260,7 +270,27 @@ class RewardKeys(Section):
         return self
 
 
-class SamplingKeys(Section):
+class TemperatureKeys(Section):
+    """What the logits are divided by, where replies are drawn and where they are scored."""
+
+    temperature: float = Field(
+        1.0, ge=0, description="sampling temperature in training, above 0; 0 would be greedy"
+    )
+
+
+class DrawKeys(TemperatureKeys):
+    """How a reply's tokens are drawn, and by whom."""
+
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling; 1 is off")
+    top_k: int = Field(0, ge=0, description="sample from the k likeliest tokens; 0 is off")
+    engine: Literal["auto", "native", "generate", "continuous", "unsloth", "vllm"] = Field(
+        "auto",
+        description="who samples: native, generate or continuous (transformers'), unsloth, vllm; "
+        "auto tries those at hand and takes the fastest",
+    )
+
+
+class SamplingKeys(DrawKeys):
     """What a step samples, and how."""
 
     prompts_per_step: int = Field(16, ge=1, description="prompts of one optimisation batch")
@@ -273,11 +303,10 @@ class SamplingKeys(Section):
     max_completion_length: int = Field(
         1024, ge=1, description="tokens of the longest response; longer ones are cut off"
     )
-    temperature: float = Field(1.0, gt=0, description="sampling temperature in training")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling; 1 is off")
-    top_k: int = Field(0, ge=0, description="sample from the k likeliest tokens; 0 is off")
-    engine: Literal["auto", "native", "generate", "continuous", "unsloth", "vllm"] = Field(
-        "auto",
-        description="who samples: native, generate or continuous (transformers'), unsloth, vllm; "
-        "auto tries those at hand and takes the fastest",
-    )
+
+    @model_validator(mode="after")
+    def _training_draws(self) -> Self:
+        """Greedy replies of a group would all be the same."""
+        if self.temperature == 0:
+            refuse("temperature", f"expected a number above 0, found {self.temperature:g}")
+        return self

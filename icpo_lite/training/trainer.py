@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from icpo_lite.core.oom import RowLimit, Say, quiet
@@ -82,7 +82,7 @@ class Trainer:
         self.judge, self.reward, self.change = judge, reward, change
         self.recipe, self.tried = recipe, chosen.tried
         self.sampling_limit, update_limit = _limits(recipe, say)
-        self.sampling = replace(chosen.sampling, limit=self.sampling_limit)
+        self.sampling = chosen.sampling.but(limit=self.sampling_limit)
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
         self.updater.engine = self.sampling.engine
         self.schedules = Schedules(recipe)
@@ -211,10 +211,10 @@ class Trainer:
             if name in self.tried and _can_run(self.policy, name, choice)
         }
         updater = self.updater
-        self.sampling = replace(self.sampling, engine=kept.get("engine", self.sampling.engine))
+        self.sampling = self.sampling.but(engine=kept.get("engine", self.sampling.engine))
         updater.engine = self.sampling.engine
         shared = kept.get("share_prompts", updater.logprobs.shared_prompts)
-        updater.logprobs = replace(updater.logprobs, shared_prompts=shared)
+        updater.logprobs = updater.logprobs.but(shared_prompts=shared)
         updater.restore_scale(state["scaler"])
         limits = state.get("limits", {})
         if limits.get("on") == self._limits_hold_on():
