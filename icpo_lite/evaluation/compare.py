@@ -190,7 +190,8 @@ def _options(
     played = {"settings": _settings(asked, problems), "runs": _runs(asked, problems)}
     block = asked.block.model_copy(update=played)
     length = asked.key("max_completion_length", recipe, otherwise=SHORT_REPLY)
-    system = asked.key("system_prompt", recipe)
+    served = recipe.served_system_prompt if recipe else None
+    system = asked.keys.get("system_prompt", served)
     return JudgingOptions(
         block=block,
         sampling=SamplingOptions(length, block.temperature),

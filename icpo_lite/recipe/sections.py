@@ -159,8 +159,16 @@ class DataKeys(Section):
     )
     system_prompt: str | None = Field(
         None,
-        description="opens every prompt: lic (what the task wants), neutral, or a text; null says "
+        description="opens every prompt: lic (what the task wants), neutral, ask (permits to ask; "
+        "also ask_think, ask_plan, ask_code, ask_recall, ask_examples), or a text; null says "
         "nothing but what the task needs (functions, schema), none leaves that out too",
+    )
+    system_prompt_steps: int | float | None = Field(
+        None,
+        gt=0,
+        description="steps after which prompts are trained on, and judged, without the words of "
+        "system_prompt, so that a habit outlives them; a value below 1 is a share of max_steps; "
+        "null keeps them",
     )
     share_underspecified: float = Field(
         0.5, ge=0, le=1, description="share of prompts that lack a needed condition"
@@ -168,6 +176,17 @@ class DataKeys(Section):
     augment: dict[str, Any] = Field(
         default_factory=dict, description="options of how underspecified prompts are made"
     )
+
+    @property
+    def served_system_prompt(self) -> str | None:
+        """What opens chats once the run is over: nothing where training has dropped it."""
+        return self.system_prompt if self.system_prompt_steps is None else None
+
+    @model_validator(mode="after")
+    def _there_is_a_prompt_to_drop(self) -> Self:
+        if self.system_prompt_steps is not None and self.system_prompt in (None, "none"):
+            refuse("system_prompt_steps", "no system_prompt to drop; set system_prompt: ask")
+        return self
 
     @model_validator(mode="before")
     @classmethod

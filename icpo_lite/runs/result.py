@@ -27,7 +27,7 @@ def judge_run_and_base(session: Session, folder: Path, display: Display) -> None
     options = JudgingOptions(
         block=recipe.evaluation.model_copy(update={"settings": settings}),
         sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
-        system=recipe.system_prompt,
+        system=recipe.served_system_prompt,
         gpu_rows=recipe.prompts_per_step * recipe.num_generations,
         facts=judged_with(recipe),
     )

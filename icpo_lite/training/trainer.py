@@ -47,11 +47,21 @@ class Chosen:
     tried: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Later:
+    """What prompts become after `step` steps, by prompt id: themselves, and their token ids."""
+
+    step: int
+    prompts: Mapping[str, Prompt]
+    ids: Mapping[str, Sequence[int]]
+
+
 class Trainer:
     """Trains a policy's LoRA weights by group sampling, as the recipe says.
 
     prompt_ids: token ids of every prompt that `pool` holds, by prompt id. change: adds the user's
     own rewards (`core.types.RewardChange`). say: takes a line on what was mended on the way.
+    later: prompts that change on the way.
     """
 
     def __init__(
@@ -65,8 +75,10 @@ class Trainer:
         chosen: Chosen,
         change: RewardChange | None = None,
         say: Say = quiet,
+        later: Later | None = None,
     ) -> None:
         self.policy, self.pool, self.prompt_ids = policy, pool, prompt_ids
+        self.later = later
         self.judge, self.reward, self.change = judge, reward, change
         self.recipe, self.tried = recipe, chosen.tried
         self.sampling_limit, update_limit = _limits(recipe, say)
@@ -112,10 +124,13 @@ class Trainer:
 
         first_place: prompts that this step has sampled before.
         """
+        ids = self.prompt_ids
+        if self.later and self.done_steps >= self.later.step:
+            prompts, ids = [self.later.prompts[p.prompt_id] for p in prompts], self.later.ids
         groups = sample_groups(
             self.policy,
             prompts,
-            [self.prompt_ids[p.prompt_id] for p in prompts],
+            [ids[p.prompt_id] for p in prompts],
             num_generations=self.recipe.num_generations,
             options=self.sampling,
             seed=self.recipe.seed,

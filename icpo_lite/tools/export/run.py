@@ -157,7 +157,7 @@ def _write(
             tokenizer,
             f"./{target.name}",
             end_tokens=[str(tokenizer.convert_ids_to_tokens(i)) for i in ends],
-            system=system_words(recipe.system_prompt, recipe.task),
+            system=system_words(recipe.served_system_prompt, recipe.task),
             context=min(context, 8192),
         )
         (aside / "Modelfile").write_text(text, encoding="utf-8")
