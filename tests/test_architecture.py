@@ -221,9 +221,11 @@ def test_light_commands_leave_heavy_libraries_alone(code: str, tmp_path: Path) -
 
 
 def test_help_is_light_on_pydantic_and_yaml_too(tmp_path: Path) -> None:
+    """Nor is it kept waiting for small modules that it has no use for."""
     code = (
         "from icpo_lite.cli import run; run(['--help']); import sys\n"
-        "assert not {'pydantic', 'yaml', 'httpx', 'rich', 'numpy'} & set(sys.modules)"
+        "assert not {'pydantic', 'yaml', 'httpx', 'rich', 'numpy'} & set(sys.modules)\n"
+        "assert not {'signal', 'unicodedata', 'difflib'} & set(sys.modules)"
     )
     assert heavy_after(code, tmp_path) == []
 

@@ -74,7 +74,12 @@ def _mark(axes: Any, mark: Mark) -> Any:
         "raw": {"color": colour, "alpha": 0.25, "linewidth": 0.8},
         "line": {"color": colour, "linestyle": DASHES[mark.slot % len(DASHES)]},
         "whisker": {"color": colour, "linewidth": 1.2},
-        "dot": {"color": colour, "marker": MARKERS[mark.slot % len(MARKERS)], "markersize": 5},
+        "dot": {
+            "color": colour,
+            "linestyle": "none",
+            "marker": MARKERS[mark.slot % len(MARKERS)],
+            "markersize": 5,
+        },
     }
     return axes.plot(xs, ys, **styles[mark.kind])[0]
 
