@@ -142,7 +142,9 @@ def test_the_extras_allow_nothing_that_unsloth_and_vllm_refuse() -> None:
         "transformers": ("5.15.1", "5.16.0", "5.16.1", "5.17.0", "5.18.0", "5.24.0"),
         "trl": ("1.15.0", "1.16.0"),
     }
-    best = {n: [v for v in versions if asked[n].contains(v)][-1] for n, versions in released.items()}
+    best = {
+        n: [v for v in versions if asked[n].contains(v)][-1] for n, versions in released.items()
+    }
     assert best == {"torch": "2.14.0", "transformers": "5.17.0", "trl": "1.15.0"}
     for line in (*DECLARED["unsloth"], *DECLARED["vllm"]):
         wanted = Requirement(line)
