@@ -24,7 +24,7 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
 from icpo_lite.policy.chat_template import chat_text, end_of_turn
 from icpo_lite.policy.fp16 import keep_finite
-from icpo_lite.policy.inherited_options import keep_token_ids, without_noise
+from icpo_lite.policy.inherited_options import keep_token_ids, plain_outputs, without_noise
 from icpo_lite.policy.layer_kinds import (
     adapted_of_experts,
     beyond_four_bits,
@@ -165,7 +165,11 @@ class Policy:
         """A text without control tokens, but for those that thoughts are told by."""
         left_out = self._left_out
         ids = [i for i in token_ids if i not in left_out]
-        return str(self.tokenizer.decode(ids, skip_special_tokens=False)).strip()
+        # A tokenizer may ask for blanks before punctuation to be taken out: not what was said.
+        text = self.tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return str(text).strip()
 
     @cached_property
     def _left_out(self) -> frozenset[int]:
@@ -294,6 +298,7 @@ def load_policy(
     if keys.load_in_4bit and not stored:
         notes.append(beyond_four_bits(model))
     keep_token_ids(model)
+    plain_outputs(model)
     if noise := without_noise(model):
         notes.append(
             f"the checkpoint's own {', '.join(noise)} is switched off: training must compute what "

@@ -18,7 +18,8 @@ from icpo_lite.tools.export.merged import write_merged
 
 #: Families, in 16 bits and held in 4: experts, states, both, a tied head, a decoder that sees.
 KINDS = [(family, False) for family in (*OTHER_CONFIGS, "gemma3-vision")]
-KINDS += [("qwen2-tied", True), ("qwen3-next", True), ("lfm2", True)]
+KINDS += [("qwen2-tied", True), ("qwen3-next", True)]
+TIED = ("qwen2-tied", "gemma3-vision", "lfm2")
 CHAT = [Message("user", "Ann has 3 apples and Ben has 4 more. How many?")]
 #: What a random model is told apart by: no reply of it is ever right.
 REWARDS = """
@@ -80,7 +81,7 @@ def made(folder, family, four_bits):
     ]
     run_module.train(load_recipe(folder / "r.yaml", keys), quiet(folder))
     policy, recipe = load_model(str(folder / "run"), device="cpu")
-    out = folder / f"{family}-{'nf4' if four_bits else '16bit'}"
+    out = folder / name_of((family, four_bits))
     out.mkdir()
     write_merged(policy, recipe, out, "nf4" if four_bits else "16bit")
     ids = list(policy.encode_chat(CHAT))
@@ -94,31 +95,48 @@ def made(folder, family, four_bits):
 
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
-    outs, ends = {}, {}
-    for kind in KINDS:
-        outs[kind], ends[kind] = made(tmp_path_factory.mktemp("family"), *kind)
+    """kind -> (folder of its export, the tokens that end a reply), made when first asked for."""
+    done = {}
+
+    def export(kind):
+        if kind not in done:
+            done[kind] = made(tmp_path_factory.mktemp("family"), *kind)
+        return done[kind]
+
+    return export
+
+
+def name_of(kind):
+    return f"{kind[0]}-{'nf4' if kind[1] else '16bit'}"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=name_of)
+def test_every_kind_of_model_is_trained_and_merged(kind, exports):
+    out, _ = exports(kind)
+    assert (out / "model.safetensors").stat().st_size > 0
+    assert "quantization_config" not in json.loads((out / "config.json").read_text())
+
+
+def test_they_say_the_same_to_whoever_loads_them(exports, tmp_path):
+    """In a process that knows transformers alone. Weights are rounded to bfloat16, once."""
+    folders = [str(exports(kind)[0]) for kind in KINDS]
     environment = {"PATH": os.environ["PATH"], "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     if "PYTHONPATH" in os.environ:
         environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
     done = subprocess.run(
-        [sys.executable, "-c", LOAD, *map(str, outs.values())],
+        [sys.executable, "-c", LOAD, *folders],
         capture_output=True,
         text=True,
-        cwd=tmp_path_factory.mktemp("elsewhere"),
-        env={**environment, "HOME": str(tmp_path_factory.mktemp("home"))},
+        cwd=tmp_path,
+        env={**environment, "HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    return {kind: (found[out.name], ends[kind]) for kind, out in outs.items()}
-
-
-@pytest.mark.parametrize("kind", KINDS, ids=lambda k: f"{k[0]}-{'nf4' if k[1] else '16bit'}")
-def test_a_trained_model_says_the_same_to_whoever_loads_it(kind, exports):
-    found, ends = exports[kind]
-    assert found["same_ids"]
-    assert found["effect"] > 0.02, "two steps changed nothing, so nothing is shown"
-    # Weights are rounded to bfloat16, once.
-    assert found["apart"] < max(0.004, found["effect"] / 10)
-    assert sorted(found["ends"]) == ends
-    assert found["tied"] == (kind[0] in ("qwen2-tied", "gemma3-vision", "lfm2"))
-    assert not found["quantised"]
+    told = json.loads(done.stdout.splitlines()[-1])
+    for kind in KINDS:
+        name, found = name_of(kind), told[name_of(kind)]
+        assert found["same_ids"], name
+        assert found["effect"] > 0.02, f"{name}: two steps changed nothing, so nothing is shown"
+        assert found["apart"] < max(0.004, found["effect"] / 10), name
+        assert sorted(found["ends"]) == exports(kind)[1], name
+        assert found["tied"] == (kind[0] in TIED), name
+        assert not found["quantised"], name
