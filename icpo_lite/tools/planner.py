@@ -79,9 +79,9 @@ def job_of(recipe: Recipe, card: Card) -> Job:
     """What a recipe's step is on a card."""
     from icpo_lite.policy.dense_copies import MOST_WEIGHTS
 
-    # Groups stay whole in a mini-batch, and RL-PLUS adds its demonstration to each.
-    groups = -(-recipe.prompts_per_step // recipe.num_mini_batches)
-    rows = groups * (recipe.num_generations + (recipe.demonstrations == "rl_plus"))
+    # RL-PLUS adds its demonstration to each group.
+    group = recipe.num_generations + (recipe.demonstrations == "rl_plus")
+    rows = recipe.prompts_per_step // recipe.num_mini_batches * group
     if recipe.dtype == "auto":
         value_bytes = 2 if card.cuda else 4
     else:

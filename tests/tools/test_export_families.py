@@ -14,7 +14,7 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.recipe import load_recipe
 from icpo_lite.runs import train as run_module
-from icpo_lite.tools.export.merged import write_merged
+from icpo_lite.tools.export.run import ExportOptions, export
 
 #: Families, in 16 bits and held in 4: experts, states, both, a tied head, a decoder that sees.
 KINDS = [(family, False) for family in (*OTHER_CONFIGS, "gemma3-vision")]
@@ -80,10 +80,11 @@ def made(folder, family, four_bits):
         f"output_dir={folder / 'run'}",
     ]
     run_module.train(load_recipe(folder / "r.yaml", keys), quiet(folder))
-    policy, recipe = load_model(str(folder / "run"), device="cpu")
     out = folder / name_of((family, four_bits))
-    out.mkdir()
-    write_merged(policy, recipe, out, "nf4" if four_bits else "16bit")
+    base = "nf4" if four_bits else "16bit"
+    options = ExportOptions(device="cpu", prompts=1, base=base)
+    export(folder / "run", out, options, quiet(folder))
+    policy, _ = load_model(str(folder / "run"), device="cpu")
     ids = list(policy.encode_chat(CHAT))
     asked = {"chat": [{"role": "user", "content": CHAT[0].content}], "ids": ids}
     asked["trained"] = logps(policy, ids)

@@ -43,7 +43,7 @@ def groups() -> list[Group]:
         for i, reward in enumerate(rewards):
             ids = torch.randint(20, 90, (6 + (number + 2 * i) % 7,), generator=generator)
             turn = Turn("assistant", "", tuple(ids.tolist()), (-1.0,) * len(ids), "eos")
-            given = Reward(float(reward))
+            given = Reward(float(reward), {"right": float(reward)})
             turn = replace(turn, reward=given)
             rows.append(Trajectory(prompt, (5, 6, 7 + number), (turn,), reward=given))
         made.append(Group(prompt, tuple(rows)))
