@@ -113,8 +113,9 @@ _QWEN25 = {
 
 def known_config(name: str) -> dict[str, Any] | None:
     """The config facts of a Qwen2.5 model, which need no network; None for any other."""
-    size = name.removeprefix("Qwen/Qwen2.5-").removesuffix("-Instruct")
-    if name == size or size not in _QWEN25:
+    kind = name.removeprefix("Qwen/Qwen2.5-")
+    size = kind.removeprefix("Coder-").removesuffix("-Instruct")  # coders have the same shapes
+    if name == kind or size not in _QWEN25:
         return None
     hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = _QWEN25[size]
     return {

@@ -82,8 +82,8 @@ def made(folder, family, four_bits):
     run_module.train(load_recipe(folder / "r.yaml", keys), quiet(folder))
     out = folder / name_of((family, four_bits))
     base = "nf4" if four_bits else "16bit"
-    options = ExportOptions(device="cpu", prompts=1, base=base)
-    export(folder / "run", out, options, quiet(folder))
+    options = ExportOptions(prompts=1, base=base)
+    export(folder / "run", out, options, quiet(folder), device="cpu")
     policy, _ = load_model(str(folder / "run"), device="cpu")
     ids = list(policy.encode_chat(CHAT))
     asked = {"chat": [{"role": "user", "content": CHAT[0].content}], "ids": ids}
