@@ -82,6 +82,8 @@ def job_of(recipe: Recipe, card: Card) -> Job:
     # RL-PLUS adds its demonstration to each group.
     group = recipe.num_generations + (recipe.demonstrations == "rl_plus")
     rows = recipe.prompts_per_step // recipe.num_mini_batches * group
+    if recipe.load_in_4bit == "auto":
+        recipe = recipe.model_copy(update={"load_in_4bit": card.cuda})
     if recipe.dtype == "auto":
         value_bytes = 2 if card.cuda else 4
     else:
