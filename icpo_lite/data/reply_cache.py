@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from icpo_lite.core.files import json_rows
 from icpo_lite.core.types import Generator, Message
 
 
@@ -48,9 +49,9 @@ class ReplyJournal:
         if path.is_file():
             whole = path.read_bytes().rpartition(b"\n")
             path.write_bytes(whole[0] + whole[1])
-            for line in whole[0].splitlines():
-                entry = json.loads(line)
-                self._replies[entry["call"]] = entry["replies"]
+            for entry in json_rows(path, "call"):
+                if isinstance(replies := entry.get("replies"), list):
+                    self._replies[entry["call"]] = replies
 
     def generate(
         self,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from icpo_lite.core.files import disk_errors, plain
+from icpo_lite.core.files import disk_errors, plain, read_json
 
 #: Lines of one portion, by setting.
 Lines = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -62,6 +62,6 @@ def _whole_lines(path: Path) -> list[Any]:
     body, newline, _ = path.read_bytes().rpartition(b"\n")
     path.write_bytes(body + newline)
     try:
-        return [json.loads(line) for line in body.splitlines()]
+        return [read_json(line) for line in body.splitlines()]
     except ValueError:
         return []  # a damaged file is begun anew

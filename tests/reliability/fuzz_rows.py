@@ -29,6 +29,7 @@ from fuzz_endpoint import NO_WRITING, Outcome
 from task_cases import action_rows, human_eval_rows, math_rows, mbpp_rows, spider_rows
 
 #: Of one test of code or one query; and of one row with all that is done with it.
+
 SECONDS, ROW_SECONDS = 1.0, 40.0
 #: Values that a corpus should not hold where others stand.
 ODD: list[Any] = [
