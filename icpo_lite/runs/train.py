@@ -317,9 +317,9 @@ def _interruption(recipe: Recipe) -> str:
     if not done:
         return f"interrupted before step 1 of {recipe.max_steps}; the same command begins anew"
     kept = f"saved in {folder}" if saved == done else _last_good(folder)
+    next_time = "goes on from there" if saved else "begins anew"
     return (
-        f"interrupted after step {done} of {recipe.max_steps}, {kept}; the same command goes on "
-        "from there"
+        f"interrupted after step {done} of {recipe.max_steps}, {kept}; the same command {next_time}"
     )
 
 
