@@ -181,6 +181,8 @@ class _Reader:
         sides, evidence = _sides(cells, task)
         reply = next((s.chat.reply for s in sides if s.chat.reply), "")
         answer, solution = _gold(cells, task, reply)
+        if task == "math" and answer is None and cells.column("choices"):
+            task = "open"  # a choice in words is no mathematics
         functions = {"functions": functions_of(cells)} if cells.column("functions") else {}
         before = text_before(cells)
         row_id = self._seen.name(cells.take("id"), number)

@@ -177,7 +177,7 @@ def test_mediq_rows_begin_with_the_first_sentence(tmp_path: Path) -> None:
     assert whole.text == "\n".join(row["context"]) + ending
     assert lacking.text == row["context"][0] + ending
     assert texts(lacking) == row["context"][1:]
-    assert whole.answer is None
+    assert (whole.answer, whole.task, lacking.task) == (None, "open", "open")
     # A case of one sentence is known from the beginning.
     short = row | {"id": 8, "context": ["A man coughs."], "context_len": 1}
     prompts = read(tmp_path, row, short)
