@@ -67,6 +67,8 @@ def parsed(text: str, start: int, end: int) -> Clause | None:
         ):
             continue
         after = text[match.end() :]
+        if word.endswith("ed") and _IS_LATER.match(after[: max(start - match.end(), 0)]):
+            continue
         shift = match.end()
         return Clause(text[:begin].strip(" ,"), subject, word, after, start - shift, end - shift)
     return None
@@ -76,9 +78,19 @@ def _may_be_verb(subject: str, word: str, distance: int) -> bool:
     """Whether a word that no list knows acts like a verb: behind a name, or before the number."""
     if counted(subject) or not word.endswith(("s", "ed")) or word.endswith("ss"):
         return False
+    if word in _ADVERBS:
+        return False
     return bool(re.fullmatch(r"[A-Z]\w+|[Hh]e|[Ss]he", subject)) or distance == 1
 
 
+#: Behind a participle that belongs to the subject: "the age required to be employed there is ".
+_IS_LATER = re.compile(
+    r" (?:to be|by|for|in|at|from|on|to)\b(?:(?! and )[^,;])* (?:is|are|was|were) "
+)
+_ADVERBS = bag(
+    "always sometimes besides afterwards perhaps nowadays outdoors indoors upstairs downstairs "
+    "overseas thus plus across his hers theirs its this these those"
+)
 _LOOSE = re.compile(
     r" (?:also|only|still|just|now|already|then|usually|always|often|currently|each)$"
 )
@@ -125,6 +137,21 @@ def is_many(subject: str) -> bool:
         or " and " in subject
         or last.lower() in ("they", "you", "we", "i", "people")
     )
+
+
+def is_several(subject: str) -> bool:
+    """Whether the head of a subject is a plural noun, whatever its verb says."""
+    head = re.split(r" (?:of|in|on|at|for|from|with|who|that|which) ", subject)[0]
+    last = head.rsplit(" ", 1)[-1]
+    one = re.match(r"(?:each|every|one|an?|this|that)\b", head, re.IGNORECASE)
+    return last.islower() and is_plural(last) and not one
+
+
+def known(subject: str) -> str:
+    """A subject as somebody speaks of it who has heard of it: "a library" → "the library"."""
+    if re.search(r"\b(?:of|for|with)\b", subject):
+        return subject
+    return re.sub(r"^(?:An?|an?) (?=[a-z])", "the ", subject)
 
 
 def small(words: str) -> str:

@@ -15,7 +15,8 @@ _MORE = re.compile(
 
 _ADVERB = re.compile(
     r"\b(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least|at most"
-    r"|up to|a total of|the total of|an average of|over|another|an additional|an extra|all) $",
+    r"|up to|a total of|the total of|an average of|(?:a|the) (?:group|set|number|team|collection"
+    r"|herd|flock) of|over|another|an additional|an extra|all) $",
     re.IGNORECASE,
 )
 
@@ -44,6 +45,8 @@ def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
         return words + text[end:stop], start, stop
     if mention.kind == "cardinal":
         stop = _noun_end(text, mention)
+        owned = re.compile(r"['’]s? [a-z]+").match(text, stop)
+        stop = owned.end() if owned else stop
         noun = text[mention.end : stop]
         return words + extra + _plural(noun, mention), start, stop
     if mention.kind == "money" and extra:
@@ -92,7 +95,7 @@ def _noun_end(text: str, mention: NumberMention) -> int:
             r"(?: (?!(?:he|she|they|it|we|you|his|her|their|remaining|each|both|so)\b|for|in|on"
             r"|at|to|from|with|and|that|which|who|per|each|every|a|an|is|are|was"
             r"|were"
-            r"|into|during|by|of|last|this|left|today|yesterday|daily|weekly|before"
+            r"|into|during|by|of|last|this|weigh|cost|hold|need|have|left|today|yesterday|daily|weekly|before"
             r"|after)[a-z’'-]+)?\b"
         ).match(text, end)
         or _SECOND_NOUN.match(text, end)
@@ -108,19 +111,37 @@ def _than_end(text: str, at: int) -> int:
         return at
     inner = re.compile(
         r"(?:(?:the|a|an|his|her|their|its|my|each|twice|half|double) )?(?:number of |amount of )?"
-        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$.-]*\w(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b"
+        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$.-]*\w(?: (?!\d|in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b"
         r"|than\b|per\b|is\b|are\b"
-        r"|was\b|were\b|last\b|this\b|by\b|with\b)[\w’'$-]+){0,4}"
+        r"|was\b|were\b|last\b|this\b|by\b|with\b|every\b|each\b|daily\b|today\b"
+        r"|yesterday\b|does\b|did\b|do\b|has\b|had\b|have\b)[\w’'$-]+){0,4}"
     ).match(text, match.end())
-    return inner.end() if inner else match.end()
+    if inner is None:
+        return match.end()
+    if text[match.end() :].startswith("what "):
+        return len(text)
+    verb = re.compile(r" (?:is|was|are|were|does|did|do|has|had|have)\b[^.,;\d]*(?=[.,;]|$)")
+    ends = verb.match(text, inner.end())
+    return ends.end() if ends else inner.end()
+
+
+_VERB_OF_THE_OTHER = re.compile(
+    r" (?:is|was|are|were|does|did|do|has|had|have)(?: now| then| today)?(?=[.,;]|$)"
+)
 
 
 def _of_end(text: str, at: int) -> int:
     match = re.compile(
-        r" of (?:(?:the|his|her|their|its|all|these|those|this|that|my|our) )*[\w’'-]+"
+        r" of (?:(?:the|his|her|their|its|all|these|those|this|that|my|our) )*"
+        r"(?:(?:volume|number|amount|total|rest|weight|length|price|cost|value) of (?:the )?)?"
+        r"[\w’'-]+"
         r"(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|is\b|are\b|was\b|were\b|have\b|has\b"
         r"|had\b|who\b|that\b|which\b|with\b|by\b|are\b|as\b|go\b|goes\b)[a-z’'-]+)?"
         r"|(?: [a-z]+)? (?:discount|tax|tip|raise|interest|profit|increase|decrease|commission|off"
-        r"|more|less|fewer)\b"
+        r"|more|less|fewer|longer|taller|bigger|larger|faster|slower|higher|lower|cheaper|heavier"
+        r"|older|younger|shorter|smaller|greater)\b"
     ).match(text, at)
-    return match.end() if match else at
+    if match is None:
+        return at
+    left = re.compile(r" (?:remaining|left)\b(?: in the [a-z]+)?").match(text, match.end())
+    return left.end() if left else match.end()
