@@ -17,7 +17,12 @@ from icpo_lite.core.types import Prompt
 from icpo_lite.data.clause_words import OWN_SUBJECT, SEPARATOR, counted
 from icpo_lite.data.question_clauses import has_verb
 from icpo_lite.data.question_forms import ask
-from icpo_lite.data.question_sentences import plain_sentence, reads_well, short_question
+from icpo_lite.data.question_sentences import (
+    plain_sentence,
+    quoted_question,
+    reads_well,
+    short_question,
+)
 from icpo_lite.data.verb_forms import AUXILIARIES, is_finite
 
 #: Whether a question asks for what a prompt lacks, as a judge above this room sees it.
@@ -44,20 +49,24 @@ def asking_question(prompt: Prompt, on_target: OnTarget | None = None) -> str | 
 def question_for(fact: str, known: str = "") -> str | None:
     """A question whose answer is the number of a fact that `known` does not hold; None without.
 
-    Where a fact holds several such numbers, the first is asked for.
+    Where a fact holds several such numbers, the first of which a question reads well is asked for.
     """
     held = {m.value for m in numbers(known)}
     fact = re.sub(r"\s+", " ", fact)
-    for sentence in sentences(fact):
-        marks = counted(sentence.text)
-        missing = [m for m in marks if m.value not in held]
-        if missing:
-            return _question(sentence.text, missing[0])
-    first = next((m for s in sentences(fact)[:1] for m in counted(s.text)), None)
-    return _question(fact, first) if first else None
+    told = [(s.text, m) for s in sentences(fact) for m in counted(s.text)]
+    missing = [(text, m) for text, m in told if m.value not in held] or told[:1]
+    # "the two sisters" speaks of what is known; of another number the question tells more.
+    missing.sort(key=lambda place: bool(_OF_KNOWN.search(place[0][: place[1].start])))
+    if not missing:
+        return None
+    asked = next(filter(None, (_question(text, m) for text, m in missing)), None)
+    return asked or quoted_question(*missing[0])
 
 
-def _question(sentence: str, mention: NumberMention) -> str:
+_OF_KNOWN = re.compile(r"\b(?:the|these|those|both|all|his|her|their) $", re.IGNORECASE)
+
+
+def _question(sentence: str, mention: NumberMention) -> str | None:
     sentence, mention = plain_sentence(sentence, mention)
     text, shift = _own_clause(sentence, mention)
     inside = next(
@@ -66,16 +75,19 @@ def _question(sentence: str, mention: NumberMention) -> str:
     )
     if inside is None:
         text, inside = sentence.rstrip(".!? "), mention
+    text, inside = plain_sentence(text, inside)
     for form in (ask, short_question):
         asked = re.sub(r"\s+", " ", form(text, inside) or "").strip(" ,.;")
         asked = asked[:1].upper() + asked[1:] + "?"
         if reads_well(asked):
-            break
-    return asked
+            return asked
+    return None
 
 
+_OPENS = re.compile(rf",? where |{SEPARATOR.pattern}")
 _STOPS = re.compile(
-    r",? (?:but|while|whereas|because|so|until|although|though|however|then|if|when)\b"
+    r",? (?:While|But|And|So|but|while|whereas|because|so|until|although|though|however|then|if"
+    r"|when)\b"
     r"|,? (?:and|which|who|where|after which|during which|with which)\b(?= )|[;:(]|, "
     r"|,? (?:in|under|on|at|for|by|from|to|of|into|through) (?:which|whom)\b"
 )
@@ -85,7 +97,7 @@ _GOES_WITH = re.compile(r"[^,]*\b(?:between|both)\b[^,]*$")
 def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
     """The part of a sentence that a number belongs to, and where it begins."""
     start = 0
-    for match in SEPARATOR.finditer(sentence, 0, mention.start):
+    for match in _OPENS.finditer(sentence, 0, mention.start):
         opens = OWN_SUBJECT.match(sentence, match.end())
         if not has_verb(sentence[start : match.start()]):
             continue
@@ -111,6 +123,8 @@ def _goes_on(stop: str, rest: str) -> bool:
     """Whether a stop stands inside of the phrase: "3 cats and dogs", "red, blue and green"."""
     if stop == " and":
         first = re.match(r" *([\w$€£']+)", rest)
+        if first and first[1].lower() in ("everyone", "everybody", "some", "the", "others"):
+            return first[1].lower() == "the" and not has_verb(rest)
         return not (
             first
             and (

@@ -67,6 +67,8 @@ def parsed(text: str, start: int, end: int) -> Clause | None:
         ):
             continue
         after = text[match.end() :]
+        if word in ("cost", "total", "count", "rent") and after.startswith(" of "):
+            continue
         if word.endswith("ed") and _IS_LATER.match(after[: max(start - match.end(), 0)]):
             continue
         shift = match.end()
@@ -99,8 +101,8 @@ _OPENS_PHRASE = re.compile(
     r"|Halfway|Once|Since)\b"
 )
 _ON_A_DAY = re.compile(
-    r"(?:every|each|last|this|next|that|one) (?:day|week|month|year|night|morning|afternoon"
-    r"|evening)"
+    r"(?:every|each|last|this|next|that|one|the (?:first|second|third|last|next|same)) "
+    r"(?:day|week|month|year|night|morning|afternoon|evening|hour|minute)"
     r" (?=(?:[A-Z]|the |an? |his |her |he |she |they ))",
     re.IGNORECASE,
 )
@@ -110,7 +112,8 @@ _NAMED_SUBJECT = re.compile(r"\b(?:[A-Z][\w’']*(?: and [A-Z]\w+)?|he|she|they)
 def _subject_at(text: str, limit: int) -> int:
     """Where the subject of a clause begins, behind "Last week, " or "For every foul "."""
     comma = text.find(", ", 0, max(limit, 0))
-    if comma > 0 and not has_verb(text[:comma]):
+    listed = re.match(r"[A-Z]\w+(?:, (?!and )[A-Z]\w+)+,? and [A-Z]", text)
+    if comma > 0 and not listed and not has_verb(text[:comma]):
         return comma + 2
     if day := _ON_A_DAY.match(text):
         return day.end()
@@ -133,7 +136,7 @@ def is_many(subject: str) -> bool:
     head = re.split(r" (?:of|in|on|at|for|from|with|who|that) ", subject)[0]
     last = head.rsplit(" ", 1)[-1]
     return (
-        is_plural(last)
+        (is_plural(last) and (last.islower() or head.startswith(("The ", "the "))))
         or " and " in subject
         or last.lower() in ("they", "you", "we", "i", "people")
     )
@@ -162,7 +165,7 @@ def small(words: str) -> str:
         r"|My|Our|Each|Every|Last|This|These|Those|That|There|It|He|She|They|One|All|Some|Another"
         r"|Both|Only|Out|Over|Of|With|Every|Next|First|Second|Third|Every|Two|Three|Four|Five|Six"
         r"|Seven|Eight|Nine|Ten|You|We|Your|Half|Since|As|Additionally|Once|Currently|Initially"
-        r"|Originally|Later|Today|Yesterday|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
+        r"|Originally|So|Just|Across|Around|Through|Under|Without|Within|Among|Between|Along|Despite|Later|Today|Yesterday|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
         first,
     )
     lower = words[:1].lower() + words[1:]

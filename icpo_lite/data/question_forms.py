@@ -12,7 +12,7 @@ from dataclasses import replace
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.sentences import is_plural
 from icpo_lite.core.words import bag
-from icpo_lite.data.clause_words import OWN_SUBJECT
+from icpo_lite.data.clause_words import BASES, OWN_SUBJECT
 from icpo_lite.data.question_clauses import (
     Clause,
     has_verb,
@@ -93,6 +93,8 @@ def _subject_number(text: str, mention: NumberMention) -> str | None:
     lead = text[:start]
     if lead and not re.fullmatch(r"(?:[A-Z][^,]*, )", lead):
         return None
+    if not lead and not text[end:] and mention.kind in ("percent", "fraction"):
+        return words  # which holds the verb: "40% of the eggs hatch"
     verb = re.match(r"(?: [\w’'-]+){0,6}? (?P<verb>[a-z]+)\b", text[end:])
     rest = text[end:]
     first = re.match(r" ([a-z]+)", rest)
@@ -162,7 +164,7 @@ _UNIT_PLURAL = {"foot": "feet", "inch": "inches", "story": "stories"}
 def _modifier(text: str, mention: NumberMention) -> str | None:
     """ "a 120-page book" → "how many pages does the book have"."""
     match = _HYPHENED.match(text, mention.end)
-    if match is None:
+    if match is None or match["unit"] in ("square", "cubic"):
         return None
     units = _UNIT_PLURAL.get(match["unit"], match["unit"] + "s")
     noun = (
@@ -200,6 +202,8 @@ _FROM_WHAT = re.compile(r" of (?:her|him|it|them|the [a-z]+|[A-Z]\w+)\b")
 _AT_A_RATE = re.compile(r"\bat $")
 _PER_TIME = re.compile(r" ?(?:/ ?|per |an? )(?:hour|minute|second|hr|day)\b")
 _AT_SPEED = re.compile(r"\bat an? (?P<what>(?:[a-z]+ )?(?:speed|rate|pace)) of $")
+_GETS = bag("bring make buy order have own get bake")
+_WITH_BARE = re.compile(r" (?P<noun>(?!(?:off|up|out|home|back|along|together)\b)[a-z]+) with $")
 _WITH_WHAT = re.compile(
     r"(?<!to )(?<!into )(?<!on )\ban? (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $"
 )
@@ -234,18 +238,47 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
         said = clause.after.lstrip()
         inner = [m for m in numbers(said) if m.value == mention.value]
         return ask(said, inner[-1]) if inner else None
+    if clause.verb in BE and before.strip() == "worth":
+        return f"{words} {clause.verb} {small(known(clause.subject))} worth"
+    if each := _EACH_ING.search(text[:start]):
+        return f"{words} does each one {_OF_ING[each['ing']]}"
+    if _GERUND.search(before) and (asked := _of_gerund(words, clause, before)):
+        return f"{asked}{clause.after[clause.end :]}"
     if thing := _thing_compared(words, clause, before):
         return f"{thing}{clause.after[clause.end :]}"
     if _MODIFIES.search(before):
         return _relative(text, start, end, words)
     clause, before = _nearest_verb(clause, before)
+    before = _EARLIER_MEMBER.sub(" ", before)
     rest = _OTHER_MEMBER.sub("", clause.after[clause.end :])
     lead = f" {small(clause.lead)}" if clause.lead else ""
     if clause.verb in BE and not before.strip():
         return _of_be(small(known(clause.subject)), clause.verb, words, rest, mention) + lead
     if mention.kind == "money" and words == "how much" and not before.strip():
         words = _how_much(clause)
-    return _turned(clause, words, before, rest, mention) + lead
+    asked = _turned(clause, words, before, rest, mention)
+    return asked if asked.endswith(" have") and "with" in before else asked + lead
+
+
+_EACH_ING = re.compile(r",? (?:each|all) (?P<ing>containing|holding|weighing|measuring|costing) $")
+#: A member of a list with a number of its own: "a kite for $8 and " before "a frisbee for ".
+_EARLIER_MEMBER = re.compile(r"^[^,]*\d[^,]* and (?=(?:an?|the|some) )")
+_GERUND = re.compile(r"\b(?:before|after|while|by) (?P<verb>[a-z]+)ing(?P<rest> [^,]*)?$")
+
+
+def _of_gerund(words: str, clause: Clause, before: str) -> str | None:
+    """ "Ann rests before covering 18 miles" → "how many miles does Ann cover"."""
+    match = _GERUND.search(before)
+    stem = match["verb"] if match else ""
+    bases = (stem, f"{stem}e", stem[:-1])
+    verb = next((b for b in bases if b in BASES), None)
+    if match is None or verb is None:
+        return None
+    auxiliary = asks_with(clause.verb, before)[0]
+    auxiliary = auxiliary if auxiliary in ("do", "does", "did") else "does"
+    return (
+        f"{words} {auxiliary} {small(known(clause.subject))} {verb}{(match['rest'] or '').rstrip()}"
+    )
 
 
 def _thing_compared(words: str, clause: Clause, before: str) -> str:
@@ -258,7 +291,7 @@ def _thing_compared(words: str, clause: Clause, before: str) -> str:
 
 
 _NO_ARTICLE = re.compile(
-    r"\b(?:(?:each|all|both|every one) of )?"
+    r"\b(?:(?:each|all|both|every one) (?:of )?)?"
     r"(?:an?|the|these|those|his|her|their|its|my|our|your|[A-Z][\w-]*['’]s?) ?$"
     r"|\b(?:each|all|both) of ?$"
 )
@@ -298,7 +331,7 @@ def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberM
     if speed := _AT_SPEED.search(before):
         rest = re.sub(r"^ ?(?:/|per |an? )\w+", "", rest)
         return f"at what {speed['what']} {core}{before[: speed.start()].rstrip()}{rest}"
-    with_what = _WITH_WHAT.search(before)
+    with_what = _WITH_WHAT.search(before) or (verb in _GETS and _WITH_BARE.match(before))
     if with_what and mention.kind == "cardinal":
         return f"{words} does the {with_what['noun']} have"
     placed = _PREPOSITION.search(before)
@@ -379,7 +412,8 @@ def _relative(text: str, start: int, end: int, words: str) -> str | None:
 
 
 _WITH_RELATIVE = re.compile(
-    r"\b(?:(?:an?|the|one|his|her) (?P<noun>(?:[\w-]+ ){0,2}?[\w-]+)|(?P<many>[a-z]+s)),? "
+    r"\b(?:(?:an?|the|one|his|her) (?P<noun>(?:[\w-]+ ){0,2}?[\w-]+)"
+    r"|(?P<many>(?!(?:is|was|has|does|this|its|his|costs)\b)[a-z]+s)),? "
     r"(?:(?:that|which|who) (?:only |also |already )?(?P<verb>[a-z]+)"
     r"|(?P<ing>containing|holding|weighing|measuring|costing|worth))(?P<between>[^,]*)$"
 )

@@ -86,22 +86,28 @@ _SECOND_NOUN = re.compile(
 )
 
 
+#: Words that begin something else than the rest of a noun.
+_NO_NOUN = (
+    "he|she|they|it|we|you|his|her|their|remaining|each|both|so|for|in|on|at|to|from|with|and|or"
+    "|that|which|who|per|every|a|an|is|are|was|were|into|during|by|of|last|this|weigh|cost|hold"
+    "|need|have|left|today|yesterday|daily|weekly|before|after|when|if|while|total|only|altogether"
+    "|already|just|also|now|then|still"
+)
+_OF_WHAT = re.compile(
+    r" of (?!(?:the|his|her|their|each|them|those|both)\b)"
+    rf"(?:[a-z’'-]+(?: (?!(?:{_NO_NOUN})\b)[a-z’'-]+){{0,2}}|[A-Z][a-z]+ [a-z]+)\b"
+)
+_LOOSE_PREPOSITION = re.compile(r" (?:across|along|around|through|inside|outside|up|down|apart)$")
+_OF_SO_MANY = re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b")
+
+
 def _noun_end(text: str, mention: NumberMention) -> int:
     """End of "boxes of green tea"; a clause or another preposition ends it."""
     end = mention.unit_end
-    stuff = (
-        re.compile(
-            r" of (?!the\b|his\b|her\b|their\b|each\b|them\b|those\b|both\b)[a-z’'-]+"
-            r"(?: (?!(?:he|she|they|it|we|you|his|her|their|remaining|each|both|so)\b|for|in|on"
-            r"|at|to|from|with|and|that|which|who|per|each|every|a|an|is|are|was"
-            r"|were"
-            r"|into|during|by|of|last|this|weigh|cost|hold|need|have|left|today|yesterday|daily|weekly|before"
-            r"|after)[a-z’'-]+)?\b"
-        ).match(text, end)
-        or _SECOND_NOUN.match(text, end)
-        or re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b").match(text, end)
-    )
-    return stuff.end() if stuff else end
+    if loose := _LOOSE_PREPOSITION.search(text[mention.end : end]):
+        return mention.end + loose.start()
+    found = (pattern.match(text, end) for pattern in (_OF_WHAT, _SECOND_NOUN, _OF_SO_MANY))
+    return next((match.end() for match in found if match), end)
 
 
 def _than_end(text: str, at: int) -> int:
@@ -120,13 +126,15 @@ def _than_end(text: str, at: int) -> int:
         return match.end()
     if text[match.end() :].startswith("what "):
         return len(text)
-    verb = re.compile(r" (?:is|was|are|were|does|did|do|has|had|have)\b[^.,;\d]*(?=[.,;]|$)")
-    ends = verb.match(text, inner.end())
-    return ends.end() if ends else inner.end()
+    stop = inner.end()
+    for more in (_TOGETHER, _VERB_OF_THE_OTHER):
+        stop = found.end() if (found := more.match(text, stop)) else stop
+    return stop
 
 
+_TOGETHER = re.compile(r"(?: of [A-Z]\w+)?(?: and [A-Z]\w+)?(?: together| combined)\b")
 _VERB_OF_THE_OTHER = re.compile(
-    r" (?:is|was|are|were|does|did|do|has|had|have)(?: now| then| today)?(?=[.,;]|$)"
+    r" (?:is|was|are|were|does|did|do|has|had|have)\b[^.,;\d]*(?=[.,;]|$)"
 )
 
 

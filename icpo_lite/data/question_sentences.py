@@ -22,7 +22,7 @@ from icpo_lite.data.verb_forms import is_finite
 _BRACKETS = re.compile(r" ?\([^()]*\)")
 _APPOSITIVE = re.compile(
     r"^(?P<subject>(?:[A-Z][\w’'.]*|[Tt]he|His|Her|Their|An?)(?: [\w’'-]+){0,4}), "
-    r"(?!(?:and|or|but|then|so|she|he|they|it|there|\d)\b)(?P<aside>[^,\d]{2,60}), "
+    r"(?!(?:and|or|but|then|so|she|he|they|it|there|\d)\b)(?P<aside>[^,]{2,60}), +"
     r"(?=(?:also |only |then |still |each )?(?P<verb>[a-z]+)\b)"
 )
 _OPENING = re.compile(
@@ -116,6 +116,13 @@ _BE_AND_HAVE = re.compile(
     r"(?:(?!that\b|who\b|which\b|than\b|what\b|as\b|if\b|when\b)\S+ )*"
     r"(?:has|have|had|is|are|was|were|does|did)\b"
 )
+#: A list of three or more names; a comma between two is an aside that was torn.
+_LISTED = re.compile(r"^[^,]*(?:, (?:the |his |her )?[\w’' -]+)+, and [^,]*$")
+_DO_AND_BE = re.compile(
+    r"\b(?:do|does|did|can|will|could|would) "
+    r"(?:(?!that\b|who\b|which\b|than\b|what\b|as\b|if\b|when\b|so\b|because\b|where\b)\S+ )+"
+    r"(?:has|is|are|was|were|had)\b|\w+n['’]t\b| [A-Z][a-z]+-(?:fifths|thirds|half|quarters?)\b"
+)
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
 _LOOSE_END = re.compile(r"\b(?:under|when (?:he|she|it|they) (?:has|have|had))$")
 #: What is compared with, in a clause of its own: "than Garret is now".
@@ -129,29 +136,31 @@ def reads_well(question: str) -> bool:
     """Whether a question is one clause with its words in order, as far as its words show."""
     text = _OTHER_CLAUSE.sub("than that", question.rstrip("?"))
     words = re.findall(r"[\w’']+", text)
-    if not _FRONTED.match(text) or not words or words[-1].lower() in _NO_END:
+    if not _FRONTED.match(text) or not words or re.search(r"\b(?:many|much)-", text):
         return False
-    if re.search(r",(?! (?:[A-Z]|and |or ))|[;:(]", text):
+    can = words[-1] == "can" and words[-2:-1] in (["per"], ["each"], ["a"])
+    if words[-1] in _NO_END and not can:
+        return False
+    if re.search(r"[;:(]", text) or ("," in text and not _LISTED.search(text)):
         return False
     asks = _ASKS.search(text)
     if asks is None:  # the number's noun acts itself: "how many fireflies danced"
         share = words[1] in ("percent", "percentage", "fraction") and len(words) > 4
         return share or any(is_finite(word) for word in words[2:])
     behind = text[asks.start() :]
-    if any(p.search(behind) for p in (_TWO_VERBS, _BE_AND_HAVE, _WORK, _LOOSE_END)):
+    if any(p.search(behind) for p in (_TWO_VERBS, _BE_AND_HAVE, _DO_AND_BE, _WORK, _LOOSE_END)):
         return False
     return not _said_twice(text[: asks.start()], behind)
 
 
 def _said_twice(asked: str, behind: str) -> bool:
-    """Whether a word that is asked for comes again where it would be asked for, or is a verb."""
-    if re.search(r"\b(?:than|as)\b", asked):
-        return False
-    first = set(re.findall(r"[a-z]{4,}", asked)) - _ASKED_WITH
-    return bool(first & set(re.findall(r"[a-z]{4,}", behind)) or _VERB_AT_END.search(asked))
+    """Whether what is asked for is counted again behind it, or a verb stands among it."""
+    noun = re.findall(r"[a-z]{3,}", asked)[-1:] or ["?"]
+    again = rf"\b(?:more|fewer|{'|'.join(_SMALL)}|\d[\d,.]*) (?:[a-z-]+ )?{noun[0]}\b"
+    return bool(re.search(again, behind) or _VERB_AT_END.search(asked))
 
 
-_ASKED_WITH = bag("many much what percent percentage fraction times speed rate with from more each")
+_SMALL = ("two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 _VERB_AT_END = re.compile(
     r"(?:s|people|children) (?:weigh|cost|hold|eat|have|contain|need|make|take|fit|sell|get) $"
 )
@@ -161,7 +170,7 @@ _VERB_AT_END = re.compile(
 
 _WHERE = re.compile(
     r" (?:(?:in|on|at|per|for|inside|from|of) (?:(?:the|a|an|each|every|his|her|their|its) )?"
-    r"(?:[a-z’'-]+ )?[A-Za-z’'-]+|each|every [a-z]+|left)(?=[ ,.;]|$)"
+    r"(?!of\b|the\b|each\b)(?:[a-z’'-]+ (?!of\b|on\b|in\b|the\b))?[A-Za-z’'-]+(?: [A-Z0-9]\b)?|each|every [a-z]+|left)(?=[ ,.;]|$)"
 )
 _PAST = re.compile(
     r"\b(?:was|were|had|did|[a-z]{2,}ed|[a-z]+ght|took|made|went|came|saw|sold|ate)\b"
@@ -174,21 +183,23 @@ _UNITS = bag(
 )
 
 
-def short_question(text: str, mention: NumberMention) -> str:
-    """A question for a number's noun alone, which reads well wherever the number stands."""
+def short_question(text: str, mention: NumberMention) -> str | None:
+    """A question for a number's noun alone; None for a unit: "how long is it" tells nothing."""
     words, _, end = phrase_of(text, mention)
-    past = bool(_PAST.search(text))
-    be = "was" if past else "is"
-    if words == "how much":
-        return f"how much money {be} it"
-    compared = re.search(r"\b(?:than|as)\b", words)
-    if mention.kind != "cardinal" or compared or _is_unit(words):
-        return f"{words} {be} it"
+    if mention.kind != "cardinal" or re.search(r"\b(?:than|as)\b", words) or _is_unit(words):
+        return None
     where = _WHERE.match(text, end)
     tail = small(where[0]) if where and not has_verb(where[0]) else ""
-    return f"{words} {'were' if past else 'are'} there{tail}"
+    return f"{words} {'were' if _PAST.search(text) else 'are'} there{tail}"
+
+
+def quoted_question(sentence: str, mention: NumberMention) -> str:
+    """A question that points at the number's place, where no form fits the sentence."""
+    words = sentence.strip().rstrip(".!?")
+    return f'What number goes into "{words[: mention.start]}…{words[mention.end :]}"?'
 
 
 def _is_unit(words: str) -> bool:
-    """Whether what is counted is a unit of time, length or weight: no thing to be there."""
-    return bool(set(re.findall(r"[a-z]+", words)[2:3]) & _UNITS)
+    """Whether what is counted is a unit of time, length or weight, or nothing."""
+    said = re.findall(r"[a-z]+", words)[2:3]
+    return not said or bool(set(said) & _UNITS)

@@ -60,6 +60,10 @@ _BARE = bag(
 )
 
 
+_MORE_BASES = bag(
+    "hatch sprout bloom germinate survive graduate prefer attend vote ripen melt rot "
+    "warm hunt cool heat freeze shrink allow"
+)
 _NO_PAST = bag("need feed seed weed speed shed bleed sled hundred red bed indeed")
 
 
@@ -122,5 +126,6 @@ def is_finite(word: str) -> bool:
         word in VERBS
         or word in BASES
         or word in _PASTS
+        or word in _MORE_BASES
         or (word.endswith("ed") and len(word) > 3 and word not in _NO_PAST)
     )
