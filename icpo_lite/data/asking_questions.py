@@ -2,24 +2,25 @@
 
 Every certified `q*` knows the fact that was removed: "Mary buys 5 boxes of tea." The question asks
 for its number with the fact's own words: "How many boxes of tea does Mary buy?" It serves as a
-demonstration, of asking and of asking for the right thing. Where no rule fits the sentence, the
-number's place is asked for as it stands ("Mary buys how many boxes of tea?").
+demonstration, of asking and of asking for the right thing. Where no form fits the sentence, a short
+question asks for the number's noun ("How many boxes of tea are there?"); where that would tell
+nothing, there is none. Facts without a number: `point_questions.py`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Prompt
 from icpo_lite.data.clause_words import OWN_SUBJECT, SEPARATOR, counted
+from icpo_lite.data.point_questions import point_question, value_question
 from icpo_lite.data.question_clauses import has_verb
 from icpo_lite.data.question_forms import ask
 from icpo_lite.data.question_sentences import (
     plain_sentence,
-    quoted_question,
     reads_well,
     short_question,
 )
@@ -30,20 +31,35 @@ OnTarget = Callable[[Prompt, str], bool]
 
 
 def asking_question(prompt: Prompt, on_target: OnTarget | None = None) -> str | None:
-    """A question for a fact that a prompt lacks, the first for which one is found; None for none.
+    """A question for a fact that a prompt lacks, the first that is found; None for none.
 
     on_target: the judge of questions; one that it refuses is not asked. A problem that brings its
     own questions, one a fact (`columns["asks"]`), is asked with those.
     """
+    for question in _candidates(prompt):
+        if on_target is None or on_target(prompt, question):
+            return question
+    return None
+
+
+def _candidates(prompt: Prompt) -> Iterator[str]:
+    """Questions for what a prompt lacks: the data's own, then those made from its facts."""
     own = prompt.columns.get("asks")
     for shard in prompt.removed:
         if isinstance(own, list | tuple) and 0 < shard.shard_id <= len(own):
-            question: str | None = str(own[shard.shard_id - 1])
-        else:
-            question = question_for(shard.text, prompt.text)
-        if question is not None and (on_target is None or on_target(prompt, question)):
-            return question
-    return None
+            yield str(own[shard.shard_id - 1])
+        elif question := _of_fact(prompt, shard.text):
+            yield question
+    yield from (text for text in prompt.targets if text.strip().endswith("?"))
+
+
+def _of_fact(prompt: Prompt, fact: str) -> str | None:
+    """The question for a removed fact: its number, its value, or the point that it names."""
+    if prompt.certificate.level == "given":
+        return point_question(fact) or question_for(fact, prompt.text)
+    if prompt.task == "math":
+        return question_for(fact, prompt.text)
+    return value_question(fact) or question_for(fact, prompt.text)
 
 
 def question_for(fact: str, known: str = "") -> str | None:
@@ -52,17 +68,16 @@ def question_for(fact: str, known: str = "") -> str | None:
     Where a fact holds several such numbers, the first of which a question reads well is asked for.
     """
     held = {m.value for m in numbers(known)}
-    fact = re.sub(r"\s+", " ", fact)
+    fact = _GAP.sub("", re.sub(r"\s+", " ", fact))
     told = [(s.text, m) for s in sentences(fact) for m in counted(s.text)]
     missing = [(text, m) for text, m in told if m.value not in held] or told[:1]
     # "the two sisters" speaks of what is known; of another number the question tells more.
     missing.sort(key=lambda place: bool(_OF_KNOWN.search(place[0][: place[1].start])))
-    if not missing:
-        return None
-    asked = next(filter(None, (_question(text, m) for text, m in missing)), None)
-    return asked or quoted_question(*missing[0])
+    return next(filter(None, (_question(text, m) for text, m in missing)), None)
 
 
+#: What another removed number has left behind: "The -pound plates cost $50".
+_GAP = re.compile(r"(?<= )-(?:[a-z]+) (?=[a-z])")
 _OF_KNOWN = re.compile(r"\b(?:the|these|those|both|all|his|her|their) $", re.IGNORECASE)
 
 

@@ -67,6 +67,9 @@ def parsed(text: str, start: int, end: int) -> Clause | None:
         ):
             continue
         after = text[match.end() :]
+        follows = re.match(r" ([a-z]+)", after)
+        if word in SAME_PAST and follows and is_finite(follows[1]) and follows[1].endswith("s"):
+            continue  # "each set contains"
         if word in ("cost", "total", "count", "rent") and after.startswith(" of "):
             continue
         if word.endswith("ed") and _IS_LATER.match(after[: max(start - match.end(), 0)]):

@@ -396,6 +396,11 @@ def _relative(text: str, start: int, end: int, words: str) -> str | None:
     match = _WITH_RELATIVE.search(text[:start])
     if match is None:
         return None
+    place = re.search(
+        r"\b(?:from|in|on|at|off) (?:the |a |an )?(?:[a-z]+ )?$", text[: match.start()]
+    )
+    if place and match["verb"]:
+        return None  # which of the two nouns is meant, its place does not say
     between, noun = match["between"].rstrip(), match["noun"] or match["many"]
     many = is_plural(noun)
     if match["ing"] == "worth":

@@ -139,17 +139,24 @@ _VERB_OF_THE_OTHER = re.compile(
 
 
 def _of_end(text: str, at: int) -> int:
-    match = re.compile(
-        r" of (?:(?:the|his|her|their|its|all|these|those|this|that|my|our) )*"
-        r"(?:(?:volume|number|amount|total|rest|weight|length|price|cost|value) of (?:the )?)?"
-        r"[\w’'-]+"
-        r"(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|is\b|are\b|was\b|were\b|have\b|has\b"
-        r"|had\b|who\b|that\b|which\b|with\b|by\b|are\b|as\b|go\b|goes\b)[a-z’'-]+)?"
-        r"|(?: [a-z]+)? (?:discount|tax|tip|raise|interest|profit|increase|decrease|commission|off"
-        r"|more|less|fewer|longer|taller|bigger|larger|faster|slower|higher|lower|cheaper|heavier"
-        r"|older|younger|shorter|smaller|greater)\b"
-    ).match(text, at)
+    """End of "40% of the eggs", "a 10% discount", "50% more expensive"."""
+    match = _OF_SHARE.match(text, at) or _SHARE_NOUN.match(text, at)
     if match is None:
         return at
     left = re.compile(r" (?:remaining|left)\b(?: in the [a-z]+)?").match(text, match.end())
     return left.end() if left else match.end()
+
+
+_OF_SHARE = re.compile(
+    r" of (?:(?:the|his|her|their|its|all|these|those|this|that|my|our) )*"
+    r"(?:(?:volume|number|amount|total|rest|weight|length|price|cost|value) of (?:the )?)?"
+    r"[\w’'-]+"
+    r"(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|is\b|are\b|was\b|were\b|have\b|has\b"
+    r"|had\b|who\b|that\b|which\b|with\b|by\b|are\b|as\b|go\b|goes\b)[a-z’'-]+)?"
+)
+_SHARE_NOUN = re.compile(
+    r"(?: [a-z]+){0,2}? (?:fee|charge|bonus|chance|reduction|discount|tax|tip|raise|interest|profit"
+    r"|increase|decrease|commission|off|(?:more|less)(?: [a-z]+(?:ive|ful|ous|ent|ant|al))?|fewer"
+    r"|longer|taller|bigger|larger|faster|slower|higher|lower|cheaper|heavier|older|younger"
+    r"|shorter|smaller|greater)\b"
+)

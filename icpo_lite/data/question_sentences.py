@@ -123,11 +123,18 @@ _DO_AND_BE = re.compile(
     r"(?:(?!that\b|who\b|which\b|than\b|what\b|as\b|if\b|when\b|so\b|because\b|where\b)\S+ )+"
     r"(?:has|is|are|was|were|had)\b|\w+n['’]t\b| [A-Z][a-z]+-(?:fifths|thirds|half|quarters?)\b"
 )
+#: What came out where a noun was taken for the verb, or a list for one thing.
+_ODD = re.compile(
+    r"\b(?:every|the (?:first|next|last)) time (?:he|she|it|they)?\b|\bthan if\b|\bratio \d"
+    r"|^how many (?:need|want|like|have|use|eat|are|were|who)\b|\bequal$|\bin each$|\bwhere every\b"
+    r"|^to how many [a-z]+ did \w+ go$",
+    re.IGNORECASE,
+)
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
 _LOOSE_END = re.compile(r"\b(?:under|when (?:he|she|it|they) (?:has|have|had))$")
 #: What is compared with, in a clause of its own: "than Garret is now".
 _OTHER_CLAUSE = re.compile(
-    r"\b(?:than|as) [\w’' ]*?\b(?:is|was|are|were|did|does|do|has|had)\b(?: \w+){0,4}?"
+    r"\b(?:than|as) [\w’'. ]*?\b(?:is|was|are|were|did|does|do|has|had)\b(?: \w+){0,4}?"
     r"(?= (?:is|was|are|were|did|does|do|has|had|will)\b)"
 )
 
@@ -137,6 +144,8 @@ def reads_well(question: str) -> bool:
     text = _OTHER_CLAUSE.sub("than that", question.rstrip("?"))
     words = re.findall(r"[\w’']+", text)
     if not _FRONTED.match(text) or not words or re.search(r"\b(?:many|much)-", text):
+        return False
+    if _ODD.search(text):
         return False
     can = words[-1] == "can" and words[-2:-1] in (["per"], ["each"], ["a"])
     if words[-1] in _NO_END and not can:
@@ -170,7 +179,8 @@ _VERB_AT_END = re.compile(
 
 _WHERE = re.compile(
     r" (?:(?:in|on|at|per|for|inside|from|of) (?:(?:the|a|an|each|every|his|her|their|its) )?"
-    r"(?!of\b|the\b|each\b)(?:[a-z’'-]+ (?!of\b|on\b|in\b|the\b))?[A-Za-z’'-]+(?: [A-Z0-9]\b)?|each|every [a-z]+|left)(?=[ ,.;]|$)"
+    r"(?!of\b|the\b|each\b)(?:[a-z’'-]+ (?!of\b|on\b|in\b|the\b))?[A-Za-z’'-]+"
+    r"(?: [A-Z0-9]\b)?|each|every [a-z]+|left)(?=[ ,.;]|$)"
 )
 _PAST = re.compile(
     r"\b(?:was|were|had|did|[a-z]{2,}ed|[a-z]+ght|took|made|went|came|saw|sold|ate)\b"
@@ -191,12 +201,6 @@ def short_question(text: str, mention: NumberMention) -> str | None:
     where = _WHERE.match(text, end)
     tail = small(where[0]) if where and not has_verb(where[0]) else ""
     return f"{words} {'were' if _PAST.search(text) else 'are'} there{tail}"
-
-
-def quoted_question(sentence: str, mention: NumberMention) -> str:
-    """A question that points at the number's place, where no form fits the sentence."""
-    words = sentence.strip().rstrip(".!?")
-    return f'What number goes into "{words[: mention.start]}…{words[mention.end :]}"?'
 
 
 def _is_unit(words: str) -> bool:

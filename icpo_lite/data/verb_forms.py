@@ -62,7 +62,7 @@ _BARE = bag(
 
 _MORE_BASES = bag(
     "hatch sprout bloom germinate survive graduate prefer attend vote ripen melt rot "
-    "warm hunt cool heat freeze shrink allow"
+    "warm hunt cool heat freeze shrink allow flow lend crawl drift glide float"
 )
 _NO_PAST = bag("need feed seed weed speed shed bleed sled hundred red bed indeed")
 
