@@ -201,7 +201,15 @@ def functions(given: Any) -> list[Any]:
             return [given] if given.strip() else []
     if isinstance(given, Mapping):
         given = [given]
-    return list(given) if isinstance(given, list) else []
+    return [_described(f) for f in given] if isinstance(given, list) else []
+
+
+def _described(function: Any) -> Any:
+    """A function that is described in JSON, as text, as what it describes."""
+    if isinstance(function, str) and function.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            return json.loads(function)
+    return function
 
 
 # ---------------------------------------------------------------------------------------- database
