@@ -350,7 +350,8 @@ def _of_phrase(
 
     def rank(number: Found) -> tuple[int, int]:
         amount = number[0].amount
-        known = (2 if amount in results[:1] else 1) if amount in results else 0
+        meant = {amount, number[0].other}  # "25 cents" where the working came to $0.25
+        known = 3 if meant & set(results[:1]) else bool(meant & set(results))
         compound = 3 * (amount in results[:1] and bool(_COMPOUND.match(text, number[2])))
         at = number[1] if chinese else -number[1]
         return _weight(text, number) + known + compound + 3 * (amount in bold), at
@@ -404,8 +405,8 @@ _IF_BEFORE = re.compile(
 )
 #: "…, leaving Tom with 5": what a sentence was there to tell, beside other numbers of it.
 _COMES_TO = re.compile(
-    r",? (?:leaving|making|giving|yielding|bringing|totaling|totalling|resulting in)\b"
-    r"[^,.;:\d]{0,40}$",
+    r"(?:, (?:thus |thereby )?(?:making|giving|yielding|bringing)| (?:leaving|totall?ing"
+    r"|resulting in))\b[^,.;:\d]{0,40}$",
     re.IGNORECASE,
 )
 _DOING_BEFORE = re.compile(r"(?:^|, )\W{0,5}(?:by )?\w{2,12}ing [^,]{0,40}$", re.IGNORECASE)
@@ -424,9 +425,10 @@ def _weight(text: str, number: Found) -> int:
         return -2
     if _TOTAL.search(before) or _COMES_TO.search(before):
         return 3
-    weight = 2 if _AFTER_VERB.search(before) else -1 if _AFTER_PREPOSITION.search(before) else 0
+    verb = bool(_AFTER_VERB.search(before))
+    weight = 2 if verb else -1 if _AFTER_PREPOSITION.search(before) else 0
     weight -= 3 * bool(_IF_BEFORE.search(before))
-    weight -= bool(_DOING_BEFORE.search(before))
+    weight -= bool(not verb and _DOING_BEFORE.search(before))
     return weight - 2 * (before.rfind("(") > before.rfind(")"))
 
 
