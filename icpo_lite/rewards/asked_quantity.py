@@ -33,7 +33,7 @@ class Quantity:
     sorts: that it may have; empty where the words do not say. nouns: stems of what is counted.
     measurable: False for a question that wants no quantity at all. compared: whether it is a
     difference of two ("how many more", "5 fewer than"). phrase: the words of what is counted
-    ("grey cats"), as written. sized: whether a size is asked for that may be of any sort ("how
+    ("grey cats"), as written. stuff: stems of what it is made of ("layers of paint"). sized: whether a size is asked for that may be of any sort ("how
     big"); of_many: of something that is many things, such as a class.
     """
 
@@ -42,6 +42,7 @@ class Quantity:
     measurable: bool = True
     compared: bool = False
     phrase: str = ""
+    stuff: frozenset[str] = frozenset()
     sized: bool = False
     of_many: bool = False
 
@@ -64,7 +65,7 @@ _ASKING = re.compile(
 )
 #: "…, in minutes?"
 _IN_UNITS = re.compile(
-    r"\bin (percent|dollars|cents|minutes|hours|days|weeks|months|years|miles|feet|meters|inches"
+    r"\bin (percent|dollars|cents|seconds|minutes|hours|days|weeks|months|years|miles|feet|meters|inches"
     r"|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
     re.IGNORECASE,
 )
@@ -104,6 +105,7 @@ def wanted(question: str) -> Quantity:
         nouns,
         compared=compared,
         phrase=" ".join(f.phrase for f in kept),
+        stuff=frozenset[str]().union(*(f.stuff for f in kept)),
         sized=bool(_SIZED.search(text)),
         of_many=any(stem(word) in COLLECTIVES for word in _WORD.findall(text)),
     )
@@ -135,11 +137,14 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
         by = text[: match.start()].rstrip().lower().endswith("by")
         return Quantity() if by else _after_much(rest)
     if how in HOW:
-        sorts = HOW[how]
+        sorts = HOW[how] - ({"time"} if how in _SPEEDS and not _ENDS.search(rest) else set())
         return Quantity((len(sorts) > 4 and _named_anywhere(rest)) or sorts)
     return Quantity()
 
 
+#: "How fast did he finish" asks for a time, "how fast did he go" for none.
+_SPEEDS = bag("fast quickly")
+_ENDS = re.compile(r"\b(?:finish|complete|solve|clean|fill|empty|get|be done|run the)", re.IGNORECASE)
 _TIMES_AS = re.compile(r"\s*times\s+(?:as|more|larger|bigger|older|heavier|greater)\b", re.I)
 
 
@@ -154,7 +159,22 @@ def _after_many(rest: str) -> Quantity:
     if sorts := UNITS.get(nouns[-1]):
         more = {"age"} if nouns[-1] == "year" else set()
         return Quantity(sorts | more, frozenset({nouns[-1]}))
-    return Quantity(frozenset({"count"}), frozenset({nouns[-1]}), phrase=_phrase_words(rest))
+    return Quantity(
+        frozenset({"count"}),
+        frozenset({nouns[-1]}),
+        phrase=_phrase_words(rest),
+        stuff=_made_of(rest),
+    )
+
+
+_MADE_OF = re.compile(r"\s*(?:[a-z'-]+ ){1,3}?of ([a-z]+)", re.IGNORECASE)
+
+
+def _made_of(rest: str) -> frozenset[str]:
+    """Of "how many layers of paint": paint; nothing for "how many of the kids"."""
+    match = _MADE_OF.match(rest)
+    made = match and match[1].lower() not in _SKIPPED and not rest.lstrip().startswith("of ")
+    return frozenset({stem(match[1].lower())}) if match and made else frozenset()
 
 
 def _after_much(rest: str) -> Quantity:
@@ -230,10 +250,14 @@ def _after_what(wh: str, rest: str) -> Quantity:
 def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
     """Of "what [is the] <noun phrase>": the sort that its noun names."""
     phrase: list[str] = []
+    asks_verb = False
     for word in words:
+        if behind_is and not phrase and word in _ENDS_NOUN:
+            return Quantity(measurable=False)  # "what was inside the box"
         if word in ("is", "are", "was", "were", "will", "would", "be") and not phrase:
             continue
         if word in _AUXILIARY or (word in _ENDS_NOUN and phrase):
+            asks_verb = word in _AUXILIARY
             break
         if word not in _SKIPPED:
             phrase.append(stem(word.removesuffix("'s")))
@@ -243,8 +267,10 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
         return Quantity(measurable=False)
     for noun in phrase:
         if noun == "siz" and not behind_is:
-            return Quantity(NAMED[noun] - {"count"})
+            return Quantity(NAMED[noun] - {"count", "money", "time"})
         if noun in NAMED:
+            if noun in _COUNTS and phrase.index(noun) > 0:
+                return Quantity(frozenset({"count"}))  # "the word count of the text"
             if len(NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=noun)):
                 return Quantity(closer)
             return _number_of(NAMED[noun], rest)
@@ -253,10 +279,11 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
     if behind_is:
         return Quantity()
     verbs = (VERBS[stem(word)] for word in words[:6] if stem(word) in VERBS)
-    sorts = next(verbs, None)  # "what Julie spent"
+    sorts = None if asks_verb else next(verbs, None)  # "what Julie spent", not "what dish is made"
     return Quantity(sorts) if sorts else Quantity(measurable=False)
 
 
+_COUNTS = frozenset({stem("count"), stem("tally")})
 _NUMBER_OF = re.compile(
     r"\b(?:number|count|counts|quantity|amount|total|tally)\s+(?:of|for)\s+([^?.,;]*)", re.I
 )
@@ -281,13 +308,18 @@ def _named_anywhere(text: str, besides: str = "") -> frozenset[str]:
 # ----------------------------------------------------------------------------------------- facts
 
 
+def _stuff_words(clause: str, number: NumberMention) -> set[str]:
+    """Of "3 cups of hot coffee": what it is that the nouns behind the number are made of."""
+    of = _OF.match(clause, number.unit_end)
+    return {stem(w) for w in of[1].split() if w.lower() not in _ENDS_NOUN} if of else set()
+
+
 def _noun_words(clause: str, number: NumberMention) -> set[str]:
     """Of "4 adult patients" and "3 cups of coffee": all nouns that the number counts."""
     if hyphened := _HYPHENED.match(clause, number.end):
         return {stem(hyphened[1])}
     words = {stem(w) for w in _WORD.findall(clause[number.end : number.unit_end])}
-    if of := _OF.match(clause, number.unit_end):
-        words |= {stem(w) for w in of[1].split() if w.lower() not in _ENDS_NOUN}
+    words |= _stuff_words(clause, number)
     if not words and _TIMES.match(clause, number.end):
         words.add("tim")
     return words
@@ -324,11 +356,13 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
     """
     sorts: set[str] = set()
     nouns: set[str] = set()
+    stuff: set[str] = set()
     for number in numbers(clause):
         if number.kind == "ordinal" or number.value not in of:
             continue
         counted = _noun_words(clause, number)
         nouns |= counted
+        stuff |= _stuff_words(clause, number)
         if number.kind == "money":
             sorts.add("money")
         elif number.kind in ("percent", "fraction"):
@@ -359,11 +393,17 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
         sorts |= {"clock"}
     if _WEIGHS.search(clause):
         sorts |= {"weight"}
-    for word in _WORD.findall(clause):
+    words = _WORD.findall(clause)
+    for before, word in zip(["", *words], words, strict=False):
         named = NAMED.get(stem(word), frozenset())
-        if len(named) == 1 and sorts == {"count"}:
+        if len(named) == 1 and sorts == {"count"} and before.lower() != "for":
             sorts |= named
-    return Quantity(frozenset(sorts), frozenset(nouns), compared=bool(_COMPARES.search(clause)))
+    return Quantity(
+        frozenset(sorts),
+        frozenset(nouns),
+        compared=bool(_COMPARES.search(clause)),
+        stuff=frozenset(stuff),
+    )
 
 
 #: Nouns that stand for whatever is counted.
@@ -402,9 +442,12 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
     if not nouns:
         return 1.0 if len(question.sorts) <= 2 else 0.5
     if any(_same_noun(a, b) for a in nouns for b in fact.nouns):
-        return 1.0
+        counts = question.sorts == {"count"} and fact.sorts == {"count"}
+        return 0.3 if counts and nouns <= fact.stuff else 1.0  # wheels are not their rows
     if question.nouns & PEOPLE and fact.nouns & PEOPLE and not (question.nouns & known):
         return 0.8
+    if question.stuff & fact.nouns and not question.nouns & known:
+        return 0.8  # "layers of paint" are its coats
     if all(n in UNITS for n in question.nouns):
         return 0.3 if question.nouns & known else 0.6
     return -1.0 if question.nouns & known and fact.nouns else 0.2

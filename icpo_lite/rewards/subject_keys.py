@@ -33,8 +33,8 @@ _RELATIONS = {
     "earn": "earn earns earned earning earnings salary wage wages income revenue profit",
     "weigh": "weigh weighs weighed weight heavy heavier lighter pound pounds kilogram kilograms "
     "ounce ounces",
-    "capacity": "capacity carry carries fit fits contain contains content holds serve serves feed "
-    "feeds",
+    "capacity": "capacity carry carries carrying fit fits contain contains containing content holds "
+    "holding serve serves feed feeds",
     "eat": "eat eats ate eaten eating snack snacks consume consumes consumed",
     "find": "find finds found",
     "age": "age ages old older younger",
@@ -125,6 +125,8 @@ KIN = frozenset(stem(word) for word in _KIN)
 _TITLES = bag("Mr. Mrs. Ms. Dr. Prof. St.")
 #: What is asked, not what it is asked of.
 _HOW = re.compile(r"\bhow (?:big|large|small|long|far|old|fast|heavy|tall|high|deep|wide)\b", re.I)
+#: Of a thing, what it is sold for is what it costs.
+_SELLS_FOR = re.compile(r"\b(?:sell|sells|sold|go|goes|went) for(?=\W*$| \$)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*(?:-ups?)?")
 
 
@@ -132,7 +134,8 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z']*(?:-ups?)?")
 def keys(text: str) -> frozenset[str]:
     """What a question or a fact is about; numbers, pronouns and words of courtesy left out."""
     found: set[str] = set()
-    for match in _WORD.finditer(_HOW.sub(" ", text[:LONGEST].replace("’", "'"))):
+    text = _SELLS_FOR.sub("costs", text[:LONGEST].replace("’", "'"))
+    for match in _WORD.finditer(_HOW.sub(" ", text)):
         word = match[0].lower().removesuffix("'s")
         if word in _SMALL or word in _SCALES:
             continue
