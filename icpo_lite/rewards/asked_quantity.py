@@ -190,9 +190,11 @@ def _after_much(rest: str) -> Quantity:
             frozenset(["volume", "weight", "amount", "length", "area", "count", "share"]),
             frozenset({nouns[-1]}),
         )
+    if "worth" in words:
+        return Quantity(frozenset({"money"}))
     for word in words:
         if sorts := VERBS.get(stem(word)):
-            return Quantity(sorts)
+            return Quantity(sorts - {"count"})
     if words[:1] == ["of"] or " of " in f" {' '.join(words[:4])} ":
         return Quantity(MUCH | {"factor", "count"})
     return Quantity(MUCH)
@@ -234,6 +236,8 @@ def _after_what(wh: str, rest: str) -> Quantity:
     if wh[:3] == "who" or wh in ("where", "why"):
         return Quantity(measurable=False)
     words = [w.lower() for w in _WORD.findall(rest)][:16]
+    if wh == "what" and words[:1] == ["time"]:
+        return Quantity(frozenset({"clock"}))
     behind_is = wh == "what's" or bool(
         words and words[0] in ("is", "are", "was", "were", "will", "would")
     )
@@ -371,7 +375,7 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
             sorts |= {"factor", "frequency"}
         else:
             units = {u for noun in counted for u in UNITS.get(noun, ())}
-            sorts |= units or {"count"}
+            sorts |= units - ({"money"} if "count" in units else set()) or {"count"}
             if "tim" in counted:
                 sorts |= {"factor", "frequency"}
     nouns -= {"", "$", "%"}

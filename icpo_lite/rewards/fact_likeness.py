@@ -163,9 +163,14 @@ def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
 
 
 def _others(fact: str, spans: list[tuple[int, str, list[NumberMention]]]) -> frozenset[str]:
-    """Keys of the clauses of a fact whose numbers are none of those that it is read for."""
+    """Keys of the clauses of a fact whose numbers are none of those that it is read for.
+
+    Behind "each wall needs one coat of primer and", "two coats of paint" are of a wall too.
+    """
     mine = {start for start, _, _ in spans}
-    return keys(" ".join(text for start, text, _ in _clauses(fact) if start not in mine))
+    shares = any(found[0].start == start for start, _, found in spans)
+    others = ((start, text, found) for start, text, found in _clauses(fact) if start not in mine)
+    return keys(" ".join(t[found[0].start - at if shares else 0 :] for at, t, found in others))
 
 
 def _phrase(start: int, clause: str, found: list[NumberMention]) -> frozenset[str]:
