@@ -33,8 +33,9 @@ class Quantity:
     sorts: that it may have; empty where the words do not say. nouns: stems of what is counted.
     measurable: False for a question that wants no quantity at all. compared: whether it is a
     difference of two ("how many more", "5 fewer than"). phrase: the words of what is counted
-    ("grey cats"), as written. stuff: stems of what it is made of ("layers of paint"). sized: whether a size is asked for that may be of any sort ("how
-    big"); of_many: of something that is many things, such as a class.
+    ("grey cats"), as written. stuff: stems of what it is made of ("layers of paint"). sized:
+    whether a size is asked for that may be of any sort ("how big"); of_many: of something that is
+    many things, such as a class.
     """
 
     sorts: frozenset[str] = frozenset()
@@ -65,8 +66,8 @@ _ASKING = re.compile(
 )
 #: "…, in minutes?"
 _IN_UNITS = re.compile(
-    r"\bin (percent|dollars|cents|seconds|minutes|hours|days|weeks|months|years|miles|feet|meters|inches"
-    r"|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
+    r"\bin (percent|dollars|cents|seconds|minutes|hours|days|weeks|months|years|miles|feet|meters"
+    r"|inches|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
     re.IGNORECASE,
 )
 #: "…, in problems?"
@@ -144,7 +145,9 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
 
 #: "How fast did he finish" asks for a time, "how fast did he go" for none.
 _SPEEDS = bag("fast quickly")
-_ENDS = re.compile(r"\b(?:finish|complete|solve|clean|fill|empty|get|be done|run the)", re.IGNORECASE)
+_ENDS = re.compile(
+    r"\b(?:finish|complete|solve|clean|fill|empty|get|be done|run the)", re.IGNORECASE
+)
 _TIMES_AS = re.compile(r"\s*times\s+(?:as|more|larger|bigger|older|heavier|greater)\b", re.I)
 
 

@@ -33,8 +33,8 @@ _RELATIONS = {
     "earn": "earn earns earned earning earnings salary wage wages income revenue profit",
     "weigh": "weigh weighs weighed weight heavy heavier lighter pound pounds kilogram kilograms "
     "ounce ounces",
-    "capacity": "capacity carry carries carrying fit fits contain contains containing content holds "
-    "holding serve serves feed feeds",
+    "capacity": "capacity carry carries carrying fit fits contain contains containing content "
+    "holds holding serve serves feed feeds",
     "eat": "eat eats ate eaten eating snack snacks consume consumes consumed",
     "find": "find finds found",
     "age": "age ages old older younger",
