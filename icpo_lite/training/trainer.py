@@ -8,10 +8,13 @@ what `Trainer.state` gives (step number, prompt cursor, loss scale, schedules).
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+import torch
 
 from icpo_lite.core.oom import RowLimit, Say, quiet
 from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, StepReport
@@ -187,6 +190,7 @@ class Trainer:
             "pool": self.pool.state,
             "scaler": self.updater.scaler.state_dict(),
             "schedules": self.schedules.states,
+            "threads": torch.get_num_threads(),
             "tried": {
                 "engine": self.sampling.engine,
                 "share_prompts": self.updater.logprobs.shared_prompts,
@@ -223,6 +227,10 @@ class Trainer:
 
     def _limits_hold_on(self) -> list[Any]:
         return [self.policy.device.name, self.recipe.per_device_train_batch_size]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _can_run(policy: Policy, name: str, choice: Any) -> bool:
