@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import lru_cache
 
-from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.words import bag, is_plural, stem
 from icpo_lite.rewards.quantity_words import (
     COLLECTIVES,
@@ -48,7 +46,7 @@ class Quantity:
     of_many: bool = False
 
 
-_COMPARES = re.compile(
+COMPARES = re.compile(
     r"\b(?:more|fewer|less|older|younger|taller|shorter|longer|heavier|lighter|faster|slower"
     r"|bigger|larger|smaller|higher|lower|cheaper|warmer|colder|farther|further|greater)\b"
     r"(?=[^.?!]{0,60}\bthan\b)|\bdifference\b|\bby how (?:much|many)\b|\bexceeds?\b"
@@ -72,11 +70,11 @@ _IN_UNITS = re.compile(
 )
 #: "…, in problems?"
 _IN_NOUNS = re.compile(r",\s*(?:counted )?in (?:number of )?([a-z]+s)\W*$", re.IGNORECASE)
-_WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
+WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
 _AUXILIARY = bag(
     "do does did is are was were be will would can could should has have had must might may 's"
 )
-_ENDS_NOUN = bag(
+ENDS_NOUN = bag(
     "of in on at to for from by with without that which who when if before after during since "
     "until than per between among and or but so left did she he they it we you i into as each "
     "every while because off inside outside behind under"
@@ -88,7 +86,7 @@ _SKIPPED = bag("the a an his her its their our your my this these those more les
 def wanted(question: str) -> Quantity:
     """What a question, or a request without a question mark, wants told."""
     text = question.replace("’", "'")
-    compared = bool(_COMPARES.search(text))
+    compared = bool(COMPARES.search(text))
     if in_units := _IN_UNITS.search(text):
         return Quantity(UNITS[stem(in_units[1])], compared=compared)
     if in_nouns := _IN_NOUNS.search(text):
@@ -108,7 +106,7 @@ def wanted(question: str) -> Quantity:
         phrase=" ".join(f.phrase for f in kept),
         stuff=frozenset[str]().union(*(f.stuff for f in kept)),
         sized=bool(_SIZED.search(text)),
-        of_many=any(stem(word) in COLLECTIVES for word in _WORD.findall(text)),
+        of_many=any(stem(word) in COLLECTIVES for word in WORD.findall(text)),
     )
 
 
@@ -181,7 +179,7 @@ def _made_of(rest: str) -> frozenset[str]:
 
 
 def _after_much(rest: str) -> Quantity:
-    words = [w.lower() for w in _WORD.findall(rest)][:12]
+    words = [w.lower() for w in WORD.findall(rest)][:12]
     if words and words[0] in COMPARED:
         return Quantity(COMPARED[words[0]])
     nouns = _noun_phrase(rest)
@@ -206,8 +204,8 @@ def _after_much(rest: str) -> Quantity:
 def _phrase_words(rest: str) -> str:
     """The words right behind "how many", up to a verb or a preposition."""
     words: list[str] = []
-    for word in _WORD.findall(rest)[:8]:
-        if word.lower() in _AUXILIARY or word.lower() in _ENDS_NOUN:
+    for word in WORD.findall(rest)[:8]:
+        if word.lower() in _AUXILIARY or word.lower() in ENDS_NOUN:
             break
         words.append(word)
     return " ".join(words)
@@ -216,12 +214,12 @@ def _phrase_words(rest: str) -> str:
 def _noun_phrase(rest: str) -> list[str]:
     """Stems of the noun phrase that stands right behind "how many"."""
     found: list[str] = []
-    words = _WORD.findall(rest)[:8]
+    words = WORD.findall(rest)[:8]
     if words[:1] and words[0].lower() == "of":
         words = words[1:]
     for word in words:
         low = word.lower()
-        if low in _AUXILIARY or low in _ENDS_NOUN:
+        if low in _AUXILIARY or low in ENDS_NOUN:
             break
         if low in _SKIPPED or low in ("total", "other", "additional"):
             continue
@@ -238,7 +236,7 @@ def _after_what(wh: str, rest: str) -> Quantity:
         return Quantity(frozenset({"clock", "time"}))
     if wh[:3] == "who" or wh in ("where", "why"):
         return Quantity(measurable=False)
-    words = [w.lower() for w in _WORD.findall(rest)][:16]
+    words = [w.lower() for w in WORD.findall(rest)][:16]
     if wh == "what" and words[:1] == ["time"]:
         return Quantity(frozenset({"clock"}))
     behind_is = wh == "what's" or bool(
@@ -259,16 +257,16 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
     phrase: list[str] = []
     asks_verb = False
     for word in words:
-        if behind_is and not phrase and word in _ENDS_NOUN:
+        if behind_is and not phrase and word in ENDS_NOUN:
             return Quantity(measurable=False)  # "what was inside the box"
         if word in ("is", "are", "was", "were", "will", "would", "be") and not phrase:
             continue
-        if word in _AUXILIARY or (word in _ENDS_NOUN and phrase):
+        if word in _AUXILIARY or (word in ENDS_NOUN and phrase):
             asks_verb = word in _AUXILIARY
             break
         if word not in _SKIPPED:
             phrase.append(stem(word.removesuffix("'s")))
-    if behind_is and (not phrase or phrase[0] in _ENDS_NOUN):
+    if behind_is and (not phrase or phrase[0] in ENDS_NOUN):
         return Quantity(measurable=False)
     if any(p in NO_QUANTITY for p in phrase[-2:]):
         return Quantity(measurable=False)
@@ -305,113 +303,14 @@ def _counted(text: str) -> frozenset[str]:
 
 def _named_anywhere(text: str, besides: str = "") -> frozenset[str]:
     """The sorts of the first noun of a text that names a quantity."""
-    for word in _WORD.findall(text):
+    for word in WORD.findall(text):
         noun = stem(word.removesuffix("'s"))
         if noun != besides and (sorts := NAMED.get(noun)):
             return sorts
     return frozenset()
 
 
-# ----------------------------------------------------------------------------------------- facts
-
-
-def _stuff_words(clause: str, number: NumberMention) -> set[str]:
-    """Of "3 cups of hot coffee": what it is that the nouns behind the number are made of."""
-    of = _OF.match(clause, number.unit_end)
-    return {stem(w) for w in of[1].split() if w.lower() not in _ENDS_NOUN} if of else set()
-
-
-def _noun_words(clause: str, number: NumberMention) -> set[str]:
-    """Of "4 adult patients" and "3 cups of coffee": all nouns that the number counts."""
-    if hyphened := _HYPHENED.match(clause, number.end):
-        return {stem(hyphened[1])}
-    words = {stem(w) for w in _WORD.findall(clause[number.end : number.unit_end])}
-    words |= _stuff_words(clause, number)
-    if not words and _TIMES.match(clause, number.end):
-        words.add("tim")
-    return words
-
-
-_TIMES = re.compile(r" times\b", re.I)
-_HYPHENED = re.compile(r"-([a-z]+)", re.I)
-_OF = re.compile(r" of (?:(?:the|his|her|their|its|these|those) )?([a-z]+(?: [a-z]+)?)", re.I)
-_SPEED = re.compile(
-    r"\b(?:mph|kph|km/h"
-    r"|(?:miles?|km|kilometers?|feet|meters?) (?:per|an?|each) (?:hour|second|minute))\b",
-    re.IGNORECASE,
-)
-_OFTEN = re.compile(
-    r"\b(?:twice|once)\b[^.,;]{0,20}\b(?:an?|per|each|every) (?:day|week|month|year|hour|night)"
-    r"|\btimes?\b",
-    re.IGNORECASE,
-)
-_AGED = re.compile(
-    r"\b(?:ages?|aged|old|older|younger|turns?|birthday|brother|sister|years?)\b", re.I
-)
-_OLDER = re.compile(r"\b(?:older|younger|age|as old)\b", re.IGNORECASE)
-_TIMES_AS_MANY = re.compile(r"\b(?:times|twice|half) as many ([a-z]+)", re.IGNORECASE)
-_CLOCK = re.compile(r"\b\d{1,2}(?::\d\d)? ?(?:[ap]\.?m\b|o'clock)", re.I)
-_WEIGHS = re.compile(r"\bweigh", re.I)
-
-
-@lru_cache(maxsize=16384)
-def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
-    """What the numbers of a fact are.
-
-    clause: the part of the fact that holds them, sentence: the whole of it. of: values of the
-    numbers that count; others in the clause are beside the point.
-    """
-    sorts: set[str] = set()
-    nouns: set[str] = set()
-    stuff: set[str] = set()
-    for number in numbers(clause):
-        if number.kind == "ordinal" or number.value not in of:
-            continue
-        counted = _noun_words(clause, number)
-        nouns |= counted
-        stuff |= _stuff_words(clause, number)
-        if number.kind == "money":
-            sorts.add("money")
-        elif number.kind in ("percent", "fraction"):
-            sorts |= {"share", "factor"}
-        elif number.kind == "multiple":
-            sorts |= {"factor", "frequency"}
-        else:
-            units = {u for noun in counted for u in UNITS.get(noun, ())}
-            sorts |= units - ({"money"} if "count" in units else set()) or {"count"}
-            if "tim" in counted:
-                sorts |= {"factor", "frequency"}
-    nouns -= {"", "$", "%"}
-    if not sorts:
-        return Quantity(measurable=False)
-    if _SPEED.search(clause):
-        sorts |= {"speed"}
-        sorts.discard("length")
-    if _OFTEN.search(clause):
-        sorts |= {"frequency"}
-    if many := _TIMES_AS_MANY.search(clause):
-        sorts |= {"count"}
-        nouns.add(stem(many[1]))
-    if "factor" in sorts and _OLDER.search(clause):
-        sorts |= {"age"}
-    if "time" in sorts and _AGED.search(sentence):
-        sorts |= {"age"}
-    if _CLOCK.search(clause):
-        sorts |= {"clock"}
-    if _WEIGHS.search(clause):
-        sorts |= {"weight"}
-    words = _WORD.findall(clause)
-    for before, word in zip(["", *words], words, strict=False):
-        named = NAMED.get(stem(word), frozenset())
-        if len(named) == 1 and sorts == {"count"} and before.lower() != "for":
-            sorts |= named
-    return Quantity(
-        frozenset(sorts),
-        frozenset(nouns),
-        compared=bool(_COMPARES.search(clause)),
-        stuff=frozenset(stuff),
-    )
-
+# ----------------------------------------------------------------------------------------- fit
 
 #: Nouns that stand for whatever is counted.
 _GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object"))

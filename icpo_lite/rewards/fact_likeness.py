@@ -20,8 +20,9 @@ from icpo_lite.core.questions import questions
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Shard
 from icpo_lite.core.words import content_words
-from icpo_lite.rewards.asked_quantity import Quantity, fit, told, wanted
+from icpo_lite.rewards.asked_quantity import Quantity, fit, wanted
 from icpo_lite.rewards.subject_keys import DECISIVE, KIN, RELATIONS, SORT_TAGS, keys, names, of_each
+from icpo_lite.rewards.told_quantity import told
 
 #: What each agreement is worth and each difference costs, in units of a content word that no other
 #: fact has. Chosen on questions written for 100 problems of GSM8K's training set; the shares that
