@@ -1,4 +1,4 @@
-"""What kind of thing a question wants told, and what kind of thing a fact tells.
+"""What kind of thing a question wants told, and how well what a fact tells answers it.
 
 A question about a colour is never met by a number, nor one about minutes by a price: before words
 are compared, the sorts of quantity must fit.
