@@ -208,7 +208,7 @@ def _described(function: Any) -> Any:
     """A function that is described in JSON, as text, as what it describes."""
     if isinstance(function, str) and function.lstrip().startswith("{"):
         with contextlib.suppress(ValueError):
-            return json.loads(function)
+            return read_json(function)
     return function
 
 
