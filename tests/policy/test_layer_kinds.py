@@ -179,7 +179,7 @@ def test_a_module_that_is_trained_whole_is_refused_too(folders):
     model = AutoModelForCausalLM.from_pretrained(folders("qwen2"))
     config = LoraConfig(target_modules=["q_proj"], modules_to_save=["embed_tokens"])
     wrapped = get_peft_model(model, config)
-    with pytest.raises(UsageError, match="found model.embed_tokens, whose training an export"):
+    with pytest.raises(UsageError, match=r"found model\.embed_tokens, whose training an export"):
         check_mergeable(wrapped.get_base_model())
 
 
