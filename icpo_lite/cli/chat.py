@@ -83,6 +83,8 @@ def chat(
     messages = list(opening)
     adapter = policy.has_adapter
     echo(f"{Path(model).name}: /base, /reset, /exit")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that its encoding has not end no chat
+        sys.stdin.reconfigure(errors="replace")
     while True:
         try:
             text = _line()
