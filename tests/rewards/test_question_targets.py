@@ -232,7 +232,10 @@ BAG = _prompt(
 )
 TRIP_LENGTH = _prompt("How far did he go?", "Ed was on an 8-hour trip.", "Ed drove at 70 mph.")
 TRAIN = _prompt(
-    "How many wheels does it have?", "Each carriage has 3 rows of wheels.", "It has 4 carriages."
+    "How many wheels does it have?",
+    "Each carriage has 3 rows of wheels.",
+    "It has 4 carriages.",
+    "In each row there are 5 wheels.",
 )
 DRINK = _prompt(
     "How much does he pay?",
