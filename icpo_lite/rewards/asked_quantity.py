@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from icpo_lite.core.words import bag, is_plural, stem
+from icpo_lite.rewards.idioms import plain
 from icpo_lite.rewards.quantity_words import (
     COLLECTIVES,
     COMPARED,
@@ -85,7 +86,7 @@ _SKIPPED = bag("the a an his her its their our your my this these those more les
 @lru_cache(maxsize=16384)
 def wanted(question: str) -> Quantity:
     """What a question, or a request without a question mark, wants told."""
-    text = question.replace("’", "'")
+    text = plain(question.replace("’", "'"))
     compared = bool(COMPARES.search(text))
     if in_units := _IN_UNITS.search(text):
         return Quantity(UNITS[stem(in_units[1])], compared=compared)

@@ -13,6 +13,7 @@ from icpo_lite.core.numbers import _SCALES, _SMALL
 from icpo_lite.core.plain_text import LONGEST
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.words import bag, content_words, stem
+from icpo_lite.rewards.idioms import plain
 
 _RELATIONS = {
     # between somebody and a quantity
@@ -42,12 +43,14 @@ _RELATIONS = {
     "fast": "speed fast mph rate pace",
     "time": "hour hours minute minutes duration",
     "left": "remain remains remaining left leftover over end ends ended final finally after",
-    "all": "total altogether combined together everything overall all entire both sum",
+    "all": "total altogether combined together everything overall all entire both sum "
+    "whole",
     "not": "not never without none neither",
     "more": "add adds added adding additional extra",
     # what is done
     "grow": "grow grows grew grown harvest harvested crop",
     "read": "read reads reading",
+    "race": "race races marathon marathons footrace",
     "make": "make makes made making create creates produce produces produced bake bakes baked "
     "baking build builds built yield yields",
     "use": "use uses used using",
@@ -126,18 +129,15 @@ KIN = frozenset(stem(word) for word in _KIN)
 _TITLES = bag("Mr. Mrs. Ms. Dr. Prof. St.")
 #: What is asked, not what it is asked of.
 _HOW = re.compile(r"\bhow (?:big|large|small|long|far|old|fast|heavy|tall|high|deep|wide)\b", re.I)
-_AT_FIRST = re.compile(r"\bat first\b", re.IGNORECASE)
-#: Of a thing, what it is sold for is what it costs.
-_SELLS_FOR = re.compile(r"\b(?:sell|sells|sold|go|goes|went) for(?=\W*$| \$)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*(?:-ups?)?")
+_CONTRACTED = re.compile(r"'(?:d|ll|ve|re|m)$")
 
 
 @lru_cache(maxsize=32768)
 def keys(text: str) -> frozenset[str]:
     """What a question or a fact is about; numbers, pronouns and words of courtesy left out."""
     found: set[str] = set()
-    text = _SELLS_FOR.sub("costs", text[:LONGEST].replace("’", "'"))
-    text = _AT_FIRST.sub("initially", text)
+    text = plain(text[:LONGEST].replace("’", "'"))
     for match in _WORD.finditer(_HOW.sub(" ", text)):
         word = match[0].lower().removesuffix("'s")
         if word in _SMALL or word in _SCALES:
@@ -145,6 +145,7 @@ def keys(text: str) -> frozenset[str]:
         if word.endswith("n't"):
             found.add("~not")
             continue
+        word = _CONTRACTED.sub("", word)
         if tags := _TAGS.get(word):
             found.update(tags)
         elif word not in _FLUFF:

@@ -1,0 +1,53 @@
+"""Turns of speech put into plain words before a text is compared: "go for apiece" is "cost"."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_INSTRUMENTS = {
+    "weigh": r"scales?",
+    "cost": r"(?:price )?tag|sticker|receipt|invoice",
+    "measure distance": r"odometer|pedometer|tape measure|ruler",
+}
+_READS = r"(?:read|say|show|display|indicate)s?"
+#: What a price is said for, behind "go for": one piece, or nothing more.
+_ONE = r"(?:apiece|a piece|each|per [a-z]+|an? [a-z]+|these days|now|today)"
+_TURNS = [
+    (rf"\b(?:sell|sells|sold|go|goes|went|retail|retails) for(?=(?: {_ONE})?\W*$| \$)", "costs"),
+    (
+        r"\b(?:set|sets|setting) (?:him|her|them|us|you|me|one|someone|somebody|[A-Z][a-z]+) back",
+        "cost",
+    ),
+    (r"\bshell(?:ed)? out\b|\bfork(?:ed)? over\b", "pay"),
+    (r"\b(?:bring|brings|brought|take|takes|took) home\b(?= (?:per|each|every|an?|in)\b|\W*$)",
+     "earn"),  # fmt: skip
+    (r"\btips? the scales?(?: at)?\b", "weighs"),
+    *(
+        (rf"\b(?:the|his|her|their|its) (?:[a-z]+ )?(?:{things}) {_READS}\b", verb)
+        for verb, things in _INSTRUMENTS.items()
+    ),
+    (r"\bhead of cattle\b", "cows"),
+    (r"\bat (?:first|the outset|the start|the beginning)\b|\bto (?:begin|start) with\b",
+     "initially"),  # fmt: skip
+    *(
+        (rf"(?<=many ){word}(?= (?!of)[a-z]+\b)", f"{one}-dollar bills")
+        for word, one in [
+            ("twos", "two"),
+            ("fives", "five"),
+            ("tens", "ten"),
+            ("twenties", "twenty"),
+            ("fifties", "fifty"),
+            ("hundreds", "hundred"),
+        ]
+    ),
+]
+_PATTERNS = [(re.compile(turn, re.IGNORECASE), words) for turn, words in _TURNS]
+
+
+@lru_cache(maxsize=32768)
+def plain(text: str) -> str:
+    """The text with its turns of speech replaced."""
+    for pattern, words in _PATTERNS:
+        text = pattern.sub(words, text)
+    return text
