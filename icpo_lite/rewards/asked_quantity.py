@@ -16,6 +16,7 @@ from icpo_lite.rewards.quantity_words import (
     COLLECTIVES,
     COMPARED,
     HOW,
+    LONG_IN,
     MUCH,
     NAMED,
     NO_QUANTITY,
@@ -71,6 +72,11 @@ _IN_UNITS = re.compile(
 )
 #: "…, in problems?"
 _IN_NOUNS = re.compile(r",\s*(?:counted )?in (?:number of )?([a-z]+s)\W*$", re.IGNORECASE)
+#: "The cumulonimbus count — what is it?"
+_WHAT_IS_IT = re.compile(
+    r"(?<=[,:;.—–-]) *\bwhat(?:'s| is| are| was| were) (?:it|that|this|they|those)\W*$",
+    re.IGNORECASE,
+)
 WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
 _AUXILIARY = bag(
     "do does did is are was were be will would can could should has have had must might may 's"
@@ -87,6 +93,7 @@ _SKIPPED = bag("the a an his her its their our your my this these those more les
 def wanted(question: str) -> Quantity:
     """What a question, or a request without a question mark, wants told."""
     text = plain(question.replace("’", "'"))
+    text = _WHAT_IS_IT.sub("", text)
     compared = bool(COMPARES.search(text))
     if in_units := _IN_UNITS.search(text):
         return Quantity(UNITS[stem(in_units[1])], compared=compared)
@@ -107,8 +114,12 @@ def wanted(question: str) -> Quantity:
         phrase=" ".join(f.phrase for f in kept),
         stuff=frozenset[str]().union(*(f.stuff for f in kept)),
         sized=bool(_SIZED.search(text)),
-        of_many=any(stem(word) in COLLECTIVES for word in WORD.findall(text)),
+        of_many=_of_many(text),
     )
+
+
+def _of_many(text: str) -> bool:
+    return any(stem(word) in COLLECTIVES for word in WORD.findall(text))
 
 
 def _without_interrogative(text: str, compared: bool) -> Quantity:
@@ -136,6 +147,8 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
     if how == "much":
         by = text[: match.start()].rstrip().lower().endswith("by")
         return Quantity() if by else _after_much(rest)
+    if how == "long" and (long := _how_long(rest)):
+        return long
     if how in HOW:
         sorts = HOW[how] - ({"time"} if how in _SPEEDS and not _ENDS.search(rest) else set())
         return Quantity((len(sorts) > 4 and _named_anywhere(rest)) or sorts)
@@ -147,6 +160,32 @@ _SPEEDS = bag("fast quickly")
 _ENDS = re.compile(
     r"\b(?:finish|complete|solve|clean|fill|empty|get|be done|run the)", re.IGNORECASE
 )
+_LASTS = re.compile(
+    r"^(?:[^?.,;]{0,40} )?(?:take|takes|took|taken|last|lasts|lasted|spend|spends|spent|need|needed"
+    r"|wait|waited|stay|stayed|work|worked|sleep|slept|ago)\b",
+    re.IGNORECASE,
+)
+_IS_LONG = re.compile(
+    r"^\W*(?:is|are|was|were|will) (?:the|this|that|his|her|its|their|our|your|an?|each|every"
+    r"|[a-z]+'s?)?([^?.,;]*)",
+    re.IGNORECASE,
+)
+
+
+def _how_long(rest: str) -> Quantity | None:
+    """Of "how long": a time, where something takes it; pages, of a book; None where both may be."""
+    if _LASTS.search(rest):
+        return Quantity(frozenset({"time"}))
+    subject = _IS_LONG.search(rest)
+    words = WORD.findall(subject[1]) if subject else []
+    for word in words[:4]:
+        if word.lower() in ENDS_NOUN:
+            break
+        if parts := LONG_IN.get(stem(word)):
+            return Quantity(HOW["long"] | {"count"}, parts)
+    return None
+
+
 _TIMES_AS = re.compile(r"\s*times\s+(?:as|more|larger|bigger|older|heavier|greater)\b", re.I)
 
 
@@ -249,8 +288,20 @@ def _after_what(wh: str, rest: str) -> Quantity:
         for word in words:
             if sorts := VERBS.get(stem(word)):
                 return Quantity(sorts)
-        return Quantity(measurable=False)
+        return Quantity(measurable=bool(_WITH_WHAT.search(rest)))
+    if _WITH_WHAT.search(rest):
+        return Quantity()
     return _of_noun(words, rest, behind_is=behind_is)
+
+
+#: "What was she left with?"
+_WITH_WHAT = re.compile(
+    r"\b(?:left|leave|start|started|begin|began|end up|ended up|finish|finished|come away|came away"
+    r"|set out|start out|started out|started off|start off) with\b",
+    re.IGNORECASE,
+)
+#: "What size was her collection" is no size of shoes.
+_SIZE_IS = re.compile(r" *sizes? (?:is|are|was|were|did|does|do|will) ", re.I)
 
 
 def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
@@ -272,7 +323,7 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
     if any(p in NO_QUANTITY for p in phrase[-2:]):
         return Quantity(measurable=False)
     for noun in phrase:
-        if noun == "siz" and not behind_is:
+        if noun == "siz" and not behind_is and not (_SIZE_IS.match(rest) and _of_many(rest)):
             return Quantity(NAMED[noun] - {"count", "money", "time"})
         if noun in NAMED:
             if noun in _COUNTS and phrase.index(noun) > 0:
@@ -295,11 +346,23 @@ _NUMBER_OF = re.compile(
 )
 
 
+#: "The marble count"; not "the exact count".
+_COUNT = re.compile(r"\b([a-z]+) (?:count|tally)\b", re.I)
+_NO_NOUN = frozenset(
+    stem(w)
+    for w in bag(
+        "the a an his her its their our your my total exact final head full whole current initial "
+        "original starting first last correct actual overall right precise daily weekly what that"
+    )
+)
+
+
 def _counted(text: str) -> frozenset[str]:
     """Of "the number of red apples that …": what is counted."""
-    match = _NUMBER_OF.search(text)
-    nouns = _noun_phrase(match[1]) if match else []
-    return frozenset(nouns[-1:])
+    if match := _NUMBER_OF.search(text):
+        return frozenset(_noun_phrase(match[1])[-1:])
+    before = _COUNT.search(text)
+    return frozenset({stem(before[1].lower())} - _NO_NOUN) if before else frozenset()
 
 
 def _named_anywhere(text: str, besides: str = "") -> frozenset[str]:

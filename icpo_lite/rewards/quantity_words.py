@@ -133,12 +133,29 @@ PEOPLE = frozenset(
         "patient teacher resident attendee participant viewer senior classmate teammate"
     )
 )
+#: How long something is, in what it is made of: a book in pages, a list in names.
+LONG_IN = {
+    stem(thing): frozenset(stem(part) for part in parts.split())
+    for things, parts in {
+        "book novel textbook notebook diary magazine comic story manual document report essay paper "
+        "thesis chapter manuscript article letter script poem speech text post": "page word chapter "
+        "line paragraph sentence verse",
+        "list queue line roster": "person people name item guest child student customer task song "
+        "word ingredient friend member",
+        "playlist album": "song track",
+        "series season show": "episode season",
+        "test exam quiz assignment homework survey": "question problem item page",
+        "train": "car carriage wagon",
+    }.items()
+    for thing in things.split()
+}
 #: Things made of what can be counted: the size of a class is a number of students.
 COLLECTIVES = frozenset(
     stem(word)
     for word in bag(
         "class team group family crowd bunch pack set collection litter batch order harvest herd "
         "flock fleet library army audience staff crew membership club troop band company pile "
+        "party gathering audience turnout stash hoard haul deck brood school choir orchestra cast "
         "stack row crop catch population supply stock assignment homework test exam list playlist"
     )
 )

@@ -48,6 +48,12 @@ _OFFER = re.compile(
     r"\b(?:if|once) you (?:can |could )?(?:provide|share|tell|give|specify|let me know)\b",
     re.IGNORECASE,
 )
+_LEAD_IN = re.compile(
+    r"^\W*(?:(?:hey|hi|hello|ok|okay|alright|all right|great|sure|sorry|thanks|oh|hmm?|wait|well|so"
+    r"|and|but|also|right|first|quick question|(?:just )?one (?:more |last )?(?:thing|question))"
+    r"(?: there)?\s*[,:!.;—–-]+\s*)+",
+    re.IGNORECASE,
+)
 _TO_DO = re.compile(
     r"^\W*(?:now,? |so,? |but )?(?:in order )?to \w+[^,?]{0,120},\s*", re.IGNORECASE
 )
@@ -123,7 +129,8 @@ def _asks(sentence: str) -> bool:
 
 
 def _core(sentence: str) -> str:
-    """A question without the clause that says what it is for, before it or behind it."""
+    """A question without greetings and the clause that says what it is for, on either side."""
+    sentence = _LEAD_IN.sub("", sentence)
     request = _REQUEST.search(sentence)
     core = sentence[request.start() :] if request else _TO_DO.sub("", sentence)
     shorter = _SO_THAT.sub("", core)
@@ -194,12 +201,16 @@ def _points_at(unit: str, frame: Frame) -> str:
     return "goal" if goal >= _LIKE_GOAL else "elsewhere"
 
 
+#: Of several words, or "I'd".
+_NO_NAME = re.compile(r" |^I'")
+
+
 def _stranger(unit: str, frame: Frame) -> bool:
     """Whether a question names somebody of whom the problem knows nothing.
 
     Words that a list merely writes in capitals ("Cost per Gift") are nobody's name.
     """
-    people = {span.text for span in entities(unit) if " " not in span.text}
+    people = {span.text for span in entities(unit) if not _NO_NAME.search(span.text)}
     return any(
         not says_nothing(word)
         and stem(word) not in frame.weight

@@ -37,6 +37,12 @@ _SPEED = re.compile(
     r"|(?:miles?|km|kilometers?|feet|meters?) (?:per|an?|each) (?:hour|second|minute))\b",
     re.IGNORECASE,
 )
+#: "5 meters in one minute" is a length that tells a speed.
+_LENGTH_IN = re.compile(
+    r"\b(?:miles?|km|kilometers?|feet|foot|yards?|meters?|inch|inches) in (?:an?|one|\d+|[a-z]+) "
+    r"(?:hour|second|minute|day)s?\b",
+    re.IGNORECASE,
+)
 _OFTEN = re.compile(
     r"\b(?:twice|once)\b[^.,;]{0,20}\b(?:an?|per|each|every) (?:day|week|month|year|hour|night)"
     r"|\btimes?\b",
@@ -53,6 +59,10 @@ _WEIGHS = re.compile(r"\bweigh", re.I)
 
 #: People whose names are quantities, or their units, where they begin with a small letter.
 _NAMES = frozenset({"Bill", "Penny", "Mark", "Grant", "Miles", "Max", "Dollar", "Price", "Rich"})
+
+
+#: Behind these a quantity's name is what something is for: "to raise money", "for payment".
+_BESIDE = frozenset({"for", "raise", "raises", "raised", "raising", "earn", "collect", "save"})
 
 
 @lru_cache(maxsize=16384)
@@ -82,12 +92,14 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
             sorts |= units - ({"money"} if "count" in units else set()) or {"count"}
             if "tim" in counted:
                 sorts |= {"factor", "frequency"}
-    nouns -= {"", "$", "%"}
+    nouns -= {"", "$", "%", "mor"}
     if not sorts:
         return Quantity(measurable=False)
     if _SPEED.search(clause):
         sorts |= {"speed"}
         sorts.discard("length")
+    if _LENGTH_IN.search(clause) and "length" in sorts:
+        sorts |= {"speed"}
     if _OFTEN.search(clause):
         sorts |= {"frequency"}
     if many := _TIMES_AS_MANY.search(clause):
@@ -104,7 +116,7 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
     words = WORD.findall(clause)
     for before, word in zip(["", *words], words, strict=False):
         named = NAMED.get(stem(word), frozenset()) if word not in _NAMES else frozenset()
-        if len(named) == 1 and sorts == {"count"} and before.lower() != "for":
+        if len(named) == 1 and sorts == {"count"} and before.lower() not in _BESIDE:
             sorts |= named
     return Quantity(
         frozenset(sorts),
