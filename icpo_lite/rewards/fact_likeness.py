@@ -21,6 +21,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Shard
 from icpo_lite.core.words import content_words
 from icpo_lite.rewards.asked_quantity import Quantity, fit, wanted
+from icpo_lite.rewards.quantity_words import UNITS
 from icpo_lite.rewards.subject_keys import DECISIVE, KIN, RELATIONS, SORT_TAGS, keys, names, of_each
 from icpo_lite.rewards.told_quantity import told
 
@@ -88,6 +89,7 @@ class Asked:
 class Frame:
     """What of a problem a question can be about.
 
+    parts: single statements that stand beside another in a fact and are there to read.
     stated: numbers that the prompt holds. weight: of a key, the less the more facts are about it.
     people: whom the problem names. nouns: stems of all its content words.
     """
@@ -99,17 +101,38 @@ class Frame:
     weight: dict[str, float]
     people: frozenset[str]
     nouns: frozenset[str]
+    parts: tuple[Fact, ...] = ()
+
+    @property
+    def readable(self) -> tuple[Fact, ...]:
+        return (*self.given, *self.parts)
 
     @property
     def facts(self) -> tuple[Fact, ...]:
-        return (*self.removed, *self.given, self.goal)
+        return (*self.removed, *self.readable, self.goal)
 
 
 # ------------------------------------------------------------------------------------- reading
 
 
+#: "The cheap one", "one-time", "which one": no number.
+_NO_ONE = re.compile(r"(?:\b(?:the|this|that|each|which|every|another)(?: [a-z]+)? $)", re.IGNORECASE)
+
+
+def _mentions(text: str) -> list[NumberMention]:
+    """The numbers of a text; neither its places in a row nor the pronoun "one"."""
+    return [n for n in numbers(text) if n.kind != "ordinal" and not _is_pronoun(n, text)]
+
+
+def _is_pronoun(number: NumberMention, text: str) -> bool:
+    if number.surface.lower() != "one" or number.unit in UNITS:
+        return False
+    before = text[max(0, number.start - 30) : number.start]
+    return bool(_NO_ONE.search(before)) or text.startswith("-time", number.end)
+
+
 def _values(text: str) -> frozenset[Fraction]:
-    return frozenset(n.value for n in numbers(text) if n.kind != "ordinal")
+    return frozenset(n.value for n in _mentions(text))
 
 
 def _clauses(
@@ -119,7 +142,7 @@ def _clauses(
 
     there: numbers that are still to read in the prompt; others come first where there are any.
     """
-    every = [n for n in numbers(fact) if n.kind != "ordinal"]
+    every = _mentions(fact)
     found = [n for n in every if n.value not in there] or every
     ends = [m.start() for m in _CLAUSE_END.finditer(fact)] + [len(fact)]
     starts = [0] + [m.end() for m in _CLAUSE_END.finditer(fact)]
@@ -160,6 +183,28 @@ def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
         tells,
         own=frozenset(n.value for _, _, found in spans for n in found),
         each=of_each(clause_text),
+    )
+
+
+@lru_cache(maxsize=16384)
+def _parts(fact: str, there: frozenset[Fraction]) -> tuple[Fact, ...]:
+    """Of a fact of several statements: each whose numbers are all in `there`, as a fact."""
+    fact = _BLANKS.sub(" ", fact)
+    spans = _clauses(fact)
+    told_of = [_part(fact, span) for span in spans if all(n.value in there for n in span[2])]
+    return tuple(told_of) if len(spans) > 1 else ()
+
+
+def _part(fact: str, span: tuple[int, str, list[NumberMention]]) -> Fact:
+    clause, values = keys(span[1]), frozenset(n.value for n in span[2])
+    around = next((s.text for s in sentences(fact) if s.start <= span[0] < s.end), fact)
+    return Fact(
+        _phrase(*span) & clause,
+        clause,
+        keys(around) - clause,
+        tells=told(span[1], span[1], values),
+        own=values,
+        each=of_each(span[1]),
     )
 
 
@@ -233,6 +278,8 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
     out = tuple(_beside(read_fact(s.text, stated), prompt_text) for s in removed)
     there = tuple(read_fact(text) for text in given)
     task = _read_goal(goal)
+    parts = [_parts(s.text, stated) for s in removed]
+    parts += [_parts(text, _values(text)) for text in given]
     counts = Counter(k for fact in (*out, *there, task) for k in fact.clause)
     shown = frozenset(k for fact in (*out, *there) for k in fact.everything)
     everything = " ".join([*(s.text for s in removed), *given, goal])
@@ -244,6 +291,7 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
         weight={k: 1 / n for k, n in counts.items()} | dict.fromkeys(shown - counts.keys(), 0.5),
         people=names(everything),
         nouns=content_words(everything),
+        parts=tuple(part for told_of in parts for part in told_of),
     )
 
 

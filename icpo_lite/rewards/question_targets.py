@@ -190,7 +190,7 @@ def _points_at(unit: str, frame: Frame) -> str:
     if _stranger(unit, frame) or not (question.about or question.quantity.sorts):
         return "elsewhere"
     removed = closest(question, frame.removed, frame)
-    given = closest(question, frame.given, frame)
+    given = closest(question, frame.readable, frame)
     goal = closest(question, [frame.goal], frame) * (_BEYOND if beyond(question, frame) else 1.0)
     nearly = _NEARLY_GIVEN if question.about else _CLEARLY
     beaten = removed <= max(nearly * given, _NEARLY_GOAL * goal)
