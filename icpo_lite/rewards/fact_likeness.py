@@ -173,7 +173,9 @@ def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
     if "money" in tells.sorts and _AT_A_PRICE.search(clause_text):
         phrase, clause = phrase | {"~cost"}, clause | {"~cost"}
     around = (s for s in sentences(fact) if any(s.start <= at < s.end for at, _, _ in spans))
-    sentence = frozenset[str]().union(*(keys(s.text) for s in around)) - clause
+    near = " ".join(s.text for s in around)
+    clause |= _elided(clause, near)
+    sentence = keys(near) - clause
     return Fact(
         phrase & clause,
         clause,
@@ -184,6 +186,13 @@ def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
         own=frozenset(n.value for _, _, found in spans for n in found),
         each=of_each(clause_text),
     )
+
+
+def _elided(clause: frozenset[str], sentence: str) -> frozenset[str]:
+    """Who does what, where a clause leaves it to its sentence: "Dan bought 6 pens and 3 books"."""
+    around, people = keys(sentence), names(sentence)
+    verbs = frozenset[str]() if clause & _DEEDS else around & _DEEDS
+    return verbs | (frozenset() if clause & people else around & people)
 
 
 @lru_cache(maxsize=16384)
@@ -198,6 +207,7 @@ def _parts(fact: str, there: frozenset[Fraction]) -> tuple[Fact, ...]:
 def _part(fact: str, span: tuple[int, str, list[NumberMention]]) -> Fact:
     clause, values = keys(span[1]), frozenset(n.value for n in span[2])
     around = next((s.text for s in sentences(fact) if s.start <= span[0] < s.end), fact)
+    clause |= _elided(clause, around)
     return Fact(
         _phrase(*span) & clause,
         clause,
@@ -229,6 +239,7 @@ def _phrase(start: int, clause: str, found: list[NumberMention]) -> frozenset[st
     return frozenset(near)
 
 
+_DEEDS = RELATIONS | {"~capacity"}
 _ASKS = re.compile(r"\b(?:how|what|which|calculate|find|determine)\b", re.IGNORECASE)
 _ONLY_THEN = re.compile(r"\b(?:in order to|if|when|so that|assuming|given)\b|,", re.IGNORECASE)
 

@@ -27,6 +27,8 @@ _TURNS = [
         (rf"\b(?:the|his|her|their|its) (?:[a-z]+ )?(?:{things}) {_READS}\b", verb)
         for verb, things in _INSTRUMENTS.items()
     ),
+    (r"(?<=\d) ?a\.?m\b\.?", " in the morning"),
+    (r"(?<=\d )bill\b|(?<=dollar )bill\b|(?<=\bone )bill\b", "bills"),
     (r"\bhead of cattle\b", "cows"),
     (r"\bat (?:first|the outset|the start|the beginning)\b|\bto (?:begin|start) with\b",
      "initially"),  # fmt: skip
