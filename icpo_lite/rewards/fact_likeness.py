@@ -393,8 +393,14 @@ def _shared(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) ->
     worth += _CLAUSE * _weigh(about & clause - fact.phrase, frame)
     worth += _SENTENCE * _weigh(farther & fact.sentence, frame)
     worth += _REST * _weigh(farther & fact.rest - fact.sentence, frame)
-    beside = fact.own if fact.is_goal else fact.beside
+    beside = fact.own if fact.is_goal else fact.beside | _known_by(asked, fact, frame)
     return worth + (_NUMBER_BESIDE if asked.numbers & beside else 0.0)
+
+
+def _known_by(asked: Asked, fact: Fact, frame: Frame) -> frozenset[Fraction]:
+    """The numbers of a given fact that a question tells it by: the $33 of "99 pens for $33"."""
+    named = asked.numbers & fact.own & frame.stated
+    return named if fact.own - named else frozenset()
 
 
 def _foreign(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) -> float:
@@ -407,7 +413,8 @@ def _foreign(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) -
     cost += _UNKNOWN * (len(strange) - len(known))
     if fact.is_goal and "~start" in strange:  # what comes out is not what was there at first
         cost += _DECISIVE
-    if asked.numbers & fact.own and not fact.is_goal:
+    known_by = _known_by(asked, fact, frame)
+    if asked.numbers & fact.own - known_by and not fact.is_goal:
         return cost + _OWN_NUMBER
     elsewhere = asked.numbers & frame.stated - fact.beside - fact.own
     return cost + (_NUMBER_ELSEWHERE if elsewhere else 0.0)
