@@ -115,8 +115,9 @@ class Frame:
 # ------------------------------------------------------------------------------------- reading
 
 
-#: "The cheap one", "one-time", "which one": no number.
-_NO_ONE = re.compile(r"(?:\b(?:the|this|that|each|which|every|another)(?: [a-z]+)? $)", re.IGNORECASE)
+#: Before the "one" of "the cheap one", and the "two" of "between the two": no numbers.
+_NO_ONE = re.compile(r"\b(?:the|this|that|each|which|every|another)(?: [a-z]+)? $", re.IGNORECASE)
+_NO_MANY = re.compile(r"\b(?:the|these|those|all) $", re.IGNORECASE)
 
 
 def _mentions(text: str) -> list[NumberMention]:
@@ -125,10 +126,12 @@ def _mentions(text: str) -> list[NumberMention]:
 
 
 def _is_pronoun(number: NumberMention, text: str) -> bool:
-    if number.surface.lower() != "one" or number.unit in UNITS:
+    if number.kind != "cardinal" or not number.surface.isalpha() or number.unit in UNITS:
         return False
     before = text[max(0, number.start - 30) : number.start]
-    return bool(_NO_ONE.search(before)) or text.startswith("-time", number.end)
+    if number.surface.lower() == "one":
+        return bool(_NO_ONE.search(before)) or text.startswith("-time", number.end)
+    return not number.unit and bool(_NO_MANY.search(before))
 
 
 def _values(text: str) -> frozenset[Fraction]:
@@ -307,14 +310,21 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
 
 
 _BEFORE = re.compile(r"\b(?:before|prior to)\b", re.IGNORECASE)
+_AFTER_EVENT = re.compile(r"\bafter (?!all\b)", re.IGNORECASE)
+_AFTER_HOW = re.compile(r"^\W*after (?=(?:how|what)\b)", re.IGNORECASE)
 
 
 def _about(question: str) -> frozenset[str]:
-    """Keys of a question; what it asks for "before …" is how things were at the start."""
-    main = _BEFORE.split(question, maxsplit=1)[0]
-    if main == question or not (about := keys(main)):
-        return keys(question)
-    return about | {"~start"}
+    """Keys of a question, less the event that says when.
+
+    What it asks for "before …" is how things were at the start, "after …" what was left.
+    """
+    question = _AFTER_HOW.sub("in ", question)
+    for event, state in ((_BEFORE, "~start"), (_AFTER_EVENT, "~left")):
+        main = event.split(question, maxsplit=1)[0]
+        if main != question and (about := keys(main)):
+            return about | {state}
+    return keys(question)
 
 
 def read_question(question: str, frame: Frame) -> Asked:
