@@ -35,7 +35,7 @@ class Quantity:
     difference of two ("how many more", "5 fewer than"). phrase: the words of what is counted
     ("grey cats"), as written. stuff: stems of what it is made of ("layers of paint"). sized:
     whether a size is asked for that may be of any sort ("how big"); of_many: of something that is
-    many things, such as a class.
+    many things, such as a class. beside: stems of what other numbers of the fact's clause count.
     """
 
     sorts: frozenset[str] = frozenset()
@@ -46,6 +46,7 @@ class Quantity:
     stuff: frozenset[str] = frozenset()
     sized: bool = False
     of_many: bool = False
+    beside: frozenset[str] = frozenset()
 
 
 COMPARES = re.compile(
@@ -71,7 +72,11 @@ _IN_UNITS = re.compile(
     re.IGNORECASE,
 )
 #: "…, in problems?"
-_IN_NOUNS = re.compile(r",\s*(?:counted )?in (?:number of )?([a-z]+s)\W*$", re.IGNORECASE)
+_IN_NOUNS = re.compile(
+    r"(?:,\s*|^\W*how (?:long|thick|big|large|full)\b[^?,]{3,60} )(?:counted )?in (?:number of )?"
+    r"([a-z]+s)\W*$",
+    re.IGNORECASE,
+)
 #: "The cumulonimbus count — what is it?"
 _WHAT_IS_IT = re.compile(
     r"(?<=[,:;.—–-]) *\bwhat(?:'s| is| are| was| were) (?:it|that|this|they|those)\W*$",
@@ -218,11 +223,15 @@ def _made_of(rest: str) -> frozenset[str]:
     return frozenset({stem(match[1].lower())}) if match and made else frozenset()
 
 
+#: What "how much" itself does.
+_INTRANSITIVE = bag("fits goes went comes came remains remained fell gets got costs makes")
+
+
 def _after_much(rest: str) -> Quantity:
     words = [w.lower() for w in WORD.findall(rest)][:12]
     if words and words[0] in COMPARED:
         return Quantity(COMPARED[words[0]])
-    nouns = _noun_phrase(rest)
+    nouns = [] if words[:1] and words[0] in _INTRANSITIVE else _noun_phrase(rest)
     for noun in reversed(nouns):
         if noun in NAMED:
             return Quantity(NAMED[noun])
@@ -401,6 +410,8 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         return 0.0
     if not question.sorts & fact.sorts:
         return -1.0
+    if question.nouns & fact.beside and not question.nouns & fact.nouns:
+        return -1.0  # "10 minutes on nine days" with 10 missing tells no days
     if vague and question.sized:
         if fact.sorts == {"count"} and not question.of_many:
             return -1.0

@@ -29,6 +29,7 @@ _TURNS = [
     ),
     (r"(?<=\d) ?a\.?m\b\.?", " in the morning"),
     (r"(?<=\d )bill\b|(?<=dollar )bill\b|(?<=\bone )bill\b", "bills"),
+    (r"\b(?:so far|to date|up to now|until now|up until now)\b", "already"),
     (r"\bhead of cattle\b", "cows"),
     (r"\bat (?:first|the outset|the start|the beginning)\b|\bto (?:begin|start) with\b",
      "initially"),  # fmt: skip

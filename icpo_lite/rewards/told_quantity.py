@@ -75,8 +75,10 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
     sorts: set[str] = set()
     nouns: set[str] = set()
     stuff: set[str] = set()
+    beside: set[str] = set()
     for number in numbers(clause):
         if number.kind == "ordinal" or number.value not in of:
+            beside |= _noun_words(clause, number)
             continue
         counted = _noun_words(clause, number)
         nouns |= counted
@@ -123,4 +125,5 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
         frozenset(nouns),
         compared=bool(COMPARES.search(clause)),
         stuff=frozenset(stuff),
+        beside=frozenset(beside - nouns),
     )
