@@ -161,7 +161,7 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
 
 
 #: "How fast did he finish" asks for a time, "how fast did he go" for none.
-_SPEEDS = bag("fast quickly")
+_SPEEDS = bag("fast quickly rapidly swiftly")
 _ENDS = re.compile(
     r"\b(?:finish|complete|solve|clean|fill|empty|get|be done|run the)", re.IGNORECASE
 )
@@ -286,7 +286,7 @@ def _after_what(wh: str, rest: str) -> Quantity:
     if wh[:3] == "who" or wh in ("where", "why"):
         return Quantity(measurable=False)
     words = [w.lower() for w in WORD.findall(rest)][:16]
-    if wh == "what" and words[:1] == ["time"]:
+    if wh == "what" and words[:1] == ["time"] and not _LASTS.search(rest):
         return Quantity(frozenset({"clock"}))
     behind_is = wh == "what's" or bool(
         words and words[0] in ("is", "are", "was", "were", "will", "would")
@@ -313,10 +313,16 @@ _WITH_WHAT = re.compile(
 _SIZE_IS = re.compile(r" *sizes? (?:is|are|was|were|did|does|do|will) ", re.I)
 
 
+#: "What was he paid?"
+_DONE_TO = frozenset(stem(verb) for verb in bag("paid charged billed owed"))
+
+
 def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
     """Of "what [is the] <noun phrase>": the sort that its noun names."""
     phrase: list[str] = []
     asks_verb = False
+    if behind_is and (paid := next((VERBS[s] for s in map(stem, words) if s in _DONE_TO), None)):
+        return Quantity(paid)
     for word in words:
         if behind_is and not phrase and word in ENDS_NOUN:
             return Quantity(measurable=False)  # "what was inside the box"
@@ -329,7 +335,7 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
             phrase.append(stem(word.removesuffix("'s")))
     if behind_is and (not phrase or phrase[0] in ENDS_NOUN):
         return Quantity(measurable=False)
-    if any(p in NO_QUANTITY for p in phrase[-2:]):
+    if any(p in NO_QUANTITY for p in phrase[-2:]) and phrase[-1] not in NAMED:
         return Quantity(measurable=False)
     for noun in phrase:
         if noun == "siz" and not behind_is and not (_SIZE_IS.match(rest) and _of_many(rest)):

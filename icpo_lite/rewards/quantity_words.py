@@ -52,7 +52,8 @@ NAMED = _table(
         "money share": "discount tax interest markup reduction raise increase",
         "money count time weight volume length share temperature age amount": "value figure "
         "amount quantity total sum",
-        "count": "number count tally headcount population membership attendance how-many score",
+        "count": "number count tally headcount population membership attendance how-many score enrollment "
+        "turnout",
         "count length volume weight area time money": "size length extent magnitude scale",
         "length": "distance height width depth mileage radius diameter perimeter altitude",
         "weight": "weight mass load",
@@ -79,12 +80,15 @@ HOW = _words(
         "age time": "old young",
         "length money temperature": "high low",
         "count length area volume weight share money": "big large small",
-        "speed frequency count time": "fast quickly",
+        "speed frequency count time": "fast quickly rapidly swiftly",
+        "count": "numerous populous",
+        "share": "likely",
+        "money share": "steep",
         "speed": "slow",
         "weight": "heavy",
-        "frequency": "often frequently",
+        "frequency": "often frequently regularly",
         "temperature": "hot cold warm",
-        "money": "expensive cheap",
+        "money": "expensive cheap pricey costly",
         "clock time": "late early soon",
         "share volume": "full",
     }
