@@ -24,6 +24,7 @@ from icpo_lite.rewards.quantity_words import (
     UNITS,
     VERBS,
 )
+from icpo_lite.rewards.subject_keys import same_thing
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,9 +397,9 @@ _GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object"))
 
 
 def _same_noun(one: str, other: str) -> bool:
-    """Equal, or one the head of the other: "room" and "bedroom"."""
+    """Names of one thing, or one the head of the other: "room" and "bedroom"."""
     short, long = sorted((one, other), key=len)
-    return one == other or (len(short) >= 4 and long.endswith(short))
+    return same_thing(one, other) or (len(short) >= 4 and long.endswith(short))
 
 
 def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
@@ -430,6 +431,8 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         and not question.stuff & fact.stuff
     ):
         return -1.0  # cups of tea are none of coffee
+    if "factor" in fact.sorts - question.sorts and fact.sorts & question.sorts == {"age"}:
+        return 0.3  # "half as old" tells no years
     nouns = question.nouns - _GENERIC
     if not fact.nouns and "count" in fact.sorts and nouns & known:
         return 0.6

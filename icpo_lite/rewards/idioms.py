@@ -20,8 +20,15 @@ _TURNS = [
         "cost",
     ),
     (r"\bshell(?:ed)? out\b|\bfork(?:ed)? over\b", "pay"),
-    (r"\b(?:bring|brings|brought|take|takes|took) home\b(?= (?:per|each|every|an?|in)\b|\W*$)",
-     "earn"),  # fmt: skip
+    (
+        r"\b(?:bring|brings|brought|take|takes|took) home\b(?= (?:per|each|every|an?|in)\b|\W*$)",
+        "earn",
+    ),
+    (r"\b(?:made|makes?|making|takes? in|took in|brings? in|brought in)(?= \$)", "earned"),
+    (
+        r"\b(?:take|takes|took|bring|brings|brought) in\b(?= (?:from|on|for|per|each|every)\b|\W*$)",
+        "earn",
+    ),
     (r"\btips? the scales?(?: at)?\b", "weighs"),
     *(
         (rf"\b(?:the|his|her|their|its) (?:[a-z]+ )?(?:{things}) {_READS}\b", verb)
@@ -31,8 +38,10 @@ _TURNS = [
     (r"(?<=\d )bill\b|(?<=dollar )bill\b|(?<=\bone )bill\b", "bills"),
     (r"\b(?:so far|to date|up to now|until now|up until now)\b", "already"),
     (r"\bhead of cattle\b", "cows"),
-    (r"\bat (?:first|the outset|the start|the beginning)\b|\bto (?:begin|start) with\b",
-     "initially"),  # fmt: skip
+    (
+        r"\bat (?:first|the outset|the start|the beginning)\b|\bto (?:begin|start) with\b",
+        "initially",
+    ),
     *(
         (rf"(?<=many ){word}(?= (?!of)[a-z]+\b)", f"{one}-dollar bills")
         for word, one in [

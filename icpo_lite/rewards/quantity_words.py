@@ -52,8 +52,8 @@ NAMED = _table(
         "money share": "discount tax interest markup reduction raise increase",
         "money count time weight volume length share temperature age amount": "value figure "
         "amount quantity total sum",
-        "count": "number count tally headcount population membership attendance how-many score enrollment "
-        "turnout",
+        "count": "number count tally headcount population membership attendance how-many score "
+        "enrollment turnout",
         "count length volume weight area time money": "size length extent magnitude scale",
         "length": "distance height width depth mileage radius diameter perimeter altitude",
         "weight": "weight mass load",
@@ -141,9 +141,9 @@ PEOPLE = frozenset(
 LONG_IN = {
     stem(thing): frozenset(stem(part) for part in parts.split())
     for things, parts in {
-        "book novel textbook notebook diary magazine comic story manual document report essay paper "
-        "thesis chapter manuscript article letter script poem speech text post": "page word chapter "
-        "line paragraph sentence verse",
+        "book novel textbook notebook diary magazine comic story manual document report essay "
+        "paper thesis chapter manuscript article letter script poem speech text post": "page word "
+        "chapter line paragraph sentence verse",
         "list queue line roster": "person people name item guest child student customer task song "
         "word ingredient friend member",
         "playlist album": "song track",

@@ -31,7 +31,8 @@ _RELATIONS = {
     "sell": "sell sells sold selling sale sales",
     "cost": "cost costs costing price prices priced pay pays paid paying charge charges charged "
     "spend spends spent spending worth fee fees expense expenses expensive tag bill",
-    "earn": "earn earns earned earning earnings salary wage wages income revenue profit",
+    "earn": "earn earns earned earning earnings salary wage wages income revenue profit proceeds "
+    "takings",
     "weigh": "weigh weighs weighed weight heavy heavier lighter pound pounds kilogram kilograms "
     "ounce ounces",
     "capacity": "capacity carry carries carrying fit fits contain contains containing content "
@@ -43,12 +44,11 @@ _RELATIONS = {
     "fast": "speed fast mph rate pace",
     "time": "hour hours minute minutes duration",
     "left": "remain remains remaining left leftover over end ends ended final finally after",
-    "all": "total altogether combined together everything overall all entire both sum "
-    "whole",
+    "all": "total altogether combined together everything overall all entire both sum whole",
     "not": "not never without none neither",
     "more": "add adds added adding additional extra",
     # what is done
-    "grow": "grow grows grew grown harvest harvested crop",
+    "grow": "grow grows grew grown harvest harvested crop pick picks picked picking",
     "read": "read reads reading",
     "race": "race races marathon marathons footrace",
     "make": "make makes made making create creates produce produces produced bake bakes baked "
@@ -68,7 +68,7 @@ _RELATIONS = {
     "adult": "adult adults grown-up grown-ups grownups",
     "pupil": "student students pupil pupils",
     "worker": "employee employees worker workers staff",
-    "present": "present presents",
+    "present": "present presents gift gifts",
     "parcel": "package packages parcel parcels",
     "bike": "bike bikes bicycle bicycles",
     "car": "car cars vehicle vehicles automobile",
@@ -112,6 +112,23 @@ _TAGS: dict[str, list[str]] = {}
 for _name, _group in _RELATIONS.items():
     for _word in _group.split():
         _TAGS.setdefault(_word, []).append(f"~{_name}")
+
+#: Stem → tag, of things that go by several names: "bunny" and "rabbit".
+_THINGS = {
+    stem(word): name
+    for name in bag(
+        "kid adult pupil worker present parcel bike car song movie photo house cloth rug sofa "
+        "store baby rock tv phone computer candy doughnut trousers bucket rabbit fuel truck flat doctor "
+        "wrong guest"
+    )
+    for word in _RELATIONS[name].split()
+}
+
+
+def same_thing(one: str, other: str) -> bool:
+    """Whether two nouns, as stems, are names of the same thing."""
+    return one == other or (one in _THINGS and _THINGS[one] == _THINGS.get(other))
+
 
 #: Tags of what happens between somebody and a quantity; two that differ are two events.
 RELATIONS = frozenset(

@@ -32,6 +32,8 @@ def _noun_words(clause: str, number: NumberMention) -> set[str]:
 _TIMES = re.compile(r" times\b", re.I)
 _HYPHENED = re.compile(r"-([a-z]+)", re.I)
 _OF = re.compile(r" of (?:(?:the|his|her|their|its|these|those) )?([a-z]+(?: [a-z]+)?)", re.I)
+#: "Packs of 3" tell no number of packs.
+_HOLDER = re.compile(r"\b([a-z]+) of $", re.I)
 _SPEED = re.compile(
     r"\b(?:mph|kph|km/h"
     r"|(?:miles?|km|kilometers?|feet|meters?) (?:per|an?|each) (?:hour|second|minute))\b",
@@ -45,7 +47,7 @@ _LENGTH_IN = re.compile(
 )
 _OFTEN = re.compile(
     r"\b(?:twice|once)\b[^.,;]{0,20}\b(?:an?|per|each|every) (?:day|week|month|year|hour|night)"
-    r"|\btimes?\b",
+    r"|\btimes?\b|\b(?:every|each) \w+ (?:days|hours|weeks|months|years|minutes|seconds)\b",
     re.IGNORECASE,
 )
 _AGED = re.compile(
@@ -83,6 +85,8 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
         counted = _noun_words(clause, number)
         nouns |= counted
         stuff |= _stuff_words(clause, number)
+        if holder := _HOLDER.search(clause, 0, number.start):
+            beside.add(stem(holder[1]))
         if number.kind == "money":
             sorts.add("money")
         elif number.kind in ("percent", "fraction"):
