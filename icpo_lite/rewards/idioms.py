@@ -26,7 +26,8 @@ _TURNS = [
     ),
     (r"\b(?:made|makes?|making|takes? in|took in|brings? in|brought in)(?= \$)", "earned"),
     (
-        r"\b(?:take|takes|took|bring|brings|brought) in\b(?= (?:from|on|for|per|each|every)\b|\W*$)",
+        r"\b(?:take|takes|took|bring|brings|brought) in\b"
+        r"(?= (?:from|on|for|per|each|every)\b|\W*$)",
         "earn",
     ),
     (r"\btips? the scales?(?: at)?\b", "weighs"),

@@ -19,14 +19,8 @@ from icpo_lite.core.types import Prompt, Shard
 from icpo_lite.core.words import stem
 from icpo_lite.rewards import languages
 from icpo_lite.rewards.courtesies import closes, is_courtesy
-from icpo_lite.rewards.fact_likeness import (
-    Frame,
-    beyond,
-    closest,
-    covers,
-    read_frame,
-    read_question,
-)
+from icpo_lite.rewards.fact_likeness import beyond, closest, covers
+from icpo_lite.rewards.fact_reading import Frame, read_frame, read_question
 from icpo_lite.rewards.features import strip_markup
 from icpo_lite.rewards.subject_keys import keys, says_nothing
 

@@ -118,8 +118,8 @@ _THINGS = {
     stem(word): name
     for name in bag(
         "kid adult pupil worker present parcel bike car song movie photo house cloth rug sofa "
-        "store baby rock tv phone computer candy doughnut trousers bucket rabbit fuel truck flat doctor "
-        "wrong guest"
+        "store baby rock tv phone computer candy doughnut trousers bucket rabbit fuel truck flat "
+        "doctor wrong guest"
     )
     for word in _RELATIONS[name].split()
 }

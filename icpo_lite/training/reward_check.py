@@ -424,7 +424,7 @@ def _question(prompt: Prompt) -> str:
         return str(asks[facts[0].shard_id - 1])
     if prompt.task != "math":
         return _task_question(prompt, facts[0].text)
-    from icpo_lite.rewards.fact_likeness import number_clauses
+    from icpo_lite.rewards.fact_reading import number_clauses
 
     clause = number_clauses(facts[0].text)[0]
     for number in reversed(numbers(clause)):

@@ -1,0 +1,69 @@
+"""How well the quantity that a fact tells answers the one that a question wants.
+
+A question about a colour is never met by a number, nor one about minutes by a price: before words
+are compared, the sorts of quantity must fit.
+"""
+
+from __future__ import annotations
+
+from icpo_lite.core.words import bag, stem
+from icpo_lite.rewards.asked_quantity import Quantity
+from icpo_lite.rewards.quantity_words import PEOPLE, UNITS
+from icpo_lite.rewards.subject_keys import same_thing
+
+#: Nouns that stand for whatever is counted.
+_GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object"))
+
+
+def _same_noun(one: str, other: str) -> bool:
+    """Names of one thing, or one the head of the other: "room" and "bedroom"."""
+    short, long = sorted((one, other), key=len)
+    return same_thing(one, other) or (len(short) >= 4 and long.endswith(short))
+
+
+def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
+    """How well a fact's quantity answers a question's: 1 well, 0.5 perhaps, 0 unsaid, -1 never.
+
+    known: stems of all nouns of the problem; a noun that is one of them means itself, another
+    may be a synonym.
+    """
+    vague = len(question.sorts) > 4
+    if not fact.measurable:  # no number answers "how many"; anything else may be anything
+        return -1.0 if question.sorts and not vague else 0.0
+    if not question.measurable:
+        return -1.0
+    if not question.sorts:
+        return 0.0
+    if not question.sorts & fact.sorts:
+        return -1.0
+    if question.nouns & fact.beside and not question.nouns & fact.nouns:
+        return -1.0  # "10 minutes on nine days" with 10 missing tells no days
+    if vague and question.sized:
+        if fact.sorts == {"count"} and not question.of_many:
+            return -1.0
+        if question.sorts & fact.sorts == {"money"}:
+            return 0.2
+    if (
+        question.stuff
+        and fact.stuff
+        and question.stuff <= known
+        and not question.stuff & fact.stuff
+    ):
+        return -1.0  # cups of tea are none of coffee
+    if "factor" in fact.sorts - question.sorts and fact.sorts & question.sorts == {"age"}:
+        return 0.3  # "half as old" tells no years
+    nouns = question.nouns - _GENERIC
+    if not fact.nouns and "count" in fact.sorts and nouns & known:
+        return 0.6
+    if not nouns:
+        return 1.0 if len(question.sorts) <= 2 else 0.5
+    if any(_same_noun(a, b) for a in nouns for b in fact.nouns):
+        counts = question.sorts == {"count"} and fact.sorts == {"count"}
+        return 0.3 if counts and nouns <= fact.stuff else 1.0  # wheels are not their rows
+    if question.nouns & PEOPLE and fact.nouns & PEOPLE and not (question.nouns & known):
+        return 0.8
+    if question.stuff & fact.nouns and not question.nouns & known:
+        return 0.8  # "layers of paint" are its coats
+    if all(n in UNITS for n in question.nouns):
+        return 0.3 if question.nouns & known else 0.6
+    return -1.0 if question.nouns & known and fact.nouns else 0.2
