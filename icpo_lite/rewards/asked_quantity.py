@@ -158,7 +158,9 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
 #: "How fast did he finish" asks for a time, "how fast did he go" for none.
 _SPEEDS = bag("fast quickly rapidly swiftly")
 _ENDS = re.compile(
-    r"\b(?:finish|complete|solve|clean|fill|empty|get|be done|run the)", re.IGNORECASE
+    r"\b(?:finish|complete|solve|clean|fill|empty|get|be done|run the|open|unlock|break"
+    r"|paint|wash|assemble|build|mow|repair|fix|cook|bake)",
+    re.IGNORECASE,
 )
 _LASTS = re.compile(
     r"^(?:[^?.,;]{0,40} )?(?:take|takes|took|taken|last|lasts|lasted|spend|spends|spent|need|needed"

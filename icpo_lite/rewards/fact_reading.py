@@ -278,8 +278,8 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
     out = tuple(_beside(read_fact(s.text, stated), prompt_text) for s in removed)
     there = tuple(read_fact(text) for text in given)
     task = _read_goal(goal)
-    parts = [_parts(s.text, stated) for s in removed]
-    parts += [_parts(text, _values(text)) for text in given]
+    beside = [_parts(s.text, stated) for s in removed]
+    beside += [_parts(text, _values(text)) for text in given]
     counts = Counter(k for fact in (*out, *there, task) for k in fact.clause)
     shown = frozenset(k for fact in (*out, *there) for k in fact.everything)
     everything = " ".join([*(s.text for s in removed), *given, goal])
@@ -291,7 +291,7 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
         weight={k: 1 / n for k, n in counts.items()} | dict.fromkeys(shown - counts.keys(), 0.5),
         people=names(everything),
         nouns=content_words(everything),
-        parts=tuple(part for told_of in parts for part in told_of),
+        parts=tuple(part for told_of in beside for part in told_of),
     )
 
 

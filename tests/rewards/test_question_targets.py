@@ -277,3 +277,133 @@ def test_other_words_of_these_kinds_are_on_target(prompt: Prompt, question: str)
 )
 def test_near_misses_of_these_kinds_are_off_target(prompt: Prompt, question: str) -> None:
     assert aim(prompt, question).hits == 0
+
+
+# ------------------------------------------------- a given statement that shares what is asked for
+
+GYM = _prompt(
+    "How much does Ivy pay in a year?",
+    "The small gym costs $20 a month.",
+    "The small gym has a joining fee of $35.",
+    "The big gym costs twice as much.",
+)
+LOST = _prompt(
+    "How many pens does Olga have now?", "Olga had 14 pens.", "Today, Olga got 5 more and lost 3."
+)
+LOCKS = _prompt(
+    "How long does it take her to open all of them?",
+    "Una opens a small lock in 4 minutes and a large lock in 9 minutes.",
+    "Una has 2 locks of each kind.",
+    text="Una opens a small lock in several minutes and a large lock in 9 minutes. Una has 2 locks "
+    "of each kind. How long does it take her to open all of them?",
+)
+NOTES = _prompt(
+    "How much money is that?",
+    "Paul has 6 bills of 5 dollars and 2 bills of 20 dollars.",
+    "Paul keeps his bills in a box.",
+    text="Paul keeps his bills in a box. Paul has bills of 5 dollars and 2 bills of 20 dollars. "
+    "How much money is that?",
+)
+RAFFLE = _prompt(
+    "How much did the club collect?",
+    "The club sold 40 raffle tickets to raise money for a trip.",
+    "Each raffle ticket cost $3. A neighbor gave $50.",
+)
+RUN = _prompt(
+    "How many miles do they run together?", "Lea runs 6 miles more than Max.", "Max runs 9 miles."
+)
+SOLDIER = _prompt(
+    "How old was he when he retired?",
+    "It took Roy 7 years to become a captain.",
+    "Roy joined the army when he was 19.",
+    "Roy then spent 12 years more in the army.",
+)
+GYMNAST = _prompt(
+    "How long did she train?",
+    "Kim trained for 45 minutes on each of six days.",
+    "Kim is 12.",
+    text="Kim trained for several minutes on each of six days. Kim is 12. How long did she train?",
+)
+PACKS = _prompt(
+    "How many shirts did Eva buy?",
+    "Eva bought 4 packs of green shirts.",
+    "The red shirts come in packs of 5, and the green shirts come in packs of 3.",
+    "Eva bought 2 packs of red shirts.",
+)
+OFFER = _prompt(
+    "Which box is cheaper?",
+    "The other box has 90 pens for $27.",
+    "One box has 60 pens for $20.",
+    text="One box has 60 pens for $20. The other box has pens for $27. Which box is cheaper?",
+)
+BOOK = _prompt("How many hours does she need?", "Her book has 320 pages.", "She reads 40 an hour.")
+PARTY = _prompt("How much do they spend?", "Ned invited 18 people.", "Each snack costs $2.")
+MARATHON = _prompt(
+    "How far apart are the stands?", "The marathon is 24 miles long.", "There are 5 water stands."
+)
+PUMPKIN = _prompt("How heavy is Otto?", "Nina weighs 130 pounds.", "Nina and Otto like pumpkins.")
+SNAIL = _prompt(
+    "How far do they get in 5 minutes?",
+    "The green frog can jump 12 meters in one minute.",
+    "The brown frog jumps 9 meters per minute.",
+)
+DOLLS = _prompt("How many does she have now?", "Bea had 15 dolls.", "Bea gave 4 dolls to Lin.")
+LUNCH = _prompt("How many did she eat?", "At noon, Cleo had 6 plums remaining.", "Cleo took 9.")
+CLOUDS = _prompt("How many birds are there?", "There are 3 ravens.", "There are 8 swallows.")
+RABBITS = _prompt("How many animals are there?", "The farm has 12 rabbits.", "It has 5 ducks.")
+SHIFT = _prompt("How much did he keep?", "The fair made $900 from tickets.", "Rent cost $200.")
+MASKS = _prompt("How long does a pack last?", "They change masks every 4 days.", "A pack has 50.")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        (GYM, "What's the monthly price of the small gym?"),
+        (LOST, "How many did Olga start out with, before she got any more?"),
+        (LOCKS, "How quickly can she open a small lock?"),
+        (NOTES, "How many fives does Paul have?"),
+        (RAFFLE, "How many tickets did they manage to sell?"),
+        (SOLDIER, "After how long did Roy become a captain?"),
+        (GYMNAST, "How many minutes a day did Kim train?"),
+        (PACKS, "What's the number of green packs?"),
+        (OFFER, "How many pens are in the $27 box?"),
+        (BOOK, "How long is the book?"),
+        (BOOK, "How thick is the book, in pages?"),
+        (PARTY, "How long is Ned's guest list?"),
+        (MARATHON, "How long is the whole race?"),
+        (PUMPKIN, "What does the scale say for Nina?"),
+        (SNAIL, "What's the green one's jumping speed per minute?"),
+        (DOLLS, "What size was Bea's collection to begin with, before she gave any away?"),
+        (LUNCH, "Could you tell me what Cleo was left with when noon came around?"),
+        (CLOUDS, "I'd need to know the raven count — what is it?"),
+        (RABBITS, "Hey, how many bunnies are on the farm?"),
+        (PUZZLE, "Hi, what do the puzzles go for apiece?"),
+        (BIKE, "How much would the bike set him back?"),
+        (SHIFT, "How much did the fair take in from tickets?"),
+        (MASKS, "How often do they change their masks?"),
+    ],
+)
+def test_a_quantity_asked_in_a_turn_of_speech_is_on_target(prompt: Prompt, question: str) -> None:
+    assert aim(prompt, question).hits == 1, asked(question)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        (GYM, "How much is the one-time joining charge at the small gym?"),
+        (LOST, "How many pens did Olga lose today?"),
+        (LOCKS, "How many minutes does it take Una to open a large lock?"),
+        (NOTES, "How many twenty-dollar bills are in the box?"),
+        (RAFFLE, "What was the price of a single raffle ticket?"),
+        (RUN, "How long did it take Lea to run that distance?"),
+        (SOLDIER, "How many more years did he spend after becoming a captain?"),
+        (GYMNAST, "For how many days did Kim train?"),
+        (PACKS, "How many red packs did Eva buy?"),
+        (OFFER, "What's the price of the box with 60 pens?"),
+        (DOLLS, "How many dolls did Lin get?"),
+        (SNAIL, "How fast does the brown frog jump?"),
+        (MASKS, "How many masks are in a pack?"),
+    ],
+)
+def test_what_a_given_statement_says_is_off_target(prompt: Prompt, question: str) -> None:
+    assert aim(prompt, question).hits == 0, asked(question)
