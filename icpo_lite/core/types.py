@@ -206,6 +206,8 @@ class Turn:
         header that opens the next assistant turn; an assistant turn's ids are exactly what was
         sampled, the end-of-turn token included when it was sampled.
     logprobs: of the sampled ids under the policy that sampled them; empty for a user turn.
+    advantage: what the turn's own tokens are learned with, one number or one a token; None where
+        the trajectory's holds.
     """
 
     role: Role
@@ -215,6 +217,7 @@ class Turn:
     stop_reason: StopReason | None = None
     verdict: Verdict | None = None
     reward: Reward | None = None
+    advantage: float | tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,8 +23,9 @@ class LossKeys(Section):
             "and how token losses are averaged",
         )
     )
-    importance_sampling_level: Literal["token", "sequence"] = Field(
-        "token", description="token, or sequence (GSPO)"
+    importance_sampling_level: Literal["token", "turn", "sequence"] = Field(
+        "token",
+        description="whose ratio: each token's, a turn's (SO-GRPO) or a whole sequence's (GSPO)",
     )
     epsilon: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 - epsilon")
     epsilon_high: float | None = Field(
@@ -121,7 +122,7 @@ class LossKeys(Section):
                 f"cispo caps the ratio itself at epsilon_high, which must be above 1, found "
                 f"{self.epsilon_high}; set epsilon_high: 5.0",
             )
-        if self.importance_sampling_level == "sequence":
+        if self.importance_sampling_level != "token":
             refuse("importance_sampling_level", "cispo is defined for tokens; set it to token")
 
 
