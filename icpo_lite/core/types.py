@@ -208,6 +208,7 @@ class Turn:
     logprobs: of the sampled ids under the policy that sampled them; empty for a user turn.
     advantage: what the turn's own tokens are learned with, one number or one a token; None where
         the trajectory's holds.
+    told: shards that a user's turn tells, by their ids.
     """
 
     role: Role
@@ -218,6 +219,7 @@ class Turn:
     verdict: Verdict | None = None
     reward: Reward | None = None
     advantage: float | tuple[float, ...] | None = None
+    told: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,6 +242,11 @@ class Trajectory:
     def reply(self) -> Turn:
         """The last assistant turn."""
         return next(t for t in reversed(self.turns) if t.role == "assistant")
+
+    @property
+    def replies(self) -> tuple[Turn, ...]:
+        """All assistant turns."""
+        return tuple(t for t in self.turns if t.role == "assistant")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.types import Intent, Prompt
@@ -60,6 +60,11 @@ class PromptPool:
                     "the corpus holds no complete prompt, but share_underspecified asks for one; "
                     "raise share_underspecified to 1 or name another corpus"
                 )
+
+    def __iter__(self) -> Iterator[Prompt]:
+        for decks in self._decks.values():
+            for deck in decks.values():
+                yield from deck
 
     def count(self, intent: Intent) -> int:
         return sum(map(len, self._decks[intent].values()))

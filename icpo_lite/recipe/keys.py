@@ -10,6 +10,7 @@ from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError, model
 
 from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.recipe.conversation_sections import ConversationKeys
 from icpo_lite.recipe.messages import field_names, first_error, place_of, unknown_key
 from icpo_lite.recipe.objective_sections import (
     AdvantageKeys,
@@ -35,6 +36,7 @@ class Recipe(
     AdvantageKeys,
     CorrectionKeys,
     LossKeys,
+    ConversationKeys,
     SamplingKeys,
     RewardKeys,
     DataKeys,
@@ -106,7 +108,17 @@ class Recipe(
             refuse("task", "grading code runs it; set allow_code_execution: true to agree")
         if self.eval_steps is not None and self.evaluation.enabled:
             self._check_splits()
+        if self.rollout == "conversation":
+            self._check_conversations()
         return self
+
+    def _check_conversations(self) -> None:
+        if self.demonstrations != "none":
+            refuse(
+                "demonstrations",
+                "the corpus's solutions are single replies: expected demonstrations: none beside "
+                f"rollout: conversation, found {self.demonstrations}",
+            )
 
     def _check_splits(self) -> None:
         small = (self.eval_dataset_name or self.dataset_name, self.eval_split)

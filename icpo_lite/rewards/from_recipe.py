@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.icpo import RewardSpec
     from icpo_lite.rewards.judge import Judge, Typer
     from icpo_lite.rewards.model_targets import Targeter
+    from icpo_lite.rollout.conversation_groups import ConversationRule
 
 
 def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
@@ -58,6 +59,20 @@ def _rewarded(
     function: Callable[..., Reward], options: Any, prompt: Prompt, verdict: Verdict, turn: Turn
 ) -> Reward:
     return function(prompt, verdict, turn, options)
+
+
+def bind_conversation_reward(recipe: Recipe) -> ConversationRule:
+    """The rule of whole conversations that the recipe names, its options checked."""
+    from icpo_lite.rewards.conversation_rewards import CONVERSATION_REWARDS
+
+    name = recipe.conversation_reward["name"]
+    if name not in CONVERSATION_REWARDS:
+        raise RecipeError(
+            f"{recipe.where('conversation_reward')}: conversation_reward: expected one of "
+            f"{', '.join(CONVERSATION_REWARDS)}, found {name!r}"
+        )
+    rule = CONVERSATION_REWARDS[name]
+    return rule.bind(recipe.bind("conversation_reward", rule.options, skip=["name"]))
 
 
 def bind_judge(

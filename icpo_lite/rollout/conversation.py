@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from icpo_lite.core.turns import with_opening
+from icpo_lite.core.turns import prompt_after, with_opening
 from icpo_lite.core.types import (
     Intent,
     Judge,
@@ -54,7 +54,9 @@ class Conversation:
     given: shards already said, in order and as they were worded. turns: all turns, assistant
     turns with their verdict. last_only: whether only the last reply counts (RECAP). certified:
     whether a certificate shows that what was left out is needed (`underspecified`). prompt_given:
-    the corpus's own prompt that it opens with, whose word on what lacks is taken.
+    the corpus's own prompt that it opens with, whose word on what lacks is taken. began: the
+    training prompt that it goes on from, whose removed shards the user tells. place: what its noise
+    is keyed by in training.
     """
 
     problem: Problem
@@ -66,6 +68,8 @@ class Conversation:
     last_only: bool = False
     certified: bool = True
     prompt_given: Prompt | None = None
+    began: Prompt | None = None
+    place: tuple[int | str, ...] = ()
 
     @property
     def open_shards(self) -> tuple[Shard, ...]:
@@ -92,8 +96,20 @@ class Conversation:
         """Right before everything needed was known: a guess that hit."""
         return bool(self.score) and bool(self.open_shards)
 
+    @property
+    def went_on(self) -> tuple[Turn, ...]:
+        """The turns since the training prompt that it began with."""
+        return self.turns[len(self.began.messages) if self.began else 0 :]
+
+    def key(self, setting: str, seed: int, turn: int) -> tuple[int | str, ...]:
+        """What the noise of its next reply depends on; the last part is the run."""
+        of = self.place or (setting, seed, self.problem.problem_id)
+        return (*of, turn, self.run)
+
     def prompt(self) -> Prompt:
         """The conversation so far as what the judge sees."""
+        if self.began is not None:
+            return prompt_after(self.began, self.went_on)
         if self.prompt_given is not None:
             return replace(self.prompt_given, messages=tuple(self.chat))
         missing = tuple(s for s in self.open_shards if not s.is_question)
@@ -117,6 +133,23 @@ def start(
     """A conversation that opens with `text`, which says the shards in `given`."""
     turns = (*opening_turns(problem), Turn("user", text))
     return Conversation(problem, run, tuple(given), turns, system=system)
+
+
+def start_training(prompt: Prompt, run: int, place: tuple[int | str, ...]) -> Conversation:
+    """A conversation that goes on from a training prompt; the user holds what it lacks."""
+    missing = {s.shard_id for s in prompt.removed}
+    shards = [s for s in prompt.shards if s.shard_id not in missing]
+    problem = Problem(
+        problem_id=prompt.problem_id,
+        task=prompt.task,
+        question=prompt.text,
+        answer=prompt.answer,
+        shards=(*shards, *prompt.removed),
+        source=prompt.source,
+        columns=prompt.columns,
+    )
+    turns = tuple(Turn(m.role, m.content) for m in prompt.messages)
+    return Conversation(problem, run, tuple(shards), turns, began=prompt, place=place)
 
 
 def opening_turns(problem: Problem) -> tuple[Turn, ...]:
@@ -204,7 +237,7 @@ def _replied(
     turn: int,
 ) -> list[Conversation]:
     """Every conversation with the policy's next reply, judged."""
-    keys = [(setting, seed, t.problem.problem_id, turn, t.run) for t in talks]
+    keys = [talk.key(setting, seed, turn) for talk in talks]
     replies = talker.reply([t.chat for t in talks], keys)
     verdicts = judge.judge_many(
         [(t.prompt(), r.content, r.stop_reason) for t, r in zip(talks, replies, strict=True)]
@@ -245,7 +278,7 @@ def _told(
 ) -> Conversation:
     return replace(
         talk,
-        turns=(*talk.turns, Turn("user", say(talk.given, shard))),
+        turns=(*talk.turns, Turn("user", say(talk.given, shard), told=(shard.shard_id,))),
         given=(*talk.given, shard),
     )
 

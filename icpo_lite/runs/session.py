@@ -24,10 +24,16 @@ from icpo_lite.evaluation.problems import evaluation_problems, judges_on_trainin
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe.input_paths import require_model
-from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
+from icpo_lite.rewards.from_recipe import (
+    bind_conversation_reward,
+    bind_judge,
+    bind_reward,
+    bind_reward_change,
+)
 from icpo_lite.rollout.engines.registry import require_engine
 from icpo_lite.rollout.from_recipe import wanted_engine
 from icpo_lite.rollout.groups import encode_prompts
+from icpo_lite.rollout.growing import check_growing
 from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
 from icpo_lite.training.from_recipe import tried
@@ -63,6 +69,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     require_model(recipe)
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
+    bind_conversation_reward(recipe)  # refused here, before a model is loaded
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
     policy = None
@@ -92,6 +99,8 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
         policy, pool, prompt_ids, judge, reward, recipe, chosen, change, display.message
     )
     measured = {"log-probs": checked, "sampling": sampled, "a prompt": shared}
+    if recipe.rollout == "conversation":
+        measured["conversations"] = check_growing(policy, prompts)
     display.header(header_facts(recipe, policy, corpus, measured))
     unknown = tokenizer_warning(prompt_ids, policy.tokenizer.unk_token_id)
     seen = ""

@@ -77,6 +77,7 @@ def dry_run(trainer: Trainer) -> DryRun:
     recipe, policy = trainer.recipe, trainer.policy
     device = policy.device.torch_device
     longest = max((tuple(ids) for ids in trainer.prompt_ids.values()), key=len)
+    length = trainer.longest_reply(len(longest))
     undo, pool = trainer.updater.undo(), trainer.pool.state
     plan = trainer.schedules.at(trainer.done_steps)
     began, base = time.monotonic(), _resident(device)
@@ -87,7 +88,7 @@ def dry_run(trainer: Trainer) -> DryRun:
                 policy,
                 [longest] * len(prompts),
                 n=recipe.num_generations,
-                options=replace(trainer.sampling, ignore_eos=True),
+                options=replace(trainer.sampling, ignore_eos=True, max_new_tokens=length),
                 keys_P=[("rehearsal", place) for place in range(len(prompts))],
             )
         # Advantages that differ, so that no row is left out; half of a group up, half down.
@@ -122,7 +123,7 @@ def dry_run(trainer: Trainer) -> DryRun:
         max(sampling[0], update[0]),
         _room(device),
         time.monotonic() - began,
-        len(longest) + trainer.sampling.max_new_tokens,
+        len(longest) + length,
         (min(updated.rows, micro) if updated else micro, micro),
         (sampled.rows if sampled else asked, asked),
     )

@@ -22,9 +22,15 @@ from icpo_lite.rollout.groups import judge_groups, reward_groups, sample_groups
 from icpo_lite.rollout.noise import SamplingOptions
 from icpo_lite.training.advantages import advantage_groups
 from icpo_lite.training.batch import collate
+from icpo_lite.training.conversations import Conversations
 from icpo_lite.training.demonstrations import join_demonstrations
 from icpo_lite.training.dynamic_sampling import as_learned, refilled_groups, teaching_groups
-from icpo_lite.training.step_metrics import group_metrics, memory_gb, sampled_tokens
+from icpo_lite.training.step_metrics import (
+    conversation_metrics,
+    group_metrics,
+    memory_gb,
+    sampled_tokens,
+)
 from icpo_lite.training.step_plan import Plan, Schedules
 from icpo_lite.training.updater import Updater
 
@@ -74,6 +80,7 @@ class Trainer:
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
         self.updater.engine = self.sampling.engine
         self.schedules = Schedules(recipe)
+        self.talks = Conversations(recipe) if recipe.rollout == "conversation" else None
         functions = [name.rpartition(":")[2] for name in recipe.reward_funcs]
         self.component_weights = dict(zip(functions, recipe.reward_weights, strict=False))
         self.done_steps = 0
@@ -101,6 +108,8 @@ class Trainer:
         update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps)
         self.done_steps += 1
         shown = group_metrics(groups, learned, self.recipe.min_reward_spread)
+        if self.talks is not None:
+            shown |= conversation_metrics(groups)
         metrics = {**shown, **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
@@ -112,10 +121,16 @@ class Trainer:
 
         first_place: prompts that this step has sampled before.
         """
+        ids = [self.prompt_ids[p.prompt_id] for p in prompts]
+        if self.talks is not None:
+            talked = self.talks.sampled(
+                self.policy, prompts, ids, self.judge, self.sampling, self.done_steps, first_place
+            )
+            return self.talks.rewarded(talked, self.reward, self.change)
         groups = sample_groups(
             self.policy,
             prompts,
-            [self.prompt_ids[p.prompt_id] for p in prompts],
+            ids,
             num_generations=self.recipe.num_generations,
             options=self.sampling,
             seed=self.recipe.seed,
@@ -125,6 +140,14 @@ class Trainer:
         if self.recipe.demonstrations != "none":
             groups = join_demonstrations(groups, self.policy, self.recipe.max_completion_length)
         return reward_groups(judge_groups(groups, self.judge), self.reward, self.change)
+
+    def longest_reply(self, prompt_length: int) -> int:
+        """Tokens that may follow a prompt of so many: one reply, or a whole conversation."""
+        one = self.sampling.max_new_tokens
+        if self.talks is None:
+            return one
+        talked = self.talks.longest(self.policy, self.pool, one)
+        return max(one, min(talked, self.policy.max_positions - prompt_length))
 
     def select(self, groups: list[Group]) -> tuple[list[Group], list[Group], int]:
         """(all groups sampled, those learned from, refills): flat ones are dropped or refilled."""

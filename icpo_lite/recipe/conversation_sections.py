@@ -1,0 +1,35 @@
+"""The section of a recipe that says how whole conversations are sampled and paid."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from icpo_lite.recipe.section import Section
+
+
+def _conversation_block(value: Any) -> Any:
+    """`terminal` is short for `{name: terminal}`; options without a name are those of `intent`."""
+    if isinstance(value, str):
+        return {"name": value}
+    return {"name": "intent", **value} if isinstance(value, dict) else value
+
+
+class ConversationKeys(Section):
+    """Training in the conversation itself."""
+
+    rollout: Literal["single_turn", "conversation"] = Field(
+        "single_turn",
+        description="single_turn: one reply a prompt; conversation: the policy talks with the "
+        "simulated user, who tells what the prompt lacks, one fact a turn",
+    )
+    max_turns: int = Field(
+        8, ge=1, description="rollout: conversation: replies of one conversation at most"
+    )
+    conversation_reward: Annotated[dict[str, Any], BeforeValidator(_conversation_block)] = Field(
+        {"name": "intent"},
+        description="rollout: conversation: intent (each reply's own reward, and the right answer "
+        "at the end), terminal, after_asking, pir, askbench, ternary or rlaar; or a block {name: "
+        "intent, terminal: 1.0, question_cost: 0.1}",
+    )
