@@ -24,7 +24,7 @@ class ConversationKeys(Section):
         description="single_turn: one reply a prompt; conversation: the policy talks with the "
         "simulated user, who tells what the prompt lacks, one fact a turn",
     )
-    max_turns: int = Field(
+    max_assistant_turns: int = Field(
         8, ge=1, description="rollout: conversation: replies of one conversation at most"
     )
     conversation_reward: Annotated[dict[str, Any], BeforeValidator(_conversation_block)] = Field(

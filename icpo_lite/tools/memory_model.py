@@ -241,7 +241,7 @@ class Job:
     @property
     def replied(self) -> int:
         """Tokens that follow a prompt at most; a user's words in a conversation are few beside."""
-        turns = self.keys.max_turns if self.keys.rollout == "conversation" else 1
+        turns = self.keys.max_assistant_turns if self.keys.rollout == "conversation" else 1
         return turns * self.keys.max_completion_length
 
     @property

@@ -44,14 +44,14 @@ class Conversations:
             seed=self.recipe.seed,
             step=step,
             first_place=first_place,
-            max_turns=self.recipe.max_turns,
+            max_turns=self.recipe.max_assistant_turns,
             choose=choose_shard,
         )
 
     def longest(self, policy: Policy, prompts: Iterable[Prompt], reply: int) -> int:
         """Tokens of the longest conversation behind any of the prompts, every reply of `reply`."""
         most = max(prompts, key=lambda p: (len(p.removed), sum(len(s.text) for s in p.removed)))
-        told = most.removed[: self.recipe.max_turns - 1]
+        told = most.removed[: self.recipe.max_assistant_turns - 1]
         words = (user_turn_ids(policy, shard.text, ended=True) for shard in told)
         return reply * (1 + len(told)) + sum(map(len, words))
 
