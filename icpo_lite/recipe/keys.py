@@ -18,6 +18,7 @@ from icpo_lite.recipe.objective_sections import (
     LossKeys,
     ScheduleKeys,
     UpdateKeys,
+    WarmUpKeys,
 )
 from icpo_lite.recipe.run_sections import Evaluation, JudgingKeys, PeriodicKeys, RunKeys
 from icpo_lite.recipe.section import refuse
@@ -33,6 +34,7 @@ class Recipe(
     RunKeys,
     UpdateKeys,
     ScheduleKeys,
+    WarmUpKeys,
     AdvantageKeys,
     CorrectionKeys,
     LossKeys,

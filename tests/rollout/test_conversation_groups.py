@@ -153,7 +153,7 @@ def test_a_refill_has_noise_of_its_own(policy, recipe, prompts, groups):
 
 
 def test_a_batch_split_for_memory_changes_nothing(policy, recipe, prompts, groups):
-    parts = talks(policy, recipe, prompts, replace(OPTIONS, max_rows=3))
+    parts = talks(policy, recipe, prompts, OPTIONS.but(max_rows=3))
     for one, other in zip(trajectories(parts), trajectories(groups), strict=True):
         assert [t.token_ids for t in one.turns] == [t.token_ids for t in other.turns]
 

@@ -120,13 +120,13 @@ def test_the_dry_run_is_as_long_as_the_longest_conversation(tmp_path, monkeypatc
 
 
 def test_one_turn_is_what_a_single_turn_run_learns(tmp_path):
-    """max_assistant_turns 1 and the replies' own reward alone: the same samples, rewards and weights."""
+    """One turn and the replies' own reward alone: the same samples, rewards and weights."""
     one, other = tmp_path / "one", tmp_path / "other"
-    alone = "conversation_reward={terminal: 0}"
+    alone = ("max_assistant_turns=1", "conversation_reward={terminal: 0}")
     # Every prompt counts by the replies it calls for: with complete ones alone that is one.
     share = "share_underspecified=0.0"
     steps = ("max_steps=2", share)
-    run_module.train(recipe(one, *steps, "max_assistant_turns=1", alone), quiet(tmp_path), threads=1)
+    run_module.train(recipe(one, *steps, *alone), quiet(tmp_path), threads=1)
     run_module.train(recipe(other, *steps, "rollout=single_turn"), quiet(tmp_path), threads=1)
     first, second = adapter(one), adapter(other)
     assert all(torch.equal(first[name], second[name]) for name in first)
