@@ -209,6 +209,7 @@ class Turn:
     advantage: what the turn's own tokens are learned with, one number or one a token; None where
         the trajectory's holds.
     told: shards that a user's turn tells, by their ids.
+    gold_prob: of the gold answer just before an assistant's turn, as `training.credit` has it.
     """
 
     role: Role
@@ -220,6 +221,7 @@ class Turn:
     reward: Reward | None = None
     advantage: float | tuple[float, ...] | None = None
     told: tuple[int, ...] = ()
+    gold_prob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

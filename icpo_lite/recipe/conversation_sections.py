@@ -33,3 +33,13 @@ class ConversationKeys(Section):
         "at the end), terminal, after_asking, pir, askbench, ternary or rlaar; or a block {name: "
         "intent, terminal: 1.0, question_cost: 0.1}",
     )
+    credit: Literal["trajectory", "gtpo", "mapo", "igpo", "r2g", "em", "equalized"] = Field(
+        "trajectory",
+        description="rollout: conversation: what each turn's tokens are learned with: trajectory "
+        "(the whole conversation's advantage), gtpo (discounted returns), mapo (half of them, half "
+        "the turn's own reward), igpo (what the turn did for the gold answer's probability), r2g, "
+        "em or equalized (UserRL)",
+    )
+    credit_gamma: float = Field(
+        0.9, gt=0, le=1, description="credit: gtpo and mapo: discount of a turn's later rewards"
+    )

@@ -112,6 +112,8 @@ class Recipe(
             self._check_splits()
         if self.rollout == "conversation":
             self._check_conversations()
+        elif self.credit != "trajectory":
+            refuse("credit", f"{self.credit} is of conversations; set rollout: conversation")
         return self
 
     def _check_conversations(self) -> None:
@@ -120,6 +122,12 @@ class Recipe(
                 "demonstrations",
                 "the corpus's solutions are single replies: expected demonstrations: none beside "
                 f"rollout: conversation, found {self.demonstrations}",
+            )
+        if self.credit != "trajectory" and self.multi_objective_aggregation != "sum_then_normalize":
+            refuse(
+                "credit",
+                f"{self.credit} scales the rewards of turns, normalize_then_sum those of whole "
+                "conversations; set multi_objective_aggregation: sum_then_normalize",
             )
 
     def _check_splits(self) -> None:

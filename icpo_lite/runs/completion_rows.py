@@ -49,6 +49,8 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
         said |= {"correct": turn.verdict.correct, "targeted": turn.verdict.targeted}
     if turn.reward is not None:
         said |= {"reward": turn.reward.total, "rewards": dict(turn.reward.components)}
+    if turn.gold_prob is not None:
+        said["gold_prob"] = turn.gold_prob
     return {**said, "tokens": len(turn.token_ids), "advantage": turn.advantage}
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule
+from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, Trajectory
+from icpo_lite.policy.logprobs import closed_thoughts, continuation_logprobs
 from icpo_lite.rewards.from_recipe import bind_conversation_reward, choose_shard
+from icpo_lite.rewards.model_targets import gold_reply
 from icpo_lite.rollout.conversation_groups import converse_groups, reward_conversations
 from icpo_lite.rollout.growing import user_turn_ids
 
@@ -34,7 +38,7 @@ class Conversations:
         first_place: int = 0,
     ) -> list[Group]:
         """G judged conversations a prompt; see `converse_groups`."""
-        return converse_groups(
+        groups = converse_groups(
             policy,
             prompts,
             prompt_ids,
@@ -47,6 +51,7 @@ class Conversations:
             max_turns=self.recipe.max_assistant_turns,
             choose=choose_shard,
         )
+        return with_gold_probs(groups, policy) if self.recipe.credit == "igpo" else groups
 
     def longest(self, policy: Policy, prompts: Iterable[Prompt], reply: int) -> int:
         """Tokens of the longest conversation behind any of the prompts, every reply of `reply`."""
@@ -60,3 +65,49 @@ class Conversations:
     ) -> list[Group]:
         """Every reply and every conversation with its reward."""
         return reward_conversations(groups, rule, self._whole, change)
+
+
+def with_gold_probs(groups: Sequence[Group], policy: Policy) -> list[Group]:
+    """Every reply with P(gold) before it: exp of the mean log-prob of the gold answer's tokens.
+
+    Under the policy as it is, behind the sampled ids of the conversation so far (IGPO, arXiv
+    2510.14967). Nothing where a prompt has no gold answer.
+    """
+    thoughts = closed_thoughts(policy)
+    wanted: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
+    golds = {
+        g.prompt.prompt_id: policy.encode_text(gold_reply(g.prompt))
+        for g in groups
+        if g.prompt.answer is not None
+    }
+    for group in groups:
+        if gold := golds.get(group.prompt.prompt_id):
+            for trajectory in group.trajectories:
+                wanted |= {((*row, *thoughts), gold): 0.0 for row in rows_before(trajectory)}
+    sums = continuation_logprobs(policy, list(wanted))
+    chances = {
+        pair: math.exp(total / len(pair[1])) for pair, total in zip(wanted, sums, strict=True)
+    }
+
+    def told(trajectory: Trajectory) -> Trajectory:
+        gold = golds.get(trajectory.prompt.prompt_id)
+        if not gold:
+            return trajectory
+        before = iter(chances[(*row, *thoughts), gold] for row in rows_before(trajectory))
+        turns = tuple(
+            replace(turn, gold_prob=next(before)) if turn.role == "assistant" else turn
+            for turn in trajectory.turns
+        )
+        return replace(trajectory, turns=turns)
+
+    return [replace(g, trajectories=tuple(told(t) for t in g.trajectories)) for g in groups]
+
+
+def rows_before(trajectory: Trajectory) -> list[tuple[int, ...]]:
+    """The ids of the conversation before each reply."""
+    row, rows = tuple(trajectory.prompt_ids), []
+    for turn in trajectory.turns:
+        if turn.role == "assistant":
+            rows.append(row)
+        row = (*row, *turn.token_ids)
+    return rows

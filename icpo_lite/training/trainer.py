@@ -23,6 +23,7 @@ from icpo_lite.rollout.noise import SamplingOptions
 from icpo_lite.training.advantages import advantage_groups
 from icpo_lite.training.batch import collate
 from icpo_lite.training.conversations import Conversations
+from icpo_lite.training.credit import credited, moves
 from icpo_lite.training.demonstrations import join_demonstrations
 from icpo_lite.training.dynamic_sampling import as_learned, refilled_groups, teaching_groups
 from icpo_lite.training.step_metrics import (
@@ -115,18 +116,20 @@ class Trainer:
         learned = advantage_groups(
             chosen, self.recipe, plan.underspecified_weight, self.component_weights
         )
-        batch = collate(learned, self.policy.pad_id)
+        learned = credited(learned, self.recipe, plan.underspecified_weight)
+        taught = learned if self._counts_flat else [g for g in learned if moves(g)]
+        batch = collate(taught, self.policy.pad_id)
         self.phase = "updating"
         update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps)
         self.done_steps += 1
-        shown = group_metrics(groups, learned, self.recipe.min_reward_spread)
+        shown = group_metrics(groups, taught, self.recipe.min_reward_spread)
         if self.talks is not None:
             shown |= conversation_metrics(groups)
         metrics = {**shown, **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
         self.phase = ""
-        return StepReport(self.done_steps, metrics, tuple(as_learned(groups, learned)))
+        return StepReport(self.done_steps, metrics, tuple(as_learned(groups, chosen, learned)))
 
     def rollout(self, prompts: Sequence[Prompt], first_place: int = 0) -> list[Group]:
         """New samples of each prompt, judged and rewarded; demonstrations beside them.
@@ -169,9 +172,8 @@ class Trainer:
         recipe = self.recipe
         gate = recipe.hpt_gate if recipe.demonstrations == "hpt" else None
         if not recipe.dynamic_sampling:
-            # Left out, a group would lose its KL and entropy terms as well.
-            terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target
-            every = recipe.count_zero_variance or terms
+            # Conversations of equal rewards may have turns that differ (`moves`).
+            every = self._counts_flat or recipe.credit != "trajectory"
             spread = None if every else recipe.min_reward_spread
             return groups, teaching_groups(groups, spread=spread, hpt_gate=gate), 0
         return refilled_groups(
@@ -183,6 +185,13 @@ class Trainer:
             spread=recipe.min_reward_spread,
             hpt_gate=gate,
         )
+
+    @property
+    def _counts_flat(self) -> bool:
+        """Whether groups that teach nothing stay: left out, they would lose KL and entropy too."""
+        recipe = self.recipe
+        terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target
+        return bool(recipe.count_zero_variance or terms)
 
     def _costs(
         self, plan: Plan, groups: Sequence[Group], sampling: float, seconds: float
