@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from icpo_lite.recipe.section import Section
+from icpo_lite.recipe.section import Section, named_schedule
 
 
 def _conversation_block(value: Any) -> Any:
@@ -32,6 +32,20 @@ class ConversationKeys(Section):
         description="rollout: conversation: intent (each reply's own reward, and the right answer "
         "at the end), terminal, after_asking, pir, askbench, ternary or rlaar; or a block {name: "
         "intent, terminal: 1.0, question_cost: 0.1}",
+    )
+    truncated_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="rollout: conversation: share of underspecified prompts whose user keeps at "
+        "least one fact back to the end, so that no answer is the right end (RLAAR's pressure to "
+        "abstain: 0.1 to 0.2 was best, 0.5 destroyed solving)",
+    )
+    shard_curriculum: Annotated[dict[str, Any], BeforeValidator(named_schedule)] = Field(
+        {"name": "none"},
+        description="rollout: conversation: into how many pieces an instruction comes: none (one "
+        "fact a turn from the start), or {name: rlaar, first: 2, reach: 0.8, steps: 5}, one piece "
+        "more whenever the reward of underspecified prompts is back at 0.8 of the start's",
     )
     credit: Literal["trajectory", "gtpo", "mapo", "igpo", "r2g", "em", "equalized"] = Field(
         "trajectory",

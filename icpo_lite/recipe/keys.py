@@ -112,9 +112,18 @@ class Recipe(
             self._check_splits()
         if self.rollout == "conversation":
             self._check_conversations()
-        elif self.credit != "trajectory":
-            refuse("credit", f"{self.credit} is of conversations; set rollout: conversation")
+        else:
+            self._check_single_turns()
         return self
+
+    def _check_single_turns(self) -> None:
+        for key, value, idle in (
+            ("credit", self.credit, "trajectory"),
+            ("truncated_share", self.truncated_share, 0),
+            ("shard_curriculum", self.shard_curriculum.get("name"), "none"),
+        ):
+            if value != idle:
+                refuse(key, f"{value} is of conversations; set rollout: conversation")
 
     def _check_conversations(self) -> None:
         if self.demonstrations != "none":

@@ -48,6 +48,17 @@ class User(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Telling:
+    """How a user tells what he holds: so many shards at once; those kept back, by id, never."""
+
+    at_once: int = 1
+    kept_back: frozenset[int] = frozenset()
+
+
+_ONE_BY_ONE = Telling()
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """What has been said between a user who holds `problem` and the policy.
 
@@ -56,7 +67,7 @@ class Conversation:
     whether a certificate shows that what was left out is needed (`underspecified`). prompt_given:
     the corpus's own prompt that it opens with, whose word on what lacks is taken. began: the
     training prompt that it goes on from, whose removed shards the user tells. place: what its noise
-    is keyed by in training.
+    is keyed by in training. telling: how the user tells them.
     """
 
     problem: Problem
@@ -70,11 +81,18 @@ class Conversation:
     prompt_given: Prompt | None = None
     began: Prompt | None = None
     place: tuple[int | str, ...] = ()
+    telling: Telling = _ONE_BY_ONE
 
     @property
     def open_shards(self) -> tuple[Shard, ...]:
         said = {s.shard_id for s in self.given}
         return tuple(s for s in self.problem.shards if s.shard_id not in said)
+
+    @property
+    def tellable(self) -> tuple[Shard, ...]:
+        """The open shards that the user does not keep back."""
+        kept = self.telling.kept_back
+        return tuple(s for s in self.open_shards if s.shard_id not in kept)
 
     @property
     def chat(self) -> list[Message]:
@@ -135,7 +153,9 @@ def start(
     return Conversation(problem, run, tuple(given), turns, system=system)
 
 
-def start_training(prompt: Prompt, run: int, place: tuple[int | str, ...]) -> Conversation:
+def start_training(
+    prompt: Prompt, run: int, place: tuple[int | str, ...], telling: Telling = _ONE_BY_ONE
+) -> Conversation:
     """A conversation that goes on from a training prompt; the user holds what it lacks."""
     missing = {s.shard_id for s in prompt.removed}
     shards = [s for s in prompt.shards if s.shard_id not in missing]
@@ -149,7 +169,9 @@ def start_training(prompt: Prompt, run: int, place: tuple[int | str, ...]) -> Co
         columns=prompt.columns,
     )
     turns = tuple(Turn(m.role, m.content) for m in prompt.messages)
-    return Conversation(problem, run, tuple(shards), turns, began=prompt, place=place)
+    return Conversation(
+        problem, run, tuple(shards), turns, began=prompt, place=place, telling=telling
+    )
 
 
 def opening_turns(problem: Problem) -> tuple[Turn, ...]:
@@ -249,10 +271,10 @@ def _replied(
 
 
 def _over(talk: Conversation) -> bool:
-    """Whether the last reply is right, or every shard has been said and replied to."""
+    """Whether the last reply is right, or every shard that will be has been told and replied to."""
     verdict = talk.turns[-1].verdict
     assert verdict is not None, "replies are judged as they come"
-    return bool(_attempt(verdict) and verdict.correct) or not talk.open_shards
+    return bool(_attempt(verdict) and verdict.correct) or not talk.tellable
 
 
 def _next_shards(talks: Sequence[Conversation], choose: Chooser, user: User | None) -> list[Shard]:
@@ -260,7 +282,7 @@ def _next_shards(talks: Sequence[Conversation], choose: Chooser, user: User | No
         return user.next_shards([_moment(talk) for talk in talks])
     found = []
     for talk in talks:
-        left = talk.open_shards
+        left = talk.tellable
         found.append(left[choose(talk.turns[-1].content, left, talk.problem.shards) or 0])
     return found
 
@@ -268,7 +290,7 @@ def _next_shards(talks: Sequence[Conversation], choose: Chooser, user: User | No
 def _moment(talk: Conversation) -> Moment:
     return Moment(
         messages=tuple(Message(t.role, t.content) for t in talk.turns),
-        open_shards=talk.open_shards,
+        open_shards=talk.tellable,
         shards=talk.problem.shards,
     )
 
@@ -276,10 +298,14 @@ def _moment(talk: Conversation) -> Moment:
 def _told(
     talk: Conversation, shard: Shard, say: Callable[[Sequence[Shard], Shard], str]
 ) -> Conversation:
+    others = [s for s in talk.tellable if s.shard_id != shard.shard_id]
+    more = others[: talk.telling.at_once - 1]
+    told = (shard, *more)
+    text = " ".join([say(talk.given, shard), *(s.text for s in more)])
     return replace(
         talk,
-        turns=(*talk.turns, Turn("user", say(talk.given, shard), told=(shard.shard_id,))),
-        given=(*talk.given, shard),
+        turns=(*talk.turns, Turn("user", text, told=tuple(s.shard_id for s in told))),
+        given=(*talk.given, *told),
     )
 
 

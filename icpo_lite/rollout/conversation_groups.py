@@ -19,7 +19,14 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
-from icpo_lite.rollout.conversation import Chooser, Conversation, User, converse, start_training
+from icpo_lite.rollout.conversation import (
+    Chooser,
+    Conversation,
+    Telling,
+    User,
+    converse,
+    start_training,
+)
 from icpo_lite.rollout.groups import require_finite
 from icpo_lite.rollout.growing import GrowingTalker
 from icpo_lite.rollout.noise import Key
@@ -59,20 +66,24 @@ def converse_groups(
     max_turns: int,
     choose: Chooser,
     user: User | None = None,
+    tellings: Sequence[Telling] | None = None,
 ) -> list[Group]:
     """G conversations from each prompt on, all replies judged.
 
     The user tells what the prompt lacks, one shard a turn: the one that the reply asks for, else
     the next (`conversation.converse`). Noise is keyed by (seed, step, place in the step, turn,
     sample); a first turn draws what `groups.sample_groups` draws. first_place: how many prompts of
-    this step were sampled before.
+    this step were sampled before. tellings: how the user tells what each prompt lacks; None is one
+    shard a turn, all of them.
     """
     places: list[Key] = [(seed, step, first_place + p) for p in range(len(prompts))]
     talker = GrowingTalker(policy, options, dict(zip(places, prompt_ids, strict=True)))
     done = converse(
         [
-            start_training(prompt, run, place)
-            for prompt, place in zip(prompts, places, strict=True)
+            start_training(prompt, run, place, telling)
+            for prompt, place, telling in zip(
+                prompts, places, tellings or [Telling()] * len(prompts), strict=True
+            )
             for run in range(num_generations)
         ],
         talker,

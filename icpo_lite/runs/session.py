@@ -26,18 +26,14 @@ from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe.input_paths import require_model
 from icpo_lite.recipe.objective_sections import steps_of
-from icpo_lite.rewards.from_recipe import (
-    bind_conversation_reward,
-    bind_judge,
-    bind_reward,
-    bind_reward_change,
-)
+from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.engines.registry import require_engine
 from icpo_lite.rollout.from_recipe import wanted_engine
 from icpo_lite.rollout.groups import encode_prompts
 from icpo_lite.rollout.growing import check_growing
 from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
+from icpo_lite.training.conversations import Conversations
 from icpo_lite.training.from_recipe import tried
 from icpo_lite.training.reward_check import check_reward
 from icpo_lite.training.trainer import Later, Trainer
@@ -76,7 +72,8 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     require_model(recipe)
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
-    bind_conversation_reward(recipe)  # refused here, before a model is loaded
+    if recipe.rollout == "conversation":
+        Conversations(recipe)  # refused here, before a model is loaded
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
     policy = None

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from random import Random
+from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, Trajectory
 from icpo_lite.policy.logprobs import closed_thoughts, continuation_logprobs
 from icpo_lite.rewards.from_recipe import bind_conversation_reward, choose_shard
 from icpo_lite.rewards.model_targets import gold_reply
+from icpo_lite.rollout.conversation import Telling
 from icpo_lite.rollout.conversation_groups import converse_groups, reward_conversations
 from icpo_lite.rollout.growing import user_turn_ids
+from icpo_lite.training.curriculum import shard_curriculum
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -25,6 +28,7 @@ class Conversations:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+        self.curriculum = shard_curriculum(recipe)
         self._whole = bind_conversation_reward(recipe)
 
     def sampled(
@@ -50,8 +54,44 @@ class Conversations:
             first_place=first_place,
             max_turns=self.recipe.max_assistant_turns,
             choose=choose_shard,
+            tellings=[
+                self._telling(p, (step, first_place + place)) for place, p in enumerate(prompts)
+            ],
         )
         return with_gold_probs(groups, policy) if self.recipe.credit == "igpo" else groups
+
+    def _telling(self, prompt: Prompt, place: tuple[int, int]) -> Telling:
+        """How the user of one prompt tells what it lacks; depends on seed, step and place alone."""
+        if not prompt.removed:
+            return Telling()
+        random = Random(f"telling/{self.recipe.seed}/{place[0]}/{place[1]}")
+        kept = 0
+        if random.random() < self.recipe.truncated_share:
+            kept = random.randint(1, len(prompt.removed))
+        told = len(prompt.removed) - kept
+        pieces = self.curriculum.pieces(random) if self.curriculum else None
+        at_once = 1 if pieces is None else -(-told // max(pieces - 1, 1))
+        ids = [s.shard_id for s in prompt.removed]
+        return Telling(max(at_once, 1), frozenset(ids[told:]))
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps, as JSON."""
+        return self.curriculum.state if self.curriculum else {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        if self.curriculum and state:
+            self.curriculum.restore(state)
+
+    def move(self, metrics: Mapping[str, float], pool: Iterable[Prompt]) -> dict[str, float]:
+        """What a step showed, for the curriculum; its own figures."""
+        if self.curriculum is None:
+            return {}
+        shown = {"curriculum/pieces": float(self.curriculum.level)}
+        if (reward := metrics.get("reward/under")) is not None:
+            most = 1 + max((len(p.removed) for p in pool), default=0)
+            self.curriculum.saw(reward, most)
+        return shown
 
     def longest(self, policy: Policy, prompts: Iterable[Prompt], reply: int) -> int:
         """Tokens of the longest conversation behind any of the prompts, every reply of `reply`."""

@@ -73,7 +73,8 @@ def conversation_metrics(groups: Sequence[Group]) -> dict[str, float]:
     solved: their last reply is right. lucky: … before all that was removed had been told.
     after_asking: of those whose prompt lacked something, solved, not lucky, after a question for
     what was missing. turns: replies of a conversation. asks_again: early replies after the first
-    that are questions; no entry where there was none.
+    that are questions; abstained: of those that end with something missing and not right, no answer
+    attempt; no entry where there was none.
     """
     talks = [spoken(t) for g in groups for t in g.trajectories]
     solved = [bool(talk[-1].turn.verdict and talk[-1].turn.verdict.correct) for talk in talks]
@@ -97,6 +98,13 @@ def conversation_metrics(groups: Sequence[Group]) -> dict[str, float]:
     ]
     if later:
         out["conversation/asks_again"] = sum(later) / len(later)
+    unsolved = [
+        talk[-1].turn.verdict.response_type in NON_ANSWERS
+        for talk, right, lacks in zip(talks, solved, early, strict=True)
+        if lacks and not right and talk[-1].turn.verdict
+    ]
+    if unsolved:
+        out["conversation/abstained"] = sum(unsolved) / len(unsolved)
     return out
 
 

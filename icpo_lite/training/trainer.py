@@ -125,6 +125,7 @@ class Trainer:
         shown = group_metrics(groups, taught, self.recipe.min_reward_spread)
         if self.talks is not None:
             shown |= conversation_metrics(groups)
+            shown |= self.talks.move(shown, self.pool)
         metrics = {**shown, **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
@@ -219,6 +220,7 @@ class Trainer:
             "pool": self.pool.state,
             "scaler": self.updater.scaler.state_dict(),
             "schedules": self.schedules.states,
+            "conversations": self.talks.state if self.talks else {},
             "tried": {
                 "engine": self.sampling.engine,
                 "share_prompts": self.updater.logprobs.shared_prompts,
@@ -235,6 +237,8 @@ class Trainer:
         self.done_steps = int(state["step"])
         self.pool.restore(state["pool"])
         self.schedules.states = {**self.schedules.states, **state.get("schedules", {})}
+        if self.talks is not None:
+            self.talks.restore(state.get("conversations", {}))
         # What was the fastest when the run began stays: another choice rounds differently. Not
         # so where it cannot run any more: backend and device may change.
         kept = {
