@@ -66,6 +66,12 @@ if TYPE_CHECKING:
     help="System turn: lic (what the task wants), neutral, none, or the text. [default: the run's]",
 )
 @click.option(
+    "--ask-cost",
+    default=None,
+    type=click.FloatRange(min=0),
+    help="What the system turn says that a question costs, for a run with ask_costs.",
+)
+@click.option(
     "--user",
     type=click.Choice(["deterministic", "self", "endpoint"]),
     default="deterministic",
@@ -109,6 +115,7 @@ def eval_(
     max_new_tokens: int | None,
     max_turns: int | None,
     system: str | None,
+    ask_cost: float | None,
     user: UserKind,
     user_base_url: str | None,
     user_model: str | None,
@@ -143,6 +150,7 @@ def eval_(
         max_new_tokens=max_new_tokens,
         max_turns=max_turns,
         system=system,
+        ask_cost=ask_cost,
         user=user,
         endpoint=_server(user, user_base_url, user_model, user_api_key_env),
         ask_threshold=ask_threshold,

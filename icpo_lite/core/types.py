@@ -147,6 +147,7 @@ class Prompt:
     targets: other words for what lacks; a question that resembles them is targeted.
     opening: how many of the first messages came with the corpus and are no shards.
     dataset: which of a recipe's several data sets it belongs to; "" where there is one.
+    ask_cost: what a question costs here, as its system turn says; None where none is named.
     """
 
     prompt_id: str
@@ -164,6 +165,7 @@ class Prompt:
     targets: tuple[str, ...] = ()
     opening: int = 0
     dataset: str = ""
+    ask_cost: float | None = None
 
     @property
     def text(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import DataError, RecipeError
@@ -98,7 +99,8 @@ def _prompts_of(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], st
         prompts, described = _augmented(recipe, policy)
     kinds = Counter(p.intent for p in prompts)
     counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
-    opened = [_opened(prompt, recipe.system_prompt) for prompt in prompts]
+    priced = [replace(prompt, ask_cost=_ask_cost(recipe, prompt)) for prompt in prompts]
+    opened = [_opened(prompt, recipe.system_prompt) for prompt in priced]
     return opened, f"{counts}, {described}"
 
 
@@ -257,6 +259,14 @@ def _rules_digest() -> bytes:
 
 def _opened(prompt: Prompt, choice: str | None) -> Prompt:
     """The prompt behind the turn that opens its chat; a system turn of its own is part of that."""
-    messages = with_opening(prompt.messages, opening_turn(choice, prompt))
+    opening = opening_turn(choice, prompt, prompt.ask_cost)
+    messages = with_opening(prompt.messages, opening)
     more = len(messages) - len(prompt.messages)
     return replace(prompt, messages=messages, opening=prompt.opening + more)
+
+
+def _ask_cost(recipe: Recipe, prompt: Prompt) -> float | None:
+    """What a question costs in one prompt: any of the recipe's costs, by a hash of its name."""
+    if not recipe.ask_costs:
+        return None
+    return Random(f"ask cost/{recipe.seed}/{prompt.prompt_id}").choice(recipe.ask_costs)

@@ -73,8 +73,9 @@ JUDGED = Kind(
 class JudgingOptions:
     """How a model is judged; `sampling` without its `max_rows`, which the device decides.
 
-    system: the system turn of every chat, or one of `system_prompts.CHOICES`. user: who words the
-    shards: deterministic, self (the base model) or endpoint (`endpoint` names it).
+    system: the system turn of every chat, or one of `system_prompts.CHOICES`. ask_cost: what it
+    says that a question costs. user: who words the shards: deterministic, self (the base model) or
+    endpoint (`endpoint` names it).
     ask_threshold: above this probability of asking the model is made to ask. openings_from: the
     model or run directory whose evaluation tells how it asks. facts: written into eval.json as
     `judged_with`.
@@ -86,6 +87,7 @@ class JudgingOptions:
     seed: int = default_of(LoraKeys, "seed")
     max_turns: int | None = None
     system: str | None = None
+    ask_cost: float | None = None
     gpu_rows: int = GPU_ROWS
     facts: Mapping[str, Any] = field(default_factory=dict)
     user: UserKind = "deterministic"
@@ -156,7 +158,7 @@ def _workers() -> int:
 
 
 def _system(options: JudgingOptions) -> Callable[[Problem], Message | None]:
-    return openings(options.system)
+    return openings(options.system, options.ask_cost)
 
 
 def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | None:
@@ -252,6 +254,7 @@ class Wishes:
     max_new_tokens: int | None = None
     max_turns: int | None = None
     system: str | None = None
+    ask_cost: float | None = None
     user: UserKind = "deterministic"
     endpoint: EndpointOptions | None = default_of(RewardKeys, "endpoint")
     ask_threshold: float | None = None
@@ -372,6 +375,8 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
     settings, runs = _settings(wishes, problems), _runs(wishes, problems)
     length = wishes.max_new_tokens or (recipe.max_completion_length if recipe else 48)
     system = wishes.system if wishes.system else recipe.served_system_prompt if recipe else None
+    served = recipe.served_ask_cost if recipe else None
+    ask_cost = served if wishes.ask_cost is None else wishes.ask_cost
     judged_by = {
         "judge": wishes.judged_by or (recipe.judge if recipe else default_of(RewardKeys, "judge")),
         "grading": recipe.grading if recipe else {},
@@ -383,6 +388,7 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
         seed=wishes.seed,
         max_turns=wishes.max_turns,
         system=system,
+        ask_cost=ask_cost,
         gpu_rows=recipe.prompts_per_step * recipe.num_generations if recipe else GPU_ROWS,
         user=wishes.user,
         endpoint=wishes.endpoint or (recipe.endpoint if recipe else None),
@@ -397,6 +403,7 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
             "max_new_tokens": length,
             "max_turns": wishes.max_turns,
             "system": system,
+            "ask_cost": ask_cost,
             "user": wishes.user,
             "ask_threshold": wishes.ask_threshold,
             "seed": wishes.seed,

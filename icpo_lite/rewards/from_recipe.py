@@ -167,10 +167,14 @@ def _targeter(recipe: Recipe, policy: Policy | None) -> Targeter | None:
 
 
 def bind_reward_change(recipe: Recipe) -> RewardChange | None:
-    """What is added to a step's rewards: the user's own functions, a penalty on length; or None."""
+    """What is added to a step's rewards: the user's own functions, the price of questions, a
+    penalty on length; or None."""
+    from icpo_lite.rewards.ask_cost import with_ask_cost
     from icpo_lite.rewards.length_penalty import with_overlong_penalty
 
     change = bind_user_rewards(recipe)
+    if recipe.ask_costs:
+        change = with_ask_cost(change)
     if (cache := recipe.soft_punish_cache) is None:
         return change
     if cache > recipe.max_completion_length:
