@@ -36,17 +36,17 @@ from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.recipe import Evaluation as EvaluationKeys
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import LoraKeys, ModelKeys, RewardKeys
-from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
+from icpo_lite.rewards.from_recipe import bind_judge, choose_shard, make_user
 from icpo_lite.rollout.groups import PolicyTalker
-from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions
-from icpo_lite.rollout.simulated_user import ModelUser
+from icpo_lite.rollout.sampler import SamplingOptions
 
 if TYPE_CHECKING:
     from icpo_lite.core.endpoint import EndpointOptions
-    from icpo_lite.core.types import Generator, Problem
+    from icpo_lite.core.types import Problem
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
     from icpo_lite.rewards.judge import Judge
+    from icpo_lite.rollout.conversation import User
 
 #: Conversations that are sampled at once on a CPU, where memory is not what limits them.
 CPU_ROWS = 512
@@ -161,16 +161,10 @@ def _system(options: JudgingOptions) -> Callable[[Problem], Message | None]:
     return openings(options.system, options.ask_cost)
 
 
-def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | None:
+def _user(policy: Policy, options: JudgingOptions, rows: int) -> User | None:
     """The model that plays the user; None for the deterministic one."""
-    if options.user == "deterministic":
-        return None
-    generator: Generator = PolicyGenerator(policy, adapter=False, max_rows=rows)
-    if options.user == "endpoint":
-        from icpo_lite.core.endpoint import Endpoint
-
-        generator = Endpoint(_require_server(options))
-    return ModelUser(generator, choose_shard, seed=options.seed)
+    server = _require_server(options) if options.user == "endpoint" else None
+    return make_user(options.user, policy, server, seed=options.seed, rows=rows)
 
 
 def _require_server(options: JudgingOptions) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
-from icpo_lite.recipe.section import Section, named_schedule
+from icpo_lite.recipe.section import Section, named_schedule, require_own_function
 
 
 def _conversation_block(value: Any) -> Any:
@@ -26,6 +26,12 @@ class ConversationKeys(Section):
     )
     max_assistant_turns: int = Field(
         8, ge=1, description="rollout: conversation: replies of one conversation at most"
+    )
+    simulated_user: str = Field(
+        "deterministic",
+        description="rollout: conversation: who the user is: deterministic (the fact that was "
+        "asked for, word for word), self (the base model), endpoint (the server under endpoint), "
+        "or a function of your own, my_users.py:talk",
     )
     conversation_reward: Annotated[dict[str, Any], BeforeValidator(_conversation_block)] = Field(
         {"name": "intent"},
@@ -57,3 +63,10 @@ class ConversationKeys(Section):
     credit_gamma: float = Field(
         0.9, gt=0, le=1, description="credit: gtpo and mapo: discount of a turn's later rewards"
     )
+
+    @model_validator(mode="after")
+    def _user_is_known(self) -> Self:
+        kinds = ("deterministic", "self", "endpoint")
+        if self.simulated_user not in kinds:
+            require_own_function("simulated_user", self.simulated_user, kinds)
+        return self

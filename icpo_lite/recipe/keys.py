@@ -121,11 +121,14 @@ class Recipe(
             ("credit", self.credit, "trajectory"),
             ("truncated_share", self.truncated_share, 0),
             ("shard_curriculum", self.shard_curriculum.get("name"), "none"),
+            ("simulated_user", self.simulated_user, "deterministic"),
         ):
             if value != idle:
                 refuse(key, f"{value} is of conversations; set rollout: conversation")
 
     def _check_conversations(self) -> None:
+        if self.simulated_user == "endpoint" and self.endpoint is None:
+            refuse("simulated_user", "endpoint needs the block endpoint: {base_url: …, model: …}")
         if self.demonstrations != "none":
             refuse(
                 "demonstrations",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -20,6 +19,7 @@ from icpo_lite.recipe.section import (
     named_block,
     one_as_list,
     refuse,
+    require_own_function,
 )
 
 
@@ -274,14 +274,7 @@ class RewardKeys(ExecutionKeys, EndpointKeys, Section):
                 f"{len(self.reward_weights)}",
             )
         for function in self.reward_funcs:
-            if not re.fullmatch(r"[^:]+\.py:[A-Za-z_]\w*", function):
-                refuse("reward_funcs", f"expected file.py:function, found {function!r}")
-            file = Path(function.partition(":")[0])
-            if file.is_absolute() or ".." in file.parts:
-                refuse(
-                    "reward_funcs",
-                    f"expected a file in the recipe's folder, found {str(file)!r}; copy it there",
-                )
+            require_own_function("reward_funcs", function)
         if self.judge == "endpoint" and self.endpoint is None:
             refuse("judge", "judge: endpoint needs the block endpoint: {base_url: …, model: …}")
         return self

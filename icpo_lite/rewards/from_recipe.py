@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError, UsageError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.icpo import RewardSpec
     from icpo_lite.rewards.judge import Judge, Typer
     from icpo_lite.rewards.model_targets import Targeter
+    from icpo_lite.rollout.conversation import User
     from icpo_lite.rollout.conversation_groups import ConversationRule
 
 
@@ -32,6 +34,42 @@ def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard
     from icpo_lite.rewards.question_targets import asked_for
 
     return asked_for(reply, still_open, shards)
+
+
+def make_user(
+    kind: str,
+    policy: Policy,
+    endpoint: EndpointOptions | None,
+    *,
+    seed: int,
+    rows: int | None = None,
+    folder: Path | None = None,
+) -> User | None:
+    """Who talks with the policy; None for the deterministic user.
+
+    kind: deterministic, self (the policy with its adapter off), endpoint, or a function of the
+    user's own, `file.py:name` in `folder`. rows: of the policy at once.
+    """
+    from icpo_lite.rollout.simulated_user import ModelUser
+
+    if kind == "deterministic":
+        return None
+    if kind == "self":
+        from icpo_lite.rollout.sampler import PolicyGenerator
+
+        return ModelUser(
+            PolicyGenerator(policy, adapter=False, max_rows=rows), choose_shard, seed=seed
+        )
+    if kind == "endpoint":
+        from icpo_lite.core.endpoint import Endpoint
+
+        if endpoint is None:
+            raise UsageError("the user is a server, found none; name one under endpoint")
+        return ModelUser(Endpoint(endpoint), choose_shard, seed=seed)
+    from icpo_lite.rewards.function_user import FunctionUser
+    from icpo_lite.rewards.user_functions import load_function
+
+    return FunctionUser(*load_function("simulated_user", kind, folder or Path()))
 
 
 def reward_spec(recipe: Recipe) -> RewardSpec:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, Trajectory
 from icpo_lite.policy.logprobs import closed_thoughts, continuation_logprobs
-from icpo_lite.rewards.from_recipe import bind_conversation_reward, choose_shard
+from icpo_lite.rewards.from_recipe import bind_conversation_reward, choose_shard, make_user
 from icpo_lite.rewards.model_targets import gold_reply
-from icpo_lite.rollout.conversation import Telling
+from icpo_lite.rollout.conversation import Telling, User
 from icpo_lite.rollout.conversation_groups import converse_groups, reward_conversations
 from icpo_lite.rollout.growing import user_turn_ids
 from icpo_lite.training.curriculum import shard_curriculum
@@ -30,6 +30,7 @@ class Conversations:
         self.recipe = recipe
         self.curriculum = shard_curriculum(recipe)
         self._whole = bind_conversation_reward(recipe)
+        self._user: User | None = None
 
     def sampled(
         self,
@@ -54,11 +55,24 @@ class Conversations:
             first_place=first_place,
             max_turns=self.recipe.max_assistant_turns,
             choose=choose_shard,
+            user=self._user_of(policy),
             tellings=[
                 self._telling(p, (step, first_place + place)) for place, p in enumerate(prompts)
             ],
         )
         return with_gold_probs(groups, policy) if self.recipe.credit == "igpo" else groups
+
+    def _user_of(self, policy: Policy) -> User | None:
+        recipe = self.recipe
+        if self._user is None and recipe.simulated_user != "deterministic":
+            self._user = make_user(
+                recipe.simulated_user,
+                policy,
+                recipe.endpoint,
+                seed=recipe.seed,
+                folder=recipe.folder,
+            )
+        return self._user
 
     def _telling(self, prompt: Prompt, place: tuple[int, int]) -> Telling:
         """How the user of one prompt tells what it lacks; depends on seed, step and place alone."""

@@ -158,6 +158,21 @@ def test_a_batch_split_for_memory_changes_nothing(policy, recipe, prompts, group
         assert [t.token_ids for t in one.turns] == [t.token_ids for t in other.turns]
 
 
+def test_another_user_tells_in_their_words(policy, recipe, prompts):
+    class Backwards:
+        def next_shards(self, moments):
+            last = [m.open_shards[-1] for m in moments]
+            return [replace(shard, text=f"Well, {shard.text}") for shard in last]
+
+    made = trajectories(talks(policy, recipe, prompts, user=Backwards()))
+    users = [(t, [turn for turn in t.turns if turn.role == "user"]) for t in made]
+    assert any(turns for _, turns in users)
+    for t, turns in users:
+        wanted = list(t.prompt.removed[::-1][: len(turns)])
+        assert [turn.told for turn in turns] == [(s.shard_id,) for s in wanted]
+        assert [turn.content for turn in turns] == [f"Well, {s.text}" for s in wanted]
+
+
 def test_max_turns_ends_a_conversation(policy, recipe, prompts):
     for t in trajectories(talks(policy, recipe, prompts, max_turns=2)):
         assert len(t.replies) <= 2
