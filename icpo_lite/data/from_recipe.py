@@ -24,6 +24,7 @@ from icpo_lite.core.types import (
 from icpo_lite.data.holdout import trained_part
 from icpo_lite.data.mixture import members, named, weights
 from icpo_lite.data.named_data import require_data
+from icpo_lite.data.prompt_bandit import BanditPool, SecOptions
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.data.system_prompts import opening_turn
 
@@ -270,3 +271,20 @@ def _ask_cost(recipe: Recipe, prompt: Prompt) -> float | None:
     if not recipe.ask_costs:
         return None
     return Random(f"ask cost/{recipe.seed}/{prompt.prompt_id}").choice(recipe.ask_costs)
+
+
+def prompt_pool(recipe: Recipe, prompts: Sequence[Prompt]) -> PromptPool:
+    """The pool that the recipe's `prompt_curriculum` draws from.
+
+    Raises RecipeError, with the key's line.
+    """
+    name = recipe.prompt_curriculum.get("name")
+    if name == "none":
+        return PromptPool(prompts, seed=recipe.seed, weights=weights(recipe))
+    if name != "sec":
+        raise RecipeError(
+            f"{recipe.where('prompt_curriculum')}: prompt_curriculum: expected a name among none, "
+            f"sec, found {name!r}"
+        )
+    options = recipe.bind("prompt_curriculum", SecOptions, skip=["name"])
+    return BanditPool(prompts, options, seed=recipe.seed, weights=weights(recipe))

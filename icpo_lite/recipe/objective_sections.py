@@ -265,6 +265,12 @@ class ScheduleKeys(Section):
     weight_schedule: Annotated[dict[str, Any], BeforeValidator(named_schedule)] = Field(
         {"name": "constant"}, description="how underspecified_weight moves, as share_schedule"
     )
+    prompt_curriculum: Annotated[dict[str, Any], BeforeValidator(named_schedule)] = Field(
+        {"name": "none"},
+        description="which prompts of a kind are drawn: none (each once before any comes again), "
+        "or {name: sec, rate: 0.5, temperature: 0.5, keep_share: true}, a bandit over task, kind "
+        "and number of shards that goes where advantages are largest",
+    )
     learning_rate: float = Field(
         1e-5, gt=0, description="peak learning rate; LoRA takes about 10 times full fine-tuning's"
     )

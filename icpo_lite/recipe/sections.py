@@ -33,7 +33,11 @@ class ModelKeys(Section):
     backend: Literal["auto", "unsloth", "transformers"] = Field(
         "auto", description="auto, unsloth or transformers; auto takes unsloth where it can run"
     )
-    load_in_4bit: bool = Field(True, description="hold the frozen weights as NF4 (QLoRA)")
+    load_in_4bit: Literal["auto"] | bool = Field(
+        True,
+        description="hold the frozen weights as NF4 (QLoRA); auto: yes on a GPU, on a CPU only "
+        "where they would not fit whole",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto, float32, bfloat16 or float16; auto asks the device"
     )

@@ -14,12 +14,11 @@ from icpo_lite.data.from_recipe import (
     WORLD,
     corpus_needs_model,
     later_prompts,
+    prompt_pool,
     require_corpus,
     require_kinds,
     training_prompts,
 )
-from icpo_lite.data.mixture import weights
-from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.evaluation.periodic import SmallEvaluation
 from icpo_lite.evaluation.problems import evaluation_problems, judges_on_training_rows
 from icpo_lite.policy.load import Policy, load_policy, prepare
@@ -72,8 +71,9 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     require_model(recipe)
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
+    prompt_pool(recipe, [])  # refused here, before a model is loaded
     if recipe.rollout == "conversation":
-        Conversations(recipe)  # refused here, before a model is loaded
+        Conversations(recipe)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
     policy = None
@@ -98,7 +98,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     report.require_ok()
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
     chosen, sampled, shared = tried(recipe, policy, prompt_ids, impl)
-    pool = PromptPool(prompts, seed=recipe.seed, weights=weights(recipe))
+    pool = prompt_pool(recipe, prompts)
     later = _later(recipe, policy, prompt_ids)
     trainer = Trainer(
         policy, pool, prompt_ids, judge, reward, recipe, chosen, change, display.message, later

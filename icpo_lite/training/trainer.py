@@ -8,10 +8,13 @@ what `Trainer.state` gives (step number, prompt cursor, loss scale, schedules).
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+import torch
 
 from icpo_lite.core.oom import RowLimit, Say, quiet
 from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, StepReport
@@ -129,8 +132,10 @@ class Trainer:
         metrics = {**shown, **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
+        told = as_learned(groups, chosen, learned)
+        metrics |= self.pool.saw(told)
         self.phase = ""
-        return StepReport(self.done_steps, metrics, tuple(as_learned(groups, chosen, learned)))
+        return StepReport(self.done_steps, metrics, tuple(told))
 
     def rollout(self, prompts: Sequence[Prompt], first_place: int = 0) -> list[Group]:
         """New samples of each prompt, judged and rewarded; demonstrations beside them.
@@ -221,6 +226,7 @@ class Trainer:
             "scaler": self.updater.scaler.state_dict(),
             "schedules": self.schedules.states,
             "conversations": self.talks.state if self.talks else {},
+            "threads": torch.get_num_threads(),
             "tried": {
                 "engine": self.sampling.engine,
                 "share_prompts": self.updater.logprobs.shared_prompts,
@@ -259,6 +265,10 @@ class Trainer:
 
     def _limits_hold_on(self) -> list[Any]:
         return [self.policy.device.name, self.recipe.per_device_train_batch_size]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _can_run(policy: Policy, name: str, choice: Any) -> bool:
