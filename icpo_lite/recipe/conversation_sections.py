@@ -39,6 +39,12 @@ class ConversationKeys(Section):
         "at the end), terminal, after_asking, pir, askbench, ternary or rlaar; or a block {name: "
         "intent, terminal: 1.0, question_cost: 0.1}",
     )
+    branching: Annotated[dict[str, Any], BeforeValidator(named_schedule)] = Field(
+        {"name": "none"},
+        description="rollout: conversation: none (each starts at the prompt), or {name: arpo, "
+        "weight: 0.2, threshold: 0.5, from_start: 0.5}, a second way on after user's turns that "
+        "made the policy less sure",
+    )
     truncated_share: float = Field(
         0.0,
         ge=0,

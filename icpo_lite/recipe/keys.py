@@ -120,6 +120,7 @@ class Recipe(
         for key, value, idle in (
             ("credit", self.credit, "trajectory"),
             ("truncated_share", self.truncated_share, 0),
+            ("branching", self.branching.get("name"), "none"),
             ("shard_curriculum", self.shard_curriculum.get("name"), "none"),
             ("simulated_user", self.simulated_user, "deterministic"),
         ):

@@ -199,11 +199,13 @@ def converse(
     setting: str,
     max_turns: int = 16,
     user: User | None = None,
+    branch: Callable[[Sequence[Conversation]], list[Conversation]] | None = None,
 ) -> list[Conversation]:
     """Carry all conversations to their end, always one full batch of replies a turn.
 
     say: what the user's turn repeats around the next shard, given those already said. user: picks
     and words the next shard; None takes the one that `choose` names, else the next, verbatim.
+    branch: after the user's turns, conversations to be carried on beside those that wait.
     """
     state = list(conversations)
     for turn in range(max_turns):
@@ -220,6 +222,8 @@ def converse(
         shards = _next_shards([state[i] for i in waiting], choose, user)
         for i, shard in zip(waiting, shards, strict=True):
             state[i] = _told(state[i], shard, say)
+        if branch is not None and waiting:
+            state += branch([state[i] for i in waiting])
     return [replace(c, done=True) for c in state]
 
 

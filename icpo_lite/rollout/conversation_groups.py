@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from icpo_lite.core.turns import prompt_after
@@ -19,6 +20,7 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
+from icpo_lite.rollout.branching import ArpoOptions, Brancher
 from icpo_lite.rollout.conversation import (
     Chooser,
     Conversation,
@@ -67,6 +69,7 @@ def converse_groups(
     choose: Chooser,
     user: User | None = None,
     tellings: Sequence[Telling] | None = None,
+    arpo: ArpoOptions | None = None,
 ) -> list[Group]:
     """G conversations from each prompt on, all replies judged.
 
@@ -74,20 +77,16 @@ def converse_groups(
     the next (`conversation.converse`). Noise is keyed by (seed, step, place in the step, turn,
     sample); a first turn draws what `groups.sample_groups` draws. first_place: how many prompts of
     this step were sampled before. tellings: how the user tells what each prompt lacks; None is one
-    shard a turn, all of them.
+    shard a turn, all of them. arpo: when conversations branch (`branching`); None is never.
     """
     places: list[Key] = [(seed, step, first_place + p) for p in range(len(prompts))]
     talker = GrowingTalker(policy, options, dict(zip(places, prompt_ids, strict=True)))
-    done = converse(
-        [
-            start_training(prompt, run, place, telling)
-            for prompt, place, telling in zip(
-                prompts, places, tellings or [Telling()] * len(prompts), strict=True
-            )
-            for run in range(num_generations)
-        ],
-        talker,
-        judge,
+    brancher = None if arpo is None else Brancher(talker, arpo, num_generations)
+    starts = list(zip(prompts, places, tellings or [Telling()] * len(prompts), strict=True))
+    play = partial(
+        converse,
+        talker=talker,
+        judge=judge,
         choose=choose,
         say=_verbatim,
         seed=seed,
@@ -95,11 +94,18 @@ def converse_groups(
         max_turns=max_turns,
         user=user,
     )
-    rows = [_trajectory(talk, talker) for talk in done]
-    return [
-        Group(prompt, tuple(rows[i * num_generations : (i + 1) * num_generations]))
-        for i, prompt in enumerate(prompts)
-    ]
+    first = num_generations if brancher is None else brancher.first
+    done = play(
+        [start_training(p, run, place, t) for p, place, t in starts for run in range(first)],
+        branch=None if brancher is None else brancher.copies,
+    )
+    if brancher is not None:
+        left = [(start, run) for start in starts for run in brancher.missing(start[1])]
+        done += play([start_training(p, run, place, t) for (p, place, t), run in left])
+    rows: dict[Key, list[Trajectory]] = {place: [] for place in places}
+    for talk in sorted(done, key=lambda talk: talk.run):
+        rows[talk.place].append(_trajectory(talk, talker))
+    return [Group(prompt, tuple(rows[place])) for prompt, place, _ in starts]
 
 
 def _verbatim(known: Sequence[Shard], new: Shard) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Message, Prompt, Turn
 from icpo_lite.policy.chat_template import chat_text, end_of_turn
+from icpo_lite.rollout.conversation import Conversation
 from icpo_lite.rollout.groups import PolicyTalker
 from icpo_lite.rollout.noise import Key
 from icpo_lite.rollout.sampler import SamplingOptions
@@ -44,9 +45,19 @@ class GrowingTalker:
         self._talker = PolicyTalker(policy, options)
         self._rows: dict[Key, tuple[int, ...]] = {}
 
+    @property
+    def rows_at_once(self) -> int | None:
+        """Rows that are computed at once; None for all."""
+        return self._talker.options.max_rows
+
     def reply(self, chats: Sequence[Sequence[Message]], keys: Sequence[Key]) -> list[Turn]:
         """The next turn of each conversation (`conversation.Talker`)."""
-        rows = [self._row(chat, key) for chat, key in zip(chats, keys, strict=True)]
+        rows = []
+        for chat, key in zip(chats, keys, strict=True):
+            who = _who(key)
+            told = self._told(who, chat[-1].content)
+            self.between.setdefault(who, []).extend([] if told is None else [told])
+            rows.append((*self._row(who), *(told or ())))
         # The first turn draws what a single turn draws of the same prompt.
         noise = [key if key[-2] else (*key[:-2], key[-1]) for key in keys]
         turns = self._talker.turns(rows, noise)
@@ -54,16 +65,26 @@ class GrowingTalker:
             self._rows[_who(key)] = (*row, *turn.token_ids)
         return turns
 
-    def _row(self, chat: Sequence[Message], key: Key) -> tuple[int, ...]:
-        who = _who(key)
+    def row_so_far(self, talk: Conversation) -> tuple[int, ...]:
+        """Ids of a conversation whose user has just spoken, up to the reply that is next."""
+        who = (*talk.place, talk.run)
+        return (*self._row(who), *(self._told(who, talk.turns[-1].content) or ()))
+
+    def go_on_as(self, source: Key, copy: Key) -> None:
+        """Let one conversation go on from where another stands."""
+        self._rows[copy] = self._rows[source]
+        self.between[copy] = list(self.between[source])
+
+    def _row(self, who: Key) -> tuple[int, ...]:
+        return self._rows[who] if who in self._rows else tuple(self.openings[who[:-1]])
+
+    def _told(self, who: Key, text: str) -> tuple[int, ...] | None:
+        """Ids of the user's turn after the last reply; None before the first."""
         if who not in self._rows:
-            self.between[who] = []
-            return tuple(self.openings[key[:-2]])
+            return None
         row = self._rows[who]
         ended = bool(row) and row[-1] in self.policy.end_ids
-        ids = user_turn_ids(self.policy, chat[-1].content, ended=ended)
-        self.between[who].append(ids)
-        return (*row, *ids)
+        return user_turn_ids(self.policy, text, ended=ended)
 
 
 def _who(key: Key) -> Key:

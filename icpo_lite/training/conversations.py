@@ -8,10 +8,12 @@ from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, Trajectory
 from icpo_lite.policy.logprobs import closed_thoughts, continuation_logprobs
 from icpo_lite.rewards.from_recipe import bind_conversation_reward, choose_shard, make_user
 from icpo_lite.rewards.model_targets import gold_reply
+from icpo_lite.rollout.branching import ArpoOptions
 from icpo_lite.rollout.conversation import Telling, User
 from icpo_lite.rollout.conversation_groups import converse_groups, reward_conversations
 from icpo_lite.rollout.growing import user_turn_ids
@@ -30,6 +32,7 @@ class Conversations:
         self.recipe = recipe
         self.curriculum = shard_curriculum(recipe)
         self._whole = bind_conversation_reward(recipe)
+        self._arpo = _arpo_options(recipe)
         self._user: User | None = None
 
     def sampled(
@@ -56,6 +59,7 @@ class Conversations:
             max_turns=self.recipe.max_assistant_turns,
             choose=choose_shard,
             user=self._user_of(policy),
+            arpo=self._arpo,
             tellings=[
                 self._telling(p, (step, first_place + place)) for place, p in enumerate(prompts)
             ],
@@ -119,6 +123,17 @@ class Conversations:
     ) -> list[Group]:
         """Every reply and every conversation with its reward."""
         return reward_conversations(groups, rule, self._whole, change)
+
+
+def _arpo_options(recipe: Recipe) -> ArpoOptions | None:
+    """When conversations branch; None for never. Raises RecipeError, with the key's line."""
+    name = recipe.branching.get("name")
+    if name not in ("none", "arpo"):
+        raise RecipeError(
+            f"{recipe.where('branching')}: branching: expected a name among none, arpo, found "
+            f"{name!r}"
+        )
+    return None if name == "none" else recipe.bind("branching", ArpoOptions, skip=["name"])
 
 
 def with_gold_probs(groups: Sequence[Group], policy: Policy) -> list[Group]:
