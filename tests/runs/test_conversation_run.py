@@ -56,9 +56,17 @@ train(load_recipe("tiny-multiturn", sys.argv[1:]), threads=1)
 """
 
 
-def test_killed_within_a_conversation_it_ends_bit_for_bit_the_same(tmp_path):
+#: All that a run of conversations remembers from step to step, or computes beside the rollouts.
+EVERYTHING = (
+    *("shard_curriculum={name: rlaar, steps: 1}", "prompt_curriculum=sec", "credit=igpo"),
+    *("branching=arpo", "truncated_share=0.3", "ask_costs=[0.0, 0.5]"),
+)
+
+
+@pytest.mark.parametrize("more", [(), EVERYTHING], ids=["plain", "everything"])
+def test_killed_within_a_conversation_it_ends_bit_for_bit_the_same(tmp_path, more):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    steps = ("max_steps=4", "save_steps=2")
+    steps = ("max_steps=4", "save_steps=2", *more)
     run_module.train(recipe(whole, *steps), quiet(tmp_path), threads=1)
     overrides = [f"output_dir={cut}", *SMALL, *steps]
     killed = subprocess.run(
@@ -71,13 +79,16 @@ def test_killed_within_a_conversation_it_ends_bit_for_bit_the_same(tmp_path):
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
     same = ("loss", "reward", "entropy", "grad_norm", "conversation/turns", "conversation/solved")
+    curricula = [k for k in read_metrics(whole)[-1] if k.startswith("curriculum/")]
+    assert bool(curricula) == bool(more)
+    same = (*same, *curricula)
     for a, b in zip(read_metrics(whole), read_metrics(cut), strict=True):
         assert {k: a.get(k) for k in same} == {k: b.get(k) for k in same}
 
 
 def test_metrics_and_completions_tell_conversations_turn_by_turn(tmp_path):
     run = tmp_path / "run"
-    run_module.train(recipe(run, "max_steps=2"), quiet(tmp_path), threads=1)
+    run_module.train(recipe(run, "max_steps=2", "credit=igpo"), quiet(tmp_path), threads=1)
     rows = [
         json.loads(line)
         for line in (run / "completions/step-000002.jsonl").read_text().splitlines()
@@ -89,6 +100,8 @@ def test_metrics_and_completions_tell_conversations_turn_by_turn(tmp_path):
         assert row["completion"] == replies[-1]["content"]
         assert row["reward"] == pytest.approx(sum(turn["reward"] for turn in replies))
         assert all(turn["response_type"] for turn in replies)
+        assert all(0 < turn["gold_prob"] < 1 for turn in replies)
+        assert all(isinstance(turn["advantage"], float) for turn in replies)
         told = [i for turn in row["turns"] for i in turn.get("told", ())]
         assert set(told) <= set(row["removed_ids"])
     last = read_metrics(run)[-1]
@@ -101,7 +114,9 @@ def test_metrics_and_completions_tell_conversations_turn_by_turn(tmp_path):
         sum(row["tokens"] for row in rows) / len(rows)
     )
     assert 0 <= last["conversation/lucky"] <= last["conversation/solved"] <= 1
-    assert "assistant" in (tmp_path / "printed.txt").read_text()
+    printed = (tmp_path / "printed.txt").read_text()
+    assert "conversations paid by intent, credit by igpo" in printed
+    assert "ids of a growing conversation are the template's own" in printed
 
 
 def test_the_dry_run_is_as_long_as_the_longest_conversation(tmp_path, monkeypatch):
