@@ -44,6 +44,7 @@ from icpo_lite.data.row_files import (
     SUFFIXES,
     BadRowError,
     Found,
+    LeftOutError,
     Row,
     is_data_file,
     stem_of,
@@ -94,7 +95,7 @@ def read_problems(
             break
         try:
             problem = reader.problem(found, number)
-        except lic.NotGradedError as error:
+        except LeftOutError as error:
             bad[str(error)] += 1
             continue
         except BadRowError as error:
@@ -153,7 +154,9 @@ class Seen:
         name = text_of(value, "an id of letters or digits")
         key = hashlib.blake2b(name.encode(), digest_size=8).digest()
         if key in self._seen:
-            raise BadRowError("each id once", f"{value!r} again")
+            raise BadRowError(
+                "each id once", f"{value!r} again", "give each row its own, or leave the column out"
+            )
         self._seen.add(key)
         return name
 
@@ -199,7 +202,7 @@ class _RowReader:
         shards = _given_shards(unpacked(cells.take("shards")))
         extra: dict[str, Any] = {}
         if task == "actions":
-            extra = {"functions": functions(_functions(cells))}
+            extra = {"functions": functions_of(cells)}
         elif task == "database":
             extra = _database(row, self._folder)
         if column := cells.unread_label():
@@ -256,11 +259,12 @@ def _database(row: Row, folder: Path | None) -> dict[str, Any]:
         raise BadRowError(*map(str, error.args)) from None
 
 
-def _functions(cells: Cells) -> Any:
+def functions_of(cells: Cells) -> list[Any]:
+    """The functions that a row's calls may name. Raises BadRowError for what is no list of them."""
     value = cells.take("functions")
     if value is not None and not isinstance(value, list | dict | str):
         raise BadRowError("functions as a list", shown(value))
-    return value
+    return functions(value)
 
 
 def _given_shards(value: Any) -> tuple[Shard, ...]:

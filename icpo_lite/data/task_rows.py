@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import inside
 from icpo_lite.core.words import bag
 
@@ -61,7 +61,7 @@ def code_gold(take: Take, reply: str, row: Row) -> tuple[dict[str, Any], str]:
 def _lines(setup: Any) -> str:
     if isinstance(setup, str) and setup.lstrip().startswith("["):
         with contextlib.suppress(ValueError):
-            setup = json.loads(setup)
+            setup = read_json(setup)
     lines = setup if isinstance(setup, list) else [setup or ""]
     if not all(isinstance(line, str) for line in lines):
         raise TaskRowError("setup code", repr(setup)[:60])
@@ -86,7 +86,7 @@ def _tests(given: Any) -> Any:
     """Sources as a list of texts, pairs as a list of mappings or a mapping of two lists."""
     if isinstance(given, str) and given.lstrip().startswith(("[", "{")):
         with contextlib.suppress(ValueError):  # then it is source that starts so
-            given = json.loads(given)
+            given = read_json(given)
     if isinstance(given, Mapping) and (
         {"inputs", "outputs"} <= set(given) or {"input", "output"} <= set(given)
     ):
@@ -112,7 +112,7 @@ def _solution(given: Any) -> str:
     """The reference solution; the first of several (a list, or a list as JSON)."""
     if isinstance(given, str) and given.lstrip().startswith('["'):
         try:
-            given = json.loads(given)
+            given = read_json(given)
         except ValueError:
             return given
     if isinstance(given, list):
@@ -178,7 +178,7 @@ def actions_gold(take: Take, reply: str) -> tuple[Any, str]:
         calls = reply or None
     if isinstance(calls, str) and calls.lstrip().startswith(("[{", "{", "[[")):
         try:
-            calls = json.loads(calls)
+            calls = read_json(calls)
         except ValueError:
             raise TaskRowError("possible_answer as JSON", repr(calls[:60])) from None
     if isinstance(calls, Mapping) and calls:
@@ -196,12 +196,20 @@ def functions(given: Any) -> list[Any]:
     """The functions of an actions row as a list, however the row holds them."""
     if isinstance(given, str):
         try:
-            given = json.loads(given)
+            given = read_json(given)
         except ValueError:
             return [given] if given.strip() else []
     if isinstance(given, Mapping):
         given = [given]
-    return list(given) if isinstance(given, list) else []
+    return [_described(f) for f in given] if isinstance(given, list) else []
+
+
+def _described(function: Any) -> Any:
+    """A function that is described in JSON, as text, as what it describes."""
+    if isinstance(function, str) and function.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            return read_json(function)
+    return function
 
 
 # ---------------------------------------------------------------------------------------- database

@@ -165,9 +165,10 @@ class PolicyScorer:
     ) -> list[list[float]]:
         """Sum, or mean, of token log-probs of every continuation of its chat's next turn."""
         policy = self._policy
-        thoughts = closed_thoughts(policy)
+        # What is scored are answers, not thoughts that the prompt may have opened.
+        shut = policy.encode_text(policy.shut_thought)
         pairs = [
-            (policy.encode_chat(chat) + thoughts, policy.encode_text(text))
+            (policy.encode_chat(chat) + shut, policy.encode_text(text))
             for chat, texts in zip(chats, continuations, strict=True)
             for text in texts
         ]
@@ -180,11 +181,6 @@ class PolicyScorer:
             out.append(sums[at : at + len(texts)])
             at += len(texts)
         return out
-
-
-def closed_thoughts(policy: Policy) -> tuple[int, ...]:
-    """Ids that end a thought which the prompt has opened: what is scored are answers."""
-    return policy.encode_text("\n</think>\n\n") if policy.opens_thinking else ()
 
 
 @torch.no_grad()

@@ -72,7 +72,10 @@ class ModelKeys(Section):
         "update needs the rest",
     )
     vllm_max_num_seqs: int | None = Field(
-        None, ge=1, description="use_vllm: replies computed at once at most; null is vLLM's own 256"
+        None,
+        ge=1,
+        description="use_vllm: replies computed at once at most; null, and 256, leave it to "
+        "unsloth: 8 where 2 GiB are left for keys and values, 256 where more than 80 are",
     )
     vllm_enable_sleep_mode: bool = Field(
         False,

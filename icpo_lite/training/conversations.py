@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, Trajectory
-from icpo_lite.policy.logprobs import closed_thoughts, continuation_logprobs
+from icpo_lite.policy.logprobs import continuation_logprobs
 from icpo_lite.rewards.from_recipe import bind_conversation_reward, choose_shard, make_user
 from icpo_lite.rewards.model_targets import gold_reply
 from icpo_lite.rollout.branching import ArpoOptions
@@ -142,7 +142,7 @@ def with_gold_probs(groups: Sequence[Group], policy: Policy) -> list[Group]:
     Under the policy as it is, behind the sampled ids of the conversation so far (IGPO, arXiv
     2510.14967). Nothing where a prompt has no gold answer.
     """
-    thoughts = closed_thoughts(policy)
+    thoughts = policy.encode_text(policy.shut_thought)
     wanted: dict[tuple[tuple[int, ...], tuple[int, ...]], float] = {}
     golds = {
         g.prompt.prompt_id: policy.encode_text(gold_reply(g.prompt))

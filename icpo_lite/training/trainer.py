@@ -28,7 +28,12 @@ from icpo_lite.training.batch import collate
 from icpo_lite.training.conversations import Conversations
 from icpo_lite.training.credit import credited, moves
 from icpo_lite.training.demonstrations import join_demonstrations
-from icpo_lite.training.dynamic_sampling import as_learned, refilled_groups, teaching_groups
+from icpo_lite.training.dynamic_sampling import (
+    as_learned,
+    learnable_groups,
+    refilled_groups,
+    teaches,
+)
 from icpo_lite.training.step_metrics import (
     conversation_metrics,
     group_metrics,
@@ -116,23 +121,23 @@ class Trainer:
         prompts = self.pool.draw(self.recipe.prompts_per_step, plan.share_underspecified)
         groups, chosen, refills = self.select(self.rollout(prompts))
         sampled = time.monotonic()
-        learned = advantage_groups(
+        weighed = advantage_groups(
             chosen, self.recipe, plan.underspecified_weight, self.component_weights
         )
-        learned = credited(learned, self.recipe, plan.underspecified_weight)
-        taught = learned if self._counts_flat else [g for g in learned if moves(g)]
-        batch = collate(taught, self.policy.pad_id)
+        weighed = credited(weighed, self.recipe, plan.underspecified_weight)
+        learned = self.counted(weighed)
+        batch = collate(learned, self.policy.pad_id)
         self.phase = "updating"
         update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps)
         self.done_steps += 1
-        shown = group_metrics(groups, taught, self.recipe.min_reward_spread)
+        shown = group_metrics(groups, learned, self.recipe.min_reward_spread)
         if self.talks is not None:
             shown |= conversation_metrics(groups)
             shown |= self.talks.move(shown, self.pool)
         metrics = {**shown, **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
-        told = as_learned(groups, chosen, learned)
+        told = as_learned(groups, chosen, weighed)
         metrics |= self.pool.saw(told)
         self.phase = ""
         return StepReport(self.done_steps, metrics, tuple(told))
@@ -174,14 +179,12 @@ class Trainer:
         return max(one, min(talked, self.policy.max_positions - prompt_length))
 
     def select(self, groups: list[Group]) -> tuple[list[Group], list[Group], int]:
-        """(all groups sampled, those learned from, refills): flat ones are dropped or refilled."""
+        """(all groups sampled, those of the step, refills): flat ones are refilled, if at all."""
         recipe = self.recipe
         gate = recipe.hpt_gate if recipe.demonstrations == "hpt" else None
         if not recipe.dynamic_sampling:
-            # Conversations of equal rewards may have turns that differ (`moves`).
-            every = self._counts_flat or recipe.credit != "trajectory"
-            spread = None if every else recipe.min_reward_spread
-            return groups, teaching_groups(groups, spread=spread, hpt_gate=gate), 0
+            spread = recipe.min_reward_spread
+            return groups, learnable_groups(groups, spread=spread, hpt_gate=gate), 0
         return refilled_groups(
             groups,
             lambda q, q_star, place: self.rollout(self.pool.draw_kinds(q, q_star), place),
@@ -192,12 +195,20 @@ class Trainer:
             hpt_gate=gate,
         )
 
-    @property
-    def _counts_flat(self) -> bool:
-        """Whether groups that teach nothing stay: left out, they would lose KL and entropy too."""
+    def counted(self, groups: list[Group]) -> list[Group]:
+        """The groups that losses are averaged over.
+
+        Flat ones go, where they go, after advantages are made: a batch's std is of all groups. And
+        not where a term of the loss needs no advantage. Conversations of equal rewards may have
+        turns that differ.
+        """
         recipe = self.recipe
-        terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target
-        return bool(recipe.count_zero_variance or terms)
+        terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target or recipe.kl_cov
+        if recipe.dynamic_sampling or recipe.count_zero_variance or terms:
+            return groups
+        if recipe.credit != "trajectory":
+            return [group for group in groups if moves(group)]
+        return [group for group in groups if teaches(group, recipe.min_reward_spread)]
 
     def _costs(
         self, plan: Plan, groups: Sequence[Group], sampling: float, seconds: float

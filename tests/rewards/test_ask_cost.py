@@ -20,7 +20,8 @@ from icpo_lite.core.types import (
 )
 from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.system_prompts import cost_words, opening_turn, openings
-from icpo_lite.evaluation.compare import Wishes, _options
+from icpo_lite.evaluation.compare import _options
+from icpo_lite.evaluation.request import evaluation_request
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.ask_cost import with_ask_cost
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
@@ -98,10 +99,10 @@ def test_the_recipes_prices_reach_the_reward_and_pass_its_check():
 
 def test_an_evaluation_names_the_price_it_is_asked_for_else_the_runs_first():
     recipe = load_recipe("tiny", ["ask_costs=[0.1, 0.5]"])
-    assert _options(Wishes(), recipe, [PROBLEM]).ask_cost == 0.1
-    asked = _options(Wishes(ask_cost=0.75), recipe, [PROBLEM])
+    assert _options(evaluation_request(), recipe, [PROBLEM]).ask_cost == 0.1
+    asked = _options(evaluation_request(ask_cost=0.75), recipe, [PROBLEM])
     assert asked.ask_cost == asked.facts["ask_cost"] == 0.75
-    assert _options(Wishes(), load_recipe("tiny"), [PROBLEM]).ask_cost is None
+    assert _options(evaluation_request(), load_recipe("tiny"), [PROBLEM]).ask_cost is None
 
 
 @pytest.mark.parametrize("command", [eval_command, chat_module.chat])
