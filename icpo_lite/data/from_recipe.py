@@ -145,8 +145,8 @@ def require_corpus(recipe: Recipe) -> None:
 def require_kinds(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
     """Raises DataError where the corpus lacks a kind of prompt that the recipe asks for."""
     moves = recipe.share_schedule["name"] != "constant"
-    share = 0.5 if moves else recipe.share_underspecified  # what moves takes both kinds
-    PromptPool(prompts, seed=recipe.seed, weights=weights(recipe)).require(share)
+    fraction = 0.5 if moves else recipe.share_underspecified  # what moves takes both kinds
+    PromptPool(prompts, seed=recipe.seed, weights=weights(recipe)).require(fraction)
 
 
 def _augment_options(recipe: Recipe) -> AugmentOptions:

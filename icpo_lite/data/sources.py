@@ -193,7 +193,7 @@ class _RowReader:
             )
         task = self._task or guess_task(cells)
         chat = read_prompt(cells, task)
-        answer, solution = GOLD[task](cells, chat.reply)
+        answer, solution = self._gold(cells, task, chat.reply)
         question = chat.question
         if task == "code":
             answer = with_prompt(answer, question)
@@ -218,6 +218,19 @@ class _RowReader:
             columns=plain_columns(row, cells.used) | extra,
             opening=chat.opening,
         )
+
+    def _gold(self, cells: Cells, task: TaskName, reply: str) -> tuple[Any, str]:
+        """The answer and solution; a row of another task is refused with its name."""
+        own = guess_task(cells)
+        try:
+            if task != "math" or own != "code" or cells.column("answer"):
+                return GOLD[task](cells, reply)
+            raise BadRowError("an answer", "tests")  # a program's numbers are no answer
+        except BadRowError:
+            if own == task:
+                raise
+            detail, advice = f"a row that looks like {own}", f"set task: {own}, or mend the row"
+            raise BadRowError(f"rows of the task {task}", detail, advice) from None
 
     def _lic_problem(self, where: str, row: Row, number: int) -> Problem:
         try:

@@ -184,7 +184,7 @@ class DataKeys(Section):
         "first; empty names none",
     )
     share_underspecified: float = Field(
-        0.5, ge=0, le=1, description="share of prompts that lack a needed condition"
+        0.5, ge=0, le=1, description="fraction of prompts that lack a needed condition"
     )
     augment: dict[str, Any] = Field(
         default_factory=dict, description="options of how underspecified prompts are made"

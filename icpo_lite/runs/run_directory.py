@@ -58,7 +58,7 @@ class RunDirectory:
     """A run directory, created if it is not there, and owned until `close`.
 
     Raises RunDirectoryError when another process owns it (its pid is named) or when it cannot be
-    written. `notes` says in plain words what had to be mended or could not be had.
+    written. `notes` says in plain words what had to be repaired or could not be had.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
