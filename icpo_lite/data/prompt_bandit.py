@@ -4,10 +4,10 @@ An arm is a task, a kind of prompt and a number of shards (of a complete prompt 
 underspecified one those that it lacks). After each step, with r the mean |advantage| of an arm's
 replies (arXiv 2505.14970):
 
-    Q <- (1 - rate) Q + rate r,    p(arm) ~ exp(Q / temperature)
+    Q <- (1 - rate) Q + rate r,    p(arm) ~ exp(Q / tau)
 
 Drawing by p leaves the share of `q*` to the bandit; here each kind keeps its own, as the recipe
-has it, unless `keep_share` is false (ours: a bandit that likes `q*` best teaches needless asking).
+has it, unless `fixed_share` is false (ours: a bandit that likes `q*` best teaches needless asking).
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class SecOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: float = Field(0.5, gt=0, le=1, description="how fast an arm's worth follows a step's")
-    temperature: float = Field(0.5, gt=0, description="how far worth decides; high is uniform")
-    keep_share: bool = Field(True, description="whether share_underspecified still holds")
+    tau: float = Field(0.5, gt=0, description="how far worth decides; high is uniform")
+    fixed_share: bool = Field(True, description="whether share_underspecified still holds")
 
 
 def arm_of(prompt: Prompt) -> Arm:
@@ -86,13 +86,13 @@ class BanditPool(PromptPool):
         """The probability of each arm, of one kind of prompt or of both."""
         arms = [arm for arm in self._arms if intent in (None, arm[1])]
         most = max(self.worth[arm] for arm in arms)
-        sizes = {arm: math.exp((self.worth[arm] - most) / self.options.temperature) for arm in arms}
+        sizes = {arm: math.exp((self.worth[arm] - most) / self.options.tau) for arm in arms}
         whole = sum(sizes.values())
         return {arm: size / whole for arm, size in sizes.items()}
 
     def draw_kinds(self, complete: int, underspecified: int) -> list[Prompt]:
-        """So many prompts of each kind, complete ones first; of both without keep_share."""
-        if self.options.keep_share:
+        """So many prompts of each kind, complete ones first; of both without fixed_share."""
+        if self.options.fixed_share:
             kinds: list[Intent | None] = [Intent.COMPLETE] * complete
             kinds += [Intent.UNDERSPECIFIED] * underspecified
         else:

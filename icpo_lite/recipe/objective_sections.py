@@ -268,7 +268,7 @@ class ScheduleKeys(Section):
     prompt_curriculum: Annotated[dict[str, Any], BeforeValidator(named_schedule)] = Field(
         {"name": "none"},
         description="which prompts of a kind are drawn: none (each once before any comes again), "
-        "or {name: sec, rate: 0.5, temperature: 0.5, keep_share: true}, a bandit over task, kind "
+        "or {name: sec, rate: 0.5, tau: 0.5, fixed_share: true}, a bandit over task, kind "
         "and number of shards that goes where advantages are largest",
     )
     learning_rate: float = Field(

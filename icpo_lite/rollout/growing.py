@@ -138,13 +138,12 @@ def _grows_as_sampled(policy: Policy, prompt: Prompt) -> bool:
     ]
     own_text = chat_text(policy.tokenizer, chat)
     opening = chat_text(policy.tokenizer, prompt.messages)
-    start = policy.encode_text(opening)
     said = policy.encode_text(opening + NEUTRAL_QUESTION)
     end = end_of_turn(policy.tokenizer)
     reply = said if end is None else (*said, end)
     grown = (*reply, *user_turn_ids(policy, fact, ended=end is not None))
     own = policy.encode_text(own_text)
-    if grown == own and said[: len(start)] == start:
+    if grown == own:
         return False
     grown_text = opening + NEUTRAL_QUESTION + _after_reply(policy, fact)
     if grown_text != own_text and _plain(grown_text) == _plain(own_text):

@@ -53,7 +53,7 @@ def test_worth_follows_the_mean_size_of_advantages():
 
 
 def test_chances_are_exponential_in_the_worth():
-    bandit = pool(rate=1.0, temperature=0.5)
+    bandit = pool(rate=1.0, tau=0.5)
     assert bandit.chances(Q_STAR) == {ONE: 0.5, TWO: 0.5}
     bandit.saw([group(PROMPTS[10], 1, -1)])
     high, low = math.exp(1 / 0.5), math.exp(0)
@@ -64,7 +64,7 @@ def test_chances_are_exponential_in_the_worth():
 
 
 def test_it_draws_more_of_what_teaches_and_keeps_the_share():
-    bandit = pool(rate=1.0, temperature=0.5)
+    bandit = pool(rate=1.0, tau=0.5)
     bandit.saw([group(PROMPTS[10], 1, -1)])
     drawn = [p for _ in range(200) for p in bandit.draw(4, 0.5)]
     counts = Counter(arm_of(p) for p in drawn)
@@ -74,8 +74,8 @@ def test_it_draws_more_of_what_teaches_and_keeps_the_share():
     assert max(each.values()) - min(each.values()) <= 1, "an arm's prompts come in turn"
 
 
-def test_without_keep_share_the_bandit_chooses_the_kind_too():
-    bandit = pool(rate=1.0, temperature=0.05, keep_share=False)
+def test_without_fixed_share_the_bandit_chooses_the_kind_too():
+    bandit = pool(rate=1.0, tau=0.05, fixed_share=False)
     bandit.saw([group(PROMPTS[5], 1, -1)])
     assert {arm_of(p) for p in bandit.draw(8, 0.5)} == {ONE}
 
@@ -93,10 +93,10 @@ def test_it_goes_on_from_a_checkpoint_as_it_would_have_gone_on():
 
 def test_the_recipe_names_it():
     assert type(prompt_pool(load_recipe("tiny"), PROMPTS)) is PromptPool
-    chosen = load_recipe("tiny", ["prompt_curriculum={name: sec, temperature: 0.2}"])
+    chosen = load_recipe("tiny", ["prompt_curriculum={name: sec, tau: 0.2}"])
     made = prompt_pool(chosen, PROMPTS)
     assert isinstance(made, BanditPool)
-    assert made.options == SecOptions(temperature=0.2)
+    assert made.options == SecOptions(tau=0.2)
     assert sorted(p.prompt_id for p in made) == sorted(p.prompt_id for p in PROMPTS)
     for override, said in (
         ("prompt_curriculum=sek", "expected a name among none, sec, found 'sek'"),
