@@ -65,7 +65,7 @@ EVERYTHING = (
 
 def test_killed_within_a_conversation_it_ends_bit_for_bit_the_same(tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    steps = ("max_steps=4", "save_steps=2", *EVERYTHING)
+    steps = ("max_steps=3", "save_steps=2", *EVERYTHING)
     run_module.train(recipe(whole, *steps), quiet(tmp_path), threads=1)
     overrides = [f"output_dir={cut}", *SMALL, *steps]
     killed = subprocess.run(
