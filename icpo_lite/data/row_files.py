@@ -44,7 +44,7 @@ class BadRowError(Exception):
     advice: what to change, where that is more than the row itself.
     """
 
-    def __init__(self, reason: str, detail: str, advice: str = "mend the row") -> None:
+    def __init__(self, reason: str, detail: str, advice: str = "correct the row") -> None:
         super().__init__(f"expected {reason}, found {detail}; {advice} or set on_bad_row: skip")
         self.reason = reason
 
@@ -156,8 +156,8 @@ def _whole(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         message = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "other bytes"
         raise DataError(
-            f"expected an array of JSON objects in {path.name}, found {message}; mend the file, or "
-            "write one object a line (JSON Lines)"
+            f"expected an array of JSON objects in {path.name}, found {message}; correct the "
+            "file, or write one object a line (JSON Lines)"
         ) from None
 
 

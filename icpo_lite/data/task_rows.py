@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +21,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import inside
 from icpo_lite.core.words import bag
 from icpo_lite.data.cells import text_of, unpacked
@@ -62,7 +62,7 @@ def code_gold(take: Take, reply: str, row: Row) -> tuple[dict[str, Any], str]:
 def _lines(setup: Any) -> str:
     if isinstance(setup, str) and setup.lstrip().startswith("["):
         with contextlib.suppress(ValueError):
-            setup = json.loads(setup)
+            setup = read_json(setup)
     lines = setup if isinstance(setup, list) else [setup or ""]
     if not all(isinstance(line, str) for line in lines):
         raise TaskRowError("setup code", repr(setup)[:60])
@@ -87,7 +87,7 @@ def _tests(given: Any) -> Any:
     """Sources as a list of texts, pairs as a list of mappings or a mapping of two lists."""
     if isinstance(given, str) and given.lstrip().startswith(("[", "{")):
         with contextlib.suppress(ValueError):  # then it is source that starts so
-            given = json.loads(given)
+            given = read_json(given)
     if isinstance(given, Mapping) and (
         {"inputs", "outputs"} <= set(given) or {"input", "output"} <= set(given)
     ):
@@ -175,7 +175,7 @@ def actions_gold(take: Take, reply: str) -> tuple[Any, str]:
         calls = reply or None
     if isinstance(calls, str) and calls.lstrip().startswith(("[{", "{", "[[")):
         try:
-            calls = json.loads(calls)
+            calls = read_json(calls)
         except ValueError:
             raise TaskRowError("possible_answer as JSON", repr(calls[:60])) from None
     if isinstance(calls, Mapping) and calls:
@@ -193,7 +193,7 @@ def functions(given: Any) -> list[Any]:
     """The functions of an actions row as a list, however the row holds them."""
     if isinstance(given, str):
         try:
-            given = json.loads(given)
+            given = read_json(given)
         except ValueError:
             return [given] if given.strip() else []
     if isinstance(given, Mapping):
@@ -205,7 +205,7 @@ def _described(function: Any) -> Any:
     """A function that is described in JSON, as text, as what it describes."""
     if isinstance(function, str) and function.lstrip().startswith("{"):
         with contextlib.suppress(ValueError):
-            return json.loads(function)
+            return read_json(function)
     return function
 
 
