@@ -38,6 +38,7 @@ from icpo_lite.policy.template_options import (
     opened_thought,
     pin_template,
 )
+from icpo_lite.policy.unsloth_backend import started_with
 from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
@@ -99,8 +100,10 @@ class Policy:
     @property
     def max_positions(self) -> int:
         positions = int(self.causal_lm.config.get_text_config().max_position_embeddings)
-        # unsloth's own limit, beyond which it cuts inputs off.
-        return min(positions, getattr(self.causal_lm, "max_seq_length", positions))
+        # unsloth's own limit, beyond which it cuts inputs off, and that of vLLM beside it, which is
+        # lower where its memory holds fewer keys and values.
+        served = started_with(self.model, "max_model_len") or positions
+        return min(positions, getattr(self.causal_lm, "max_seq_length", positions), served)
 
     def set_training(self, on: bool) -> None:
         """Switch dropout and gradient checkpointing on, or off for sampling with a KV cache."""
