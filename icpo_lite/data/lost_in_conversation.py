@@ -29,8 +29,8 @@ from typing import Any
 from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import inside
 from icpo_lite.core.types import Problem, Shard, TaskName
+from icpo_lite.data.row_files import LeftOutError, Row
 
-Row = Mapping[str, Any]
 BENCHMARK = "lost_in_conversation"
 #: What a row's task is called here; HumanEval and LiveCodeBench both are code.
 TASKS: Mapping[str, TaskName] = {
@@ -48,7 +48,7 @@ TASKS: Mapping[str, TaskName] = {
 _MOST_BYTES = 64 << 20
 
 
-class NotGradedError(Exception):
+class NotGradedError(LeftOutError):
     """A row of a task without a grader, or without what its grader needs; the words to count by."""
 
 

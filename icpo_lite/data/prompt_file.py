@@ -232,7 +232,7 @@ def _inconsistency(row: _Row, shards: Mapping[int, Shard]) -> str:
     if lacking != told:
         return (
             f"removed: expected shards exactly where intent is underspecified, found "
-            f"{len(row.removed)} with {row.intent}; mend one of the two"
+            f"{len(row.removed)} with {row.intent}; correct one of the two"
         )
     if row.opening >= len(row.messages):
         return (

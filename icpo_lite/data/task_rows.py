@@ -24,6 +24,7 @@ from typing import Any
 from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import inside
 from icpo_lite.core.words import bag
+from icpo_lite.data.cells import text_of, unpacked
 
 Take = Callable[[str], Any]
 Row = Mapping[str, Any]
@@ -110,14 +111,10 @@ def _paired(tests: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _solution(given: Any) -> str:
     """The reference solution; the first of several (a list, or a list as JSON)."""
-    if isinstance(given, str) and given.lstrip().startswith('["'):
-        try:
-            given = read_json(given)
-        except ValueError:
-            return given
-    if isinstance(given, list):
-        return next((s for s in given if isinstance(s, str) and s.strip()), "")
-    return str(given or "")
+    found = unpacked(given)
+    if isinstance(found, list) and all(isinstance(s, str) for s in found):
+        return next((s for s in found if s.strip()), "")
+    return found if isinstance(found, str) else text_of(found, "a solution as source")
 
 
 _DEFINITION = re.compile(r"^(?:async )?def\s+(\w+)\s*\(", re.MULTILINE)
@@ -201,7 +198,15 @@ def functions(given: Any) -> list[Any]:
             return [given] if given.strip() else []
     if isinstance(given, Mapping):
         given = [given]
-    return list(given) if isinstance(given, list) else []
+    return [_described(f) for f in given] if isinstance(given, list) else []
+
+
+def _described(function: Any) -> Any:
+    """A function that is described in JSON, as text, as what it describes."""
+    if isinstance(function, str) and function.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            return read_json(function)
+    return function
 
 
 # ---------------------------------------------------------------------------------------- database

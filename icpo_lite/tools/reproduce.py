@@ -120,8 +120,8 @@ def _do(arguments: list[str], run: Callable[[list[str]], int] | None) -> None:
         raise PartInterruptedError("interrupted; the same command goes on from there")
     if code:
         raise IcpoError(
-            f"`icpo-lite {shlex.join(arguments)}` ended with exit code {code}; mend what it says, "
-            "then run the same command again"
+            f"`icpo-lite {shlex.join(arguments)}` ended with exit code {code}; correct what it "
+            "says, then run the same command again"
         )
 
 
