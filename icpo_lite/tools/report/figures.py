@@ -102,13 +102,7 @@ CURVES = (
         "Groups whose rewards are all equal: nothing is learned from them.",
         True,
     ),
-    Curve(
-        "conversation/solved",
-        "Solved conversations",
-        "% right at the end",
-        "Conversations whose last reply is right.",
-        True,
-    ),
+    Curve("conversation/solved", "Solved", "% of conversations", "Right in the end.", True),
     Curve(
         "conversation/after_asking",
         "Solved after asking",
