@@ -11,6 +11,10 @@ from pathlib import Path
 from icpo_lite.core.errors import UsageError
 
 
+#: Marks the folder that `icpo-lite handover` wrote.
+HANDOVER = "handover.json"
+
+
 def user_cache(name: str) -> Path:
     """The folder `icpo-lite/<name>` in the user's cache; it need not exist."""
     root = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
