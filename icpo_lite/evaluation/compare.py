@@ -420,6 +420,6 @@ def show_comparison(summaries: Mapping[str, Any], of: str, display: Display) -> 
 
 def _default_place(model: str, split: str) -> Path:
     folder = Path(model)
-    if (folder / "recipe.yaml").is_file():
+    if any((folder / name).is_file() for name in ("recipe.yaml", "adapter_config.json")):
         return folder / f"eval-{split}"
     return Path("runs") / f"eval-{folder.name.replace(':', '-')}"

@@ -15,13 +15,13 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from icpo_lite import __version__
-from icpo_lite.core.files import disk_errors, write_atomically
+from icpo_lite.core.files import disk_errors, redact, write_atomically
 from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.paths import HANDOVER
 from icpo_lite.integrations import trl, trl_keys, verl, verl_keys
 from icpo_lite.integrations.handed_prompts import HandedPrompts, handed_prompts
 from icpo_lite.integrations.left_behind import Side, left_behind
-from icpo_lite.recipe import Recipe, dump_yaml, resolved_yaml
+from icpo_lite.recipe import Recipe, dump_yaml
 from icpo_lite.recipe.input_paths import with_absolute_paths
 from icpo_lite.rewards.from_recipe import bind_reward, bind_reward_change
 
@@ -69,7 +69,7 @@ def hand_over(recipe: Recipe, side: Side, place: Path) -> Handover:
             (place / _file(name)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(recipe.folder / _file(name), place / _file(name))
     kept = with_absolute_paths(recipe).model_copy(update={"compare": {}})
-    texts = {"recipe.yaml": resolved_yaml(kept), **_programs(handed, side, place)}
+    texts = {"recipe.yaml": _recipe_text(kept), **_programs(handed, side, place)}
     command = COMMANDS[side]
     described = f"{count:,} rows for {recipe.max_steps:,} steps: {handed.described}"
     texts["README.md"] = _readme(recipe, side, described, left)
@@ -78,6 +78,12 @@ def hand_over(recipe: Recipe, side: Side, place: Path) -> Handover:
     own = tuple(_file(name) for name in recipe.reward_funcs)
     files = (*sorted(("train.parquet", *texts)), *own)
     return Handover(place, described, count, files, tuple(left), command)
+
+
+def _recipe_text(recipe: Recipe) -> str:
+    """The recipe with all its defaults, secrets taken out: the folder goes elsewhere."""
+    whole = recipe.model_dump(mode="json", exclude={"gradient_accumulation_steps"})
+    return dump_yaml(redact(whole))
 
 
 def _file(function: str) -> str:
@@ -212,7 +218,7 @@ def _verl_steps() -> list[str]:
     return [
         *_filled("On the machine with the GPUs, in verl's own environment, from this folder:"),
         "",
-        "    pip install icpo-lite --no-deps && pip install pydantic pyyaml httpx",
+        "    pip install icpo-lite --no-deps && pip install pydantic pyyaml httpx rich",
         "    bash run.sh trainer.n_gpus_per_node=8",
         "",
         *_filled(

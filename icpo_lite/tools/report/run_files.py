@@ -12,11 +12,13 @@ import yaml
 
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import read_metrics
-from icpo_lite.core.paths import no_run_at
+from icpo_lite.core.paths import no_run_at, recipe_home
 
 Row = Mapping[str, Any]
 #: Steps at the beginning and the end of a run whose completions are shown.
 SHOWN_STEPS = 2
+#: What transformers' Trainer, and TRL's with it, keeps of a run.
+TRAINER_STATE = "trainer_state.json"
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def require_runs(folders: Sequence[Path]) -> None:
 def _require_run(folder: Path) -> None:
     if not folder.is_dir():
         raise no_run_at(folder)
-    known = ("metrics.jsonl", "recipe.yaml", "eval/eval.json")
+    known = ("metrics.jsonl", "recipe.yaml", "eval/eval.json", TRAINER_STATE)
     later = folder.glob("eval-*/comparison.json")
     if not any((folder / name).is_file() for name in known) and not any(later):
         raise UsageError(
@@ -140,10 +142,27 @@ def _read_run(folder: Path, name: str, notes: list[str]) -> Run:
         path=folder,
         recipe=_read_recipe(folder, notes),
         info=info if isinstance(info, dict) else {},
-        metrics=read_metrics(folder),
+        metrics=read_metrics(folder) or _trainer_log(folder, notes),
         completions=_read_completions(folder, notes),
         finished=(folder / "finished").is_file(),
     )
+
+
+def _trainer_log(folder: Path, notes: list[str]) -> list[Row]:
+    """Metrics by step as TRL and transformers log them: in the folder itself, else in its latest
+    checkpoint. A step's several entries are one row."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda f: (len(f.name), f.name))
+    for place in (folder, *reversed(checkpoints)):
+        state = _read_json(place / TRAINER_STATE, notes)
+        entries = state.get("log_history") if isinstance(state, dict) else None
+        if not isinstance(entries, list):
+            continue
+        rows: dict[int, dict[str, Any]] = {}
+        for entry in entries:
+            if isinstance(entry, dict) and type(entry.get("step")) is int:
+                rows[entry["step"]] = {**entry, **rows.get(entry["step"], {})}
+        return [rows[step] for step in sorted(rows)]
+    return []
 
 
 def _rivals(run: Run) -> Iterator[tuple[str, Path]]:
@@ -205,7 +224,7 @@ def _later_judgements(folder: Path, run: str, notes: list[str]) -> Iterator[Judg
 
 
 def _read_recipe(folder: Path, notes: list[str]) -> dict[str, Any]:
-    file = folder / "recipe.yaml"
+    file = (recipe_home(folder) or folder) / "recipe.yaml"
     try:
         recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
