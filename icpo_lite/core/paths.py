@@ -10,7 +10,6 @@ from pathlib import Path
 
 from icpo_lite.core.errors import UsageError
 
-
 #: Marks the folder that `icpo-lite handover` wrote.
 HANDOVER = "handover.json"
 

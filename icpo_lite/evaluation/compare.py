@@ -14,22 +14,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from icpo_lite import __version__
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import write_atomically
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.paths import at_home
-from icpo_lite.core.types import Intent, JudgeName, Message
+from icpo_lite.core.types import Intent, JudgeName
 from icpo_lite.data.contamination import seen_line_of, trained_texts
-from icpo_lite.data.system_prompts import openings
+from icpo_lite.data.system_prompts import openings as opening_turns
 from icpo_lite.evaluation.ask_probability import calibrated
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
+from icpo_lite.evaluation.judging import identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
-from icpo_lite.evaluation.resume import Progress
-from icpo_lite.evaluation.runner import evaluate, require_problems, write_evaluation
+from icpo_lite.evaluation.runner import require_problems
 from icpo_lite.evaluation.settings import SETTINGS, settings_for
 from icpo_lite.evaluation.table import comparison_rows, data_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import find_model
@@ -116,47 +115,40 @@ def judge_policy(
     if options.ask_threshold is not None:
         openings, source = openings_for(policy, options.openings_from)
         tell(f"asks above {options.ask_threshold:g}, told by {source}")
-    prober = Prober(policy, openings, sampling.temperature, rows) if openings else None
-    place.mkdir(parents=True, exist_ok=True)
-    identity = _identity(policy, problems, options, at_once)
-    progress = Progress(place / "conversations.partial.jsonl", identity)
-    if progress.found:
-        tell(f"{name}: goes on after {progress.found} portions that were judged before")
+
+    def prober_of(found: Openings) -> Prober:
+        return Prober(policy, found, sampling.temperature, rows)
+
+    prober = prober_of(openings) if openings else None
     # A prober scores on the layers as they are, which a thread that samples has replaced.
     alone = options.user != "deterministic" or not judge.local or prober is not None
-    result = evaluate(
+    system = opening_turns(options.system)
+    return judged_in(
+        place,
         name,
         AskingTalker(talker, prober, options.ask_threshold or 0.0) if prober else talker,
         judge,
         problems,
-        choose=choose_shard,
+        identity=_identity(policy, problems, options, at_once),
+        facts=options.facts,
+        finish=lambda result: calibrated(
+            result, problems, system, prober_of, policy.decode, prober
+        ),
         settings=options.settings,
         runs=options.runs,
         seed=options.seed,
         max_turns=options.max_turns,
-        system=_system(options),
+        system=system,
         user=_user(policy, options, rows),
         at_once=at_once,
         workers=1 if alone or not on_cpu else _workers(),
-        progress=progress,
         tell=tell,
     )
-    result = calibrated(
-        result, policy, problems, _system(options), prober, sampling.temperature, rows
-    )
-    summary = {**result.summary, "judged_with": dict(options.facts)}
-    write_evaluation(replace(result, summary=summary), place)
-    progress.remove()
-    return summary
 
 
 def _workers() -> int:
     """Portions that are played side by side: the cores that torch's own threads leave free."""
     return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads())
-
-
-def _system(options: JudgingOptions) -> Callable[[Problem], Message | None]:
-    return openings(options.system)
 
 
 def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | None:
@@ -167,11 +159,11 @@ def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | Non
     if options.user == "endpoint":
         from icpo_lite.core.endpoint import Endpoint
 
-        generator = Endpoint(_require_server(options))
+        generator = Endpoint(require_server(options))
     return ModelUser(generator, choose_shard, seed=options.seed)
 
 
-def _require_server(options: JudgingOptions) -> Any:
+def require_server(options: JudgingOptions) -> Any:
     """The server that plays the user; raises UsageError where one is asked for and not named."""
     if options.user == "endpoint" and options.endpoint is None:
         raise UsageError(
@@ -185,17 +177,8 @@ def _identity(
     policy: Policy, problems: Sequence[Problem], options: JudgingOptions, at_once: int
 ) -> str:
     """Names all that the conversations depend on, so that no other evaluation is gone on with."""
-    asked = [
-        *(__version__, torch.__version__, str(policy.device.torch_device), at_once),
-        *(_weights_key(policy), {**asdict(options), "settings": None, "openings_from": ""}),
-        [
-            [p.problem_id, p.task, p.question, p.answer, [s.text for s in p.shards]]
-            + [[q.prompt_id, q.text] for q in p.prompts]
-            for p in problems
-        ],
-    ]
-    text = json.dumps(asked, default=str, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    where = (torch.__version__, str(policy.device.torch_device), at_once, _weights_key(policy))
+    return identity_of(where, {**asdict(options), "openings_from": ""}, problems)
 
 
 @torch.no_grad()
@@ -261,6 +244,40 @@ class Wishes:
     seed: int = default_of(LoraKeys, "seed")
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is judged and how, before any model is loaded. place: the folder of the results."""
+
+    problems: Sequence[Problem]
+    options: JudgingOptions
+    place: Path
+
+
+def prepare_judging(
+    wishes: Wishes, recipe: Recipe | None, place: Path, inputs: Sequence[str], display: Display
+) -> Prepared:
+    """All that can be wrong without a model is looked at; says what is judged.
+
+    recipe: that of the first model. inputs: runs and models that are read.
+    """
+    data = wishes.data if isinstance(wishes.data, tuple) else (wishes.data,)
+    check_output(place, JUDGED, inputs=(*inputs, *data))
+    if unknown := [name for name in wishes.settings if name not in SETTINGS]:
+        raise UsageError(f"settings: expected some of {', '.join(SETTINGS)}, got {unknown[0]!r}")
+    chosen = _judged_problems(wishes, recipe, display)
+    options = _options(wishes, recipe, chosen)
+    require_problems(chosen)
+    require_server(options)
+    return Prepared(chosen, options, place)
+
+
+def finish_judging(summaries: Mapping[str, Any], first: str, place: Path, display: Display) -> None:
+    """Show the table of all models, and write its figures."""
+    show_comparison(summaries, first, display)
+    write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
+    display.message(f"\nFigures and conversations: {place}")
+
+
 def judge_models(
     models: Mapping[str, str], wishes: Wishes, *, display: Display, output: Path | None = None
 ) -> dict[str, Any]:
@@ -272,16 +289,9 @@ def judge_models(
     first = next(iter(models))
     # All that can be wrong without a model is looked at before one is loaded.
     found = {name: find_model(path or models[first]) for name, path in models.items()}
-    place = output or _default_place(models[first], wishes.split)
-    data = wishes.data if isinstance(wishes.data, tuple) else (wishes.data,)
-    check_output(place, JUDGED, inputs=(*models.values(), *data))
     own = found[first].recipe
-    if unknown := [name for name in wishes.settings if name not in SETTINGS]:
-        raise UsageError(f"settings: expected some of {', '.join(SETTINGS)}, got {unknown[0]!r}")
-    chosen = _judged_problems(wishes, own, display)
-    options = _options(wishes, own, chosen)
-    require_problems(chosen)
-    _require_server(options)
+    place = output or _default_place(models[first], wishes.split)
+    prepared = prepare_judging(wishes, own, place, list(models.values()), display)
     summaries: dict[str, Any] = {}
     for name, path in models.items():
         policy = found[name].load(wishes.device)
@@ -294,17 +304,15 @@ def judge_models(
                 name,
                 policy,
                 judge,
-                chosen,
-                replace(options, openings_from=path),
+                prepared.problems,
+                replace(prepared.options, openings_from=path),
                 place / name,
                 display.message,
             )
         display.message(f"judged {name}")
         del policy, judge  # before the next one is loaded: two do not fit on one card
         empty_cache()
-    show_comparison(summaries, first, display)
-    write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
-    display.message(f"\nFigures and conversations: {place}")
+    finish_judging(summaries, first, place, display)
     return summaries
 
 

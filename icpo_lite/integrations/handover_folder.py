@@ -206,9 +206,9 @@ def _trl_steps(recipe: Recipe) -> list[str]:
         "",
         *_filled(
             f"Any number of processes does, as long as an update's {rows} completions can be "
-            "dealt out evenly: `train.py` says how, and what to change. Without a GPU: "
-            "`accelerate launch --cpu --num_processes 2 train.py`. Several machines, DeepSpeed and "
-            "FSDP are accelerate's: `accelerate config`. The same command goes on from the last "
+            "dealt out evenly: `train.py` says how, and what to change. Without "
+            "a GPU: `torchrun --nproc_per_node 2 train.py`. Several machines, DeepSpeed and FSDP "
+            "are accelerate's: `accelerate config`. The same command goes on from the last "
             "checkpoint."
         ),
     ]
@@ -230,9 +230,7 @@ def _verl_steps() -> list[str]:
         "    ray start --address=FIRST_NODE:6379   # on every other one",
         "    bash run.sh trainer.nnodes=2 trainer.n_gpus_per_node=8",
         "",
-        *_filled(
-            "Names were read in verl 0.9.1. What stands behind run.sh overrides config.yaml."
-        ),
+        *_filled("Names were read in verl 0.9.1. What stands behind run.sh overrides config.yaml."),
     ]
 
 

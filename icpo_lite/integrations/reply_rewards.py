@@ -72,7 +72,7 @@ class ReplyRewards:
     def ready(self) -> None:
         """Make all of it now, where threads will share it."""
         assert self._bound
-        assert self.reader.end_ids and self.reader.max_positions
+        assert self.reader.end_ids
         assert self.reader.opens_thinking in (True, False)
 
     def _policy(self) -> Policy | None:
@@ -110,9 +110,7 @@ class ReplyRewards:
     def judged(self, replies: Sequence[Reply]) -> tuple[list[Judged], dict[str, float]]:
         """Each reply's verdict and reward, and the rates of the whole batch."""
         judge, rule, change = self._bound
-        groups = [
-            Group(r.prompt, (Trajectory(r.prompt, (), (_turn(r),)),)) for r in replies
-        ]
+        groups = [Group(r.prompt, (Trajectory(r.prompt, (), (_turn(r),)),)) for r in replies]
         done = reward_groups(judge_groups(groups, judge), rule, change)
         turns = [group.trajectories[0].reply for group in done]
         figures = group_metrics(done, [], self.recipe.min_reward_spread)

@@ -104,7 +104,7 @@ def reward_funcs(recipe: Recipe | str | Path) -> list[Callable[..., list[float]]
                 f"{', '.join(sorted(columns)) or 'none'}; train on that data set, with "
                 "remove_unused_columns=False"
             )
-        ids = completion_ids or [None] * len(completions)
+        ids: Sequence[Sequence[int] | None] = completion_ids or [None] * len(completions)
         replies = [
             rewards.reply(row, _said(completion, some, rewards.reader), some)
             for row, completion, some in zip(columns[ROW], completions, ids, strict=True)

@@ -119,8 +119,10 @@ def lora_arguments(recipe: Recipe) -> dict[str, Any]:
 def script(recipe: Recipe, name: str) -> str:
     """train.py of a handover folder."""
     rows = recipe.prompts_per_step * recipe.num_generations // recipe.num_mini_batches
-    bf16, fp16 = _AUTO if recipe.dtype == "auto" else (
-        str(recipe.dtype == kind) for kind in ("bfloat16", "float16")
+    bf16, fp16 = (
+        _AUTO
+        if recipe.dtype == "auto"
+        else (str(recipe.dtype == kind) for kind in ("bfloat16", "float16"))
     )
     return _SCRIPT.format(
         name=name,
@@ -193,8 +195,9 @@ HERE = Path(__file__).resolve().parent
 RECIPE = HERE / "recipe.yaml"
 OUT = HERE / "adapter"
 
-# A step samples {prompts} prompts x {generations} completions, and an update takes {rows} of them, on
-# any number of processes. AT_ONCE, those that one computes at once, is for its memory alone.
+# A step samples {prompts} prompts x {generations} completions, an update takes {rows} of them, on
+# any number of processes. AT_ONCE, those that one of these computes at once, is for its memory
+# alone.
 AT_ONCE = {at_once}
 
 
@@ -218,6 +221,7 @@ def main() -> None:
         model_init_kwargs={{"dtype": dtype, "use_safetensors": True{attention}}},
         shuffle_dataset=False,  # the order holds the fraction of underspecified prompts
         remove_unused_columns=False,  # the reward reads them
+        ddp_find_unused_parameters=False,
         log_completions=True,
         num_completions_to_print=2,
         bf16=bf16,
