@@ -17,7 +17,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from icpo_lite.core.endpoint import EndpointOptions
+from icpo_lite.core.endpoint import BudgetSpent, EndpointOptions
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import (
@@ -140,6 +140,7 @@ class Summary:
     """Counts of one run, kept up to date while prompts are drawn.
 
     dropped: problems without a `q*`, by reason. refused: why single facts could not go, by reason.
+    stopped: whether a budget of requests ended it before the last problem.
     """
 
     problems: int = 0
@@ -153,6 +154,7 @@ class Summary:
     dropped: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     bad_rows: Counter[str] = field(default_factory=Counter)
+    stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,11 +260,38 @@ class _Run:
     def prompts(self, problems: Iterable[Problem]) -> Iterator[Prompt]:
         stream = iter(problems)
         while batch := list(islice(stream, BATCH)):
-            drafts = [self._draw(draft) for draft in self._shard(batch)]
-            if self.options.verify:
-                drafts = self._verified(drafts)
+            try:
+                drafts = self._drafted(batch)
+            except BudgetSpent:
+                drafts = self._paid(batch)
+                self.summary.stopped = True
             for draft in drafts:
                 yield from self._finish(draft)
+            if self.summary.stopped:
+                return
+
+    def _drafted(self, batch: Sequence[Problem]) -> list[Draft]:
+        """The problems sharded, their removals drawn and tried."""
+        counts = self.summary.refused.copy()
+        try:
+            drafts = [self._draw(draft) for draft in self._shard(batch)]
+            return self._verified(drafts) if self.options.verify else drafts
+        except BudgetSpent:
+            self.summary.refused = counts  # nothing of it counts: the batch is gone through anew
+            raise
+
+    def _paid(self, batch: Sequence[Problem]) -> list[Draft]:
+        """Those at the batch's beginning whose replies all came in before the budget was spent.
+
+        One by one, so that no reply that was paid for is left out; they come from the cache.
+        """
+        drafts: list[Draft] = []
+        for problem in batch:
+            try:
+                drafts += self._drafted([problem])
+            except BudgetSpent:
+                break
+        return drafts
 
     # -- shards
 

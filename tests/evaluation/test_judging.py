@@ -19,6 +19,7 @@ from icpo_lite.evaluation import compare
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, question_words
 from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, named_models
 from icpo_lite.evaluation.openings import Openings
+from icpo_lite.evaluation.resume import Progress
 from icpo_lite.evaluation.settings import SETTINGS
 from icpo_lite.evaluation.table import comparison_rows, fitting
 from icpo_lite.policy.from_recipe import load_model
@@ -204,7 +205,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tiny, tmp_path, mon
         pass
 
     calls = []
-    lines = compare.Progress.add
+    lines = Progress.add
 
     def stop_after_four(self, portion, found):
         if len(calls) == 4:
@@ -212,14 +213,14 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tiny, tmp_path, mon
         calls.append(portion)
         lines(self, portion, found)
 
-    monkeypatch.setattr(compare.Progress, "add", stop_after_four)
+    monkeypatch.setattr(Progress, "add", stop_after_four)
     with pytest.raises(Stopped):
         judge_tiny(tiny, tmp_path / "cut")
     partial = tmp_path / "cut" / "conversations.partial.jsonl"
     assert not (tmp_path / "cut" / "eval.json").exists()
     with partial.open("ab") as file:
         file.write(b'{"portion": "full/')  # what a kill leaves behind
-    monkeypatch.setattr(compare.Progress, "add", lines)
+    monkeypatch.setattr(Progress, "add", lines)
     told = []
     judge_tiny(tiny, tmp_path / "cut", told)
     assert any("goes on after 4 portions" in line for line in told)
