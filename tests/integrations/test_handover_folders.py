@@ -44,7 +44,7 @@ def handed(tmp_path, side, *more, recipe="tiny"):
     return out, result.output
 
 
-# ------------------------------------------------------------------------------------- TRL, for real
+# ---------------------------------------------------------------------------------- TRL, for real
 
 
 @pytest.mark.timeout(600)
@@ -76,7 +76,8 @@ def test_trl_trains_two_steps_from_a_folder(processes, tmp_path):
     rows = [row for step in (1, 2) for row in completions(adapter, step)]
     assert len(rows) == 2 * 4 * 4
     check_rewards(out, rows)
-    check_judged(adapter)
+    if processes == 1:
+        check_judged(adapter)
 
 
 def completions(adapter, step):
@@ -114,11 +115,15 @@ def check_judged(adapter):
 
 
 def config_of(recipe):
-    """GRPOConfig as the script makes it."""
+    """GRPOConfig as the script makes it, four completions at once."""
+    rows = recipe.prompts_per_step * recipe.num_generations // recipe.num_mini_batches
+    machine = {"use_cpu": True, "bf16": False, "per_device_train_batch_size": 4}
     return trl.GRPOConfig(
-        output_dir="out", use_cpu=True, bf16=False, per_device_train_batch_size=4,
-        gradient_accumulation_steps=4, **trl_keys.config_arguments(recipe),
-    )  # fmt: skip
+        "out",
+        gradient_accumulation_steps=rows // 4,
+        **machine,
+        **trl_keys.config_arguments(recipe),
+    )
 
 
 CONFIGS = {
@@ -150,7 +155,8 @@ def test_trl_takes_every_argument(name, monkeypatch):
         made = config_of(recipe)
         assert made.loss_type == recipe.loss_type
         assert made.generation_batch_size == recipe.prompts_per_step * recipe.num_generations
-        assert made.steps_per_generation == 1
+        updates_there = made.steps_per_generation // made.gradient_accumulation_steps
+        assert updates_there * made.num_iterations == updates
 
 
 def test_what_is_left_out_is_trls_own_default():
@@ -228,7 +234,7 @@ def test_the_script_is_plain_and_says_what_does_not_fit(tmp_path):
     assert "expected 16 completions to be a multiple of 7 processes x AT_ONCE 2" in done.stderr
 
 
-# ------------------------------------------------------------------------- verl, by its release's names
+# -------------------------------------------------------------- verl, by its release's names
 
 
 def leaves(block, path=""):
@@ -296,7 +302,8 @@ def test_the_reward_file_has_verls_signature(tmp_path):
     code = (
         "import importlib.util, inspect, json, sys\n"
         "import pyarrow.parquet as pq\n"
-        f"spec = importlib.util.spec_from_file_location('custom_module_1', {str(out / 'reward.py')!r})\n"
+        f"place = {str(out / 'reward.py')!r}\n"
+        "spec = importlib.util.spec_from_file_location('custom_module_1', place)\n"
         "module = importlib.util.module_from_spec(spec); spec.loader.exec_module(module)\n"
         "score = module.compute_score\n"
         "assert not inspect.iscoroutinefunction(score)\n"
