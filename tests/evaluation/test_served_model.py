@@ -16,6 +16,7 @@ from icpo_lite.recipe.sections import ModelKeys
 from icpo_lite.rollout.served_talker import ServedTalker, seed_of
 
 HOW = ["--temperature", "0", "--problems", "8", "--runs", "2", "--max-new-tokens", "48"]
+SERVED = ["--endpoint", "http://h/v1", "--model", "m"]
 SETTINGS = "full,concat,sharded,recap,snowball,underspecified"
 
 
@@ -90,27 +91,32 @@ def test_what_a_server_does_not_tell_is_left_out(logprobs, policy, own, tmp_path
     assert "entropy" not in output.partition("FULL P")[2]
 
 
-def test_a_server_that_dies_is_gone_on_with(policy, own, tmp_path, capsys):
-    """Nothing that was replied is asked for again, and the end is the same to the byte."""
-    monkey = ["--settings", "full,sharded", "--concurrency", "8"]
+def said_in(folder):
+    """All conversations, without what batches of another size change in the last digits."""
+    rows = [json.loads(line) for line in (folder / "tiny" / "conversations.jsonl").open()]
+    for row in rows:
+        for turn in row["turns"]:
+            turn.pop("nll", None)
+    return rows
+
+
+def test_a_server_that_dies_is_gone_on_with(policy, tmp_path, capsys):
+    """Nothing that was replied is asked for again, and the end is that of an undisturbed one."""
+    some = ["--settings", "full,sharded", "--concurrency", "8"]
     with ChatServer(policy) as server:
-        _, whole = served(server, tmp_path / "whole", *monkey)
+        served(server, tmp_path / "whole", *some)
         port, all_requests = server.server_address[1], len(server.requests)
-    cut = ["eval", "--endpoint", server.url, "--model", "org/tiny", *HOW, *monkey]
+    cut = ["eval", "--endpoint", server.url, "--model", "org/tiny", *HOW, *some]
     cut += ["-o", str(tmp_path / "cut")]
-    with ChatServer(policy, port=port, dies_after=30) as dying:
+    with ChatServer(policy, port=port, dies_after=30):
         assert cli.run(cut) == 1
     said = capsys.readouterr().err
     assert "the same command goes on from there" in said
     assert "Traceback" not in said
     with ChatServer(policy, port=port) as again:
-        _, found = served(again, tmp_path / "cut", *monkey)
-    assert found == whole
-    files = [
-        (tmp_path / run / "tiny" / "conversations.jsonl").read_bytes() for run in ("whole", "cut")
-    ]
-    assert files[0] == files[1]
-    assert 0 < len(again.requests) <= all_requests - 30
+        served(again, tmp_path / "cut", *some)
+    assert said_in(tmp_path / "cut") == said_in(tmp_path / "whole")
+    assert 0 < len(again.requests) == all_requests - 30
 
 
 def test_models_of_one_server_stand_in_one_table(policy, tmp_path):
@@ -167,16 +173,13 @@ def test_each_reply_has_a_seed_of_its_own():
         (["--endpoint", "http://h/v1"], "--endpoint needs --model NAME"),
         (["run", "--model", "m"], "belong to --endpoint URL"),
         (["--endpoint", "h:8000", "--model", "m"], "expected a URL such as http://localhost"),
-        (
-            ["--endpoint", "http://h/v1", "--model", "m", "--ask-threshold", "0.5"],
-            "--ask-threshold: expected a model that is loaded here",
-        ),
+        ([*SERVED, "--ask-threshold", "0.5"], "--ask-threshold: expected a model that is loaded"),
         (
             ["--endpoint", "http://h/v1", "--model", "m", "--judge", "self"],
             "--judge self: expected",
         ),
         (["--endpoint", "http://h/v1", "--model", "m", "--user", "self"], "--user self: expected"),
-        (["--endpoint", "http://h/v1", "--model", "m", "--compare", "base"], "NAME=MODEL"),
+        ([*SERVED, "--compare", "base"], "NAME=MODEL"),
     ],
 )
 def test_what_cannot_be_asked_of_a_server_is_said_in_a_line(arguments, words, capsys):
