@@ -54,7 +54,7 @@ class Handler(BaseHTTPRequestHandler):
 
 def answer(said):
     if "Split the problem" not in said:
-        whole = "Ben gives" in said and " red apples" in said and "some" not in said
+        whole = " 3 red" in said and " 4 more" in said
         return "The answer is 7." if whole else "The answer is 3."
     problem = said.rpartition("Problem:\n")[2]
     *facts, question = [f"{part.strip()}." for part in problem.replace("?", ".").split(".")[:-1]]
@@ -133,8 +133,8 @@ def test_what_is_tried_counts_as_well(server, place, capsys):
     assert requests > 3 * PROBLEMS
     server.asked.clear()
     (place / "cache").rename(place / "cache-of-another")
-    for _ in range(4):
-        augment(server, "cut.jsonl", *tried, "--max-requests", "100")
+    for _ in range(-(-requests // 100)):
+        assert augment(server, "cut.jsonl", *tried, "--max-requests", "100") == 0
     assert rows(place, "cut.jsonl") == whole
     assert set(server.asked.values()) == {1}
 
