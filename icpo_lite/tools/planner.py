@@ -18,13 +18,12 @@ from icpo_lite.core.files import read_metrics
 from icpo_lite.tools.memory_model import (
     Job,
     MemoryPlan,
-    ModelShape,
     lora_weights,
     optimizer_bytes,
     plan_memory,
-    shape_of,
     vllm_rows,
 )
+from icpo_lite.tools.model_shape import ModelShape, shape_of
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -81,6 +80,8 @@ def job_of(recipe: Recipe, card: Card) -> Job:
     from icpo_lite.policy.dense_copies import MOST_WEIGHTS
 
     rows = recipe.prompts_per_step * recipe.num_generations // recipe.num_mini_batches
+    if recipe.load_in_4bit == "auto":
+        recipe = recipe.model_copy(update={"load_in_4bit": card.cuda})
     if recipe.dtype == "auto":
         value_bytes = 2 if card.cuda else 4
     else:

@@ -18,7 +18,6 @@ from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.data.system_prompts import system_words
 from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.policy.load import load_policy
-from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import ModelKeys
 from icpo_lite.tools.export.card import model_card
 from icpo_lite.tools.export.gguf import make_gguf
@@ -26,6 +25,7 @@ from icpo_lite.tools.export.hub import check_name, push
 from icpo_lite.tools.export.merged import Base, base_files, write_merged
 from icpo_lite.tools.export.ollama import detect_family, modelfile
 from icpo_lite.tools.export.parity import Parity, check_prompts, compare, logprobs, reference
+from icpo_lite.tools.export.plain_tokenizer import make_plain
 
 if TYPE_CHECKING:
     from icpo_lite.core.console import Display
@@ -54,14 +54,15 @@ class ExportOptions:
     repo: str | None = None
     private: bool = True
     prompts: int = 8
-    device: str = default_of(ModelKeys, "device")
 
 
 class NotTheSameError(IcpoError):
     """The written model is not the trained one."""
 
 
-def export(run: Path, out: Path | None, options: ExportOptions, display: Display) -> Path:
+def export(
+    run: Path, out: Path | None, options: ExportOptions, display: Display, *, device: str
+) -> Path:
     """Write `run`'s merged model and what the format asks for; returns the folder.
 
     Everything is written aside and takes its name once it has proved equal to the adapter, so a
@@ -77,7 +78,7 @@ def export(run: Path, out: Path | None, options: ExportOptions, display: Display
         )
     repo = _repository(options.repo, recipe)
     check_output(out, EXPORTED, inputs=(run, recipe.model_name_or_path))
-    policy = found.load(options.device)
+    policy = found.load(device)
     options = _fitting(options, policy, recipe, display)
     if options.format == "ollama":
         detect_family(policy.tokenizer)  # before the long work
@@ -138,6 +139,7 @@ def _write(
     kind = "16-bit" if options.base == "16bit" else "NF4-rounded"
     display.message(f"Merged into the {kind} base: {size / 2**30:.2f} GiB")
     tokenizer, ends, context = policy.tokenizer, sorted(policy.end_ids), policy.max_positions
+    make_plain(aside, tokenizer, [tokenizer.decode(ids) for ids in ref.prompts])
     keys = ModelKeys.of(policy.keys)
     del policy
     _free()
@@ -157,7 +159,7 @@ def _write(
             tokenizer,
             f"./{target.name}",
             end_tokens=[str(tokenizer.convert_ids_to_tokens(i)) for i in ends],
-            system=system_words(recipe.system_prompt, recipe.task),
+            system=system_words(recipe.served_system_prompt, recipe.task),
             context=min(context, 8192),
         )
         (aside / "Modelfile").write_text(text, encoding="utf-8")
