@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -276,6 +277,9 @@ def finish_judging(summaries: Mapping[str, Any], first: str, place: Path, displa
     show_comparison(summaries, first, display)
     write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
     display.message(f"\nFigures and conversations: {place}")
+    inside = place.name.startswith("eval-") and _is_trained(place.parent)
+    shown = shlex.quote(str(place.parent if inside else place))
+    display.message(f"Next: icpo-lite report {shown}")
 
 
 def judge_models(
@@ -428,6 +432,11 @@ def show_comparison(summaries: Mapping[str, Any], of: str, display: Display) -> 
 
 def _default_place(model: str, split: str) -> Path:
     folder = Path(model)
-    if any((folder / name).is_file() for name in ("recipe.yaml", "adapter_config.json")):
+    if _is_trained(folder):
         return folder / f"eval-{split}"
     return Path("runs") / f"eval-{folder.name.replace(':', '-')}"
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether a folder is a run or an adapter."""
+    return any((folder / name).is_file() for name in ("recipe.yaml", "adapter_config.json"))

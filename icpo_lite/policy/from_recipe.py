@@ -33,7 +33,7 @@ class FoundModel:
         from icpo_lite.policy.load import load_policy
 
         if self.base is not None:
-            bare = ModelKeys(model_name_or_path=self.base, device=device)
+            bare = ModelKeys(model_name_or_path=self.base, device=device, load_in_4bit="auto")
             return load_policy(bare, adapter=at_home(self.name), trainable=False)
         if self.recipe is None:
             # The built-in model is judged as it is trained.

@@ -14,6 +14,7 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe.sections import ModelKeys
 from icpo_lite.rollout.served_talker import ServedTalker, seed_of
+from icpo_lite.tools.report.run_files import read_sources
 
 HOW = ["--temperature", "0", "--problems", "8", "--runs", "2", "--max-new-tokens", "48"]
 SERVED = ["--endpoint", "http://h/v1", "--model", "m"]
@@ -69,6 +70,11 @@ def test_the_figures_are_those_of_the_model_itself(policy, own, tmp_path):
     for words in ("FULL P", "SHARDED U", "asks on q*", "AUROC", "16 conversations at once"):
         assert words in output
     assert not list((tmp_path / "out").rglob(".replies"))
+    assert output.endswith(f"Next: icpo-lite report {tmp_path / 'out'}\n")
+    assert cli.run(["report", str(tmp_path / "out")]) == 0
+    (judgement,) = read_sources([tmp_path / "out"]).judgements
+    assert [model.name for model in judgement.models] == ["tiny"]
+    assert "SHARDED" in (tmp_path / "out" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("logprobs", [5, 0, None])

@@ -19,10 +19,12 @@ from safetensors.torch import load_file
 
 from icpo_lite import cli
 from icpo_lite.cli.handover import handover
+from icpo_lite.core.errors import UsageError
 from icpo_lite.data.tiny_world import world_problems
 from icpo_lite.integrations import trl_keys, verl, verl_keys
 from icpo_lite.integrations.reply_rewards import ReplyRewards
 from icpo_lite.policy.from_recipe import find_model
+from icpo_lite.policy.load import model_path
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.tools.report.run_files import read_sources
 from icpo_lite.training.schedules import lr_factor
@@ -337,6 +339,30 @@ def test_what_verls_merger_makes_is_judged_with_the_recipe(tmp_path):
     assert found.recipe is not None
     assert found.recipe.model_name_or_path == "builtin:tiny"
     assert found.base is None
+
+
+def test_an_adapter_that_knows_no_recipe_is_judged_on_the_base_it_names(tmp_path, capsys):
+    """peft's own folder, such as somebody else's script has written."""
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    base = model_path("builtin:tiny")
+    model = AutoModelForCausalLM.from_pretrained(base)
+    get_peft_model(model, LoraConfig(r=2, task_type="CAUSAL_LM")).save_pretrained(tmp_path / "lora")
+    found = find_model(str(tmp_path / "lora"))
+    assert (found.recipe, found.base) == (None, base)
+    arguments = ["--problems", "1", "--runs", "1", "--settings", "full", "--device", "cpu"]
+    assert cli.run(["eval", str(tmp_path / "lora"), "--compare", "base", *arguments]) == 0
+    said = capsys.readouterr().out
+    assert "FULL lora - base: +0.0" in said
+    assert said.endswith(f"Next: icpo-lite report {tmp_path / 'lora'}\n")
+    assert cli.run(["report", str(tmp_path / "lora")]) == 0
+    config = tmp_path / "lora" / "adapter_config.json"
+    config.write_text(
+        json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": None})
+    )
+    with pytest.raises(UsageError, match="expected base_model_name_or_path"):
+        find_model(str(tmp_path / "lora"))
 
 
 # ----------------------------------------------------------------------------- what a folder says

@@ -73,7 +73,8 @@ class Sources:
 
 
 def read_sources(folders: Sequence[Path]) -> Sources:
-    """The runs, those that they were compared with, and every judgement in their folders.
+    """The runs, those that they were compared with, and every judgement in their folders; a folder
+    may also be an evaluation's alone.
 
     Raises UsageError for a folder that is no run directory.
     """
@@ -112,7 +113,7 @@ def require_runs(folders: Sequence[Path]) -> None:
 def _require_run(folder: Path) -> None:
     if not folder.is_dir():
         raise no_run_at(folder)
-    known = ("metrics.jsonl", "recipe.yaml", "eval/eval.json", TRAINER_STATE)
+    known = ("metrics.jsonl", "recipe.yaml", "eval/eval.json", TRAINER_STATE, "comparison.json")
     later = folder.glob("eval-*/comparison.json")
     if not any((folder / name).is_file() for name in known) and not any(later):
         raise UsageError(
@@ -200,11 +201,13 @@ def _own_last(judged: Sequence[Judged], own: str) -> list[Judged]:
 
 
 def _later_judgements(folder: Path, run: str, notes: list[str]) -> Iterator[Judgement]:
-    """What `icpo-lite eval` left in eval-<split>; the judged model comes first in its file.
+    """What `icpo-lite eval` left in eval-<split>, or in the folder itself; the judged model comes
+    first in its file.
 
     It is called by the folder's name there, and by the run's here, so that it keeps its colour.
     """
-    for file in sorted(folder.glob("eval-*/comparison.json")):
+    own = folder / "comparison.json"
+    for file in (own, *sorted(folder.glob("eval-*/comparison.json"))):
         found = _read_json(file, notes)
         if not isinstance(found, dict):
             continue
@@ -220,6 +223,8 @@ def _later_judgements(folder: Path, run: str, notes: list[str]) -> Iterator[Judg
         if models:
             split = file.parent.name.removeprefix("eval-")
             title = f"{run}, judged later on the {split} split"
+            if file == own:
+                title = f"{models[0].name}, judged by icpo-lite eval"
             yield Judgement(title, models[0].name, (*models[1:], models[0]))
 
 
