@@ -26,7 +26,7 @@ from icpo_lite.data.contamination import seen_line_of, trained_texts
 from icpo_lite.data.system_prompts import openings as opening_turns
 from icpo_lite.evaluation.ask_probability import calibrated
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
-from icpo_lite.evaluation.judging import identity_of, judged_in
+from icpo_lite.evaluation.judging import REPLIES, identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.runner import require_problems
@@ -64,7 +64,7 @@ UserKind = Literal["deterministic", "self", "endpoint"]
 #: What an evaluation leaves in its folder, also where it was interrupted.
 JUDGED = Kind(
     "an earlier evaluation",
-    holds("comparison.json", "*/eval.json", "*/conversations.partial.jsonl"),
+    holds("comparison.json", "*/eval.json", "*/conversations.partial.jsonl", f"*/{REPLIES}"),
     folder=True,
 )
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from icpo_lite.core.types import Judge, Problem
     from icpo_lite.rollout.conversation import Talker
 
+#: Replies of a served model whose evaluation is not done yet.
+REPLIES = ".replies"
+
 
 def judged_in(
     place: Path,

@@ -24,7 +24,7 @@ from icpo_lite.core.types import Message
 from icpo_lite.data.system_prompts import openings as opening_turns
 from icpo_lite.evaluation.ask_probability import calibrated
 from icpo_lite.evaluation.compare import JudgingOptions, Wishes, finish_judging, prepare_judging
-from icpo_lite.evaluation.judging import identity_of, judged_in
+from icpo_lite.evaluation.judging import REPLIES, identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.runner import Evaluation
 from icpo_lite.recipe.section import default_of
@@ -45,8 +45,6 @@ TOP = (20, 5)
 #: the slots stay full while a turn's last replies come in.
 PORTIONS = 8
 _HELLO = (Message("user", "Say hello."),)
-#: Replies of an evaluation that is not done yet.
-_REPLIES = ".replies"
 
 
 @dataclass(frozen=True)
@@ -156,7 +154,7 @@ def _judge(
     display: Display,
 ) -> dict[str, Any]:
     """One model's evaluation in its folder."""
-    kept = place / _REPLIES
+    kept = place / REPLIES
     endpoint = Endpoint(server.model_copy(update={"cache_dir": str(kept)}))
     top = _most_told(endpoint)
     gives = f"log-probs of {top} tokens" if top else "no log-probs: no P(ask), AUROC, entropy"

@@ -196,5 +196,9 @@ def test_what_cannot_be_asked_of_a_server_is_said_in_a_line(arguments, words, ca
 
 def test_a_server_that_is_not_there_is_named(tmp_path, capsys):
     arguments = ["eval", "--endpoint", "http://127.0.0.1:9/v1", "--model", "m", "--problems", "1"]
-    assert cli.run([*arguments, "-o", str(tmp_path / "out")]) == 1
+    arguments += ["-o", str(tmp_path / "out")]
+    assert cli.run(arguments) == 1
+    (tmp_path / "out" / "m" / ".replies").mkdir(parents=True)
+    (tmp_path / "out" / "m" / ".replies" / "one.json").write_text("{}")
+    assert cli.run(arguments) == 1, "what it left itself is no stranger's"
     assert "expected a reply of 'm' from http://127.0.0.1:9/v1" in capsys.readouterr().err

@@ -20,6 +20,7 @@ from safetensors.torch import load_file
 from icpo_lite import cli
 from icpo_lite.cli.handover import handover
 from icpo_lite.core.errors import UsageError
+from icpo_lite.data import from_recipe
 from icpo_lite.data.tiny_world import world_problems
 from icpo_lite.integrations import trl_keys, verl, verl_keys
 from icpo_lite.integrations.reply_rewards import ReplyRewards
@@ -36,6 +37,12 @@ SMALL = [
     *("max_steps=2", "prompts_per_step=4", "num_generations=4", "max_completion_length=24"),
     *("share_underspecified=0.5", "logging_steps=1", "learning_rate=0.01", "lora_r=4"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def small_world(monkeypatch):
+    """Each test makes a folder, and most of its time would go into prompts that nobody draws."""
+    monkeypatch.setattr(from_recipe, "WORLD_PROBLEMS", 64)
 
 
 def handed(tmp_path, side, *more, recipe="tiny"):
