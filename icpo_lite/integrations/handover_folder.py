@@ -235,13 +235,12 @@ def _verl_steps() -> list[str]:
 
 
 def _goes_along(recipe: Recipe, side: Side) -> list[str]:
-    guarded = ", `guarded`'s extras included" if recipe.reward["name"] == "guarded" else ""
     numbers = "train.py" if side == "trl" else "config.yaml"
     lines = [
         "train.parquet: the prompts of the whole run in the order in which `icpo-lite train` "
         "draws them, each with its certificate and what it lacks. Nothing may shuffle them.",
-        f"The reward `{recipe.reward['name']}`{guarded}: judge `{recipe.judge}`, graders and "
-        "weights of recipe.yaml, by the intent of each prompt.",
+        f"The reward `{recipe.reward['name']}` with all its parts: judge `{recipe.judge}`, graders "
+        "and weights of recipe.yaml, by the intent of each prompt.",
         f"{numbers}: loss, LoRA, batch and schedule under the other side's names.",
     ]
     if recipe.reward_funcs:
