@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,8 +12,7 @@ from icpo_lite.cli.servers import CONCURRENCY, named_server
 if TYPE_CHECKING:
     from icpo_lite.core.console import Display
     from icpo_lite.core.endpoint import EndpointOptions
-    from icpo_lite.core.types import JudgeName
-    from icpo_lite.evaluation.compare import UserKind, Wishes
+    from icpo_lite.evaluation.request import EvaluationRequest
 
 
 @click.command()
@@ -86,6 +85,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--judge",
+    "judged_by",
     type=click.Choice(["rules", "linear", "self"]),
     default=None,
     help="Who names the types of replies. [default: the run's, else linear]",
@@ -123,30 +123,17 @@ if TYPE_CHECKING:
 )
 def eval_(
     model: str | None,
-    data: tuple[str, ...],
-    split: str,
     settings: str,
-    problems: int | None,
-    runs: int | None,
-    temperature: float,
-    max_new_tokens: int | None,
-    max_turns: int | None,
-    system: str | None,
-    user: UserKind,
-    user_base_url: str | None,
-    user_model: str | None,
-    user_api_key_env: str | None,
-    ask_threshold: float | None,
-    judge: JudgeName | None,
-    allow_code_execution: bool,
     compare: str,
+    output: Path | None,
     endpoint_url: str | None,
     served: str | None,
     api_key_env: str | None,
     concurrency: int,
-    device: str,
-    seed: int,
-    output: Path | None,
+    user_base_url: str | None,
+    user_model: str | None,
+    user_api_key_env: str | None,
+    **given: Any,
 ) -> None:
     """Judge MODEL (a run directory, an adapter of peft, a model folder, a hub name, builtin:tiny).
 
@@ -162,26 +149,12 @@ def eval_(
     P(ask) is told where the server gives log-probs.
     """
     from icpo_lite.core.console import Display
-    from icpo_lite.evaluation.compare import Wishes, judge_models, named_models
+    from icpo_lite.evaluation.compare import judge_models, named_models
+    from icpo_lite.evaluation.request import evaluation_request
 
-    wishes = Wishes(
-        data=data,
-        split=split,
-        settings=tuple(name.strip() for name in settings.split(",") if name.strip()),
-        problems=problems,
-        runs=runs,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        max_turns=max_turns,
-        system=system,
-        user=user,
-        endpoint=_server(user, user_base_url, user_model, user_api_key_env),
-        ask_threshold=ask_threshold,
-        judged_by=judge,
-        allow_code_execution=allow_code_execution,
-        device=device,
-        seed=seed,
-    )
+    server = _server(given["user"], user_base_url, user_model, user_api_key_env)
+    given["settings"] = tuple(name.strip() for name in settings.split(",") if name.strip())
+    asked = evaluation_request(**given, endpoint=server)
     if endpoint_url is None:
         if served is not None or api_key_env is not None:
             raise click.UsageError("--model and --api-key-env belong to --endpoint URL; give that")
@@ -193,16 +166,10 @@ def eval_(
     def judge_all() -> None:
         display = Display(total=0)
         if endpoint_url is None:
-            judge_models(named_models(model or "", compare), wishes, display=display, output=output)
+            judge_models(named_models(model or "", compare), asked, display=display, output=output)
             return
-        _judge_served(
-            named_server("--endpoint", endpoint_url, served or "", api_key_env, concurrency),
-            model,
-            compare,
-            wishes,
-            display,
-            output,
-        )
+        there = named_server("--endpoint", endpoint_url, served or "", api_key_env, concurrency)
+        _judge_served(there, model, compare, asked, display, output)
 
     try:
         judge_all()
@@ -218,7 +185,7 @@ def _judge_served(
     server: EndpointOptions,
     run: str | None,
     compare: str,
-    wishes: Wishes,
+    asked: EvaluationRequest,
     display: Display,
     output: Path | None,
 ) -> None:
@@ -230,7 +197,7 @@ def _judge_served(
     models = named_models(server.model, compare)
     if "" in models.values():
         raise click.UsageError("--compare: with --endpoint expected NAME=MODEL, found base alone")
-    judge_served(models, wishes, server, recipe=recipe, display=display, output=output)
+    judge_served(models, asked, server, recipe=recipe, display=display, output=output)
 
 
 def _server(

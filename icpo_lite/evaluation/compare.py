@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
 import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
@@ -21,181 +17,39 @@ from icpo_lite.core.files import write_atomically
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.paths import at_home
-from icpo_lite.core.types import Intent, JudgeName
+from icpo_lite.core.types import Intent
 from icpo_lite.data.contamination import seen_line_of, trained_texts
-from icpo_lite.data.system_prompts import openings as opening_turns
-from icpo_lite.evaluation.ask_probability import calibrated
-from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
-from icpo_lite.evaluation.judging import REPLIES, identity_of, judged_in
-from icpo_lite.evaluation.openings import Openings
+from icpo_lite.evaluation.judging import (
+    GPU_ROWS,
+    JudgingOptions,
+    judge_policy,
+    require_server,
+)
+from icpo_lite.evaluation.kept_evaluation import REPLIES
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
+from icpo_lite.evaluation.request import EvaluationRequest
 from icpo_lite.evaluation.runner import require_problems
-from icpo_lite.evaluation.settings import SETTINGS, settings_for
+from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.evaluation.table import comparison_rows, data_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import find_model
-from icpo_lite.recipe import Evaluation as EvaluationKeys
-from icpo_lite.recipe.section import default_of
-from icpo_lite.recipe.sections import LoraKeys, ModelKeys, RewardKeys
-from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
-from icpo_lite.rollout.groups import PolicyTalker
-from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions
-from icpo_lite.rollout.simulated_user import ModelUser
+from icpo_lite.rewards.from_recipe import bind_judge
+from icpo_lite.rollout.sampler import SamplingOptions
 
 if TYPE_CHECKING:
-    from icpo_lite.core.endpoint import EndpointOptions
-    from icpo_lite.core.types import Generator, Problem
-    from icpo_lite.policy.load import Policy
+    from icpo_lite.core.types import Problem
     from icpo_lite.recipe import Recipe
-    from icpo_lite.rewards.judge import Judge
 
-#: Conversations that are sampled at once on a CPU, where memory is not what limits them.
-CPU_ROWS = 512
-#: … and on a GPU when no recipe says what fits.
-GPU_ROWS = 64
 #: Conversations a problem and setting, where nobody says how many; of a data set that has many
 #: prompts of its own one reply to each says as much about its rates.
 RUNS, GIVEN_RUNS = 8, 1
-#: Conversations that are played together on a CPU: few enough that each core has its share.
-CPU_AT_ONCE = 288
-#: … and on a GPU, in batches of rows: enough that the last, half-full batch of a turn is rare.
-GPU_AT_ONCE = 16
-
-UserKind = Literal["deterministic", "self", "endpoint"]
+#: Tokens of the longest reply where neither a recipe nor the user says how many.
+SHORT_REPLY = 48
 #: What an evaluation leaves in its folder, also where it was interrupted.
 JUDGED = Kind(
     "an earlier evaluation",
     holds("comparison.json", "*/eval.json", "*/conversations.partial.jsonl", f"*/{REPLIES}"),
     folder=True,
 )
-
-
-@dataclass(frozen=True)
-class JudgingOptions:
-    """How a model is judged; `sampling` without its `max_rows`, which the device decides.
-
-    system: the system turn of every chat, or one of `system_prompts.CHOICES`. user: who words the
-    shards: deterministic, self (the base model) or endpoint (`endpoint` names it).
-    ask_threshold: above this probability of asking the model is made to ask. openings_from: the
-    model or run directory whose evaluation tells how it asks. facts: written into eval.json as
-    `judged_with`.
-    """
-
-    settings: tuple[str, ...]
-    runs: int
-    sampling: SamplingOptions
-    seed: int = default_of(LoraKeys, "seed")
-    max_turns: int | None = None
-    system: str | None = None
-    gpu_rows: int = GPU_ROWS
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    user: UserKind = "deterministic"
-    endpoint: EndpointOptions | None = default_of(RewardKeys, "endpoint")
-    ask_threshold: float | None = None
-    openings_from: str = ""
-
-
-def judge_policy(
-    name: str,
-    policy: Policy,
-    judge: Judge,
-    problems: Sequence[Problem],
-    options: JudgingOptions,
-    place: Path,
-    tell: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
-    """Judge one policy and write eval.json and conversations.jsonl into `place`.
-
-    Interrupted, it goes on where it was, and ends as it would have ended. tell: is told so.
-    """
-    on_cpu = policy.device.torch_device.type == "cpu"
-    rows = CPU_ROWS if on_cpu else options.gpu_rows
-    at_once = CPU_AT_ONCE if on_cpu else GPU_AT_ONCE * rows
-    sampling = options.sampling.but(max_rows=rows)
-    talker = PolicyTalker(policy, sampling)
-    openings: Openings | None = None
-    if options.ask_threshold is not None:
-        openings, source = openings_for(policy, options.openings_from)
-        tell(f"asks above {options.ask_threshold:g}, told by {source}")
-
-    def prober_of(found: Openings) -> Prober:
-        return Prober(policy, found, sampling.temperature, rows)
-
-    prober = prober_of(openings) if openings else None
-    # A prober scores on the layers as they are, which a thread that samples has replaced.
-    alone = options.user != "deterministic" or not judge.local or prober is not None
-    system = opening_turns(options.system)
-    return judged_in(
-        place,
-        name,
-        AskingTalker(talker, prober, options.ask_threshold or 0.0) if prober else talker,
-        judge,
-        problems,
-        identity=_identity(policy, problems, options, at_once),
-        facts=options.facts,
-        finish=lambda result: calibrated(
-            result, problems, system, prober_of, policy.decode, prober
-        ),
-        settings=options.settings,
-        runs=options.runs,
-        seed=options.seed,
-        max_turns=options.max_turns,
-        system=system,
-        user=_user(policy, options, rows),
-        at_once=at_once,
-        workers=1 if alone or not on_cpu else _workers(),
-        tell=tell,
-    )
-
-
-def _workers() -> int:
-    """Portions that are played side by side: the cores that torch's own threads leave free."""
-    return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads())
-
-
-def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | None:
-    """The model that plays the user; None for the deterministic one."""
-    if options.user == "deterministic":
-        return None
-    generator: Generator = PolicyGenerator(policy, adapter=False, max_rows=rows)
-    if options.user == "endpoint":
-        from icpo_lite.core.endpoint import Endpoint
-
-        generator = Endpoint(require_server(options))
-    return ModelUser(generator, choose_shard, seed=options.seed)
-
-
-def require_server(options: JudgingOptions) -> Any:
-    """The server that plays the user; raises UsageError where one is asked for and not named."""
-    if options.user == "endpoint" and options.endpoint is None:
-        raise UsageError(
-            "--user endpoint: expected a server, found none; give --user-base-url and "
-            "--user-model, or a recipe with the block endpoint"
-        )
-    return options.endpoint
-
-
-def _identity(
-    policy: Policy, problems: Sequence[Problem], options: JudgingOptions, at_once: int
-) -> str:
-    """Names all that the conversations depend on, so that no other evaluation is gone on with."""
-    where = (torch.__version__, str(policy.device.torch_device), at_once, _weights_key(policy))
-    return identity_of(where, {**asdict(options), "openings_from": ""}, problems)
-
-
-@torch.no_grad()
-def _weights_key(policy: Policy) -> str:
-    """A checksum of the weights as they stand, and of whether the adapter is on."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, parameter in policy.model.named_parameters():
-        flat = parameter.detach().contiguous().view(-1).view(torch.uint8)
-        head = flat[:64].tolist()
-        digest.update(f"{name} {int(flat.sum(dtype=torch.int64))} {head}\n".encode())
-    off = any(getattr(m, "disable_adapters", False) is True for m in policy.model.modules())
-    digest.update(str(off).encode())
-    return digest.hexdigest()
-
-
-# ----------------------------------------------------------------------------------- several models
 
 
 def named_models(model: str, compare: str) -> dict[str, str]:
@@ -220,60 +74,35 @@ def named_models(model: str, compare: str) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the command line asks of an evaluation; None leaves it to the first model's recipe.
-
-    data: one data set, or several that go into one table. settings: empty for all. problems and
-    runs: None for as many as the data calls for. judged_by: who names the types of replies.
-    """
-
-    data: str | tuple[str, ...] | None = None
-    split: str = "test"
-    settings: tuple[str, ...] = ()
-    problems: int | None = None
-    runs: int | None = None
-    temperature: float = default_of(EvaluationKeys, "temperature")
-    max_new_tokens: int | None = None
-    max_turns: int | None = None
-    system: str | None = None
-    user: UserKind = "deterministic"
-    endpoint: EndpointOptions | None = default_of(RewardKeys, "endpoint")
-    ask_threshold: float | None = None
-    judged_by: JudgeName | None = None
-    allow_code_execution: bool = default_of(RewardKeys, "allow_code_execution")
-    device: str = default_of(ModelKeys, "device")
-    seed: int = default_of(LoraKeys, "seed")
-
-
-@dataclass(frozen=True)
 class Prepared:
-    """What is judged and how, before any model is loaded. place: the folder of the results."""
+    """What is judged and how, before any model is loaded."""
 
     problems: Sequence[Problem]
     options: JudgingOptions
-    place: Path
 
 
 def prepare_judging(
-    wishes: Wishes, recipe: Recipe | None, place: Path, inputs: Sequence[str], display: Display
+    asked: EvaluationRequest,
+    recipe: Recipe | None,
+    place: Path,
+    inputs: Sequence[str],
+    display: Display,
 ) -> Prepared:
     """All that can be wrong without a model is looked at; says what is judged.
 
-    recipe: that of the first model. inputs: runs and models that are read.
+    recipe: that of the first model. place: the folder of the results. inputs: runs and models that
+    are read.
     """
-    data = wishes.data if isinstance(wishes.data, tuple) else (wishes.data,)
-    check_output(place, JUDGED, inputs=(*inputs, *data))
-    if unknown := [name for name in wishes.settings if name not in SETTINGS]:
-        raise UsageError(f"settings: expected some of {', '.join(SETTINGS)}, got {unknown[0]!r}")
-    chosen = _judged_problems(wishes, recipe, display)
-    options = _options(wishes, recipe, chosen)
+    check_output(place, JUDGED, inputs=(*inputs, *asked.data))
+    chosen = _judged_problems(asked, recipe, display)
+    options = _options(asked, recipe, chosen)
     require_problems(chosen)
     require_server(options)
-    return Prepared(chosen, options, place)
+    return Prepared(chosen, options)
 
 
 def finish_judging(summaries: Mapping[str, Any], first: str, place: Path, display: Display) -> None:
-    """Show the table of all models, and write its figures."""
+    """Show the table of all models, write its figures, say what comes next."""
     show_comparison(summaries, first, display)
     write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
     display.message(f"\nFigures and conversations: {place}")
@@ -283,7 +112,11 @@ def finish_judging(summaries: Mapping[str, Any], first: str, place: Path, displa
 
 
 def judge_models(
-    models: Mapping[str, str], wishes: Wishes, *, display: Display, output: Path | None = None
+    models: Mapping[str, str],
+    asked: EvaluationRequest,
+    *,
+    display: Display,
+    output: Path | None = None,
 ) -> dict[str, Any]:
     """Judge every model on the same problems, print one table, write the results.
 
@@ -293,15 +126,18 @@ def judge_models(
     first = next(iter(models))
     # All that can be wrong without a model is looked at before one is loaded.
     found = {name: find_model(path or models[first]) for name, path in models.items()}
+    place = output or _default_place(models[first], asked.block.split)
     own = found[first].recipe
-    place = output or _default_place(models[first], wishes.split)
-    prepared = prepare_judging(wishes, own, place, list(models.values()), display)
+    prepared = prepare_judging(asked, own, place, list(models.values()), display)
     summaries: dict[str, Any] = {}
     for name, path in models.items():
-        policy = found[name].load(wishes.device)
+        policy = found[name].load(asked.said("device"))
         # One judge for all: that of the first model's recipe.
         judge = bind_judge(
-            own, policy, name=wishes.judged_by, allow_code_execution=wishes.allow_code_execution
+            own,
+            policy,
+            name=asked.keys.get("judge"),
+            allow_code_execution=asked.said("allow_code_execution"),
         )
         with policy.adapter_off() if not path else contextlib.nullcontext():
             summaries[name] = judge_policy(
@@ -320,12 +156,14 @@ def judge_models(
     return summaries
 
 
-def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) -> list[Problem]:
+def _judged_problems(
+    asked: EvaluationRequest, recipe: Recipe | None, display: Display
+) -> list[Problem]:
     """The problems to judge on; says what was left out and what they are."""
-    named = [wishes.data] if isinstance(wishes.data, str) else list(wishes.data or ())
-    named = [str(at_home(name)) if name.startswith("~") else name for name in named]
+    split = asked.block.split
+    named = [str(at_home(name)) if name.startswith("~") else name for name in asked.data]
     data = named or (recipe.evaluation.dataset_name if recipe else None) or None
-    if trains_on(recipe, data, wishes.split):
+    if trains_on(recipe, data, split):
         display.message(
             "warning: these problems were trained on; give others with --data or --split"
         )
@@ -333,17 +171,17 @@ def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) ->
     found = read_evaluation_problems(
         data,
         recipe,
-        split=wishes.split,
-        count=wishes.problems,
-        seed=wishes.seed,
+        split=split,
+        count=asked.count("problems"),
+        seed=asked.said("seed"),
         left_out=left_out,
     )
-    if recipe is not None and not trains_on(recipe, data, wishes.split):
+    if recipe is not None and not trains_on(recipe, data, split):
         seen = seen_line_of(found, trained_texts(recipe), "this evaluation")
         if seen:
             display.message(f"warning: {seen}")
     code = sum(p.task == "code" for p in found)
-    allowed = wishes.allow_code_execution or (recipe is not None and recipe.allow_code_execution)
+    allowed = asked.key("allow_code_execution", recipe)
     if code and code < len(found) and not allowed:
         found = [p for p in found if p.task != "code"]
         left_out["leave to run generated code: --allow-code-execution"] += code
@@ -356,63 +194,62 @@ def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) ->
     counts = Counter(p.intent for p in given)
     said = ", ".join(f"{counts[intent]} {intent} prompts" for intent in Intent) if given else ""
     held_out = recipe is not None and not data and recipe.eval_holdout > 0
-    part = "kept back from training" if held_out else f"of the {wishes.split} split"
+    part = "kept back from training" if held_out else f"of the {split} split"
     what = f"{said} as the data has them" if given else part
     display.message(
-        f"{len(found)} problems{kinds} {what} x {_runs(wishes, found)} runs, "
-        f"temperature {wishes.temperature:g}; points with 95 % intervals over problems"
+        f"{len(found)} problems{kinds} {what} x {_runs(asked, found)} runs, "
+        f"temperature {asked.block.temperature:g}; points with 95 % intervals over problems"
     )
     return found
 
 
-def _runs(wishes: Wishes, problems: Sequence[Problem]) -> int:
+def _runs(asked: EvaluationRequest, problems: Sequence[Problem]) -> int:
     """Conversations a problem and setting: one reply to each of many prompts, else eight."""
-    return wishes.runs or (GIVEN_RUNS if any(p.prompts for p in problems) else RUNS)
+    return asked.count("runs") or (GIVEN_RUNS if any(p.prompts for p in problems) else RUNS)
 
 
-def _settings(wishes: Wishes, problems: Sequence[Problem]) -> tuple[str, ...]:
-    settings = settings_for(problems, wishes.settings)
-    if refused := [s for s in wishes.settings if s in SETTINGS and s not in settings]:
+def _settings(asked: EvaluationRequest, problems: Sequence[Problem]) -> tuple[str, ...]:
+    settings = settings_for(problems, asked.settings)
+    if refused := [s for s in asked.settings if s not in settings]:
         raise UsageError(
             f"--settings: expected some of {', '.join(settings)} for a data set that has complete "
             f"and insufficient prompts of its own, found {refused[0]}; leave it out"
         )
-    return wishes.settings or settings
+    return asked.settings or settings
 
 
-def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem]) -> JudgingOptions:
-    settings, runs = _settings(wishes, problems), _runs(wishes, problems)
-    length = wishes.max_new_tokens or (recipe.max_completion_length if recipe else 48)
-    system = wishes.system if wishes.system else recipe.served_system_prompt if recipe else None
-    judged_by = {
-        "judge": wishes.judged_by or (recipe.judge if recipe else default_of(RewardKeys, "judge")),
-        "grading": recipe.grading if recipe else {},
-    }
+def _options(
+    asked: EvaluationRequest, recipe: Recipe | None, problems: Sequence[Problem]
+) -> JudgingOptions:
+    played = {"settings": _settings(asked, problems), "runs": _runs(asked, problems)}
+    block = asked.block.model_copy(update=played)
+    length = asked.key("max_completion_length", recipe, otherwise=SHORT_REPLY)
+    served = recipe.served_system_prompt if recipe else None
+    system = asked.keys.get("system_prompt", served)
     return JudgingOptions(
-        settings=settings,
-        runs=runs,
-        sampling=SamplingOptions(length, wishes.temperature),
-        seed=wishes.seed,
-        max_turns=wishes.max_turns,
+        block=block,
+        sampling=SamplingOptions(length, block.temperature),
+        noise_seed=asked.said("seed"),
         system=system,
         gpu_rows=recipe.prompts_per_step * recipe.num_generations if recipe else GPU_ROWS,
-        user=wishes.user,
-        endpoint=wishes.endpoint or (recipe.endpoint if recipe else None),
-        ask_threshold=wishes.ask_threshold,
+        user=asked.user,
+        user_server=asked.key("endpoint", recipe),
+        ask_threshold=asked.ask_threshold,
         facts={
-            "data": list(wishes.data) if isinstance(wishes.data, tuple) else wishes.data,
-            "split": wishes.split,
+            "data": list(asked.data),
+            "split": block.split,
             "problems": len(problems),
-            "settings": list(settings),
-            "runs": runs,
-            "temperature": wishes.temperature,
+            "settings": list(block.settings),
+            "runs": block.runs,
+            "temperature": block.temperature,
             "max_new_tokens": length,
-            "max_turns": wishes.max_turns,
+            "max_turns": block.max_turns,
             "system": system,
-            "user": wishes.user,
-            "ask_threshold": wishes.ask_threshold,
-            "seed": wishes.seed,
-            **judged_by,
+            "user": asked.user,
+            "ask_threshold": asked.ask_threshold,
+            "seed": asked.said("seed"),
+            "judge": asked.key("judge", recipe),
+            "grading": recipe.grading if recipe else {},
         },
     )
 

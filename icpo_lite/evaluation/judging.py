@@ -1,74 +1,168 @@
-"""One model's evaluation in a folder: what was interrupted goes on, what is whole is written."""
+"""Judge one model: play the conversations of all settings, write eval.json and what was said."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from icpo_lite import __version__
-from icpo_lite.evaluation.resume import Progress
-from icpo_lite.evaluation.runner import Evaluation, evaluate, write_evaluation
+import torch
+
+from icpo_lite.core.errors import UsageError
+from icpo_lite.data.system_prompts import openings as opening_turns
+from icpo_lite.evaluation.ask_probability import calibrated
+from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
+from icpo_lite.evaluation.kept_evaluation import identity_of, judged_in
+from icpo_lite.evaluation.openings import Openings
+from icpo_lite.recipe import Evaluation
 from icpo_lite.rewards.from_recipe import choose_shard
+from icpo_lite.rollout.groups import PolicyTalker
+from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions
+from icpo_lite.rollout.simulated_user import ModelUser
 
 if TYPE_CHECKING:
-    from icpo_lite.core.types import Judge, Problem
-    from icpo_lite.rollout.conversation import Talker
+    from icpo_lite.core.endpoint import EndpointOptions
+    from icpo_lite.core.types import Generator, Problem
+    from icpo_lite.policy.load import Policy
+    from icpo_lite.rewards.judge import Judge
 
-#: Replies of a served model whose evaluation is not done yet.
-REPLIES = ".replies"
+#: Conversations that are sampled at once on a CPU, where memory is not what limits them.
+CPU_ROWS = 512
+#: … and on a GPU when no recipe says what fits.
+GPU_ROWS = 64
+#: Conversations that are played together on a CPU: few enough that each core has its share.
+CPU_AT_ONCE = 288
+#: … and on a GPU, in batches of rows: enough that the last, half-full batch of a turn is rare.
+GPU_AT_ONCE = 16
+
+UserKind = Literal["deterministic", "self", "endpoint"]
 
 
-def judged_in(
-    place: Path,
+@dataclass(frozen=True)
+class JudgingOptions:
+    """How a model is judged.
+
+    block: the recipe's block, whose settings and runs are those that are played. sampling:
+    without its `max_rows`, which the device decides. noise_seed: of the conversations, the same
+    for all models. system: the system turn of every chat, or one of `system_prompts.CHOICES`.
+    user: who words the shards: deterministic, self (the base model) or endpoint (`user_server`
+    names it). ask_threshold: above this probability of asking the model is made to ask.
+    openings_from: the model or run directory whose evaluation tells how it asks. facts: written
+    into eval.json as `judged_with`.
+    """
+
+    block: Evaluation
+    sampling: SamplingOptions
+    noise_seed: int = 0
+    system: str | None = None
+    gpu_rows: int = GPU_ROWS
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    user: UserKind = "deterministic"
+    user_server: EndpointOptions | None = None
+    ask_threshold: float | None = None
+    openings_from: str = ""
+
+
+def judge_policy(
     name: str,
-    talker: Talker,
+    policy: Policy,
     judge: Judge,
     problems: Sequence[Problem],
-    *,
-    identity: str,
-    facts: Mapping[str, Any],
-    finish: Callable[[Evaluation], Evaluation],
-    tell: Callable[[str], None],
-    **how: Any,
+    options: JudgingOptions,
+    place: Path,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """Evaluate and write eval.json and conversations.jsonl into `place`; returns the figures.
+    """Judge one policy and write eval.json and conversations.jsonl into `place`.
 
-    identity: names all that the conversations depend on (`resume.Progress`). facts: written as
-    `judged_with`. finish: adds figures that need more than the conversations. how: the rest of what
-    `runner.evaluate` takes.
+    Interrupted, it goes on where it was, and ends as it would have ended. tell: is told so.
     """
-    place.mkdir(parents=True, exist_ok=True)
-    progress = Progress(place / "conversations.partial.jsonl", identity)
-    if progress.found:
-        tell(f"{name}: goes on after {progress.found} portions that were judged before")
-    result = evaluate(
-        name, talker, judge, problems, choose=choose_shard, progress=progress, tell=tell, **how
+    on_cpu = policy.device.torch_device.type == "cpu"
+    rows = CPU_ROWS if on_cpu else options.gpu_rows
+    at_once = CPU_AT_ONCE if on_cpu else GPU_AT_ONCE * rows
+    sampling = options.sampling.but(max_rows=rows)
+    talker = PolicyTalker(policy, sampling)
+    openings: Openings | None = None
+    if options.ask_threshold is not None:
+        openings, source = openings_for(policy, options.openings_from)
+        tell(f"asks above {options.ask_threshold:g}, told by {source}")
+
+    def prober_of(found: Openings) -> Prober:
+        return Prober(policy, found, sampling.temperature, rows)
+
+    prober = prober_of(openings) if openings else None
+    # A prober scores on the layers as they are, which a thread that samples has replaced.
+    alone = options.user != "deterministic" or not judge.local or prober is not None
+    system = opening_turns(options.system)
+    where = (torch.__version__, str(policy.device.torch_device), at_once, _weights_key(policy))
+    return judged_in(
+        place,
+        name,
+        AskingTalker(talker, prober, options.ask_threshold or 0.0) if prober else talker,
+        judge,
+        problems,
+        identity=identity_of(where, played(options), problems),
+        facts=options.facts,
+        finish=lambda result: calibrated(
+            result, problems, system, prober_of, policy.decode, prober
+        ),
+        settings=options.block.settings,
+        runs=options.block.runs,
+        seed=options.noise_seed,
+        max_turns=options.block.max_turns,
+        system=system,
+        user=_user(policy, options, rows),
+        at_once=at_once,
+        workers=1 if alone or not on_cpu else _workers(),
+        tell=tell,
     )
-    result = finish(result)
-    summary = {**result.summary, "judged_with": dict(facts)}
-    write_evaluation(replace(result, summary=summary), place)
-    progress.remove()
-    return summary
 
 
-def identity_of(
-    model: Sequence[Any], options: Mapping[str, Any], problems: Sequence[Problem]
-) -> str:
-    """A hash of a model, of how it is judged and of all that its problems say.
+def _workers() -> int:
+    """Portions that are played side by side: the cores that torch's own threads leave free."""
+    return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads())
 
-    The settings do not count: portions of one do not depend on the others.
-    """
-    asked = [
-        *(__version__, *model, {**options, "settings": None}),
-        [
-            [p.problem_id, p.task, p.question, p.answer, [s.text for s in p.shards]]
-            + [[q.prompt_id, q.text] for q in p.prompts]
-            for p in problems
-        ],
-    ]
-    text = json.dumps(asked, default=str, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | None:
+    """The model that plays the user; None for the deterministic one."""
+    if options.user == "deterministic":
+        return None
+    generator: Generator = PolicyGenerator(policy, adapter=False, max_rows=rows)
+    if options.user == "endpoint":
+        from icpo_lite.core.endpoint import Endpoint
+
+        generator = Endpoint(require_server(options))
+    return ModelUser(generator, choose_shard, seed=options.noise_seed)
+
+
+def require_server(options: JudgingOptions) -> Any:
+    """The server that plays the user; raises UsageError where one is asked for and not named."""
+    if options.user == "endpoint" and options.user_server is None:
+        raise UsageError(
+            "--user endpoint: expected a server, found none; give --user-base-url and "
+            "--user-model, or a recipe with the block endpoint"
+        )
+    return options.user_server
+
+
+def played(options: JudgingOptions) -> dict[str, Any]:
+    """The options that a single conversation depends on: not which settings are played beside."""
+    told = {f.name: getattr(options, f.name) for f in fields(options)}
+    told["block"] = options.block.model_dump(exclude={"settings"})
+    told["sampling"] = options.sampling.model_dump()
+    return {**told, "openings_from": ""}
+
+
+@torch.no_grad()
+def _weights_key(policy: Policy) -> str:
+    """A checksum of the weights as they stand, and of whether the adapter is on."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, parameter in policy.model.named_parameters():
+        flat = parameter.detach().contiguous().view(-1).view(torch.uint8)
+        head = flat[:64].tolist()
+        digest.update(f"{name} {int(flat.sum(dtype=torch.int64))} {head}\n".encode())
+    off = any(getattr(m, "disable_adapters", False) is True for m in policy.model.modules())
+    digest.update(str(off).encode())
+    return digest.hexdigest()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +23,11 @@ from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.data.system_prompts import openings as opening_turns
 from icpo_lite.evaluation.ask_probability import calibrated
-from icpo_lite.evaluation.compare import JudgingOptions, Wishes, finish_judging, prepare_judging
-from icpo_lite.evaluation.judging import REPLIES, identity_of, judged_in
+from icpo_lite.evaluation.compare import finish_judging, prepare_judging
+from icpo_lite.evaluation.judging import JudgingOptions, played
+from icpo_lite.evaluation.kept_evaluation import REPLIES, identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.runner import Evaluation
-from icpo_lite.recipe.section import default_of
-from icpo_lite.recipe.sections import SamplingKeys
 from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
 from icpo_lite.rollout.served_talker import ServedTalker, token_id
 from icpo_lite.rollout.simulated_user import ModelUser
@@ -36,6 +35,7 @@ from icpo_lite.rollout.simulated_user import ModelUser
 if TYPE_CHECKING:
     from icpo_lite.core.console import Display
     from icpo_lite.core.types import Problem
+    from icpo_lite.evaluation.request import EvaluationRequest
     from icpo_lite.recipe import Recipe
     from icpo_lite.rewards.judge import Judge
 
@@ -86,7 +86,7 @@ class ServedProber:
 
 def judge_served(
     models: Mapping[str, str],
-    wishes: Wishes,
+    asked: EvaluationRequest,
     server: EndpointOptions,
     *,
     recipe: Recipe | None,
@@ -96,19 +96,21 @@ def judge_served(
     """Judge every model of a server on the same problems, print one table, write the results.
 
     models: name in the table → name on the server. server: its `model` does not count. recipe: says
-    what the wishes leave open. Results go to `output`, by default `runs/eval-<name>`.
+    what is not asked. Results go to `output`, by default `runs/eval-<name>`.
 
     Raises UsageError for what cannot be asked of a server, ModelError when it does not answer.
     """
     first = next(iter(models))
-    _check(wishes)
+    _check(asked)
     place = output or Path("runs") / f"eval-{first}"
-    if wishes.max_new_tokens is None and recipe is None:
-        length = default_of(SamplingKeys, "max_completion_length")
-        wishes = Wishes(**{**_fields(wishes), "max_new_tokens": length})
-    prepared = prepare_judging(wishes, recipe, place, [], display)
+    length = asked.key("max_completion_length", recipe)
+    asked = replace(asked, keys={"max_completion_length": length, **asked.keys})
+    prepared = prepare_judging(asked, recipe, place, [], display)
     judge = bind_judge(
-        recipe, None, name=wishes.judged_by, allow_code_execution=wishes.allow_code_execution
+        recipe,
+        None,
+        name=asked.keys.get("judge"),
+        allow_code_execution=asked.said("allow_code_execution"),
     )
     summaries: dict[str, Any] = {}
     for name, model in models.items():
@@ -126,18 +128,14 @@ def judge_served(
     return summaries
 
 
-def _fields(wishes: Wishes) -> dict[str, Any]:
-    return {name: getattr(wishes, name) for name in wishes.__dataclass_fields__}
-
-
-def _check(wishes: Wishes) -> None:
+def _check(asked: EvaluationRequest) -> None:
     """Raises UsageError for what takes the weights themselves."""
-    for option, asked in (
-        ("--ask-threshold", wishes.ask_threshold is not None),
-        ("--judge self", wishes.judged_by == "self"),
-        ("--user self", wishes.user == "self"),
+    for option, given in (
+        ("--ask-threshold", asked.ask_threshold is not None),
+        ("--judge self", asked.keys.get("judge") == "self"),
+        ("--user self", asked.user == "self"),
     ):
-        if asked:
+        if given:
             raise UsageError(
                 f"{option}: expected a model that is loaded here, found one behind --endpoint, "
                 "which gives replies alone; leave it out"
@@ -184,13 +182,13 @@ def _judge(
             ),
             judge,
             problems,
-            identity=identity_of(where, asdict(options), problems),
+            identity=identity_of(where, played(options), problems),
             facts={**options.facts, "endpoint": server.base_url, "model": server.model},
             finish=finish,
-            settings=options.settings,
-            runs=options.runs,
-            seed=options.seed,
-            max_turns=options.max_turns,
+            settings=options.block.settings,
+            runs=options.block.runs,
+            seed=options.noise_seed,
+            max_turns=options.block.max_turns,
             system=system,
             user=_user(options),
             at_once=PORTIONS * server.concurrency,
@@ -203,9 +201,9 @@ def _judge(
 
 
 def _user(options: JudgingOptions) -> ModelUser | None:
-    if options.user != "endpoint" or options.endpoint is None:
+    if options.user != "endpoint" or options.user_server is None:
         return None
-    return ModelUser(Endpoint(options.endpoint), choose_shard, seed=options.seed)
+    return ModelUser(Endpoint(options.user_server), choose_shard, seed=options.noise_seed)
 
 
 def _most_told(endpoint: Endpoint) -> int:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.types import Group, Prompt, Reward, StopReason, Trajectory, Turn, Verdict
 from icpo_lite.data.prompt_file import from_row
 from icpo_lite.integrations.handed_prompts import StoredTokenizer
-from icpo_lite.policy.template_options import THINK
+from  import THINK
 from icpo_lite.rewards.from_recipe import (
     bind_judge,
     bind_reward,

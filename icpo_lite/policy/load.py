@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from icpo_lite.core import thoughts
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import ModelError, UsageError
+from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import at_home, reads_as_path
 from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
@@ -24,7 +25,7 @@ from icpo_lite.policy.chat_template import chat_text
 from icpo_lite.policy.cpu import set_threads, wants_4bit
 from icpo_lite.policy.end_tokens import end_tokens
 from icpo_lite.policy.fp16 import keep_finite
-from icpo_lite.policy.inherited_options import keep_token_ids, without_noise
+from icpo_lite.policy.inherited_options import keep_token_ids, plain_outputs, without_noise
 from icpo_lite.policy.layer_kinds import (
     adapted_of_experts,
     beyond_four_bits,
@@ -34,11 +35,11 @@ from icpo_lite.policy.layer_kinds import (
 from icpo_lite.policy.libraries import first_line
 from icpo_lite.policy.lora_targets import is_multimodal
 from icpo_lite.policy.template_options import (
-    THINK,
     check_header,
-    opens_thinking,
+    opened_thought,
     pin_template,
 )
+from icpo_lite.policy.unsloth_backend import started_with
 from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
@@ -98,8 +99,10 @@ class Policy:
     @property
     def max_positions(self) -> int:
         positions = int(self.causal_lm.config.get_text_config().max_position_embeddings)
-        # unsloth's own limit, beyond which it cuts inputs off.
-        return min(positions, getattr(self.causal_lm, "max_seq_length", positions))
+        # unsloth's own limit, beyond which it cuts inputs off, and that of vLLM beside it, which is
+        # lower where its memory holds fewer keys and values.
+        served = started_with(self.model, "max_model_len") or positions
+        return min(positions, getattr(self.causal_lm, "max_seq_length", positions), served)
 
     def set_training(self, on: bool) -> None:
         """Switch dropout and gradient checkpointing on, or off for sampling with a KV cache."""
@@ -140,17 +143,41 @@ class Policy:
         return ids
 
     @cached_property
+    def opened_thought(self) -> str:
+        """The mark by which the template opens a block of thoughts where prompts end, or ""."""
+        return opened_thought(self.tokenizer)
+
+    @property
     def opens_thinking(self) -> bool:
-        """Whether prompts end inside a block of thoughts that the template has opened."""
-        return opens_thinking(self.tokenizer)
+        return bool(self.opened_thought)
+
+    @property
+    def shut_thought(self) -> str:
+        """What stands before a reply that does not think, where the prompt has opened a thought."""
+        return f"\n{thoughts.shutting(self.opened_thought)}\n\n" if self.opens_thinking else ""
 
     def decode_reply(self, token_ids: Sequence[int]) -> str:
         """What was said, with the opening of its thoughts where the prompt has written that."""
         text = self.decode(token_ids)
-        return f"{THINK}\n{text}" if self.opens_thinking else text
+        return f"{self.opened_thought}\n{text}" if self.opens_thinking else text
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
+        """A text without control tokens, but for those that thoughts are told by."""
+        left_out = self._left_out
+        ids = [i for i in token_ids if i not in left_out]
+        # A tokenizer may ask for blanks before punctuation to be taken out: not what was said.
+        text = self.tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return str(text).strip()
+
+    @cached_property
+    def _left_out(self) -> frozenset[int]:
+        """Control tokens that a text is written without."""
+        added = self.tokenizer.added_tokens_decoder
+        control = {i for i, t in added.items() if t.special} | {*self.tokenizer.all_special_ids}
+        marks = {i for i, t in added.items() if thoughts.marks_thought(str(t.content))}
+        return frozenset(control - marks)
 
     def save_adapter(self, folder: Path) -> None:
         """Adapter files that peft and transformers load, and the tokenizer beside them."""
@@ -195,12 +222,10 @@ def load_tokenizer(
     # AutoTokenizer goes by config.json's model_type: beside a qwen2 config it builds a Qwen2
     # tokenizer, whatever tokenizer.json says, and a word-level vocabulary gets wrong ids.
     declared = Path(path) / "tokenizer_config.json"
-    plain = declared.is_file() and json.loads(declared.read_text()).get("tokenizer_class") in (
-        "PreTrainedTokenizerFast",
-        "TokenizersBackend",
-    )
     with _one_line_errors(name):
-        if plain:
+        said = read_json(declared.read_text()) if declared.is_file() else {}
+        kind = said.get("tokenizer_class") if isinstance(said, dict) else None
+        if kind in ("PreTrainedTokenizerFast", "TokenizersBackend"):
             tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
         else:
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)
@@ -266,8 +291,8 @@ def load_policy(
         keys = keys.model_copy(update={"load_in_4bit": in_4bit or bool(stored)})
     notes.append(said)
     tokenizer = tokenizer_of(keys)
-    if opens_thinking(tokenizer):
-        notes.append(f"the chat template opens {THINK} in the prompt: replies are read as thoughts")
+    if mark := opened_thought(tokenizer):
+        notes.append(f"the chat template opens {mark} in the prompt: replies are read as thoughts")
     if stored:
         notes.append(f"the checkpoint is quantised already ({stored}) and is taken as it is")
     with _one_line_errors(keys.model_name_or_path):
@@ -277,6 +302,7 @@ def load_policy(
     if in_4bit:
         notes.append(beyond_four_bits(model))
     keep_token_ids(model)
+    plain_outputs(model)
     if noise := without_noise(model):
         notes.append(
             f"the checkpoint's own {', '.join(noise)} is switched off: training must compute what "

@@ -65,10 +65,17 @@ class UnslothLoader:
                 use_gradient_checkpointing=_checkpointing(keys),
                 random_state=keys.seed,
             )
-        except (ValueError, AssertionError, TypeError, NotImplementedError) as error:
+        # unsloth asserts that it knows each name; peft beneath it raises ValueError for names that
+        # no layer has, or one that is not linear.
+        except (AssertionError, ValueError) as error:
             raise UsageError(
                 f"lora_target_modules: unsloth refuses them ({first_line(error)}); use names of "
                 "this model's layers, or backend: transformers"
+            ) from None
+        except NotImplementedError as error:  # LoRA of a kind that it has no fast path for
+            raise UsageError(
+                f"backend: unsloth cannot add this LoRA ({first_line(error)}); use backend: "
+                "transformers"
             ) from None
         for config in wrapped.peft_config.values():
             config.base_model_name_or_path = keys.model_name_or_path
@@ -106,6 +113,19 @@ def _vllm(keys: PolicyKeys) -> dict[str, Any]:
         "unsloth_vllm_standby": keys.vllm_enable_sleep_mode,
         **({} if most is None else {"max_num_seqs": most}),
     }
+
+
+def started_with(model: Any, option: str) -> Any:
+    """An option that the vLLM beside a model was started with; None without one, or without vLLM.
+
+    Releases of vLLM keep them in two places.
+    """
+    inner = getattr(getattr(model, "vllm_engine", None), "llm_engine", None)
+    for holder in (inner, getattr(inner, "vllm_config", None)):
+        found = getattr(getattr(holder, "model_config", None), option, None)
+        if found is not None:
+            return found
+    return None
 
 
 def _checkpointing(keys: ModelKeys) -> str | bool:

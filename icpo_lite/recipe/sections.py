@@ -72,7 +72,10 @@ class ModelKeys(Section):
         "update needs the rest",
     )
     vllm_max_num_seqs: int | None = Field(
-        None, ge=1, description="use_vllm: replies computed at once at most; null is vLLM's own 256"
+        None,
+        ge=1,
+        description="use_vllm: replies computed at once at most; null, and 256, leave it to "
+        "unsloth: 8 where 2 GiB are left for keys and values, 256 where more than 80 are",
     )
     vllm_enable_sleep_mode: bool = Field(
         False,
@@ -175,7 +178,7 @@ class DataKeys(Section):
         "null keeps them",
     )
     share_underspecified: float = Field(
-        0.5, ge=0, le=1, description="share of prompts that lack a needed condition"
+        0.5, ge=0, le=1, description="fraction of prompts that lack a needed condition"
     )
     augment: dict[str, Any] = Field(
         default_factory=dict, description="options of how underspecified prompts are made"

@@ -18,7 +18,15 @@ from icpo_lite.core.plain_text import capped
 from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import TaskName
 from icpo_lite.recipe.sections import ExecutionKeys
-from icpo_lite.rewards.graders import actions, code, math, math_verify, sandbox, sql
+from icpo_lite.rewards.graders import (
+    actions,
+    code,
+    math,
+    math_verify,
+    sandbox,
+    sql,
+    worded_answers,
+)
 from icpo_lite.rewards.graders.row_tests import read_tests
 
 
@@ -66,7 +74,7 @@ def _read(parse: Callable[[Said], Found | None], said: Said) -> Found | None:
         return parse(said)
     except GraderError:
         raise
-    except Exception:
+    except Exception:  # of any parser: sympy's, json's, a pattern's, recursion
         return None
 
 
@@ -76,7 +84,7 @@ def _same(compare: Callable[[str, str], bool], given: str, gold: str) -> bool:
         return compare(given, gold)
     except GraderError:
         raise
-    except Exception:
+    except Exception:  # of any comparison, math-verify's among them
         compare(gold, gold)  # the row's or the grader's fault, which is told
         return False
 
@@ -98,6 +106,9 @@ def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
 def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
     if not gold.strip():
         raise GraderError("expected a gold answer, found an empty one; change the row")
+    if worded_answers.in_words(gold):
+        named = _read(lambda said: worded_answers.is_right(said, gold), reply)
+        return Grade(*named) if named is not None else Grade(False)
     extracted = _read(math.whole_statement, reply)
     if extracted is None:
         return Grade(False)
@@ -185,7 +196,7 @@ def grade(
         if not row or row in str(error):
             raise
         raise GraderError(f"{row}: {error}") from error
-    except Exception as error:
+    except Exception as error:  # a grader's own fault, of any type: told, never called wrong
         raise GraderError(
             f"{row or task}: the {task} grader failed: {type(error).__name__}: {error}"
         ) from error

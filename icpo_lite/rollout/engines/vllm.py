@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Completion
+from icpo_lite.policy.unsloth_backend import started_with
 from icpo_lite.rollout.noise import Key, SamplingOptions, completion, seed_of
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def sample_vllm(
         use_tqdm=False,
         lora_request=_adapter(policy),
     )
+    _sleep(policy)
     if len(outputs) != len(keys):
         raise ModelError(
             f"engine vllm: expected {len(keys)} replies, got {len(outputs)}; use engine: unsloth"
@@ -89,12 +91,17 @@ def _scratch() -> TemporaryDirectory[str]:
     return TemporaryDirectory(prefix="icpo_lite-lora-")
 
 
+def _sleep(policy: Policy) -> None:
+    """Gives the memory of keys and values to the update; unsloth wakes the engine by itself when it
+    is called, and nobody else puts it to sleep."""
+    if started_with(policy.model, "enable_sleep_mode"):
+        policy.model.vllm_engine.sleep(level=1)
+
+
 def _logprobs_are_ours(policy: Policy, options: SamplingOptions) -> bool:
     """Whether the engine's log-probs are those at this temperature of the whole distribution."""
-    engine = getattr(policy.model.vllm_engine, "llm_engine", None)
-    configs = (engine, getattr(engine, "vllm_config", None))
-    modes = [getattr(getattr(c, "model_config", None), "logprobs_mode", None) for c in configs]
-    mode = next((str(getattr(m, "value", m)) for m in modes if m is not None), "raw_logprobs")
+    found = started_with(policy.model, "logprobs_mode")
+    mode = "raw_logprobs" if found is None else str(getattr(found, "value", found))
     if mode == "processed_logprobs":
         return not options.truncates
     return mode == "raw_logprobs" and options.temperature in (0, 1)
