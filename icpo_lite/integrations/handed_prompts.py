@@ -23,7 +23,7 @@ from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.policy.chat_template import chat_text, with_template_roles
 from icpo_lite.policy.end_tokens import stored_end_tokens
 from icpo_lite.policy.load import model_path, tokenizer_of
-from icpo_lite.policy.template_options import opens_thinking
+from icpo_lite.policy.template_options import opened_thought
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.recipe.input_paths import require_model
 from icpo_lite.rollout.groups import encode_prompts
@@ -57,8 +57,9 @@ class StoredTokenizer:
         return stored_end_tokens(self.keys, self.path, self.tokenizer)
 
     @cached_property
-    def opens_thinking(self) -> bool:
-        return opens_thinking(self.tokenizer)
+    def opened_thought(self) -> str:
+        """The mark by which prompts end inside a thought, or "" (`Policy.opened_thought`)."""
+        return opened_thought(self.tokenizer)
 
     @cached_property
     def max_positions(self) -> int:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.types import Group, Prompt, Reward, StopReason, Trajectory, Turn, Verdict
 from icpo_lite.data.prompt_file import from_row
 from icpo_lite.integrations.handed_prompts import StoredTokenizer
-from  import THINK
 from icpo_lite.rewards.from_recipe import (
     bind_judge,
     bind_reward,
@@ -73,7 +72,7 @@ class ReplyRewards:
         """Make all of it now, where threads will share it."""
         assert self._bound
         assert self.reader.end_ids
-        assert self.reader.opens_thinking in (True, False)
+        assert self.reader.opened_thought is not None
 
     def _policy(self) -> Policy | None:
         """The frozen base, on this process's own device, for a judge that asks it."""
@@ -103,8 +102,9 @@ class ReplyRewards:
             short = len(ids) < self.recipe.max_completion_length
             stop = "eos" if whole or (short and ids) else "length"
         text = text.strip()
-        if self.reader.opens_thinking and not text.startswith(THINK):
-            text = f"{THINK}\n{text}"
+        opened = self.reader.opened_thought
+        if opened and not text.startswith(opened):
+            text = f"{opened}\n{text}"
         return Reply(prompt, text, ids, stop)
 
     def judged(self, replies: Sequence[Reply]) -> tuple[list[Judged], dict[str, float]]:
