@@ -342,6 +342,13 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
             return -1.0
         if question.sorts & fact.sorts == {"money"}:
             return 0.2
+    if (
+        question.stuff
+        and fact.stuff
+        and question.stuff <= known
+        and not question.stuff & fact.stuff
+    ):
+        return -1.0  # cups of tea are none of coffee
     nouns = question.nouns - _GENERIC
     if not fact.nouns and "count" in fact.sorts and nouns & known:
         return 0.6
