@@ -23,7 +23,7 @@ RANKS = {
     3: ["rollout"],
     4: ["data", "rewards"],
     5: ["training", "evaluation"],
-    6: ["runs"],
+    6: ["runs", "integrations"],
     7: ["tools"],
     8: ["cli", "api"],
     9: ["__main__"],

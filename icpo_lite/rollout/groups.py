@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from icpo_lite.core.errors import DataError, NumericsError
 from icpo_lite.core.types import (
@@ -106,8 +106,21 @@ def _runs_alike(prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str
     return count if alike else 1
 
 
+class Reader(Protocol):
+    """What reads a chat: a policy, or its tokenizer and config alone."""
+
+    @property
+    def max_positions(self) -> int:
+        """Tokens of the longest chat and reply."""
+        ...
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Token ids of a chat up to the header that opens the assistant's turn."""
+        ...
+
+
 def encode_prompts(
-    policy: Policy,
+    policy: Reader,
     prompts: Sequence[Prompt],
     max_prompt_length: int,
     max_completion_length: int,
