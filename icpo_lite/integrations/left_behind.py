@@ -27,6 +27,11 @@ def left_behind(handed: HandedPrompts, side: Side) -> list[str]:
 
 def _prompts(handed: HandedPrompts, side: Side) -> Iterator[str]:
     recipe = handed.recipe
+    if recipe.rollout == "conversation":
+        yield (
+            "rollout: conversation: one reply to each prompt is trained, and the keys of whole "
+            "conversations (conversation_reward, credit, branching …) are not read."
+        )
     if any(len(p.messages) > p.opening + 1 for p in handed.prompts):
         yield (
             "Prompts that start mid-conversation go along as chats, and one reply to each is "
@@ -35,6 +40,8 @@ def _prompts(handed: HandedPrompts, side: Side) -> Iterator[str]:
         )
     else:
         yield "One reply to each prompt is trained: no multi-turn training, no simulated user."
+    if recipe.system_prompt_steps is not None:
+        yield "system_prompt_steps: every row keeps the words of system_prompt."
     if odd := sum(not handed.reader.reads_alike(p) for p in handed.prompts):
         yield (
             f"{odd} prompts offer functions. icpo-lite hands them to the chat template as tools; "
@@ -72,6 +79,11 @@ def _objective(recipe: Recipe, side: Side) -> Iterator[str]:
         )
     if recipe.demonstrations != "none":
         yield f"demonstrations: {recipe.demonstrations}: replies are sampled, none is given."
+    if recipe.warm_up_steps and recipe.share_underspecified:
+        yield (
+            "warm_up_steps: a model that hardly asks is not shown questions first, and a group in "
+            "which nobody asks teaches nothing. Train a few steps here, or begin with SFT."
+        )
     if recipe.warmup:
         yield "The warm-up begins at a learning rate of 0, an update later than here."
 

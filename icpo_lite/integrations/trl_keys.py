@@ -44,6 +44,8 @@ def config_arguments(recipe: Recipe) -> dict[str, Any]:
         for key in WHERE_SET
         if getattr(recipe, key) != defaults[key].get_default(call_default_factory=True)
     }
+    if recipe.importance_sampling_level == "turn":  # of one reply, which is one turn
+        out["importance_sampling_level"] = "sequence"
     out["generation_batch_size"] = recipe.prompts_per_step * recipe.num_generations
     if recipe.optim != "adamw_torch":
         out["optim"] = recipe.optim

@@ -134,7 +134,7 @@ def _loss(recipe: Recipe) -> tuple[dict[str, Any], float, float]:
     if recipe.loss_type == "cispo":  # verl clips at 1 + high, ours caps at epsilon_high itself
         return {"loss_mode": "cispo"}, 1.0, recipe.high - 1
     mode: dict[str, Any] = {"loss_mode": "sapo" if recipe.loss_type == "sapo" else "vanilla"}
-    if recipe.importance_sampling_level == "sequence":
+    if recipe.importance_sampling_level != "token":  # one reply is one turn
         mode = {"loss_mode": "gspo"}
     if recipe.clip_cov is not None:
         mode = {

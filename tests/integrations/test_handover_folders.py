@@ -205,6 +205,17 @@ def test_the_learning_rate_takes_our_course(kind, floor, warmup):
     assert there[warmup:] == pytest.approx(ours[warmup:], abs=1e-12)
 
 
+@pytest.mark.parametrize("side", ["trl", "verl"])
+def test_what_only_this_trainer_does_is_said(side, tmp_path):
+    keys = ("warm_up_steps=auto", "system_prompt=ask", "system_prompt_steps=0.5")
+    out, _ = handed(tmp_path, side, *keys, "importance_sampling_level=turn")
+    readme = " ".join((out / "README.md").read_text().split())
+    for said in ("a model that hardly asks is not shown", "every row keeps the words of system"):
+        assert said in readme
+    if side == "trl":
+        assert "'sequence'" in (out / "train.py").read_text().replace('"', "'")
+
+
 def test_the_script_is_plain_and_says_what_does_not_fit(tmp_path):
     out, said = handed(tmp_path, "trl", "load_in_4bit=true", "dtype=bfloat16")
     text = (out / "train.py").read_text()
