@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Say whether this machine can train, and what to fix.",
     ),
     "train": ("icpo_lite.cli.train:train", "Train a recipe, or resume an interrupted run."),
+    "handover": (
+        "icpo_lite.cli.handover:handover",
+        "Hand a recipe to TRL or verl, for many GPUs.",
+    ),
     "eval": ("icpo_lite.cli.eval:eval_", "Judge a run or model in FULL, CONCAT and SHARDED."),
     "report": ("icpo_lite.cli.report:report", "Show runs in one HTML file: curves, tables, talks."),
     "chat": ("icpo_lite.cli.chat:chat", "Talk to a run or model."),

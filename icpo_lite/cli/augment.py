@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.servers import CONCURRENCY, named_server
 from icpo_lite.core.visible_text import echo, visible_line
 
 if TYPE_CHECKING:
@@ -119,6 +120,18 @@ WORLD_SIZE = 1000
 @click.option("--base-url", help="OpenAI-compatible server for --method endpoint.")
 @click.option("--endpoint-model", help="The model's name on that server.")
 @click.option("--api-key-env", help="Environment variable that holds the server's API key.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=CONCURRENCY,
+    show_default=True,
+    help="Requests that the server is sent at once.",
+)
+@click.option(
+    "--max-requests",
+    type=click.IntRange(min=1),
+    help="End after so many requests; the same command goes on from there. [default: no bound]",
+)
 def augment(source: str, output: Path, preview: int, seed: int, **given: Any) -> None:
     """Turn the problems of SOURCE into complete and certified underspecified prompts.
 
@@ -131,6 +144,8 @@ def augment(source: str, output: Path, preview: int, seed: int, **given: Any) ->
     from icpo_lite.core.outputs import Kind, check_output, rows_with
     from icpo_lite.data.augment import Summary, write_prompts
 
+    if given["max_requests"] and not given["base_url"]:
+        raise click.UsageError("--max-requests bounds what a server is sent; give --base-url")
     kind = Kind("prompts of an earlier `augment`", rows_with("prompt_id", "intent", "messages"))
     read = (source, given["spread_from"], given["model"])
     check_output(output, kind, inputs=read, force=given.pop("force"))
@@ -139,23 +154,35 @@ def augment(source: str, output: Path, preview: int, seed: int, **given: Any) ->
     journal = _journal(options, given, output)
     prompts = _prompts(source, options, given, seed, summary, journal)
     with _progress(summary) as watch:
-        written = write_prompts(output, watch(prompts))
-    if journal is not None:
+        written = write_prompts(output, _paid_for(watch(prompts), summary))
+    if journal is not None and not summary.stopped:
         journal.close()
-    _show_summary(summary, written, output)
+    _show_summary(summary, written, output, options.accept_levels)
+    if summary.stopped:
+        echo(
+            f"stopped: {given['max_requests']} requests were sent (--max-requests); the same "
+            "command goes on from there, what was replied is kept"
+        )
     if preview:
         _show_pairs(output, preview)
-    if not summary.underspecified:
+    if not summary.underspecified and not summary.stopped:
         from icpo_lite.core.errors import DataError
         from icpo_lite.data.bare_answers import NONE_LACKS
 
         raise DataError(f"{NONE_LACKS}; {output} holds the complete prompts")
 
 
-def _options(given: dict[str, Any]) -> AugmentOptions:
-    from pydantic import ValidationError
+def _paid_for(prompts: Iterable[Prompt], summary: Summary) -> Iterator[Prompt]:
+    """The prompts. Raises UsageError where the budget did not reach for a single one."""
+    yield from prompts
+    if summary.stopped and not summary.complete:
+        raise click.UsageError(
+            "--max-requests: expected enough for a first problem, found too few; raise it (what "
+            "was replied is kept)"
+        )
 
-    from icpo_lite.core.endpoint import EndpointOptions
+
+def _options(given: dict[str, Any]) -> AugmentOptions:
     from icpo_lite.data.augment import AugmentOptions
 
     own = {name: given[name] for name in AugmentOptions.model_fields if name in given}
@@ -163,14 +190,13 @@ def _options(given: dict[str, Any]) -> AugmentOptions:
     if given["method"] == "endpoint" or tried_there:
         if not given["base_url"] or not given["endpoint_model"]:
             raise click.UsageError("a server needs both --base-url and --endpoint-model")
-        try:
-            own["endpoint"] = EndpointOptions(
-                base_url=given["base_url"],
-                model=given["endpoint_model"],
-                api_key_env=given["api_key_env"],
-            )
-        except ValidationError as error:
-            raise click.UsageError(f"--base-url: {error.errors()[0]['msg']}") from None
+        own["endpoint"] = named_server(
+            "--base-url",
+            given["base_url"],
+            given["endpoint_model"],
+            given["api_key_env"],
+            given["concurrency"],
+        )
     elif (given["method"] == "self" or given["verify"]) and not given["model"]:
         raise click.UsageError(
             "--method self and --verify need --model, or --base-url and --endpoint-model"
@@ -189,7 +215,8 @@ def _journal(options: AugmentOptions, given: dict[str, Any], output: Path) -> Re
     if options.endpoint is not None:
         from icpo_lite.core.endpoint import Endpoint
 
-        return ReplyJournal(Endpoint(options.endpoint), partial, name=options.endpoint.model)
+        endpoint = Endpoint(options.endpoint, max_requests=given["max_requests"])
+        return ReplyJournal(endpoint, partial, name=options.endpoint.model)
     from icpo_lite.data.reply_cache import LateGenerator
     from icpo_lite.policy.from_recipe import find_model
 
@@ -283,7 +310,7 @@ class _progress:
                 self._bar.update(task, description=f"{done} problems, {found} underspecified")
 
 
-def _show_summary(summary: Summary, written: int, output: Path) -> None:
+def _show_summary(summary: Summary, written: int, output: Path, accepted: Collection[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -296,14 +323,15 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     for reason, count in summary.bad_rows.most_common():
         table.add_row(str(count), Text(visible_line(f"rows skipped: expected {reason}")))
     table.add_row(str(summary.sharded), "split into shards")
-    if summary.certified or "none" not in summary.levels:
+    certifies = set(accepted) != {"none"}
+    if certifies:
         share = f"{100 * summary.certified / total:.1f} %"
         table.add_row(str(summary.certified), f"with a certified underspecified prompt ({share})")
     table.add_row(str(summary.complete), "complete prompts written")
     table.add_row(str(summary.underspecified), "underspecified prompts written")
     for level, count in summary.levels.most_common():
         told = {"none": "without a certificate", "tested": "certified by experiment (tested)"}
-        how = told.get(level, f"certified by {level}")
+        how = told.get(level, f"certified by {level}" if certifies else f"by the level {level}")
         table.add_row(str(count), f"  {how}")
     if summary.mid_conversation:
         table.add_row(str(summary.mid_conversation), "prompts start mid-conversation")

@@ -39,6 +39,13 @@ if TYPE_CHECKING:
     "--system", default=None, help="System turn that opens the chat. [default: the run's]"
 )
 @click.option(
+    "--ask-cost",
+    default=None,
+    type=click.FloatRange(min=0),
+    help="What the system turn says that a question costs, for a run with ask_costs. "
+    "[default: the first of them]",
+)
+@click.option(
     "--ask-threshold",
     default=None,
     type=click.FloatRange(min=0, max=1),
@@ -51,6 +58,7 @@ def chat(
     temperature: float,
     max_new_tokens: int,
     system: str | None,
+    ask_cost: float | None,
     ask_threshold: float | None,
     device: str,
     seed: int,
@@ -63,7 +71,7 @@ def chat(
     """
     from icpo_lite.core.thoughts import said
     from icpo_lite.core.types import Message
-    from icpo_lite.data.system_prompts import system_words
+    from icpo_lite.data.system_prompts import cost_words, system_words
     from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
     from icpo_lite.policy.from_recipe import load_model
     from icpo_lite.rollout.groups import PolicyTalker
@@ -72,6 +80,9 @@ def chat(
     policy, recipe = load_model(model, device=device)
     if system is None and recipe is not None:
         system = system_words(recipe.served_system_prompt, recipe.task)
+    if ask_cost is None and recipe is not None:
+        ask_cost = recipe.served_ask_cost
+    system = "\n\n".join(filter(None, (system, cost_words(ask_cost))))
     limit = min(max_new_tokens, policy.max_positions // 2)
     sampling = SamplingOptions(limit, temperature)
     asking = None

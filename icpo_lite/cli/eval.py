@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.servers import CONCURRENCY, named_server
+
 if TYPE_CHECKING:
+    from icpo_lite.core.console import Display
     from icpo_lite.core.endpoint import EndpointOptions
+    from icpo_lite.evaluation.request import EvaluationRequest
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", required=False)
 @click.option(
     "--data",
     multiple=True,
@@ -50,7 +54,7 @@ if TYPE_CHECKING:
     "--max-new-tokens",
     default=None,
     type=click.IntRange(min=1),
-    help="Longest reply. [default: the run's]",
+    help="Longest reply, in tokens. [default: the run's; of a bare model 48, with --endpoint 1024]",
 )
 @click.option(
     "--max-turns",
@@ -62,6 +66,12 @@ if TYPE_CHECKING:
     "--system",
     default=None,
     help="System turn: lic (what the task wants), neutral, none, or the text. [default: the run's]",
+)
+@click.option(
+    "--ask-cost",
+    default=None,
+    type=click.FloatRange(min=0),
+    help="What the system turn says that a question costs, for a run with ask_costs.",
 )
 @click.option(
     "--user",
@@ -91,23 +101,47 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Run generated code, in a sandbox, to grade tasks of code.",
 )
-@click.option("--compare", default="", help="More models side by side: base,rlvr=RUN,icpo=RUN.")
+@click.option(
+    "--compare",
+    default="",
+    help="More models side by side: base,rlvr=RUN,icpo=RUN; with --endpoint NAME=MODEL of the "
+    "same server.",
+)
+@click.option(
+    "--endpoint",
+    "endpoint_url",
+    metavar="URL",
+    help="Judge a model behind an OpenAI-compatible server: http://localhost:8000/v1.",
+)
+@click.option("--model", "served", metavar="NAME", help="With --endpoint: the model's name there.")
+@click.option("--api-key-env", help="With --endpoint: environment variable with the key.")
+@click.option(
+    "--concurrency",
+    type=click.IntRange(min=1),
+    default=CONCURRENCY,
+    show_default=True,
+    help="With --endpoint: conversations that are played at once.",
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--seed", default=0, show_default=True, help="Seed of problems and sampling.")
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=None, help="Folder for the results."
 )
 def eval_(
-    model: str,
+    model: str | None,
     settings: str,
     compare: str,
     output: Path | None,
+    endpoint_url: str | None,
+    served: str | None,
+    api_key_env: str | None,
+    concurrency: int,
     user_base_url: str | None,
     user_model: str | None,
     user_api_key_env: str | None,
     **given: Any,
 ) -> None:
-    """Judge MODEL (a run directory, a model folder, a hub name or builtin:tiny).
+    """Judge MODEL (a run directory, an adapter of peft, a model folder, a hub name, builtin:tiny).
 
     Prints P, A90 and U of each setting with 95 % intervals over problems, how often it asks when
     something is missing, and how often when nothing is. --data takes a file of problems, what
@@ -115,6 +149,10 @@ def eval_(
     prompts whether something lacks (MiP, UMWP, AskBench, IN3 …) is judged on these: asks on q*,
     for what lacks, over-asks on q, AUROC of P(ask), right on q. An interrupted evaluation goes on
     where it was.
+
+    With --endpoint URL --model NAME a served model gets the same table: one on many GPUs (vLLM), a
+    GGUF file (llama.cpp), Ollama. MODEL may then name the run whose recipe says how it is judged.
+    P(ask) is told where the server gives log-probs.
     """
     from icpo_lite.core.console import Display
     from icpo_lite.evaluation.compare import judge_models, named_models
@@ -123,15 +161,49 @@ def eval_(
     server = _server(given["user"], user_base_url, user_model, user_api_key_env)
     given["settings"] = tuple(name.strip() for name in settings.split(",") if name.strip())
     asked = evaluation_request(**given, endpoint=server)
-    models = named_models(model, compare)
+    if endpoint_url is None:
+        if served is not None or api_key_env is not None:
+            raise click.UsageError("--model and --api-key-env belong to --endpoint URL; give that")
+        if model is None:
+            raise click.UsageError("expected MODEL, or --endpoint URL and --model NAME")
+    elif not served:
+        raise click.UsageError("--endpoint needs --model NAME, the model's name on that server")
+
+    def judge_all() -> None:
+        display = Display(total=0)
+        if endpoint_url is None:
+            judge_models(named_models(model or "", compare), asked, display=display, output=output)
+            return
+        there = named_server("--endpoint", endpoint_url, served or "", api_key_env, concurrency)
+        _judge_served(there, model, compare, asked, display, output)
+
     try:
-        judge_models(models, asked, display=Display(total=0), output=output)
+        judge_all()
     except KeyboardInterrupt:
         from icpo_lite.cli import INTERRUPTED, CommandError
 
         raise CommandError(
             "interrupted; the same command goes on from there", INTERRUPTED
         ) from None
+
+
+def _judge_served(
+    server: EndpointOptions,
+    run: str | None,
+    compare: str,
+    asked: EvaluationRequest,
+    display: Display,
+    output: Path | None,
+) -> None:
+    from icpo_lite.evaluation.compare import named_models
+    from icpo_lite.evaluation.served_model import judge_served
+    from icpo_lite.policy.from_recipe import find_model
+
+    recipe = find_model(run).recipe if run is not None else None
+    models = named_models(server.model, compare)
+    if "" in models.values():
+        raise click.UsageError("--compare: with --endpoint expected NAME=MODEL, found base alone")
+    judge_served(models, asked, server, recipe=recipe, display=display, output=output)
 
 
 def _server(
@@ -142,12 +214,4 @@ def _server(
         return None
     if not base_url or not model:
         raise click.UsageError("--user endpoint needs both --user-base-url and --user-model")
-    from pydantic import ValidationError
-
-    from icpo_lite.core.endpoint import EndpointOptions
-
-    try:
-        return EndpointOptions(base_url=base_url, model=model, api_key_env=api_key_env)
-    except ValidationError as error:
-        message = error.errors()[0]["msg"].removeprefix("Value error, ")
-        raise click.UsageError(f"--user-base-url: {message}") from None
+    return named_server("--user-base-url", base_url, model, api_key_env)

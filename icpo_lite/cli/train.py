@@ -22,7 +22,7 @@ import click
     help="Resume although a key that decides what is learned has changed.",
 )
 @click.option("--extend", is_flag=True, help="Train a finished run on to a larger max_steps.")
-@click.option("--no-user-code", is_flag=True, help="Refuse a recipe that names reward_funcs.")
+@click.option("--no-user-code", is_flag=True, help="Refuse a recipe that names functions.")
 @click.option(
     "--threads",
     type=click.IntRange(min=1),
@@ -49,9 +49,13 @@ def train(
         block = {name: path or None for name, path in named.items()}
         overrides = (*overrides, f"compare={json.dumps(block)}")
     loaded = load_recipe(recipe, overrides)
-    if no_user_code and loaded.reward_funcs:
+    own = {
+        "reward_funcs": bool(loaded.reward_funcs),
+        "simulated_user": ".py:" in loaded.simulated_user,
+    }
+    if no_user_code and (key := next((key for key, named in own.items() if named), None)):
         raise click.UsageError(
-            f"{loaded.where('reward_funcs')}: --no-user-code refuses reward_funcs; take the key out"
+            f"{loaded.where(key)}: --no-user-code refuses {key}; take the key out"
         )
     from icpo_lite.runs.train import train as train_run
 

@@ -158,19 +158,7 @@ class Display:
             removed = " ".join(s.text for s in group.prompt.removed)
             body.append(Text.assemble(("removed: ", "bold"), (visible(removed), "dim")))
         for i in dict.fromkeys((order[-1], order[0])):
-            reply = group.trajectories[i].reply
-            assert reply.verdict is not None
-            assert reply.reward is not None
-            said = visible(reply.content) or "(nothing)"
-            body.append(Text.assemble(("assistant: ", "bold"), said))
-            right = {True: ", right", False: ", wrong", None: ""}[reply.verdict.correct]
-            body.append(
-                Text(
-                    f"  {reply.verdict.response_type}{right}  reward {reply.reward.total:.2f}  "
-                    f"advantage {advantages[i]:+.2f}",
-                    style="dim",
-                )
-            )
+            body += _as_said(group.trajectories[i], advantages[i])
         if self.live:
             title = f"{group.prompt.intent} prompt, 2 of {len(advantages)} responses"
             self.console.print(Panel(Group(*body), title=title, title_align="left"))
@@ -214,6 +202,28 @@ class Display:
             self._region.start()
         else:
             self._region.update(region)
+
+
+def _as_said(trajectory: types.Trajectory, advantage: float) -> list[Text]:
+    """What followed a prompt, each reply with what it was, earned and is learned with."""
+    body = []
+    for turn in trajectory.turns:
+        said = visible(turn.content) or "(nothing)"
+        body.append(Text.assemble((f"{turn.role}: ", "bold"), said))
+        if turn.role != "assistant":
+            continue
+        assert turn.verdict is not None
+        assert turn.reward is not None
+        right = {True: ", right", False: ", wrong", None: ""}[turn.verdict.correct]
+        learned = turn.advantage if isinstance(turn.advantage, float) else advantage
+        body.append(
+            Text(
+                f"  {turn.verdict.response_type}{right}  reward {turn.reward.total:.2f}  "
+                f"advantage {learned:+.2f}",
+                style="dim",
+            )
+        )
+    return body
 
 
 def _cell(text: str) -> Text:

@@ -4,6 +4,9 @@ One request a reply: many servers ignore `n`. Replies are cached on disk under a
 request, so that equal arguments give equal texts and a second run costs nothing. The API key is
 read from the environment, sent as a header, and is neither cached nor shown in an error.
 
+`complete` also gives what the server tells of a reply: why it ended, and the log-probs of its
+tokens where it has any. A budget bounds what a run may ask.
+
 A reply has a time to be there in whole, however slowly it drips, and a most of bytes. What a
 server sends, whatever it is, ends in a text or in one ModelError.
 """
@@ -18,7 +21,6 @@ import json
 import math
 import os
 import sys
-import tempfile
 import zlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,6 +33,14 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from icpo_lite.core.errors import ModelError, RecipeError
 from icpo_lite.core.paths import user_cache
+from icpo_lite.core.served_reply import (
+    Form,
+    ServedReply,
+    as_served,
+    read_cached,
+    refused_for_length,
+    write_cached,
+)
 from icpo_lite.core.types import Message
 from icpo_lite.core.visible_text import visible_line, whole
 
@@ -102,17 +112,33 @@ class EndpointOptions(BaseModel):
         return self
 
 
+class BudgetSpent(ModelError):
+    """As many requests were sent as this run may send; what was replied is cached."""
+
+
+class _NoRoom(Exception):
+    """The server refuses a chat that is longer than its model reads."""
+
+
 class Endpoint:
     """Replies of a chat model behind HTTP; implements `icpo_lite.core.types.Generator`.
+
+    max_requests: as many requests at most, those that are sent again included; None is no bound.
 
     Raises RecipeError when the named environment variable is not set, and ModelError when the
     server refuses a request, stays unreachable, or answers in another format.
     """
 
     def __init__(
-        self, options: EndpointOptions, *, sleep: Callable[[float], Any] = asyncio.sleep
+        self,
+        options: EndpointOptions,
+        *,
+        sleep: Callable[[float], Any] = asyncio.sleep,
+        max_requests: int | None = None,
     ) -> None:
         self.options = options
+        self.requests = 0
+        self._max_requests = max_requests
         self._sleep = sleep
         self._key = _api_key(options.api_key_env)
         self._cache = _cache_folder(options.cache_dir)
@@ -146,10 +172,35 @@ class Endpoint:
             for chat in chats
             for sample in range(n)
         ]
-        replies = _run(self._replies(bodies))
+        replies = _run(self._replies(bodies, Form("reply", str, self._content)))
         return [replies[i * n : (i + 1) * n] for i in range(len(chats))]
 
-    async def _replies(self, bodies: Sequence[Mapping[str, Any]]) -> list[str]:
+    def complete(
+        self,
+        chats: Sequence[Sequence[Message]],
+        *,
+        max_new_tokens: int,
+        temperature: float,
+        seeds: Sequence[int],
+        logprobs: int | None = None,
+    ) -> list[ServedReply]:
+        """One reply to each chat, sampled with its own seed, and what is told of it.
+
+        logprobs: asks for those of the sampled tokens, and of so many of the likeliest beside
+        them; None asks for none. A chat that the server has no room for gets an empty reply that
+        was cut off.
+        """
+        asked: dict[str, Any] = {}
+        if logprobs is not None:
+            asked = {"logprobs": True} | ({"top_logprobs": logprobs} if logprobs else {})
+        bodies = [
+            self._body(chat, max_new_tokens, temperature, seed) | asked
+            for chat, seed in zip(chats, seeds, strict=True)
+        ]
+        answers = _run(self._replies(bodies, Form("answer", dict, self._answer)))
+        return [as_served(answer) for answer in answers]
+
+    async def _replies(self, bodies: Sequence[Mapping[str, Any]], form: Form) -> list[Any]:
         import httpx
 
         slots = asyncio.Semaphore(self.options.concurrency)
@@ -160,13 +211,19 @@ class Endpoint:
             headers=headers, timeout=self.options.timeout, verify=self._certificates
         ) as client:
 
-            async def one(body: Mapping[str, Any]) -> str:
+            async def one(body: Mapping[str, Any]) -> Any:
                 async with slots:
-                    return await self._reply(client, body)
+                    try:
+                        return await self._reply(client, body, form)
+                    except BudgetSpent as spent:
+                        return spent  # what is on its way comes in and is kept
 
             tasks = [asyncio.ensure_future(one(body)) for body in bodies]
             try:
-                return await asyncio.gather(*tasks)
+                replies = await asyncio.gather(*tasks)
+                if spent := next((r for r in replies if isinstance(r, BudgetSpent)), None):
+                    raise spent
+                return replies
             finally:
                 # After an error or Ctrl-C the requests that have not started must not be sent.
                 for task in tasks:
@@ -192,16 +249,21 @@ class Endpoint:
         body.update(self.options.extra_body)
         return {name: value for name, value in body.items() if value is not None}
 
-    async def _reply(self, client: httpx.AsyncClient, body: Mapping[str, Any]) -> str:
+    async def _reply(self, client: httpx.AsyncClient, body: Mapping[str, Any], form: Form) -> Any:
         request = {"base_url": self.options.base_url, **body}
         canonical = json.dumps(request, sort_keys=True, ensure_ascii=False)
         digest = hashlib.sha256(canonical.encode(errors="surrogatepass")).hexdigest()
         path = self._cache / digest[:2] / f"{digest}.json"
-        cached = _read_cached(path)
+        cached = read_cached(path, form)
         if cached is not None:
             return cached
-        reply = self._content(await self._post(client, body))
-        _write_cached(path, {"request": request, "reply": reply})
+        try:
+            reply = form.read(await self._post(client, body))
+        except _NoRoom as refused:
+            if form.kind is dict:
+                return {"text": "", "finish_reason": "length"}
+            raise ModelError(str(refused)) from None
+        write_cached(path, {"request": request, form.name: reply})
         return reply
 
     async def _post(self, client: httpx.AsyncClient, body: Mapping[str, Any]) -> bytes:
@@ -213,6 +275,7 @@ class Endpoint:
         problem = ""
         for attempt in range(tries):
             wait = min(FIRST_WAIT_S * 2**attempt, LONGEST_WAIT_S)
+            self._spend()
             try:
                 async with asyncio.timeout(self.options.timeout):
                     response, data = await _exchange(client, url, json.dumps(body).encode())
@@ -240,21 +303,47 @@ class Endpoint:
                 paused = self._sleep(wait)
                 if inspect.isawaitable(paused):
                     await paused
-        raise ModelError(
+        told = (
             f"expected a reply of {self.options.model!r} from {url}, found {problem}; "
             "check endpoint.base_url, endpoint.model and endpoint.api_key_env"
         )
+        raise _NoRoom(told) if refused_for_length(problem) else ModelError(told)
 
-    def _content(self, data: bytes) -> str:
+    def _spend(self) -> None:
+        if self._max_requests is not None and self.requests >= self._max_requests:
+            raise BudgetSpent(
+                f"expected at most {self._max_requests} requests to {self.options.base_url}, and "
+                "one more is needed; raise the budget"
+            )
+        self.requests += 1
+
+    def _choice(self, data: bytes) -> tuple[dict[str, Any], dict[str, Any], Any]:
+        """An answer, its first choice and that one's content."""
         try:
-            choice = json.loads(data)["choices"][0]
-            content = choice["message"]["content"]
+            answer = json.loads(data)
+            choice = answer["choices"][0]
+            return answer, choice, choice["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise ModelError(
                 f"expected choices[0].message.content from {self.options.base_url}, found "
                 f"'{self._safe(data[:1000].decode(errors='replace'))}'; is it an "
                 "OpenAI-compatible server?"
             ) from None
+
+    def _answer(self, data: bytes) -> dict[str, Any]:
+        """What `complete` keeps of an answer; no content is an empty reply."""
+        answer, choice, content = self._choice(data)
+        usage = answer.get("usage") if isinstance(answer, dict) else None
+        count = usage.get("completion_tokens") if isinstance(usage, dict) else None
+        return {
+            "text": whole(content) if isinstance(content, str) else "",
+            "finish_reason": str(choice.get("finish_reason") or ""),
+            "logprobs": choice.get("logprobs"),
+            "count": count if type(count) is int else None,
+        }
+
+    def _content(self, data: bytes) -> str:
+        _, choice, content = self._choice(data)
         if not isinstance(content, str):
             reason = self._safe(str(choice.get("finish_reason")))
             raise ModelError(
@@ -284,7 +373,7 @@ async def _exchange(
     return response, bytes(data)
 
 
-def _run(work: Coroutine[Any, Any, list[str]]) -> list[str]:
+def _run(work: Coroutine[Any, Any, list[Any]]) -> list[Any]:
     """Run to the end, also where a loop runs already, as in a notebook."""
     try:
         asyncio.get_running_loop()
@@ -332,21 +421,3 @@ def _retry_after(header: str | None, otherwise: float) -> float:
     except ValueError:
         return otherwise
     return otherwise if math.isnan(seconds) else min(max(seconds, 0.0), LONGEST_WAIT_S)
-
-
-def _read_cached(path: Path) -> str | None:
-    try:
-        reply = json.loads(path.read_text(encoding="utf-8"))["reply"]
-    except (FileNotFoundError, ValueError, LookupError, TypeError, RecursionError):
-        return None  # absent, or not what this module writes: ask again and replace it
-    return reply if isinstance(reply, str) else None
-
-
-def _write_cached(path: Path, entry: Mapping[str, Any]) -> None:
-    """Written aside and renamed, so that an interrupted run leaves no half entry."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, suffix=".part", delete=False, encoding="utf-8"
-    ) as part:
-        json.dump(entry, part, ensure_ascii=False)
-    Path(part.name).replace(path)

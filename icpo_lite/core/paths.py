@@ -10,6 +10,9 @@ from pathlib import Path
 
 from icpo_lite.core.errors import UsageError
 
+#: Marks the folder that `icpo-lite handover` wrote.
+HANDOVER = "handover.json"
+
 
 def user_cache(name: str) -> Path:
     """The folder `icpo-lite/<name>` in the user's cache; it need not exist."""
@@ -42,6 +45,19 @@ def is_run(folder: Path) -> bool:
     if not (folder / "recipe.yaml").is_file():
         return False
     return any((folder / name).exists() for name in ("run.json", "lock", "metrics.jsonl"))
+
+
+def recipe_home(folder: Path) -> Path | None:
+    """Where the recipe of a run or of an adapter lies; None where none does.
+
+    Beside it, above it where it is a checkpoint, or in the handover folder that it came back to.
+    """
+    homes = [folder, folder.parent] if folder.name.startswith("checkpoint-") else [folder]
+    home = next((f for f in homes if (f / "recipe.yaml").is_file()), None)
+    if home is None and (folder / "adapter_config.json").is_file():
+        above = folder.resolve().parents
+        home = next((f for f in above if (f / HANDOVER).is_file()), None)
+    return home if home is not None and (home / "recipe.yaml").is_file() else None
 
 
 def reads_as_path(name: str) -> bool:

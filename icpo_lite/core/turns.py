@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from icpo_lite.core.types import Message
+from icpo_lite.core.types import Intent, Message, Prompt, Turn
 
 
 def with_opening(messages: Sequence[Message], opening: Message | None) -> tuple[Message, ...]:
@@ -16,3 +16,23 @@ def with_opening(messages: Sequence[Message], opening: Message | None) -> tuple[
         told = "\n\n".join(filter(None, (opening.content, messages[0].content)))
         return (replace(opening, content=told), *messages[1:])
     return (opening, *messages)
+
+
+def prompt_after(prompt: Prompt, turns: Sequence[Turn]) -> Prompt:
+    """A prompt as the turns after it leave it: the chat so far, and what of it is still missing.
+
+    It calls for a question until the last removed shard has been told; where nobody said what
+    lacks (certificate `given`), no turn can tell it.
+    """
+    if not turns:
+        return prompt
+    told = {shard_id for turn in turns for shard_id in turn.told}
+    left = tuple(s for s in prompt.removed if s.shard_id not in told)
+    lacks = bool(left) or (prompt.intent is Intent.UNDERSPECIFIED and not prompt.removed)
+    return replace(
+        prompt,
+        messages=(*prompt.messages, *(Message(t.role, t.content) for t in turns)),
+        intent=Intent.UNDERSPECIFIED if lacks else Intent.COMPLETE,
+        removed=left,
+        targets=prompt.targets if lacks else (),
+    )

@@ -32,7 +32,10 @@ class Intent(StrEnum):
 
 
 class ResponseType(StrEnum):
-    """The seven response types of Lost in Conversation (arXiv 2505.06120)."""
+    """The seven response types of Lost in Conversation (arXiv 2505.06120), which are texts too.
+
+    classify("How many apples does Ann buy?") == "clarification"
+    """
 
     ANSWER_ATTEMPT = "answer_attempt"
     CLARIFICATION = "clarification"
@@ -147,6 +150,7 @@ class Prompt:
     targets: other words for what lacks; a question that resembles them is targeted.
     opening: how many of the first messages came with the corpus and are no shards.
     dataset: which of a recipe's several data sets it belongs to; "" where there is one.
+    ask_cost: what a question costs here, as its system turn says; None where none is named.
     """
 
     prompt_id: str
@@ -164,6 +168,7 @@ class Prompt:
     targets: tuple[str, ...] = ()
     opening: int = 0
     dataset: str = ""
+    ask_cost: float | None = None
 
     @property
     def text(self) -> str:
@@ -206,6 +211,10 @@ class Turn:
         header that opens the next assistant turn; an assistant turn's ids are exactly what was
         sampled, the end-of-turn token included when it was sampled.
     logprobs: of the sampled ids under the policy that sampled them; empty for a user turn.
+    advantage: what the turn's own tokens are learned with, one number or one a token; None where
+        the trajectory's holds.
+    told: shards that a user's turn tells, by their ids.
+    gold_prob: of the gold answer just before an assistant's turn, as `training.credit` has it.
     """
 
     role: Role
@@ -215,6 +224,9 @@ class Turn:
     stop_reason: StopReason | None = None
     verdict: Verdict | None = None
     reward: Reward | None = None
+    advantage: float | tuple[float, ...] | None = None
+    told: tuple[int, ...] = ()
+    gold_prob: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +249,11 @@ class Trajectory:
     def reply(self) -> Turn:
         """The last assistant turn."""
         return next(t for t in reversed(self.turns) if t.role == "assistant")
+
+    @property
+    def replies(self) -> tuple[Turn, ...]:
+        """All assistant turns."""
+        return tuple(t for t in self.turns if t.role == "assistant")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from icpo_lite.core.endpoint import BudgetSpent
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.types import (
     Certificate,
@@ -57,6 +58,7 @@ class Summary:
     """Counts of one run, kept up to date while prompts are drawn.
 
     dropped: problems without a `q*`, by reason. refused: why single facts could not go, by reason.
+    stopped: whether a budget of requests ended it before the last problem.
     """
 
     problems: int = 0
@@ -70,6 +72,7 @@ class Summary:
     dropped: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     bad_rows: Counter[str] = field(default_factory=Counter)
+    stopped: bool = False
 
 
 class Augmentation:
@@ -166,11 +169,40 @@ class _Run:
         stream = iter(problems)
         draws = RemovalDraws(self.options, self.seed, self.spread, self.summary.refused)
         while batch := list(islice(stream, BATCH)):
-            drafts = [draws.draw(draft) for draft in self._shard(batch)]
-            if self.options.verify:
-                drafts = self._verified(drafts)
+            try:
+                drafts = self._drafted(batch, draws)
+            except BudgetSpent:
+                drafts = self._paid(batch, draws)
+                self.summary.stopped = True
             for draft in drafts:
                 yield from self._finish(draft)
+            if self.summary.stopped:
+                return
+
+    def _drafted(self, batch: Sequence[Problem], draws: RemovalDraws) -> list[Draft]:
+        """The problems sharded, their removals drawn and tried."""
+        counted = self.summary.refused.copy()
+        try:
+            drafts = [draws.draw(draft) for draft in self._shard(batch)]
+            return self._verified(drafts) if self.options.verify else drafts
+        except BudgetSpent:
+            # Nothing of it counts: the batch is gone through anew.
+            self.summary.refused.clear()
+            self.summary.refused.update(counted)
+            raise
+
+    def _paid(self, batch: Sequence[Problem], draws: RemovalDraws) -> list[Draft]:
+        """Those at the batch's beginning whose replies all came in before the budget was spent.
+
+        One by one, so that no reply that was paid for is left out; they come from the cache.
+        """
+        drafts: list[Draft] = []
+        for problem in batch:
+            try:
+                drafts += self._drafted([problem], draws)
+            except BudgetSpent:
+                break
+        return drafts
 
     # -- shards
 

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import DataError, RecipeError
-from icpo_lite.core.files import write_atomically
+from icpo_lite.core.files import read_json, write_atomically
 from icpo_lite.core.paths import user_cache
 from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import (
@@ -24,6 +25,7 @@ from icpo_lite.core.types import (
 from icpo_lite.data.holdout import trained_part
 from icpo_lite.data.mixture import members, named, weights
 from icpo_lite.data.named_data import require_data
+from icpo_lite.data.prompt_bandit import BanditPool, SecOptions
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.data.system_prompts import opening_turn
 
@@ -100,7 +102,8 @@ def _prompts_of(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], st
         prompts, described = _augmented(recipe, policy, left_out)
     kinds = Counter(p.intent for p in prompts)
     counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
-    opened = [_opened(prompt, recipe.system_prompt) for prompt in prompts]
+    priced = [replace(prompt, ask_cost=_ask_cost(recipe, prompt)) for prompt in prompts]
+    opened = [_opened(prompt, recipe.system_prompt) for prompt in priced]
     return opened, f"{counts}, {described}{_told(left_out)}"
 
 
@@ -195,8 +198,8 @@ def _augmented(
     options = _augment_options(recipe)
     cached = user_cache("prompts") / f"{_corpus_key(recipe, options)}.jsonl"
     counted = cached.with_suffix(".left_out.json")
-    if cached.is_file() and counted.is_file():
-        left_out.update(json.loads(counted.read_text(encoding="utf-8")))
+    if cached.is_file() and (before := _counted(counted)) is not None:
+        left_out.update(before)
         return list(read_prompts(cached)), f"from {recipe.dataset_name}, augmented before"
     rows = read_problems(
         recipe.dataset_name,
@@ -216,6 +219,15 @@ def _augmented(
     write_prompts(cached, made)
     write_atomically(counted, json.dumps(left_out).encode())
     return list(read_prompts(cached)), f"from {recipe.dataset_name}"
+
+
+def _counted(file: Path) -> dict[str, int] | None:
+    """How many rows were left out when a corpus was augmented, by reason; None where not told."""
+    try:
+        counts = read_json(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return counts if isinstance(counts, dict) else None
 
 
 def _augmenting_model(
@@ -275,6 +287,31 @@ def _rules_digest() -> bytes:
 
 def _opened(prompt: Prompt, choice: str | None) -> Prompt:
     """The prompt behind the turn that opens its chat; a system turn of its own is part of that."""
-    messages = with_opening(prompt.messages, opening_turn(choice, prompt))
+    opening = opening_turn(choice, prompt, prompt.ask_cost)
+    messages = with_opening(prompt.messages, opening)
     more = len(messages) - len(prompt.messages)
     return replace(prompt, messages=messages, opening=prompt.opening + more)
+
+
+def _ask_cost(recipe: Recipe, prompt: Prompt) -> float | None:
+    """What a question costs in one prompt: any of the recipe's costs, by a hash of its name."""
+    if not recipe.ask_costs:
+        return None
+    return Random(f"ask cost/{recipe.seed}/{prompt.prompt_id}").choice(recipe.ask_costs)
+
+
+def prompt_pool(recipe: Recipe, prompts: Sequence[Prompt]) -> PromptPool:
+    """The pool that the recipe's `prompt_curriculum` draws from.
+
+    Raises RecipeError, with the key's line.
+    """
+    name = recipe.prompt_curriculum.get("name")
+    if name == "none":
+        return PromptPool(prompts, seed=recipe.seed, weights=weights(recipe))
+    if name != "sec":
+        raise RecipeError(
+            f"{recipe.where('prompt_curriculum')}: prompt_curriculum: expected a name among none, "
+            f"sec, found {name!r}"
+        )
+    options = recipe.bind("prompt_curriculum", SecOptions, skip=["name"])
+    return BanditPool(prompts, options, seed=recipe.seed, weights=weights(recipe))

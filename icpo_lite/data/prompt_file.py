@@ -4,7 +4,8 @@
     problem_id    the problem that it was made from
     task          math, actions, code or database
     intent        complete (answer it) or underspecified (ask)
-    messages      [{"role": "user" | "assistant" | "system", "content": text}, …], last one user
+    messages      [{"role": "user" | "assistant" | "system", "content": text}, …], last one user;
+                  a first one that offers functions has them, as JSON, under "functions"
     answer        the gold answer in the form that the task's grader takes (see data/sources.py)
     shards        [{"shard_id": 0, "text": …, "is_question": true}, …]; may be empty
     removed       shard_ids that the messages do not hold; empty where intent is complete, and where
@@ -53,6 +54,7 @@ class _Strict(BaseModel):
 class _Message(_Strict):
     role: Literal["system", "user", "assistant"]
     content: str
+    functions: str = ""
 
 
 class _Shard(_Strict):
@@ -127,7 +129,7 @@ def to_row(prompt: Prompt) -> dict[str, Any]:
         "problem_id": prompt.problem_id,
         "task": prompt.task,
         "intent": str(prompt.intent),
-        "messages": [{"role": m.role, "content": m.content} for m in prompt.messages],
+        "messages": [_message_row(m) for m in prompt.messages],
         "answer": prompt.answer,
         "shards": [
             {"shard_id": s.shard_id, "text": s.text, "is_question": s.is_question}
@@ -159,7 +161,7 @@ def read_prompts(path: str | os.PathLike[str]) -> Iterator[Prompt]:
         for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            prompt = _read_row(line, f"{place}:{number}")
+            prompt = from_row(line, f"{place}:{number}")
             if prompt.prompt_id in seen:
                 raise DataError(
                     f"{place}:{number}: expected each prompt_id once, found "
@@ -188,7 +190,16 @@ def holds_prompts(path: str | os.PathLike[str]) -> bool:
     return isinstance(row, dict) and {"prompt_id", "intent", "messages"} <= row.keys()
 
 
-def _read_row(line: bytes, where: str) -> Prompt:
+def _message_row(message: Message) -> dict[str, str]:
+    row = {"role": message.role, "content": message.content}
+    return row | ({"functions": message.functions} if message.functions else {})
+
+
+def from_row(line: bytes | str, where: str) -> Prompt:
+    """The prompt of one line (`to_row`). where: names it in an error.
+
+    Raises DataError for anything wrong.
+    """
     try:
         row = _Row.model_validate_json(line)
     except ValidationError as error:
@@ -207,7 +218,7 @@ def _read_row(line: bytes, where: str) -> Prompt:
         problem_id=row.problem_id,
         task=row.task,
         intent=row.intent,
-        messages=tuple(Message(m.role, m.content) for m in row.messages),
+        messages=tuple(Message(m.role, m.content, m.functions) for m in row.messages),
         answer=row.answer,
         shards=tuple(shards.values()),
         removed=tuple(shards[i] for i in row.removed),

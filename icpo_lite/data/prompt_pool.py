@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from icpo_lite.core.errors import DataError
-from icpo_lite.core.types import Intent, Prompt
+from icpo_lite.core.types import Group, Intent, Prompt
 from icpo_lite.data.bare_answers import NONE_LACKS
 from icpo_lite.data.mixture import WeightedOrder
 
@@ -37,12 +38,12 @@ class PromptPool:
         self._orders: dict[tuple[Intent, str, int], list[int]] = {}
 
     @property
-    def state(self) -> dict[str, float]:
+    def state(self) -> dict[str, Any]:
         """How many prompts of each kind have been drawn, and what rounding still owes."""
         counts: dict[str, float] = {str(intent): n for intent, n in self._drawn.items()}
         return {**counts, "carried": self._carried}
 
-    def restore(self, state: Mapping[str, float]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         self._drawn = {intent: int(state[str(intent)]) for intent in Intent}
         self._carried = state["carried"]
 
@@ -60,6 +61,11 @@ class PromptPool:
                     "the corpus holds no complete prompt, but share_underspecified asks for one; "
                     "raise share_underspecified to 1 or name another corpus"
                 )
+
+    def __iter__(self) -> Iterator[Prompt]:
+        for decks in self._decks.values():
+            for deck in decks.values():
+                yield from deck
 
     def count(self, intent: Intent) -> int:
         return sum(map(len, self._decks[intent].values()))
@@ -83,6 +89,10 @@ class PromptPool:
             *self._next(Intent.COMPLETE, complete),
             *self._next(Intent.UNDERSPECIFIED, underspecified),
         ]
+
+    def saw(self, groups: Sequence[Group]) -> dict[str, float]:
+        """What a step made of the prompts, for a pool that goes by it; its own figures."""
+        return {}
 
     def _next(self, intent: Intent, count: int) -> list[Prompt]:
         out = []

@@ -88,19 +88,37 @@ def system_words(choice: str | None, task: TaskName) -> str | None:
     return _LIC[task] if choice == "lic" else choice
 
 
-def opening_turn(choice: str | None, asked: Problem | Prompt) -> Message | None:
-    """The turn that opens a chat about a problem; None where there is nothing to say."""
-    if choice == "none":
+def cost_words(ask_cost: float | None) -> str | None:
+    """How a system turn says what a question costs; None where it does not."""
+    if ask_cost is None:
         return None
-    words = system_words(choice, asked.task)
+    short = f"{ask_cost:.1f}"
+    return f"ask cost {short if float(short) == ask_cost else f'{ask_cost:g}'}"
+
+
+def opening_words(choice: str | None, task: TaskName, ask_cost: float | None) -> str | None:
+    """The words of the opening turn and the price of a question; None where there is neither."""
+    words = (system_words(choice, task), cost_words(ask_cost))
+    return "\n\n".join(filter(None, words)) or None
+
+
+def opening_turn(
+    choice: str | None, asked: Problem | Prompt, ask_cost: float | None = None
+) -> Message | None:
+    """The turn that opens a chat about a problem; None where there is nothing to say."""
+    words = opening_words(choice, asked.task, ask_cost)
+    if choice == "none":
+        return Message("system", words) if words else None
     content = "\n\n".join(filter(None, (words, _material(asked))))
     functions = _functions(asked)
     return Message("system", content, functions) if content or functions else None
 
 
-def openings(choice: str | None) -> Callable[[Problem], Message | None]:
+def openings(
+    choice: str | None, ask_cost: float | None = None
+) -> Callable[[Problem], Message | None]:
     """What makes the opening turn of a problem."""
-    return partial(opening_turn, choice)
+    return partial(opening_turn, choice, ask_cost=ask_cost)
 
 
 def _functions(asked: Problem | Prompt) -> str:

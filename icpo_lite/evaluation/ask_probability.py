@@ -4,34 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import Message
-from icpo_lite.evaluation.ask_threshold import Prober
 from icpo_lite.evaluation.calibration import Asked, auroc_of, calibrate
-from icpo_lite.evaluation.openings import learn
+from icpo_lite.evaluation.openings import DEPTH, Openings, learn
 from icpo_lite.evaluation.records import Record, read_row
 from icpo_lite.evaluation.runner import Evaluation
 
 if TYPE_CHECKING:
     from icpo_lite.core.types import Problem
-    from icpo_lite.policy.load import Policy
+
+
+class AskProber(Protocol):
+    """Who tells P(ask) (`ask_threshold.Prober`, `served_model.ServedProber`)."""
+
+    @property
+    def openings(self) -> Openings:
+        """How the model's questions and answers begin."""
+        ...
+
+    def ask_probability(self, chats: Sequence[Sequence[Message]]) -> list[float]:
+        """P(ask) of the next turn of each chat."""
+        ...
 
 
 def calibrated(
     result: Evaluation,
-    policy: Policy,
     problems: Sequence[Problem],
     system: Callable[[Problem], Message | None] | None,
-    prober: Prober | None,
-    temperature: float,
-    rows: int,
+    prober_of: Callable[[Openings], AskProber],
+    decode: Callable[[Sequence[int]], str],
+    prober: AskProber | None = None,
+    depth: int = DEPTH,
 ) -> Evaluation:
     """The evaluation with P(ask) of the first replies and the figures made of it.
 
-    Needs both q (FULL) and q*. Without a prober the openings are learned from the replies: those
-    of every second instruction, to be used on the others, and of all for later use.
+    Needs both q (FULL) and q*. Without a prober the openings are learned from the replies, `depth`
+    tokens long at most: those of every second instruction, to be used on the others, and of all
+    for later use. prober_of: scores such openings. decode: token ids to text, for the reader.
     """
     first = {"full": False, "underspecified": True}
     if not first.keys() <= result.rows.keys():
@@ -43,12 +55,14 @@ def calibrated(
         for index, row in enumerate(result.rows[name])
     ]
     half = {problem_id: i % 2 for i, problem_id in enumerate(opened)}
-    samples = [(half[r.problem_id], (r.replies[0].opening, r.replies[0].asks)) for *_, r in flat]
+    samples = [
+        (half[r.problem_id], (r.replies[0].opening[:depth], r.replies[0].asks)) for *_, r in flat
+    ]
     probability: dict[tuple[str, int], float] = {}
     for side in (0, 1):
         mine = [(name, i, r) for name, i, r in flat if half[r.problem_id] == side]
         others = [sample for at, sample in samples if at != side] or [s for _, s in samples]
-        ask = prober or Prober(policy, learn(others), temperature, rows)
+        ask = prober or prober_of(learn(others))
         chats = [_chat(r, opened[r.problem_id]) for *_, r in mine]
         for (name, i, _), p in zip(mine, ask.ask_probability(chats), strict=True):
             probability[name, i] = p
@@ -65,7 +79,7 @@ def calibrated(
         if r.certified
     ]
     found = prober.openings if prober else learn([s for _, s in samples])
-    block = {**calibrate(asked), "openings": found.as_json(policy.decode)} if asked else None
+    block = {**calibrate(asked), "openings": found.as_json(decode)} if asked else None
     if block and prober:
         block["reliability"] = []  # replies that were made to ask say nothing about P(ask)
     judged = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from icpo_lite.evaluation.judging import (
     judge_policy,
     require_server,
 )
+from icpo_lite.evaluation.kept_evaluation import REPLIES
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.request import EvaluationRequest
 from icpo_lite.evaluation.runner import require_problems
@@ -45,7 +47,7 @@ SHORT_REPLY = 48
 #: What an evaluation leaves in its folder, also where it was interrupted.
 JUDGED = Kind(
     "an earlier evaluation",
-    holds("comparison.json", "*/eval.json", "*/conversations.partial.jsonl"),
+    holds("comparison.json", "*/eval.json", "*/conversations.partial.jsonl", f"*/{REPLIES}"),
     folder=True,
 )
 
@@ -71,6 +73,44 @@ def named_models(model: str, compare: str) -> dict[str, str]:
     return models
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """What is judged and how, before any model is loaded."""
+
+    problems: Sequence[Problem]
+    options: JudgingOptions
+
+
+def prepare_judging(
+    asked: EvaluationRequest,
+    recipe: Recipe | None,
+    place: Path,
+    inputs: Sequence[str],
+    display: Display,
+) -> Prepared:
+    """All that can be wrong without a model is looked at; says what is judged.
+
+    recipe: that of the first model. place: the folder of the results. inputs: runs and models that
+    are read.
+    """
+    check_output(place, JUDGED, inputs=(*inputs, *asked.data))
+    chosen = _judged_problems(asked, recipe, display)
+    options = _options(asked, recipe, chosen)
+    require_problems(chosen)
+    require_server(options)
+    return Prepared(chosen, options)
+
+
+def finish_judging(summaries: Mapping[str, Any], first: str, place: Path, display: Display) -> None:
+    """Show the table of all models, write its figures, say what comes next."""
+    show_comparison(summaries, first, display)
+    write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
+    display.message(f"\nFigures and conversations: {place}")
+    inside = place.name.startswith("eval-") and _is_trained(place.parent)
+    shown = shlex.quote(str(place.parent if inside else place))
+    display.message(f"Next: icpo-lite report {shown}")
+
+
 def judge_models(
     models: Mapping[str, str],
     asked: EvaluationRequest,
@@ -87,12 +127,8 @@ def judge_models(
     # All that can be wrong without a model is looked at before one is loaded.
     found = {name: find_model(path or models[first]) for name, path in models.items()}
     place = output or _default_place(models[first], asked.block.split)
-    check_output(place, JUDGED, inputs=(*models.values(), *asked.data))
     own = found[first].recipe
-    chosen = _judged_problems(asked, own, display)
-    options = _options(asked, own, chosen)
-    require_problems(chosen)
-    require_server(options)
+    prepared = prepare_judging(asked, own, place, list(models.values()), display)
     summaries: dict[str, Any] = {}
     for name, path in models.items():
         policy = found[name].load(asked.said("device"))
@@ -108,17 +144,15 @@ def judge_models(
                 name,
                 policy,
                 judge,
-                chosen,
-                replace(options, openings_from=path),
+                prepared.problems,
+                replace(prepared.options, openings_from=path),
                 place / name,
                 display.message,
             )
         display.message(f"judged {name}")
         del policy, judge  # before the next one is loaded: two do not fit on one card
         empty_cache()
-    show_comparison(summaries, first, display)
-    write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
-    display.message(f"\nFigures and conversations: {place}")
+    finish_judging(summaries, first, place, display)
     return summaries
 
 
@@ -192,11 +226,15 @@ def _options(
     length = asked.key("max_completion_length", recipe, otherwise=SHORT_REPLY)
     served = recipe.served_system_prompt if recipe else None
     system = asked.keys.get("system_prompt", served)
+    ask_cost = asked.ask_cost
+    if ask_cost is None and recipe is not None:
+        ask_cost = recipe.served_ask_cost
     return JudgingOptions(
         block=block,
         sampling=SamplingOptions(length, block.temperature),
         noise_seed=asked.said("seed"),
         system=system,
+        ask_cost=ask_cost,
         gpu_rows=recipe.prompts_per_step * recipe.num_generations if recipe else GPU_ROWS,
         user=asked.user,
         user_server=asked.key("endpoint", recipe),
@@ -211,6 +249,7 @@ def _options(
             "max_new_tokens": length,
             "max_turns": block.max_turns,
             "system": system,
+            "ask_cost": ask_cost,
             "user": asked.user,
             "ask_threshold": asked.ask_threshold,
             "seed": asked.said("seed"),
@@ -235,6 +274,11 @@ def show_comparison(summaries: Mapping[str, Any], of: str, display: Display) -> 
 
 def _default_place(model: str, split: str) -> Path:
     folder = Path(model)
-    if (folder / "recipe.yaml").is_file():
+    if _is_trained(folder):
         return folder / f"eval-{split}"
     return Path("runs") / f"eval-{folder.name.replace(':', '-')}"
+
+
+def _is_trained(folder: Path) -> bool:
+    """Whether a folder is a run or an adapter."""
+    return any((folder / name).is_file() for name in ("recipe.yaml", "adapter_config.json"))

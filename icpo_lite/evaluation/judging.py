@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from icpo_lite import __version__
 from icpo_lite.core.errors import UsageError
-from icpo_lite.core.types import Message
-from icpo_lite.data.system_prompts import openings
+from icpo_lite.data.system_prompts import openings as opening_turns
 from icpo_lite.evaluation.ask_probability import calibrated
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
+from icpo_lite.evaluation.kept_evaluation import identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
-from icpo_lite.evaluation.resume import Progress
-from icpo_lite.evaluation.runner import evaluate, write_evaluation
 from icpo_lite.recipe import Evaluation
-from icpo_lite.rewards.from_recipe import choose_shard
+from icpo_lite.rewards.from_recipe import make_user
 from icpo_lite.rollout.groups import PolicyTalker
-from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions
-from icpo_lite.rollout.simulated_user import ModelUser
+from icpo_lite.rollout.sampler import SamplingOptions
 
 if TYPE_CHECKING:
     from icpo_lite.core.endpoint import EndpointOptions
-    from icpo_lite.core.types import Generator, Problem
+    from icpo_lite.core.types import Problem
     from icpo_lite.policy.load import Policy
     from icpo_lite.rewards.judge import Judge
+    from icpo_lite.rollout.conversation import User
 
 #: Conversations that are sampled at once on a CPU, where memory is not what limits them.
 CPU_ROWS = 512
@@ -52,6 +48,7 @@ class JudgingOptions:
     block: the recipe's block, whose settings and runs are those that are played. sampling:
     without its `max_rows`, which the device decides. noise_seed: of the conversations, the same
     for all models. system: the system turn of every chat, or one of `system_prompts.CHOICES`.
+    ask_cost: what it says that a question costs.
     user: who words the shards: deterministic, self (the base model) or endpoint (`user_server`
     names it). ask_threshold: above this probability of asking the model is made to ask.
     openings_from: the model or run directory whose evaluation tells how it asks. facts: written
@@ -62,6 +59,7 @@ class JudgingOptions:
     sampling: SamplingOptions
     noise_seed: int = 0
     system: str | None = None
+    ask_cost: float | None = None
     gpu_rows: int = GPU_ROWS
     facts: Mapping[str, Any] = field(default_factory=dict)
     user: UserKind = "deterministic"
@@ -92,38 +90,36 @@ def judge_policy(
     if options.ask_threshold is not None:
         openings, source = openings_for(policy, options.openings_from)
         tell(f"asks above {options.ask_threshold:g}, told by {source}")
-    prober = Prober(policy, openings, sampling.temperature, rows) if openings else None
-    place.mkdir(parents=True, exist_ok=True)
-    identity = _identity(policy, problems, options, at_once)
-    progress = Progress(place / "conversations.partial.jsonl", identity)
-    if progress.found:
-        tell(f"{name}: goes on after {progress.found} portions that were judged before")
+
+    def prober_of(found: Openings) -> Prober:
+        return Prober(policy, found, sampling.temperature, rows)
+
+    prober = prober_of(openings) if openings else None
     # A prober scores on the layers as they are, which a thread that samples has replaced.
     alone = options.user != "deterministic" or not judge.local or prober is not None
-    result = evaluate(
+    system = opening_turns(options.system, options.ask_cost)
+    where = (torch.__version__, str(policy.device.torch_device), at_once, _weights_key(policy))
+    return judged_in(
+        place,
         name,
         AskingTalker(talker, prober, options.ask_threshold or 0.0) if prober else talker,
         judge,
         problems,
-        choose=choose_shard,
+        identity=identity_of(where, played(options), problems),
+        facts=options.facts,
+        finish=lambda result: calibrated(
+            result, problems, system, prober_of, policy.decode, prober
+        ),
         settings=options.block.settings,
         runs=options.block.runs,
         seed=options.noise_seed,
         max_turns=options.block.max_turns,
-        system=_system(options),
+        system=system,
         user=_user(policy, options, rows),
         at_once=at_once,
         workers=1 if alone or not on_cpu else _workers(),
-        progress=progress,
         tell=tell,
     )
-    result = calibrated(
-        result, policy, problems, _system(options), prober, sampling.temperature, rows
-    )
-    summary = {**result.summary, "judged_with": dict(options.facts)}
-    write_evaluation(replace(result, summary=summary), place)
-    progress.remove()
-    return summary
 
 
 def _workers() -> int:
@@ -131,20 +127,10 @@ def _workers() -> int:
     return max(1, len(os.sched_getaffinity(0)) // torch.get_num_threads())
 
 
-def _system(options: JudgingOptions) -> Callable[[Problem], Message | None]:
-    return openings(options.system)
-
-
-def _user(policy: Policy, options: JudgingOptions, rows: int) -> ModelUser | None:
+def _user(policy: Policy, options: JudgingOptions, rows: int) -> User | None:
     """The model that plays the user; None for the deterministic one."""
-    if options.user == "deterministic":
-        return None
-    generator: Generator = PolicyGenerator(policy, adapter=False, max_rows=rows)
-    if options.user == "endpoint":
-        from icpo_lite.core.endpoint import Endpoint
-
-        generator = Endpoint(require_server(options))
-    return ModelUser(generator, choose_shard, seed=options.noise_seed)
+    server = require_server(options) if options.user == "endpoint" else None
+    return make_user(options.user, policy, server, seed=options.noise_seed, rows=rows)
 
 
 def require_server(options: JudgingOptions) -> Any:
@@ -157,24 +143,7 @@ def require_server(options: JudgingOptions) -> Any:
     return options.user_server
 
 
-def _identity(
-    policy: Policy, problems: Sequence[Problem], options: JudgingOptions, at_once: int
-) -> str:
-    """Names all that the conversations depend on, so that no other evaluation is gone on with."""
-    asked = [
-        *(__version__, torch.__version__, str(policy.device.torch_device), at_once),
-        *(_weights_key(policy), _played(options)),
-        [
-            [p.problem_id, p.task, p.question, p.answer, [s.text for s in p.shards]]
-            + [[q.prompt_id, q.text] for q in p.prompts]
-            for p in problems
-        ],
-    ]
-    text = json.dumps(asked, default=str, sort_keys=True)
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-
-
-def _played(options: JudgingOptions) -> dict[str, Any]:
+def played(options: JudgingOptions) -> dict[str, Any]:
     """The options that a single conversation depends on: not which settings are played beside."""
     told = {f.name: getattr(options, f.name) for f in fields(options)}
     told["block"] = options.block.model_dump(exclude={"settings"})

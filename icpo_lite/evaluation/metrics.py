@@ -17,7 +17,7 @@ import numpy as np
 from icpo_lite.evaluation.intervals import Figure as Figure
 from icpo_lite.evaluation.intervals import interval as interval
 from icpo_lite.evaluation.intervals import ratio
-from icpo_lite.evaluation.records import Record, Row, read_row
+from icpo_lite.evaluation.records import Record, Row, Said, read_row
 from icpo_lite.evaluation.settings import SETTINGS
 
 FIFTHS = range(5)
@@ -142,7 +142,7 @@ def _setting(name: str, records: Sequence[Record]) -> dict[str, Any]:
         "lucky": _figure(share(records, lambda r: r.lucky)),
         "turns": len(said) / len(records),
         "tokens": tokens / len(records),
-        "entropy": sum(reply.nll for reply in said) / max(tokens, 1),
+        "entropy": _entropy(said, tokens),
         "scores": dict(
             zip(dict.fromkeys(r.problem_id for r in records), map(float, p), strict=True)
         ),
@@ -150,6 +150,12 @@ def _setting(name: str, records: Sequence[Record]) -> dict[str, Any]:
         "first_answer_by_fifth": _first_answers(course),
         "accuracy_by_first_answer": [_accuracy_after(course, fifth) for fifth in FIFTHS],
     }
+
+
+def _entropy(said: Sequence[Said], tokens: int) -> float | None:
+    """Nats a token; None where some reply's log-probs are not known."""
+    known = [reply.nll for reply in said if reply.nll is not None]
+    return sum(known) / max(tokens, 1) if len(known) == len(said) else None
 
 
 def _figure(figure: Figure | None) -> dict[str, float] | None:

@@ -59,7 +59,7 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
         "targeted": verdict.targeted,
         "repeats_given": verdict.repeats_given,
         "tokens": len(turn.token_ids),
-        "nll": -sum(turn.logprobs),
+        "nll": None if turn.content and not turn.logprobs else -sum(turn.logprobs),
         "opening": list(turn.token_ids[:KEPT_TOKENS]),
         "stop_reason": turn.stop_reason,
     }
@@ -67,13 +67,14 @@ def _turn_row(turn: Turn) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """One judged reply. nll: negative log-prob of all its tokens, in nats."""
+    """One judged reply. nll: negative log-prob of all its tokens, in nats; None where a server
+    tells none."""
 
     response_type: ResponseType
     correct: bool | None
     targeted: bool | None
     tokens: int
-    nll: float
+    nll: float | None
     opening: tuple[int, ...] = ()
 
     @property

@@ -30,7 +30,7 @@ OF_THE_RECIPE = {
     "seed": "seed",
 }
 #: … and those that no recipe has.
-OF_ITS_OWN = ("data", "user", "ask_threshold")
+OF_ITS_OWN = ("data", "user", "ask_cost", "ask_threshold")
 
 
 @dataclass(frozen=True)
@@ -39,13 +39,15 @@ class EvaluationRequest:
 
     block: the recipe's block. Of what was not given, `problems`, `runs` and `settings` go by
     the data. keys: other keys of a recipe, in place of those of the first model's. data: data sets
-    that go into one table; empty for the run's own. user, ask_threshold: as in `JudgingOptions`.
+    that go into one table; empty for the run's own. user, ask_cost, ask_threshold: as in
+    `JudgingOptions`.
     """
 
     block: Evaluation = field(default_factory=Evaluation)
     keys: Mapping[str, Any] = field(default_factory=dict)
     data: tuple[str, ...] = ()
     user: UserKind = "deterministic"
+    ask_cost: float | None = None
     ask_threshold: float | None = None
 
     @property

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icpo_lite.core.errors import UsageError
-from icpo_lite.core.paths import at_home, no_run_at, reads_as_path
+from icpo_lite.core.paths import at_home, no_run_at, reads_as_path, recipe_home
 from icpo_lite.recipe import load_recipe
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
@@ -17,14 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundModel:
-    """A run or a bare model that was looked at and not loaded. recipe: the run's."""
+    """A run, an adapter or a bare model that was looked at and not loaded.
+
+    recipe: the run's, or the one that the adapter was trained with. base: the model that an adapter
+    without a recipe names.
+    """
 
     name: str
     recipe: Recipe | None = None
+    base: str | None = None
 
     def load(self, device: str) -> Policy:
         from icpo_lite.policy.load import load_policy
 
+        if self.base is not None:
+            bare = ModelKeys(model_name_or_path=self.base, device=device, load_in_4bit="auto")
+            return load_policy(bare, adapter=at_home(self.name), trainable=False)
         if self.recipe is None:
             # The built-in model is judged as it is trained.
             in_4bit = True if self.name.startswith("builtin:") else "auto"
@@ -36,10 +46,12 @@ class FoundModel:
 
 
 def find_model(name: str) -> FoundModel:
-    """A run directory with its recipe, or a bare model (folder, hub name, builtin:tiny).
+    """A run directory with its recipe, an adapter of peft, or a bare model (folder, hub name,
+    builtin:tiny).
 
-    Nothing is loaded and no hub is asked. Raises UsageError for a folder that is neither, for a
-    run without an adapter, and for a path at which there is nothing.
+    An adapter that another trainer wrote has the recipe that was handed over to it, if any.
+    Nothing is loaded and no hub is asked. Raises UsageError for a folder that is none of them, for
+    a run without an adapter, and for a path at which there is nothing.
     """
     folder = at_home(name)
     if name.startswith("builtin:"):
@@ -51,9 +63,10 @@ def find_model(name: str) -> FoundModel:
         if reads_as_path(name):
             raise no_run_at(name)
         return FoundModel(name)
-    homes = [folder, folder.parent] if folder.name.startswith("checkpoint-") else [folder]
-    home = next((f for f in homes if (f / "recipe.yaml").is_file()), None)
+    home = recipe_home(folder)
     if home is None:
+        if (folder / "adapter_config.json").is_file():
+            return FoundModel(name, base=_base_of(folder))
         if not (folder / "config.json").is_file():
             raise UsageError(
                 f"expected a run directory or a model, found neither recipe.yaml nor config.json "
@@ -66,6 +79,21 @@ def find_model(name: str) -> FoundModel:
             "to the end, or give one of its checkpoint folders"
         )
     return FoundModel(name, load_recipe(home / "recipe.yaml"))
+
+
+def _base_of(folder: Path) -> str:
+    """The model that an adapter was trained on, as its config says."""
+    file = folder / "adapter_config.json"
+    try:
+        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (ValueError, LookupError, TypeError):
+        base = None
+    if not isinstance(base, str) or not base:
+        raise UsageError(
+            f"{file}: expected base_model_name_or_path, the model that was trained, found none; "
+            "write its name there, or put the recipe.yaml of the training beside it"
+        )
+    return base
 
 
 def load_model(name: str, *, device: str = "auto") -> tuple[Policy, Recipe | None]:

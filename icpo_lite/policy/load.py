@@ -21,8 +21,9 @@ from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import at_home, reads_as_path
 from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
-from icpo_lite.policy.chat_template import chat_text, end_of_turn
+from icpo_lite.policy.chat_template import chat_text
 from icpo_lite.policy.cpu import set_threads, wants_4bit
+from icpo_lite.policy.end_tokens import end_tokens
 from icpo_lite.policy.fp16 import keep_finite
 from icpo_lite.policy.inherited_options import keep_token_ids, plain_outputs, without_noise
 from icpo_lite.policy.layer_kinds import (
@@ -85,9 +86,7 @@ class Policy:
     def end_ids(self) -> frozenset[int]:
         """Tokens that end a reply: the tokenizer's, the model's own list, the chat template's."""
         listed = getattr(self.causal_lm.generation_config, "eos_token_id", None)
-        ids = listed if isinstance(listed, list) else [listed]
-        ids += [self.tokenizer.eos_token_id, end_of_turn(self.tokenizer)]
-        return frozenset(i for i in ids if i is not None)
+        return end_tokens(self.tokenizer, listed)
 
     @property
     def pad_id(self) -> int:

@@ -166,16 +166,14 @@ class PolicyScorer:
         """Sum, or mean, of token log-probs of every continuation of its chat's next turn."""
         policy = self._policy
         # What is scored are answers, not thoughts that the prompt may have opened.
-        shut = self._ids(policy.shut_thought)
+        shut = policy.encode_text(policy.shut_thought)
         pairs = [
-            (policy.encode_chat(chat) + shut, self._ids(text))
+            (policy.encode_chat(chat) + shut, policy.encode_text(text))
             for chat, texts in zip(chats, continuations, strict=True)
             for text in texts
         ]
-        sums: list[float] = []
         with policy.adapter_off():
-            for first in range(0, len(pairs), self._rows):
-                sums += self._sums(pairs[first : first + self._rows])
+            sums = continuation_logprobs(policy, pairs, rows=self._rows)
         if mean:
             sums = [s / max(1, len(ids)) for s, (_, ids) in zip(sums, pairs, strict=True)]
         out, at = [], 0
@@ -184,20 +182,29 @@ class PolicyScorer:
             at += len(texts)
         return out
 
-    def _ids(self, text: str) -> tuple[int, ...]:
-        return self._policy.encode_text(text)
 
-    def _sums(self, pairs: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[float]:
-        device = self._policy.device.torch_device
-        width = max(len(a) + len(b) for a, b in pairs)
-        ids = torch.full((len(pairs), width), self._policy.pad_id)
-        mask = torch.zeros(len(pairs), width, dtype=torch.long)
-        scored = torch.zeros(len(pairs), width, dtype=torch.bool)
-        for i, (context, text) in enumerate(pairs):
-            row = [*context, *text]
-            ids[i, : len(row)] = torch.tensor(row)
-            mask[i, : len(row)] = 1
-            scored[i, len(context) : len(row)] = True
-        ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
-        logps, _ = completion_logprobs(self._policy, ids, mask, scored[:, 1:], LogprobOptions())
-        return [float(x) for x in logps.sum(-1).tolist()]
+@torch.no_grad()
+def continuation_logprobs(
+    policy: Policy, pairs: Sequence[tuple[Sequence[int], Sequence[int]]], *, rows: int = 16
+) -> list[float]:
+    """Sum of log-probs of each continuation behind its context, in token ids; `rows` at once."""
+    sums: list[float] = []
+    for first in range(0, len(pairs), rows):
+        sums += _sums(policy, pairs[first : first + rows])
+    return sums
+
+
+def _sums(policy: Policy, pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[float]:
+    device = policy.device.torch_device
+    width = max(len(a) + len(b) for a, b in pairs)
+    ids = torch.full((len(pairs), width), policy.pad_id)
+    mask = torch.zeros(len(pairs), width, dtype=torch.long)
+    scored = torch.zeros(len(pairs), width, dtype=torch.bool)
+    for i, (context, text) in enumerate(pairs):
+        row = [*context, *text]
+        ids[i, : len(row)] = torch.tensor(row)
+        mask[i, : len(row)] = 1
+        scored[i, len(context) : len(row)] = True
+    ids, mask, scored = ids.to(device), mask.to(device), scored.to(device)
+    logps, _ = completion_logprobs(policy, ids, mask, scored[:, 1:], LogprobOptions())
+    return [float(x) for x in logps.sum(-1).tolist()]

@@ -42,7 +42,9 @@ def pin_template(
     parts = not _keeps_words(plain, pinned, as_parts=False)
 
     def apply_chat_template(self: Any, conversation: Any, *args: Any, **more: Any) -> Any:
-        turns = [_in_parts(turn) for turn in conversation] if parts else conversation
+        turns = _all_in_parts(conversation) if parts else conversation
+        if more.get("chat_template") is None:  # as good as not named
+            more.pop("chat_template", None)
         return render(self, turns, *args, **{**pinned, **more})
 
     if parts and not _keeps_words(plain, pinned, as_parts=True):
@@ -143,6 +145,14 @@ _GIVEN = frozenset(
         *("raise_exception", "namespace", "bos_token", "eos_token", "pad_token", "unk_token"),
     }
 )
+
+
+def _all_in_parts(conversation: Sequence[Any]) -> list[Any]:
+    """A conversation, or a batch of them, with every content in parts."""
+    return [
+        _in_parts(turn) if isinstance(turn, Mapping) else _all_in_parts(turn)
+        for turn in conversation
+    ]
 
 
 def _in_parts(turn: Mapping[str, Any]) -> dict[str, Any]:

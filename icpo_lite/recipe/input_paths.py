@@ -53,6 +53,17 @@ def with_found_paths(recipe: Recipe) -> Recipe:
     return recipe.model_copy(update=changed) if changed else recipe
 
 
+def with_absolute_paths(recipe: Recipe) -> Recipe:
+    """The recipe with every file and folder that it reads named from the root on, so that a copy
+    of it finds them from another folder."""
+    changed: dict[str, Any] = {}
+    for named in _named(recipe):
+        path = at_home(named.name)
+        if named.fits is not None and not path.is_absolute() and named.fits(path):
+            _put(changed, recipe, named.key.split("."), str(path.resolve()))
+    return recipe.model_copy(update=changed) if changed else recipe
+
+
 def folders_of(recipe: Recipe, key: str) -> list[Path]:
     """Where a file that `key` names is looked for, in order, each once."""
     file = Path(recipe.where(key).rpartition(":")[0] or recipe.path)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, PrivateAttr, TypeAdapter, ValidationError, model
 
 from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.recipe.conversation_sections import ConversationKeys
 from icpo_lite.recipe.messages import field_names, first_error, place_of, unknown_key
 from icpo_lite.recipe.objective_sections import (
     AdvantageKeys,
@@ -37,12 +38,16 @@ class Recipe(
     AdvantageKeys,
     CorrectionKeys,
     LossKeys,
+    ConversationKeys,
     SamplingKeys,
     RewardKeys,
     DataKeys,
     PolicyKeys,
 ):
     """All that a run is made of, every key with its default. Usually made by `load_recipe`.
+
+        recipe = Recipe(model_name_or_path="builtin:tiny", dataset_name="builtin:world")
+        recipe = recipe.but(max_steps=20)
 
     Raises RecipeError, one line, for an unknown key (with the nearest name), a value of another
     kind, or values that contradict each other.
@@ -108,7 +113,38 @@ class Recipe(
             refuse("task", "grading code runs it; set allow_code_execution: true to agree")
         if self.eval_steps is not None and self.evaluation.enabled:
             self._check_splits()
+        if self.rollout == "conversation":
+            self._check_conversations()
+        else:
+            self._check_single_turns()
         return self
+
+    def _check_single_turns(self) -> None:
+        for key, value, idle in (
+            ("credit", self.credit, "trajectory"),
+            ("truncated_share", self.truncated_share, 0),
+            ("branching", self.branching.get("name"), "none"),
+            ("shard_curriculum", self.shard_curriculum.get("name"), "none"),
+            ("simulated_user", self.simulated_user, "deterministic"),
+        ):
+            if value != idle:
+                refuse(key, f"{value} is of conversations; set rollout: conversation")
+
+    def _check_conversations(self) -> None:
+        if self.simulated_user == "endpoint" and self.endpoint is None:
+            refuse("simulated_user", "endpoint needs the block endpoint: {base_url: …, model: …}")
+        if self.demonstrations != "none":
+            refuse(
+                "demonstrations",
+                "the corpus's solutions are single replies: expected demonstrations: none beside "
+                f"rollout: conversation, found {self.demonstrations}",
+            )
+        if self.credit != "trajectory" and self.multi_objective_aggregation != "sum_then_normalize":
+            refuse(
+                "credit",
+                f"{self.credit} scales the rewards of turns, normalize_then_sum those of whole "
+                "conversations; set multi_objective_aggregation: sum_then_normalize",
+            )
 
     def _check_splits(self) -> None:
         small = (self.eval_dataset_name or self.dataset_name, self.eval_split)

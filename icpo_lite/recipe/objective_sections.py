@@ -28,8 +28,9 @@ class LossKeys(Section):
             "and how token losses are averaged",
         )
     )
-    importance_sampling_level: Literal["token", "sequence"] = Field(
-        "token", description="token, or sequence (GSPO)"
+    importance_sampling_level: Literal["token", "turn", "sequence"] = Field(
+        "token",
+        description="whose ratio: each token's, a turn's (SO-GRPO) or a whole sequence's (GSPO)",
     )
     epsilon: float = Field(0.2, gt=0, lt=1, description="the ratio is clipped at 1 - epsilon")
     epsilon_high: float | None = Field(
@@ -130,7 +131,7 @@ class LossKeys(Section):
                 f"cispo caps the ratio itself at epsilon_high, which must be above 1, found "
                 f"{self.epsilon_high}; set epsilon_high: 5.0",
             )
-        if self.importance_sampling_level == "sequence":
+        if self.importance_sampling_level != "token":
             refuse("importance_sampling_level", "cispo is defined for tokens; set it to token")
 
 
@@ -263,6 +264,12 @@ class ScheduleKeys(Section):
     )
     weight_schedule: Annotated[dict[str, Any], BeforeValidator(named_schedule)] = Field(
         {"name": "constant"}, description="how underspecified_weight moves, as share_schedule"
+    )
+    prompt_curriculum: Annotated[dict[str, Any], BeforeValidator(named_schedule)] = Field(
+        {"name": "none"},
+        description="which prompts of a kind are drawn: none (each once before any comes again), "
+        "or {name: sec, rate: 0.5, tau: 0.5, fixed_share: true}, a bandit over task, kind "
+        "and number of shards that goes where advantages are largest",
     )
     learning_rate: float = Field(
         1e-5, gt=0, description="peak learning rate; LoRA takes about 10 times full fine-tuning's"

@@ -6,6 +6,9 @@ all sections at once. So a key, its default, its check and its words stand in on
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NoReturn, Self, get_args
 
 from pydantic import (
@@ -27,6 +30,16 @@ DEFAULT_REWARD = "guarded"
 def refuse(key: str, message: str) -> NoReturn:
     """Reject a combination of values, on the account of `key`."""
     raise PydanticCustomError("combination", "{message}", {"message": message, "key": key})
+
+
+def require_own_function(key: str, spec: str, names: Sequence[str] = ()) -> None:
+    """Refuses what is no `file.py:function` beside the recipe. names: what else the key takes."""
+    if not re.fullmatch(r"[^:]+\.py:[A-Za-z_]\w*", spec):
+        expected = ", ".join([*names, "file.py:function"])
+        refuse(key, f"expected {'one of ' if names else ''}{expected}, found {spec!r}")
+    file = Path(spec.partition(":")[0])
+    if file.is_absolute() or ".." in file.parts:
+        refuse(key, f"expected a file in the recipe's folder, found {str(file)!r}; copy it there")
 
 
 def scaling(value: Any) -> Any:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import date
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -20,6 +19,7 @@ from icpo_lite.recipe.section import (
     named_block,
     one_as_list,
     refuse,
+    require_own_function,
 )
 
 
@@ -177,12 +177,29 @@ class DataKeys(Section):
         "system_prompt, so that a habit outlives them; a value below 1 is a share of max_steps; "
         "null keeps them",
     )
+    ask_costs: Annotated[tuple[float, ...], BeforeValidator(one_as_list)] = Field(
+        (),
+        description="what a question may cost: each prompt's system turn names one of these, such "
+        "as [0.0, 0.3, 0.6, 0.9], and a question loses so much; the run's own evaluations name the "
+        "first; empty names none",
+    )
     share_underspecified: float = Field(
         0.5, ge=0, le=1, description="fraction of prompts that lack a needed condition"
     )
     augment: dict[str, Any] = Field(
         default_factory=dict, description="options of how underspecified prompts are made"
     )
+
+    @property
+    def served_ask_cost(self) -> float | None:
+        """What a question costs where nobody says otherwise."""
+        return self.ask_costs[0] if self.ask_costs else None
+
+    @model_validator(mode="after")
+    def _costs_are_prices(self) -> Self:
+        if bad := next((c for c in self.ask_costs if c < 0), None):
+            refuse("ask_costs", f"expected costs of 0 or more, found {bad:g}")
+        return self
 
     @property
     def served_system_prompt(self) -> str | None:
@@ -264,14 +281,7 @@ class RewardKeys(ExecutionKeys, EndpointKeys, Section):
                 f"{len(self.reward_weights)}",
             )
         for function in self.reward_funcs:
-            if not re.fullmatch(r"[^:]+\.py:[A-Za-z_]\w*", function):
-                refuse("reward_funcs", f"expected file.py:function, found {function!r}")
-            file = Path(function.partition(":")[0])
-            if file.is_absolute() or ".." in file.parts:
-                refuse(
-                    "reward_funcs",
-                    f"expected a file in the recipe's folder, found {str(file)!r}; copy it there",
-                )
+            require_own_function("reward_funcs", function)
         if self.judge == "endpoint" and self.endpoint is None:
             refuse("judge", "judge: endpoint needs the block endpoint: {base_url: …, model: …}")
         return self

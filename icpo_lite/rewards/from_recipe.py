@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError, UsageError
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.icpo import RewardSpec
     from icpo_lite.rewards.judge import Judge, Typer
     from icpo_lite.rewards.model_targets import Targeter
+    from icpo_lite.rollout.conversation import User
+    from icpo_lite.rollout.conversation_groups import ConversationRule
 
 
 def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
@@ -31,6 +34,42 @@ def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard
     from icpo_lite.rewards.question_targets import asked_for
 
     return asked_for(reply, still_open, shards)
+
+
+def make_user(
+    kind: str,
+    policy: Policy,
+    endpoint: EndpointOptions | None,
+    *,
+    seed: int,
+    rows: int | None = None,
+    folder: Path | None = None,
+) -> User | None:
+    """Who talks with the policy; None for the deterministic user.
+
+    kind: deterministic, self (the policy with its adapter off), endpoint, or a function of the
+    user's own, `file.py:name` in `folder`. rows: of the policy at once.
+    """
+    from icpo_lite.rollout.simulated_user import ModelUser
+
+    if kind == "deterministic":
+        return None
+    if kind == "self":
+        from icpo_lite.rollout.sampler import PolicyGenerator
+
+        return ModelUser(
+            PolicyGenerator(policy, adapter=False, max_rows=rows), choose_shard, seed=seed
+        )
+    if kind == "endpoint":
+        from icpo_lite.core.endpoint import Endpoint
+
+        if endpoint is None:
+            raise UsageError("the user is a server, found none; name one under endpoint")
+        return ModelUser(Endpoint(endpoint), choose_shard, seed=seed)
+    from icpo_lite.rewards.function_user import FunctionUser
+    from icpo_lite.rewards.user_functions import load_function
+
+    return FunctionUser(*load_function("simulated_user", kind, folder or Path()))
 
 
 def reward_spec(recipe: Recipe) -> RewardSpec:
@@ -58,6 +97,20 @@ def _rewarded(
     function: Callable[..., Reward], options: Any, prompt: Prompt, verdict: Verdict, turn: Turn
 ) -> Reward:
     return function(prompt, verdict, turn, options)
+
+
+def bind_conversation_reward(recipe: Recipe) -> ConversationRule:
+    """The rule of whole conversations that the recipe names, its options checked."""
+    from icpo_lite.rewards.conversation_rewards import CONVERSATION_REWARDS
+
+    name = recipe.conversation_reward["name"]
+    if name not in CONVERSATION_REWARDS:
+        raise RecipeError(
+            f"{recipe.where('conversation_reward')}: conversation_reward: expected one of "
+            f"{', '.join(CONVERSATION_REWARDS)}, found {name!r}"
+        )
+    rule = CONVERSATION_REWARDS[name]
+    return rule.bind(recipe.bind("conversation_reward", rule.options, skip=["name"]))
 
 
 def bind_judge(
@@ -152,10 +205,14 @@ def _targeter(recipe: Recipe, policy: Policy | None) -> Targeter | None:
 
 
 def bind_reward_change(recipe: Recipe) -> RewardChange | None:
-    """What is added to a step's rewards: the user's own functions, a penalty on length; or None."""
+    """What is added to a step's rewards: the user's own functions, the price of questions, a
+    penalty on length; or None."""
+    from icpo_lite.rewards.ask_cost import with_ask_cost
     from icpo_lite.rewards.length_penalty import with_overlong_penalty
 
     change = bind_user_rewards(recipe)
+    if recipe.ask_costs:
+        change = with_ask_cost(change)
     if (cache := recipe.soft_punish_cache) is None:
         return change
     if cache > recipe.max_completion_length:

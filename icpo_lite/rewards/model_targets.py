@@ -200,7 +200,7 @@ class GoldRise:
             (*_history(p, reply), Message("user", fact.text))
             for (p, reply), fact in zip(items, answers, strict=True)
         ]
-        gold = [[_gold(prompt)] for prompt, _ in items]
+        gold = [[gold_reply(prompt)] for prompt, _ in items]
         logs = self._scorer.score([*without, *told], [*gold, *gold], mean=True)
         chances = [math.exp(row[0]) for row in logs]
         return [Rise(fact, chances[i], chances[len(items) + i]) for i, fact in enumerate(answers)]
@@ -232,7 +232,7 @@ def _facts(prompt: Prompt) -> list[Shard]:
     return [s for s in prompt.shards if not s.is_question] or list(prompt.removed)
 
 
-def _gold(prompt: Prompt) -> str:
+def gold_reply(prompt: Prompt) -> str:
     """The gold answer as the policy would say it."""
     if prompt.task == "math":
         return f"The answer is {str(prompt.answer).rpartition('####')[2].strip()}."

@@ -44,7 +44,7 @@ class UserReward:
         try:
             rewards = self.function(prompts=chats, completions=replies, **columns)
         except (Exception, SystemExit) as error:  # `sys.exit()` is no way out of a run either
-            raise GraderError(self._describe(error)) from error
+            raise GraderError(failure(self.name, self.path, error)) from error
         return self._checked(rewards, len(turns))
 
     def _accepted(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -53,13 +53,6 @@ class UserReward:
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             return columns
         return {k: v for k, v in columns.items() if k in parameters}
-
-    def _describe(self, error: BaseException) -> str:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if f.filename == str(self.path)]
-        place = f"{self.path.name}:{own[-1].lineno}" if own else self.path.name
-        line = f", at `{own[-1].line}`" if own and own[-1].line else ""
-        return f"{place}: {self.name} failed: {type(error).__name__}: {error}{line}"
 
     def _checked(self, rewards: Any, count: int) -> list[float | None]:
         line = inspect.unwrap(self.function).__code__.co_firstlineno
@@ -84,6 +77,15 @@ class UserReward:
         if isinstance(reward, str) or not math.isfinite(number):
             raise GraderError(f"{place}: expected finite numbers or None, found {reward!r}")
         return number
+
+
+def failure(name: str, path: Path, error: BaseException) -> str:
+    """What went wrong in a user's function, with the user's own file and line."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.filename == str(path)]
+    place = f"{path.name}:{own[-1].lineno}" if own else path.name
+    line = f", at `{own[-1].line}`" if own and own[-1].line else ""
+    return f"{place}: {name} failed: {type(error).__name__}: {error}{line}"
 
 
 def _columns(prompts: Sequence[Prompt], turns: Sequence[Turn]) -> dict[str, list[Any]]:
@@ -114,30 +116,35 @@ def load_reward_funcs(
             f"reward_funcs: the recipe runs code of its own ({specs[0]}), and --no-user-code "
             "refuses that; drop the key or the option"
         )
-    return [_load(spec, folder.resolve()) for spec in specs]
+    return [UserReward(*load_function("reward_funcs", spec, folder)) for spec in specs]
 
 
-def _load(spec: str, folder: Path) -> UserReward:
+def load_function(key: str, spec: str, folder: Path) -> tuple[str, Path, Callable[..., Any]]:
+    """(name, file, function) of `file.py:name` in a recipe's folder; `key` is named in errors.
+
+    Raises RecipeError for a spec that cannot be loaded.
+    """
+    folder = folder.resolve()
     file, colon, name = spec.rpartition(":")
     if not colon or not file or not name.isidentifier():
-        raise RecipeError(f"reward_funcs: expected file.py:name, found {spec!r}")
+        raise RecipeError(f"{key}: expected file.py:name, found {spec!r}")
     path = (folder / file).resolve()
     if not path.is_relative_to(folder):
         raise RecipeError(
-            f"reward_funcs: expected a file in the recipe's folder, {file} lies outside; move it"
+            f"{key}: expected a file in the recipe's folder, {file} lies outside; move it"
         )
     if not path.is_file():
-        raise RecipeError(f"reward_funcs: expected a Python file, found none at {file}")
-    function = getattr(_module(path), name, None)
+        raise RecipeError(f"{key}: expected a Python file, found none at {file}")
+    function = getattr(_module(key, path), name, None)
     if not callable(function):
-        raise RecipeError(f"reward_funcs: expected a function {name} in {file}, found none")
-    return UserReward(name, path, function)
+        raise RecipeError(f"{key}: expected a function {name} in {file}, found none")
+    return name, path, function
 
 
-def _module(path: Path) -> ModuleType:
+def _module(key: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"icpo_lite_user_{path.stem}", path)
     if spec is None or spec.loader is None:
-        raise RecipeError(f"reward_funcs: expected a Python file, found {path.name}")
+        raise RecipeError(f"{key}: expected a Python file, found {path.name}")
     module = importlib.util.module_from_spec(spec)
     sys.modules[module.__name__] = module  # dataclasses and pickling look a module up by its name
     try:

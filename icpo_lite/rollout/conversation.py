@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from icpo_lite.core.turns import with_opening
+from icpo_lite.core.turns import prompt_after, with_opening
 from icpo_lite.core.types import (
     Intent,
     Judge,
@@ -48,13 +48,26 @@ class User(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Telling:
+    """How a user tells what he holds: so many shards at once; those kept back, by id, never."""
+
+    at_once: int = 1
+    kept_back: frozenset[int] = frozenset()
+
+
+_ONE_BY_ONE = Telling()
+
+
+@dataclass(frozen=True, slots=True)
 class Conversation:
     """What has been said between a user who holds `problem` and the policy.
 
     given: shards already said, in order and as they were worded. turns: all turns, assistant
     turns with their verdict. last_only: whether only the last reply counts (RECAP). certified:
     whether a certificate shows that what was left out is needed (`underspecified`). prompt_given:
-    the corpus's own prompt that it opens with, whose word on what lacks is taken.
+    the corpus's own prompt that it opens with, whose word on what lacks is taken. began: the
+    training prompt that it goes on from, whose removed shards the user tells. place: what its noise
+    is keyed by in training. telling: how the user tells them.
     """
 
     problem: Problem
@@ -66,11 +79,20 @@ class Conversation:
     last_only: bool = False
     certified: bool = True
     prompt_given: Prompt | None = None
+    began: Prompt | None = None
+    place: tuple[int | str, ...] = ()
+    telling: Telling = _ONE_BY_ONE
 
     @property
     def open_shards(self) -> tuple[Shard, ...]:
         said = {s.shard_id for s in self.given}
         return tuple(s for s in self.problem.shards if s.shard_id not in said)
+
+    @property
+    def tellable(self) -> tuple[Shard, ...]:
+        """The open shards that the user does not keep back."""
+        kept = self.telling.kept_back
+        return tuple(s for s in self.open_shards if s.shard_id not in kept)
 
     @property
     def chat(self) -> list[Message]:
@@ -92,8 +114,20 @@ class Conversation:
         """Right before everything needed was known: a guess that hit."""
         return bool(self.score) and bool(self.open_shards)
 
+    @property
+    def went_on(self) -> tuple[Turn, ...]:
+        """The turns since the training prompt that it began with."""
+        return self.turns[len(self.began.messages) if self.began else 0 :]
+
+    def key(self, setting: str, seed: int, turn: int) -> tuple[int | str, ...]:
+        """What the noise of its next reply depends on; the last part is the run."""
+        of = self.place or (setting, seed, self.problem.problem_id)
+        return (*of, turn, self.run)
+
     def prompt(self) -> Prompt:
         """The conversation so far as what the judge sees."""
+        if self.began is not None:
+            return prompt_after(self.began, self.went_on)
         if self.prompt_given is not None:
             return replace(self.prompt_given, messages=tuple(self.chat))
         missing = tuple(s for s in self.open_shards if not s.is_question)
@@ -117,6 +151,27 @@ def start(
     """A conversation that opens with `text`, which says the shards in `given`."""
     turns = (*opening_turns(problem), Turn("user", text))
     return Conversation(problem, run, tuple(given), turns, system=system)
+
+
+def start_training(
+    prompt: Prompt, run: int, place: tuple[int | str, ...], telling: Telling = _ONE_BY_ONE
+) -> Conversation:
+    """A conversation that goes on from a training prompt; the user holds what it lacks."""
+    missing = {s.shard_id for s in prompt.removed}
+    shards = [s for s in prompt.shards if s.shard_id not in missing]
+    problem = Problem(
+        problem_id=prompt.problem_id,
+        task=prompt.task,
+        question=prompt.text,
+        answer=prompt.answer,
+        shards=(*shards, *prompt.removed),
+        source=prompt.source,
+        columns=prompt.columns,
+    )
+    turns = tuple(Turn(m.role, m.content) for m in prompt.messages)
+    return Conversation(
+        problem, run, tuple(shards), turns, began=prompt, place=place, telling=telling
+    )
 
 
 def opening_turns(problem: Problem) -> tuple[Turn, ...]:
@@ -144,11 +199,13 @@ def converse(
     setting: str,
     max_turns: int = 16,
     user: User | None = None,
+    branch: Callable[[Sequence[Conversation]], list[Conversation]] | None = None,
 ) -> list[Conversation]:
     """Carry all conversations to their end, always one full batch of replies a turn.
 
     say: what the user's turn repeats around the next shard, given those already said. user: picks
     and words the next shard; None takes the one that `choose` names, else the next, verbatim.
+    branch: after the user's turns, conversations to be carried on beside those that wait.
     """
     state = list(conversations)
     for turn in range(max_turns):
@@ -165,6 +222,8 @@ def converse(
         shards = _next_shards([state[i] for i in waiting], choose, user)
         for i, shard in zip(waiting, shards, strict=True):
             state[i] = _told(state[i], shard, say)
+        if branch is not None and waiting:
+            state += branch([state[i] for i in waiting])
     return [replace(c, done=True) for c in state]
 
 
@@ -204,7 +263,7 @@ def _replied(
     turn: int,
 ) -> list[Conversation]:
     """Every conversation with the policy's next reply, judged."""
-    keys = [(setting, seed, t.problem.problem_id, turn, t.run) for t in talks]
+    keys = [talk.key(setting, seed, turn) for talk in talks]
     replies = talker.reply([t.chat for t in talks], keys)
     verdicts = judge.judge_many(
         [(t.prompt(), r.content, r.stop_reason) for t, r in zip(talks, replies, strict=True)]
@@ -216,10 +275,10 @@ def _replied(
 
 
 def _over(talk: Conversation) -> bool:
-    """Whether the last reply is right, or every shard has been said and replied to."""
+    """Whether the last reply is right, or every shard that will be has been told and replied to."""
     verdict = talk.turns[-1].verdict
     assert verdict is not None, "replies are judged as they come"
-    return bool(_attempt(verdict) and verdict.correct) or not talk.open_shards
+    return bool(_attempt(verdict) and verdict.correct) or not talk.tellable
 
 
 def _next_shards(talks: Sequence[Conversation], choose: Chooser, user: User | None) -> list[Shard]:
@@ -227,7 +286,7 @@ def _next_shards(talks: Sequence[Conversation], choose: Chooser, user: User | No
         return user.next_shards([_moment(talk) for talk in talks])
     found = []
     for talk in talks:
-        left = talk.open_shards
+        left = talk.tellable
         found.append(left[choose(talk.turns[-1].content, left, talk.problem.shards) or 0])
     return found
 
@@ -235,7 +294,7 @@ def _next_shards(talks: Sequence[Conversation], choose: Chooser, user: User | No
 def _moment(talk: Conversation) -> Moment:
     return Moment(
         messages=tuple(Message(t.role, t.content) for t in talk.turns),
-        open_shards=talk.open_shards,
+        open_shards=talk.tellable,
         shards=talk.problem.shards,
     )
 
@@ -243,10 +302,14 @@ def _moment(talk: Conversation) -> Moment:
 def _told(
     talk: Conversation, shard: Shard, say: Callable[[Sequence[Shard], Shard], str]
 ) -> Conversation:
+    others = [s for s in talk.tellable if s.shard_id != shard.shard_id]
+    more = others[: talk.telling.at_once - 1]
+    told = (shard, *more)
+    text = " ".join([say(talk.given, shard), *(s.text for s in more)])
     return replace(
         talk,
-        turns=(*talk.turns, Turn("user", say(talk.given, shard))),
-        given=(*talk.given, shard),
+        turns=(*talk.turns, Turn("user", text, told=tuple(s.shard_id for s in told))),
+        given=(*talk.given, *told),
     )
 
 

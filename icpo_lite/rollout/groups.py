@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from icpo_lite.core.errors import DataError, NumericsError
 from icpo_lite.core.types import (
@@ -14,6 +14,7 @@ from icpo_lite.core.types import (
     Judge,
     Message,
     Prompt,
+    Reward,
     RewardChange,
     RewardRule,
     Trajectory,
@@ -47,11 +48,16 @@ class PolicyTalker:
     def reply(
         self, chats: Sequence[Sequence[Message]], keys: Sequence[tuple[int | str, ...]]
     ) -> list[Turn]:
-        """The next turn of each chat; the same call gives the same turns.
+        """The next turn of each chat; the same call gives the same turns."""
+        return self.turns(self.encoded(chats), keys)
 
-        A chat with more tokens than the model has room for gets an empty, cut-off turn.
+    def turns(
+        self, prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str, ...]]
+    ) -> list[Turn]:
+        """The next turn after each row of token ids.
+
+        A row with more tokens than the model has room for gets an empty, cut-off turn.
         """
-        prompts = self.encoded(chats)
         room = self.policy.max_positions - self.options.max_new_tokens
         fit = [i for i, ids in enumerate(prompts) if len(ids) <= room]
         turns = [Turn("assistant", "", stop_reason="length") for _ in prompts]
@@ -100,8 +106,21 @@ def _runs_alike(prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str
     return count if alike else 1
 
 
+class Reader(Protocol):
+    """What reads a chat: a policy, or its tokenizer and config alone."""
+
+    @property
+    def max_positions(self) -> int:
+        """Tokens of the longest chat and reply."""
+        ...
+
+    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
+        """Token ids of a chat up to the header that opens the assistant's turn."""
+        ...
+
+
 def encode_prompts(
-    policy: Policy,
+    policy: Reader,
     prompts: Sequence[Prompt],
     max_prompt_length: int,
     max_completion_length: int,
@@ -187,16 +206,21 @@ def reward_groups(
     left = iter(rewards)
 
     def rewarded(trajectory: Trajectory) -> Trajectory:
-        reward = next(left)
-        if reward.total != reward.total or abs(reward.total) == float("inf"):
-            raise NumericsError(
-                f"reward: {reward.total} for {trajectory.prompt.prompt_id} "
-                f"({dict(reward.components)}); expected a finite number"
-            )
+        reward = require_finite(next(left), trajectory.prompt)
         turn = replace(trajectory.reply, reward=reward)
         return replace(_with_reply(trajectory, turn), reward=reward)
 
     return [_each(group, rewarded) for group in groups]
+
+
+def require_finite(reward: Reward, prompt: Prompt) -> Reward:
+    """The reward; raises NumericsError, naming the prompt, when it is not a number."""
+    if reward.total != reward.total or abs(reward.total) == float("inf"):
+        raise NumericsError(
+            f"reward: {reward.total} for {prompt.prompt_id} ({dict(reward.components)}); "
+            "expected a finite number"
+        )
+    return reward
 
 
 def _verdict(turn: Turn) -> Verdict:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from icpo_lite.core.types import Group, Intent, Trajectory
-
-if TYPE_CHECKING:
-    pass
+from icpo_lite.core.types import Group, Intent, Trajectory, Turn
 
 
 def completion_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
@@ -21,8 +18,8 @@ def completion_rows(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
 def _completion_row(trajectory: Trajectory) -> dict[str, Any]:
     prompt, reply = trajectory.prompt, trajectory.reply
     assert reply.verdict is not None
-    assert reply.reward is not None
-    return {
+    assert trajectory.reward is not None
+    row = {
         "prompt_id": prompt.prompt_id,
         "problem_id": prompt.problem_id,
         "intent": str(prompt.intent),
@@ -30,13 +27,31 @@ def _completion_row(trajectory: Trajectory) -> dict[str, Any]:
         "removed": [s.text for s in prompt.removed],
         "removed_ids": [s.shard_id for s in prompt.removed],
         "completion": reply.content,
-        "tokens": len(reply.token_ids),
+        "tokens": sum(len(turn.token_ids) for turn in trajectory.replies),
         "stop_reason": reply.stop_reason,
         "response_type": str(reply.verdict.response_type),
         "correct": reply.verdict.correct,
-        "reward": reply.reward.total,
-        "rewards": dict(reply.reward.components),
+        "reward": trajectory.reward.total,
+        "rewards": dict(trajectory.reward.components),
     }
+    if len(trajectory.turns) > 1:
+        row["turns"] = [_turn_row(turn) for turn in trajectory.turns]
+    return row
+
+
+def _turn_row(turn: Turn) -> dict[str, Any]:
+    """One turn of a conversation: what was said, and of a reply what it was and what it earned."""
+    said: dict[str, Any] = {"role": turn.role, "content": turn.content}
+    if turn.role == "user":
+        return {**said, "told": list(turn.told)}
+    if turn.verdict is not None:
+        said["response_type"] = str(turn.verdict.response_type)
+        said |= {"correct": turn.verdict.correct, "targeted": turn.verdict.targeted}
+    if turn.reward is not None:
+        said |= {"reward": turn.reward.total, "rewards": dict(turn.reward.components)}
+    if turn.gold_prob is not None:
+        said["gold_prob"] = turn.gold_prob
+    return {**said, "tokens": len(turn.token_ids), "advantage": turn.advantage}
 
 
 def most_telling(groups: Sequence[Group], turn: int) -> Group:

@@ -25,7 +25,7 @@ def header_facts(
         "trained": f"LoRA r {recipe.lora_r}, {trainable:,} of {total:,} weights",
         "prompts": corpus,
         "objective": f"{recipe.loss_type}, reward {recipe.reward['name']}, "
-        f"{recipe.share_underspecified:.0%} underspecified",
+        f"{recipe.share_underspecified:.0%} underspecified{_conversations(recipe)}",
         "a step": f"{recipe.prompts_per_step} prompts x {recipe.num_generations} responses, "
         f"{_counted(recipe.num_iterations * recipe.num_mini_batches, 'update')} of "
         f"{_counted(recipe.gradient_accumulation_steps or 1, 'micro-batch')}",
@@ -33,6 +33,14 @@ def header_facts(
         "compared": f"with base and {compared}" if recipe.compare else "with base",
         "note": list(policy.notes),
     }
+
+
+def _conversations(recipe: Recipe) -> str:
+    """How conversations are paid and credited; "" where replies are single."""
+    if recipe.rollout == "single_turn":
+        return ""
+    paid, credit = recipe.conversation_reward["name"], recipe.credit
+    return f", conversations paid by {paid}, credit by {credit}"
 
 
 def _counted(number: int, noun: str) -> str:

@@ -28,6 +28,7 @@ def judge_run_and_base(session: Session, folder: Path, display: Display) -> None
         block=recipe.evaluation.model_copy(update={"settings": settings}),
         sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
         system=recipe.served_system_prompt,
+        ask_cost=recipe.served_ask_cost,
         gpu_rows=recipe.prompts_per_step * recipe.num_generations,
         facts=judged_with(recipe),
     )

@@ -63,7 +63,13 @@ class Job:
 
     @property
     def width(self) -> int:
-        return self.keys.max_prompt_length + self.keys.max_completion_length
+        return self.keys.max_prompt_length + self.replied
+
+    @property
+    def replied(self) -> int:
+        """Tokens that follow a prompt at most; a user's words in a conversation are few beside."""
+        turns = self.keys.max_assistant_turns if self.keys.rollout == "conversation" else 1
+        return turns * self.keys.max_completion_length
 
     @property
     def passes(self) -> int:
@@ -244,7 +250,7 @@ def _sampling(shape: ModelShape, job: Job, gradients: int) -> Phase:
         "KV cache": kv_bytes(shape, job, prompts, length),
         "a layer's activations": _passing(shape, job, prompts, length),
     }
-    whole = length + job.keys.max_completion_length - 1
+    whole = length + job.replied - 1
     # A token is appended by copying a layer's keys (then its values) into a longer tensor.
     copied = rows * whole * shape.keys * job.value_bytes
     logits = rows * shape.vocabulary * _draw_bytes(job)
@@ -292,7 +298,7 @@ def _forward(shape: ModelShape, job: Job, gradients: int) -> Phase:
 def _backward(shape: ModelShape, job: Job, gradients: int) -> Phase:
     """Backward begins with all that forward kept; with checkpointing a layer is computed again."""
     tokens, b = job.micro_batch * job.width, job.value_bytes
-    units = job.micro_batch * job.keys.max_completion_length * shape.hidden * b
+    units = job.micro_batch * job.replied * shape.hidden * b
     again = _saved_layer(shape, job) if job.keys.gradient_checkpointing else 0
     parts = {
         "activations": _kept_layers(shape, job) + _last_norm(shape, job, tokens),
@@ -415,7 +421,7 @@ def _dequantised(shape: ModelShape, job: Job) -> int:
 def _logprob_chunk(shape: ModelShape, job: Job) -> int:
     """Kept hidden states, their unit gradients, one chunk of fp32 logits (`kernels.logprob`)."""
     tokens = job.micro_batch * job.width
-    kept = job.micro_batch * job.keys.max_completion_length
+    kept = job.micro_batch * job.replied
     stride = -(-shape.vocabulary // 64) * 64 if job.cuda else shape.vocabulary
     free = job.card_bytes if job.cuda else 64 << 30
     rows = chunk_rows(kept, stride * FP32, free, preferred_rows(job.card_bytes, cuda=job.cuda))

@@ -22,7 +22,9 @@ class Batch:
         speaks of the prediction of input_ids[:, t + 1]. A sampled end-of-turn token is inside,
         padding is not, also when both are the same token.
     sampled_logps [B, T-1]: log-probs at sampling time, 0 elsewhere.
-    advantages [B]; truncated [B]: True where the last reply was cut off.
+    advantages [B, T-1]: of the sampled tokens, 0 elsewhere; a turn's own (`Turn.advantage`)
+        where it has one, else its trajectory's.
+    truncated [B]: True where a reply was cut off.
     group [B]: number of the row's group; rows of a group stand together.
     demonstrations [B]: True where the replies are the corpus's own, not sampled.
     """
@@ -47,7 +49,7 @@ class Batch:
             self.attention_mask[index, :width],
             self.loss_mask[index, : width - 1],
             self.sampled_logps[index, : width - 1],
-            self.advantages[index],
+            self.advantages[index, : width - 1],
             self.truncated[index],
             self.group[index],
             self.demonstrations[index],
@@ -86,17 +88,17 @@ def collate(groups: Sequence[Group], pad_id: int) -> Batch:
     import torch
 
     rows: list[Trajectory] = [t for group in groups for t in group.trajectories]
-    advantages: list[float] = []
+    whole: list[float] = []
     for group in groups:
         if group.advantages is None:
             raise ValueError(f"group {group.prompt.prompt_id} has no advantages yet")
-        advantages += group.advantages
+        whole += group.advantages
     lengths = [len(t.prompt_ids) + sum(len(turn.token_ids) for turn in t.turns) for t in rows]
     width = max(lengths, default=1)
     input_ids = torch.full((len(rows), width), pad_id)
     attention_mask = torch.zeros(len(rows), width, dtype=torch.long)
     sampled = torch.zeros(len(rows), width, dtype=torch.bool)
-    logps = torch.zeros(len(rows), width)
+    logps, advantages = torch.zeros(len(rows), width), torch.zeros(len(rows), width)
     for i, (trajectory, length) in enumerate(zip(rows, lengths, strict=True)):
         input_ids[i, : len(trajectory.prompt_ids)] = torch.tensor(trajectory.prompt_ids)
         attention_mask[i, :length] = 1
@@ -106,6 +108,8 @@ def collate(groups: Sequence[Group], pad_id: int) -> Batch:
             input_ids[i, at:end] = torch.tensor(turn.token_ids, dtype=torch.long)
             if turn.role == "assistant":
                 sampled[i, at:end] = True
+                own = whole[i] if turn.advantage is None else turn.advantage
+                advantages[i, at:end] = torch.tensor(own)
                 if not trajectory.demonstration:
                     logps[i, at:end] = torch.tensor(turn.logprobs)
             at = end
@@ -114,8 +118,12 @@ def collate(groups: Sequence[Group], pad_id: int) -> Batch:
         attention_mask=attention_mask,
         loss_mask=sampled[:, 1:],
         sampled_logps=logps[:, 1:],
-        advantages=torch.tensor(advantages),
-        truncated=torch.tensor([t.reply.stop_reason == "length" for t in rows], dtype=torch.bool),
+        advantages=advantages[:, 1:],
+        truncated=torch.tensor([_cut_off(t) for t in rows], dtype=torch.bool),
         group=torch.tensor([i for i, g in enumerate(groups) for _ in g.trajectories]).long(),
         demonstrations=torch.tensor([t.demonstration for t in rows], dtype=torch.bool),
     )
+
+
+def _cut_off(trajectory: Trajectory) -> bool:
+    return any(t.stop_reason == "length" for t in trajectory.turns if t.role == "assistant")

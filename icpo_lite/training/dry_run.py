@@ -78,6 +78,7 @@ def dry_run(trainer: Trainer) -> DryRun:
     device = policy.device.torch_device
     later = trainer.later.ids.values() if trainer.later else ()
     longest = max((tuple(ids) for ids in (*trainer.prompt_ids.values(), *later)), key=len)
+    length = trainer.longest_reply(len(longest))
     undo, pool = trainer.updater.undo(), trainer.pool.state
     plan = trainer.schedules.at(trainer.done_steps)
     began, base = time.monotonic(), _resident(device)
@@ -88,7 +89,7 @@ def dry_run(trainer: Trainer) -> DryRun:
                 policy,
                 [longest] * len(prompts),
                 n=recipe.num_generations,
-                options=trainer.sampling.but(ignore_eos=True),
+                options=trainer.sampling.but(ignore_eos=True, max_new_tokens=length),
                 keys_P=[("dry run", place) for place in range(len(prompts))],
             )
         shown = recipe.demonstrations == "rl_plus"
@@ -122,7 +123,7 @@ def dry_run(trainer: Trainer) -> DryRun:
         max(sampling[0], update[0]),
         _room(device),
         time.monotonic() - began,
-        len(longest) + trainer.sampling.max_new_tokens,
+        len(longest) + length,
         (min(updated.rows, micro) if updated else micro, micro),
         (sampled.rows if sampled else asked, asked),
     )

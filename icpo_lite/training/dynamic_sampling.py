@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from icpo_lite.core.types import Group, Intent
+from icpo_lite.core.types import Group, Intent, Trajectory
 from icpo_lite.training.advantages import select_groups
 from icpo_lite.training.demonstrations import fit_to_follow, gated
 
@@ -71,14 +71,23 @@ def teaches(group: Group, spread: float) -> bool:
     return alone or max(group.rewards) - min(group.rewards) > spread
 
 
-def as_learned(sampled: Sequence[Group], chosen: Sequence[Group]) -> list[Group]:
-    """All that was sampled, with the advantages that it entered the update with, or 0."""
-    given = {
-        id(t): a for g in chosen for t, a in zip(g.trajectories, g.advantages or (), strict=True)
-    }
-    return [
-        replace(g, advantages=tuple(given.get(id(t), 0.0) for t in g.trajectories)) for g in sampled
-    ]
+def as_learned(
+    sampled: Sequence[Group], chosen: Sequence[Group], learned: Sequence[Group]
+) -> list[Group]:
+    """All that was sampled, with the advantages that it entered the update with, or 0.
+
+    learned: the chosen groups with their advantages, in the same order.
+    """
+    given: dict[int, tuple[Trajectory, float]] = {}
+    for before, after in zip(chosen, learned, strict=True):
+        pairs = zip(after.trajectories, after.advantages or (), strict=True)
+        given |= {id(t): pair for t, pair in zip(before.trajectories, pairs, strict=True)}
+    out = []
+    for group in sampled:
+        rows = [given.get(id(t), (t, 0.0)) for t in group.trajectories]
+        trajectories, advantages = zip(*rows, strict=True)
+        out.append(replace(group, trajectories=trajectories, advantages=advantages))
+    return out
 
 
 def count(groups: Sequence[Group], intent: Intent) -> int:

@@ -76,7 +76,7 @@ class Terms:
     """What a surrogate is made of; padding is already neutral (log-probs and log-ratio 0).
 
     logps, old_logps [B, T], the former with gradient; advantages [B, 1] or [B, T]; mask [B, T];
-    ratio: pi / pi_old, [B, T] at token level, [B, 1] at sequence level;
+    ratio: pi / pi_old, [B, T] at token and turn level, [B, 1] at sequence level;
     selected [B, T] bool: the tokens that Clip-Cov or KL-Cov chose, None where neither is on.
     """
 
@@ -325,7 +325,7 @@ def policy_loss(
     logps [B, T]: of the sampled tokens under the current policy, with gradient.
     old_logps [B, T]: under the policy that sampled them; None on the first update of a batch,
         where they are `logps` without gradient.
-    advantages [B], or [B, T] where they differ by token. mask [B, T] bool.
+    advantages [B, T], or [B] where each row has one. mask [B, T] bool.
     normalizer: of the step that this micro-batch belongs to.
     ref_logps [B, T]: under the reference policy; needed when beta is not 0.
     entropy [B, T]: of the policy at each token; logged, and with its gradient in the loss when
@@ -338,10 +338,7 @@ def policy_loss(
     _check_needs(keys, ref_logps, entropy, selected)
     logps = logps.masked_fill(~mask, 0.0)
     old_logps = logps.detach() if old_logps is None else old_logps.masked_fill(~mask, 0.0)
-    if advantages.dim() == 1:
-        advantages = advantages.unsqueeze(1)
-    else:
-        advantages = advantages.masked_fill(~mask, 0.0)
+    advantages = _by_row(advantages, mask)
     ratio = _ratio(logps - old_logps, mask, keys.importance_sampling_level)
     terms = Terms(logps, old_logps, ratio, advantages, mask, selected)
 
@@ -383,12 +380,42 @@ def _check_needs(
         raise ValueError("expected entropy with its gradient, since entropy_coef is not 0")
 
 
+def _by_row(advantages: Tensor, mask: Tensor) -> Tensor:
+    """[B, 1] where every row has one advantage for all its tokens, else [B, T].
+
+    A row's own number keeps losses of whole rows, and what is told of them, those of whole rows.
+    """
+    if advantages.dim() == 1:
+        return advantages.unsqueeze(1)
+    least = advantages.masked_fill(~mask, math.inf).amin(-1, keepdim=True)
+    most = advantages.masked_fill(~mask, -math.inf).amax(-1, keepdim=True)
+    if bool((least < most).any()):
+        return advantages.masked_fill(~mask, 0.0)
+    return most.masked_fill(~mask.any(-1, keepdim=True), 0.0)
+
+
 def _ratio(log_ratio: Tensor, mask: Tensor, level: str) -> Tensor:
     """pi / pi_old: [B, T], or [B, 1] at sequence level."""
+    if level == "turn":
+        log_ratio = _turn_means(log_ratio, mask)
     if level == "sequence":
         # GSPO, arXiv 2507.18071 eq. 7: the geometric mean of the row's token ratios.
         log_ratio = log_ratio.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
     return log_ratio.exp()
+
+
+def _turn_means(values: Tensor, mask: Tensor) -> Tensor:
+    """Each token's turn's mean, [B, T] -> [B, T]: SO-GRPO, arXiv 2511.20718 (ST-PPO).
+
+    A turn is a run of sampled tokens; what the user says between two of them carries no loss.
+    """
+    begins = mask & ~torch.nn.functional.pad(mask, (1, 0))[:, :-1]
+    turn = begins.cumsum(-1)  # from 1 on; what stands before a turn belongs to no turn
+    turn = turn.masked_fill(~mask, 0)
+    width = int(turn.amax()) + 1 if turn.numel() else 1
+    sums = values.new_zeros(len(values), width).scatter_add(1, turn, values)
+    counts = values.new_zeros(len(values), width).scatter_add(1, turn, mask.to(values.dtype))
+    return (sums / counts.clamp(min=1)).gather(1, turn)
 
 
 def mean(values: Tensor, mask: Tensor) -> Mean:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from icpo_lite.core.types import NON_ANSWERS, QUESTIONS, Group, Intent, Trajectory
+from icpo_lite.rollout.conversation_groups import spoken
 from icpo_lite.training.advantages import zero_variance
 from icpo_lite.training.demonstrations import sampled_only
 
@@ -22,6 +23,7 @@ def group_metrics(
     spread: of rewards, up to which a group counts as flat (`min_reward_spread`).
     accuracy and over_asking_rate are over replies to complete prompts, clarification_rate and
     non_answer_rate over replies to underspecified ones; a kind that did not occur has no entry.
+    Of a conversation they tell its first reply; the rest of it is under conversation/.
     """
     groups = sampled_only(groups)
     replies = [t for g in groups for t in g.trajectories]
@@ -34,8 +36,8 @@ def group_metrics(
         "reward_std": float(rewards.std(dim=1).mean()) if rewards.shape[1] > 1 else 0.0,
         "frac_reward_zero_std": float(flat.double().mean()),
         "share_underspecified": float(under.double().mean()),
-        "completions/mean_length": sum(len(t.reply.token_ids) for t in replies) / len(replies),
-        "completions/clipped_ratio": _share(replies, lambda t: t.reply.stop_reason == "length"),
+        "completions/mean_length": sampled_tokens(groups) / len(replies),
+        "completions/clipped_ratio": _share(replies, _cut_off),
     }
     if chosen:
         kept = sum(g.prompt.intent is Intent.UNDERSPECIFIED for g in chosen)
@@ -65,8 +67,53 @@ def group_metrics(
     return out
 
 
+def conversation_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """What a step's conversations came to.
+
+    solved: their last reply is right. lucky: … before all that was removed had been told.
+    after_asking: of those whose prompt lacked something, solved, not lucky, after a question for
+    what was missing. turns: replies of a conversation. asks_again: early replies after the first
+    that are questions; abstained: of those that end with something missing and not right, no answer
+    attempt; no entry where there was none.
+    """
+    talks = [spoken(t) for g in groups for t in g.trajectories]
+    solved = [bool(talk[-1].turn.verdict and talk[-1].turn.verdict.correct) for talk in talks]
+    early = [talk[-1].prompt.intent is Intent.UNDERSPECIFIED for talk in talks]
+    asked = [any(s.turn.verdict and s.turn.verdict.targeted for s in talk) for talk in talks]
+    lacked = [talk[0].prompt.intent is Intent.UNDERSPECIFIED for talk in talks]
+    out = {
+        "conversation/turns": sum(map(len, talks)) / len(talks),
+        "conversation/solved": sum(solved) / len(talks),
+        "conversation/lucky": sum(s and e for s, e in zip(solved, early, strict=True)) / len(talks),
+    }
+    if any(lacked):
+        after = [s and a and not e for s, a, e in zip(solved, asked, early, strict=True)]
+        held = [value for value, lack in zip(after, lacked, strict=True) if lack]
+        out["conversation/after_asking"] = sum(held) / len(held)
+    later = [
+        s.turn.verdict.response_type in QUESTIONS
+        for talk in talks
+        for s in talk[1:]
+        if s.turn.verdict and s.prompt.intent is Intent.UNDERSPECIFIED
+    ]
+    if later:
+        out["conversation/asks_again"] = sum(later) / len(later)
+    unsolved = [
+        talk[-1].turn.verdict.response_type in NON_ANSWERS
+        for talk, right, lacks in zip(talks, solved, early, strict=True)
+        if lacks and not right and talk[-1].turn.verdict
+    ]
+    if unsolved:
+        out["conversation/abstained"] = sum(unsolved) / len(unsolved)
+    return out
+
+
 def _verdict(trajectory: Trajectory) -> Any:
-    return trajectory.reply.verdict
+    return trajectory.replies[0].verdict
+
+
+def _cut_off(trajectory: Trajectory) -> bool:
+    return any(turn.stop_reason == "length" for turn in trajectory.replies)
 
 
 def _share(items: Sequence[Trajectory], holds: Any) -> float:
@@ -75,7 +122,7 @@ def _share(items: Sequence[Trajectory], holds: Any) -> float:
 
 def sampled_tokens(groups: Sequence[Group]) -> int:
     """Tokens of all replies."""
-    return sum(len(t.reply.token_ids) for g in groups for t in g.trajectories)
+    return sum(len(r.token_ids) for g in groups for t in g.trajectories for r in t.replies)
 
 
 def memory_gb(device: torch.device) -> float:

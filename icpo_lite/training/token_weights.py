@@ -125,11 +125,12 @@ def sampling_mismatch(
 def off_policy_rows(
     logps: Tensor, sampled_logps: Tensor, advantages: Tensor, mask: Tensor, threshold: float
 ) -> Tensor:
-    """Weights [B, 1]: 0 for a row with A < 0 that the policy has left behind, else 1.
+    """Weights: 0 for tokens with A < 0 of a row that the policy has left behind, else 1.
 
     Left behind: mean over tokens of log pi_sampler - log pi above `threshold`
-    (DeepSeek-V3.2, arXiv 2512.02556). advantages [B].
+    (DeepSeek-V3.2, arXiv 2512.02556). advantages [B] -> [B, 1], or [B, T] -> [B, T].
     """
     distance = (sampled_logps - logps).detach().masked_fill(~mask, 0.0).nan_to_num(nan=0.0)
     mean = distance.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
-    return ((advantages.unsqueeze(1) >= 0) | (mean <= threshold)).to(logps.dtype)
+    advantages = advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
+    return ((advantages >= 0) | (mean <= threshold)).to(logps.dtype)

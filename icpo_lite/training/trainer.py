@@ -25,6 +25,8 @@ from icpo_lite.rollout.groups import judge_groups, reward_groups, sample_groups
 from icpo_lite.rollout.noise import SamplingOptions
 from icpo_lite.training.advantages import advantage_groups
 from icpo_lite.training.batch import collate
+from icpo_lite.training.conversations import Conversations
+from icpo_lite.training.credit import credited, moves
 from icpo_lite.training.demonstrations import join_demonstrations
 from icpo_lite.training.dynamic_sampling import (
     as_learned,
@@ -32,7 +34,12 @@ from icpo_lite.training.dynamic_sampling import (
     refilled_groups,
     teaches,
 )
-from icpo_lite.training.step_metrics import group_metrics, memory_gb, sampled_tokens
+from icpo_lite.training.step_metrics import (
+    conversation_metrics,
+    group_metrics,
+    memory_gb,
+    sampled_tokens,
+)
 from icpo_lite.training.step_plan import Plan, Schedules
 from icpo_lite.training.updater import Updater
 
@@ -65,11 +72,16 @@ class Later:
 
 
 class Trainer:
-    """Trains a policy's LoRA weights by group sampling, as the recipe says.
+    """Trains a policy's LoRA weights by group sampling, as the recipe says; keeps nothing on disk.
+
+        trainer = Trainer.from_recipe(load_recipe("tiny", max_steps=20))
+        for report in trainer.steps():
+            print(report.step, report.metrics["reward"])
 
     prompt_ids: token ids of every prompt that `pool` holds, by prompt id. change: adds the user's
     own rewards (`core.types.RewardChange`). say: takes a line on what was changed on the way.
-    later: prompts that change on the way.
+    later: prompts that change on the way. A step raises NumericsError after max_skipped_updates
+    in a row, OutOfMemory where a single row does not fit, GraderError where a grader is at fault.
     """
 
     def __init__(
@@ -94,11 +106,22 @@ class Trainer:
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
         self.updater.engine = self.sampling.engine
         self.schedules = Schedules(recipe)
+        self.talks = Conversations(recipe) if recipe.rollout == "conversation" else None
         functions = [name.rpartition(":")[2] for name in recipe.reward_funcs]
         self.component_weights = dict(zip(functions, recipe.reward_weights, strict=False))
         self.done_steps = 0
         # Where a step stands: weights and optimizer move while "updating" alone.
         self.phase: Literal["", "sampling", "updating"] = ""
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> Trainer:
+        """A trainer of what the recipe names: `train` without run directory and evaluation.
+
+        Raises RecipeError, DataError, ModelError and DeviceError as `train` does.
+        """
+        from icpo_lite.training.from_recipe import trainer_of
+
+        return trainer_of(recipe)
 
     def steps(self) -> Iterator[StepReport]:
         """Run what is left of `max_steps`, a report after each; the caller logs and saves."""
@@ -116,30 +139,42 @@ class Trainer:
         weighed = advantage_groups(
             chosen, self.recipe, plan.underspecified_weight, self.component_weights
         )
+        weighed = credited(weighed, self.recipe, plan.underspecified_weight)
         learned = self.counted(weighed)
         batch = collate(learned, self.policy.pad_id)
         self.phase = "updating"
         update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps)
         self.done_steps += 1
         shown = group_metrics(groups, learned, self.recipe.min_reward_spread)
+        if self.talks is not None:
+            shown |= conversation_metrics(groups)
+            shown |= self.talks.move(shown, self.pool)
         metrics = {**shown, **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
+        told = as_learned(groups, chosen, weighed)
+        metrics |= self.pool.saw(told)
         self.phase = ""
-        return StepReport(self.done_steps, metrics, tuple(as_learned(groups, learned)))
+        return StepReport(self.done_steps, metrics, tuple(told))
 
     def rollout(self, prompts: Sequence[Prompt], first_place: int = 0) -> list[Group]:
         """New samples of each prompt, judged and rewarded; demonstrations beside them.
 
         first_place: prompts that this step has sampled before.
         """
-        ids = self.prompt_ids
+        ids_of = self.prompt_ids
         if self.later and self.done_steps >= self.later.step:
-            prompts, ids = [self.later.prompts[p.prompt_id] for p in prompts], self.later.ids
+            prompts, ids_of = [self.later.prompts[p.prompt_id] for p in prompts], self.later.ids
+        ids = [ids_of[p.prompt_id] for p in prompts]
+        if self.talks is not None:
+            talked = self.talks.sampled(
+                self.policy, prompts, ids, self.judge, self.sampling, self.done_steps, first_place
+            )
+            return self.talks.rewarded(talked, self.reward, self.change)
         groups = sample_groups(
             self.policy,
             prompts,
-            [ids[p.prompt_id] for p in prompts],
+            ids,
             num_generations=self.recipe.num_generations,
             options=self.sampling,
             seed=self.recipe.seed,
@@ -149,6 +184,14 @@ class Trainer:
         if self.recipe.demonstrations != "none":
             groups = join_demonstrations(groups, self.policy, self.recipe.max_completion_length)
         return reward_groups(judge_groups(groups, self.judge), self.reward, self.change)
+
+    def longest_reply(self, prompt_length: int) -> int:
+        """Tokens that may follow a prompt of so many: one reply, or a whole conversation."""
+        one = self.sampling.max_new_tokens
+        if self.talks is None:
+            return one
+        talked = self.talks.longest(self.policy, self.pool, one)
+        return max(one, min(talked, self.policy.max_positions - prompt_length))
 
     def select(self, groups: list[Group]) -> tuple[list[Group], list[Group], int]:
         """(all groups sampled, those of the step, refills): flat ones are refilled, if at all."""
@@ -171,12 +214,15 @@ class Trainer:
         """The groups that losses are averaged over.
 
         Flat ones go, where they go, after advantages are made: a batch's std is of all groups. And
-        not where a term of the loss needs no advantage.
+        not where a term of the loss needs no advantage. Conversations of equal rewards may have
+        turns that differ.
         """
         recipe = self.recipe
         terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target or recipe.kl_cov
         if recipe.dynamic_sampling or recipe.count_zero_variance or terms:
             return groups
+        if recipe.credit != "trajectory":
+            return [group for group in groups if moves(group)]
         return [group for group in groups if teaches(group, recipe.min_reward_spread)]
 
     def _costs(
@@ -205,6 +251,7 @@ class Trainer:
             "pool": self.pool.state,
             "scaler": self.updater.scaler.state_dict(),
             "schedules": self.schedules.states,
+            "conversations": self.talks.state if self.talks else {},
             "threads": torch.get_num_threads(),
             "tried": {
                 "engine": self.sampling.engine,
@@ -222,6 +269,8 @@ class Trainer:
         self.done_steps = int(state["step"])
         self.pool.restore(state["pool"])
         self.schedules.states = {**self.schedules.states, **state.get("schedules", {})}
+        if self.talks is not None:
+            self.talks.restore(state.get("conversations", {}))
         # What was the fastest when the run began stays: another choice rounds differently. Not
         # so where it cannot run any more: backend and device may change.
         kept = {

@@ -276,7 +276,7 @@ class Updater:
         terms = loss.beta or loss.entropy_coef or loss.kl_cov is not None
         if terms or not self.recipe.drop_zero_variance:
             return [(every, True)]
-        learns = batch.advantages != 0
+        learns = (batch.advantages.masked_fill(~batch.loss_mask, 0.0) != 0).any(-1)
         if loss.demonstrations == "hpt":
             learns = learns | batch.demonstrations
         return [(every[rows], on) for rows, on in ((learns, True), (~learns, False)) if rows.any()]

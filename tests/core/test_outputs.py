@@ -58,6 +58,7 @@ FOLDERS = {
     "eval": (["eval", "run", "--data", "q.jsonl"], "run"),
     "export": (["export", "run"], "run"),
     "reproduce": (["reproduce", "run/recipe.yaml"], "run"),
+    "handover": (["handover", "run/recipe.yaml", "--to", "trl"], "run"),
 }
 #: Options that name what is looked at or made anew, and where the command proves that it writes
 #: over nothing: doctor looks at --output-dir, init writes only where there is no file.

@@ -15,7 +15,7 @@ from icpo_lite.core.console import Display
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.data.tiny_world import world_problems
-from icpo_lite.evaluation import compare, judging
+from icpo_lite.evaluation import compare, judging, kept_evaluation
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, question_words
 from icpo_lite.evaluation.compare import named_models
 from icpo_lite.evaluation.judging import JudgingOptions, judge_policy
@@ -239,7 +239,7 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tiny, tmp_path, mon
         pass
 
     calls = []
-    lines = judging.Progress.add
+    lines = kept_evaluation.Progress.add
 
     def stop_after_four(self, portion, found):
         if len(calls) == 4:
@@ -247,14 +247,14 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tiny, tmp_path, mon
         calls.append(portion)
         lines(self, portion, found)
 
-    monkeypatch.setattr(judging.Progress, "add", stop_after_four)
+    monkeypatch.setattr(kept_evaluation.Progress, "add", stop_after_four)
     with pytest.raises(Stopped):
         judge_tiny(tiny, tmp_path / "cut")
     partial = tmp_path / "cut" / "conversations.partial.jsonl"
     assert not (tmp_path / "cut" / "eval.json").exists()
     with partial.open("ab") as file:
         file.write(b'{"portion": "full/')  # what a kill leaves behind
-    monkeypatch.setattr(judging.Progress, "add", lines)
+    monkeypatch.setattr(kept_evaluation.Progress, "add", lines)
     told = []
     judge_tiny(tiny, tmp_path / "cut", told)
     assert any("goes on after 4 portions" in line for line in told)

@@ -53,6 +53,19 @@ def rendered(folder, template, turns=HI, **options):
     return tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
 
 
+@pytest.mark.parametrize("template", [DATED, PARTS, CHATML])
+def test_a_batch_reads_as_its_chats_do(template, tmp_path):
+    """As another trainer asks for it: several chats at once, `chat_template=None` written out."""
+    save_tokenizer(tmp_path, template)
+    tokenizer = load_tokenizer(str(tmp_path), chat_template_date="2024-02-03")
+    chats = [HI, [*HI, {"role": "assistant", "content": "Ho"}, {"role": "user", "content": "?"}]]
+    how = {"tokenize": False, "add_generation_prompt": True}
+    batch = tokenizer.apply_chat_template(conversation=chats, chat_template=None, **how)
+    assert batch == [tokenizer.apply_chat_template(chat, **how) for chat in chats]
+    assert all("Hi" in text for text in batch)
+    assert ("03 Feb 2024" in batch[0]) == (template == DATED)
+
+
 def test_options_of_a_recipe_reach_the_template(tmp_path):
     assert rendered(tmp_path, THINKS).endswith("<|assistant|><think>\n")
     off = rendered(tmp_path, THINKS, chat_template_kwargs={"enable_thinking": False})

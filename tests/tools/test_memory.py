@@ -155,3 +155,11 @@ def test_vllm_takes_its_share_of_the_card_and_gives_it_back_asleep() -> None:
     assert vllm_rows(shape, awake.but(vllm_max_num_seqs=256)) == 48
     assert vllm_rows(shape, awake.but(vllm_max_num_seqs=200)) == 200
     assert vllm_rows(shape, awake.but(vllm_max_num_seqs=3)) == 3
+
+
+def test_a_conversation_is_a_row_of_all_its_replies() -> None:
+    talks = JOB.but(rollout="conversation", max_assistant_turns=3)
+    assert (JOB.width, talks.width) == (24 + 40, 24 + 3 * 40)
+    long = JOB.but(max_completion_length=120)
+    shape = shape_of({"model_type": "qwen2", **SMALL})
+    assert plan_memory(shape, talks) == plan_memory(shape, long)

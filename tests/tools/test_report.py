@@ -422,3 +422,26 @@ def test_png_without_matplotlib_says_what_to_install(
 
 def test_completions_of_the_cases_are_as_train_writes_them() -> None:
     assert {"prompt_id", "completion", "reward", "advantage"} <= completions()[0].keys()
+
+
+def test_a_conversation_in_training_is_shown_turn_by_turn(ours: Path, tmp_path: Path) -> None:
+    asked = {"role": "assistant", "content": f"How many has she? {HOSTILE}", "targeted": True}
+    asked |= {"response_type": "clarification", "correct": None, "tokens": 5}
+    asked |= {"reward": 0.25, "advantage": 0.75, "gold_prob": 0.31}
+    solved = {"role": "assistant", "content": "It is 3.", "response_type": "answer_attempt"}
+    solved |= {"correct": True, "reward": 1.0, "advantage": -0.5, "gold_prob": 0.62}
+    told = {"role": "user", "content": "Ann has 3 eggs.", "told": [1]}
+    row = {**completions()[-1], "prompt_id": "c", "turns": [asked, told, solved]}
+    with (ours / "completions" / "step-000030.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    page = page_of([ours], tmp_path / "r.html")
+    shown = page.text[page.text.index("Completions of the first and last steps") :]
+    said = [
+        *("about what lacks", "reward 0.25", "advantage 0.75", "P(gold) 0.31"),
+        *("How many has she?", "Ann has 3 eggs."),
+        *("right", "reward 1.00", "advantage -0.50", "P(gold) 0.62", "It is 3."),
+    ]
+    places = []
+    for words in said:
+        places.append(shown.index(words, places[-1] if places else 0))
+    assert places == sorted(places)

@@ -1,5 +1,7 @@
 """Masks come from what was sampled: end of turn inside, padding outside, also when pad = eos."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -35,7 +37,7 @@ def test_masks_by_hand():
     assert batch.loss_mask.tolist() == [[False, True, True], [True, True, True]]
     assert batch.sampled_logps[0].tolist() == [0.0, -0.5, -1.0]
     assert batch.truncated.tolist() == [False, True]
-    assert batch.advantages.tolist() == [0.0, 1.0]
+    assert batch.advantages.tolist() == [[0.0, 0.0, 0.0], [1.0, 1.0, 1.0]]
 
 
 def test_padding_is_outside_although_it_is_the_end_token():
@@ -50,6 +52,21 @@ def test_user_turns_of_a_conversation_carry_no_loss():
     batch = collate([group(t)], PAD)
     assert batch.input_ids[0].tolist() == [1, 2, 9, 7, 8, 3, 9]
     assert batch.loss_mask[0].tolist() == [True, True, False, False, True, True]
+
+
+def test_a_turns_own_advantage_and_a_tokens_have_a_place():
+    first = replace(said([2, EOS]), advantage=-0.5)
+    last = replace(said([3, 4, EOS]), advantage=(0.5, 1.0, 2.0))
+    t = trajectory([1, 1], first, said([7, 8], role="user"), last)
+    batch = collate([group(trajectory([1], said([5])), t)], PAD)
+    assert batch.advantages[1].tolist() == [0.0, -0.5, -0.5, 0.0, 0.0, 0.5, 1.0, 2.0]
+    assert batch.advantages[0].tolist() == [0.0] * 8
+    assert batch.rows(torch.tensor([0])).advantages.shape == (1, 1)
+
+
+def test_a_conversation_with_a_reply_that_was_cut_off_counts_as_cut_off():
+    t = trajectory([1], said([2], "length"), said([7], role="user"), said([3, EOS]))
+    assert collate([group(t)], PAD).truncated.tolist() == [True]
 
 
 def test_micro_batches_are_longest_first_cut_and_complete():

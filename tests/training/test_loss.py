@@ -132,6 +132,49 @@ def test_sequence_level_clips_whole_rows() -> None:
     assert metrics["clip_ratio/low_mean"] == pytest.approx(1 / 2)
 
 
+def test_turn_level_ratio() -> None:
+    """SO-GRPO: two turns of two tokens with a user's token between, ratios 2·0.5 and 1.5·1.5.
+
+    Row: sqrt(2·0.5) = 1 and 1.5, advantages 1 and -1 a turn: loss -(1 + 1 - 1.5 - 1.5)/4, each
+    token's gradient -s A / (2·4) from each of the turn's two tokens.
+    """
+    mask = torch.tensor([[True, True, False, True, True]])
+    ratio = torch.tensor([[2.0, 0.5, NAN, 1.5, 1.5]], dtype=F64)
+    advantages = torch.tensor([[1.0, 1.0, NAN, -1.0, -1.0]], dtype=F64)
+    config = loss_keys("dapo", importance_sampling_level="turn")
+    logps = ratio.log().requires_grad_()
+    out = policy_loss(
+        logps,
+        torch.zeros_like(logps),
+        advantages,
+        mask,
+        config,
+        normalizer=loss_normalizer(config, [mask], LENGTH),
+    )
+    (gradient,) = torch.autograd.grad(out.loss, logps)
+    close(out.loss.item(), 0.25)
+    close(gradient.tolist(), [[-0.25, -0.25, 0.0, 0.375, 0.375]])
+    clipped = loss_keys("dapo", importance_sampling_level="turn", epsilon=0.2, epsilon_high=0.28)
+    better = policy_loss(
+        logps,
+        torch.zeros_like(logps),
+        -advantages,
+        mask,
+        clipped,
+        normalizer=loss_normalizer(clipped, [mask], LENGTH),
+    )
+    # The second turn, of ratio 1.5 and A = 1, is clipped whole: loss (1 + 1 - 1.28 - 1.28)/4.
+    close(better.loss.item(), -0.14)
+    assert mean_metrics([better.metrics])["clip_ratio/high_mean"] == 0.5
+
+
+def test_a_row_of_one_turn_has_the_sequences_ratio() -> None:
+    turn = run(loss_keys("grpo", importance_sampling_level="turn"))
+    sequence = run(loss_keys("grpo", importance_sampling_level="sequence"))
+    close(turn[0], sequence[0])
+    close(turn[1], sequence[1])
+
+
 def test_dual_clip_bounds_the_loss_of_a_bad_token() -> None:
     """delta 1.4: the token of ratio 1.5 and A = -2 costs 2.8 instead of 3, without gradient."""
     loss, gradient, _ = run(loss_keys("dapo", delta=1.4))
@@ -177,6 +220,30 @@ def test_advantages_by_token() -> None:
         assert found == pytest.approx(expected) if isinstance(found, float) else found == expected
     turns = torch.tensor([[1, 0, 1], [-2, 0, NAN]], dtype=F64)
     close(run(loss_keys("dapo"), advantages=turns)[0], (-1.2 - 1 + 3) / 5)
+
+
+@pytest.mark.parametrize("level", ["token", "turn", "sequence"])
+@pytest.mark.parametrize("loss_type", LOSSES)
+def test_an_advantage_a_token_that_is_the_rows_changes_no_bit(loss_type: str, level: str) -> None:
+    level = "token" if loss_type == "cispo" else level
+    config = loss_keys(**settings(loss_type), importance_sampling_level=level)
+    logps, old, ref, mask, advantages = step_of(1)
+    found = []
+    for given in (advantages, advantages[:, None].expand_as(mask).masked_fill(~mask, NAN)):
+        leaf = logps.float().requires_grad_()
+        out = policy_loss(
+            leaf,
+            old.float(),
+            given.float(),
+            mask,
+            config,
+            ref_logps=ref.float(),
+            normalizer=loss_normalizer(config, [mask], LENGTH),
+        )
+        found.append((out.loss, torch.autograd.grad(out.loss, leaf)[0], out.metrics))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
+    assert mean_metrics([found[0][2]]) == mean_metrics([found[1][2]])
 
 
 def test_k3_corrected_by_the_ratio() -> None:
@@ -383,6 +450,11 @@ def test_off_policy_rows() -> None:
     sampled = torch.stack([PI[0] * 100, PI[1] * 2]).log()
     close(off_policy_rows(PI.log(), sampled, ADVANTAGES, MASK, 0.69).tolist(), [[1.0], [0.0]])
     close(off_policy_rows(PI.log(), sampled, ADVANTAGES, MASK, 0.70).tolist(), [[1.0], [1.0]])
+    by_token = torch.tensor([[1.0, 1.0, 1.0], [-2.0, 1.0, 0.0]], dtype=F64)
+    close(
+        off_policy_rows(PI.log(), sampled, by_token, MASK, 0.69).tolist(),
+        [[1.0, 1.0, 1.0], [0.0, 1.0, 1.0]],
+    )
 
 
 def step_of(seed: int) -> tuple[Tensor, ...]:
@@ -502,7 +574,11 @@ def test_a_step_without_tokens_is_zero() -> None:
     ("options", "key"),
     [
         ({"loss_type": "gpro"}, "loss_type"),
-        ({"importance_sampling_level": "turn"}, "importance_sampling_level"),
+        ({"importance_sampling_level": "word"}, "importance_sampling_level"),
+        (
+            {"loss_type": "cispo", "epsilon_high": 5.0, "importance_sampling_level": "turn"},
+            "importance_sampling_level",
+        ),
         ({"loss_type": "cispo"}, "epsilon_high"),
         ({"loss_type": "cispo", "epsilon_high": 0.28}, "epsilon_high"),
         ({"epsilon_high": 0.28, "delta": 1.25}, "delta"),

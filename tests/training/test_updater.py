@@ -181,7 +181,7 @@ def test_a_demonstration_of_hpt_teaches_whatever_its_advantage_is(policy) -> Non
     batch = batch_of(policy, recipe)
     shown = torch.zeros(len(batch), dtype=torch.bool)
     shown[4:6] = True  # rows of a group whose advantages are 0
-    batch = replace(batch, advantages=torch.zeros(len(batch)), demonstrations=shown)
+    batch = replace(batch, advantages=torch.zeros_like(batch.advantages), demonstrations=shown)
     norms = []
     for drop in (True, False):
         updater = updater_of(policy, recipe.but(drop_zero_variance=drop))

@@ -15,7 +15,7 @@ import torch
 from icpo_lite.core.errors import IcpoError, UsageError
 from icpo_lite.core.files import ASIDE, write_atomically
 from icpo_lite.core.outputs import Kind, check_output, holds
-from icpo_lite.data.system_prompts import system_words
+from icpo_lite.data.system_prompts import opening_words
 from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe.sections import ModelKeys
@@ -159,7 +159,7 @@ def _write(
             tokenizer,
             f"./{target.name}",
             end_tokens=[str(tokenizer.convert_ids_to_tokens(i)) for i in ends],
-            system=system_words(recipe.served_system_prompt, recipe.task),
+            system=opening_words(recipe.served_system_prompt, recipe.task, recipe.served_ask_cost),
             context=min(context, 8192),
         )
         (aside / "Modelfile").write_text(text, encoding="utf-8")

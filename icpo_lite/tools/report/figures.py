@@ -102,6 +102,15 @@ CURVES = (
         "Groups whose rewards are all equal: nothing is learned from them.",
         True,
     ),
+    Curve("conversation/solved", "Solved", "% of conversations", "Right in the end.", True),
+    Curve(
+        "conversation/after_asking",
+        "Solved after asking",
+        "% of conversations",
+        "Of those whose prompt lacked something: asked for it, and right once nothing lacked.",
+        True,
+    ),
+    Curve("conversation/turns", "Turns", "replies a conversation"),
     Curve("loss", "Loss", "loss", "Near 0 by construction: advantages of a group add up to 0."),
 )
 #: Not worth a figure: constants of bookkeeping.

@@ -194,6 +194,9 @@ def _remarks(turn: Row) -> Iterator[str]:
         yield f"{turn['tokens']} tokens"
     if turn.get("stop_reason") == "length":
         yield "cut off"
+    for name, words in (("reward", "reward"), ("advantage", "advantage"), ("gold_prob", "P(gold)")):
+        if isinstance(turn.get(name), int | float):
+            yield f"{words} {turn[name]:.2f}"
 
 
 def _clipped(text: str, most: int = MOST_OF_A_TURN) -> str:
@@ -206,12 +209,14 @@ def _clipped(text: str, most: int = MOST_OF_A_TURN) -> str:
 
 @dataclass(frozen=True)
 class Reply:
-    """One sampled response of a training step."""
+    """One sampled response of a training step. turns: of a conversation, what followed the prompt;
+    said is then its last reply."""
 
     said: Said
     reward: float
     advantage: float | None
     parts: tuple[tuple[str, float], ...]
+    turns: tuple[Said, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -276,4 +281,5 @@ def _reply(row: Row) -> Reply:
         reward=float(row.get("reward") or 0.0),
         advantage=row.get("advantage"),
         parts=tuple((str(k), float(v)) for k, v in parts.items() if isinstance(v, int | float)),
+        turns=tuple(_said(turn) for turn in row.get("turns") or () if isinstance(turn, Mapping)),
     )

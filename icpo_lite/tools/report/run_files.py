@@ -12,11 +12,13 @@ import yaml
 
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import read_metrics
-from icpo_lite.core.paths import no_run_at
+from icpo_lite.core.paths import no_run_at, recipe_home
 
 Row = Mapping[str, Any]
 #: Steps at the beginning and the end of a run whose completions are shown.
 SHOWN_STEPS = 2
+#: What transformers' Trainer, and TRL's with it, keeps of a run.
+TRAINER_STATE = "trainer_state.json"
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,8 @@ class Sources:
 
 
 def read_sources(folders: Sequence[Path]) -> Sources:
-    """The runs, those that they were compared with, and every judgement in their folders.
+    """The runs, those that they were compared with, and every judgement in their folders; a folder
+    may also be an evaluation's alone.
 
     Raises UsageError for a folder that is no run directory.
     """
@@ -110,7 +113,7 @@ def require_runs(folders: Sequence[Path]) -> None:
 def _require_run(folder: Path) -> None:
     if not folder.is_dir():
         raise no_run_at(folder)
-    known = ("metrics.jsonl", "recipe.yaml", "eval/eval.json")
+    known = ("metrics.jsonl", "recipe.yaml", "eval/eval.json", TRAINER_STATE, "comparison.json")
     later = folder.glob("eval-*/comparison.json")
     if not any((folder / name).is_file() for name in known) and not any(later):
         raise UsageError(
@@ -140,10 +143,27 @@ def _read_run(folder: Path, name: str, notes: list[str]) -> Run:
         path=folder,
         recipe=_read_recipe(folder, notes),
         info=info if isinstance(info, dict) else {},
-        metrics=read_metrics(folder),
+        metrics=read_metrics(folder) or _trainer_log(folder, notes),
         completions=_read_completions(folder, notes),
         finished=(folder / "finished").is_file(),
     )
+
+
+def _trainer_log(folder: Path, notes: list[str]) -> list[Row]:
+    """Metrics by step as TRL and transformers log them: in the folder itself, else in its latest
+    checkpoint. A step's several entries are one row."""
+    checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda f: (len(f.name), f.name))
+    for place in (folder, *reversed(checkpoints)):
+        state = _read_json(place / TRAINER_STATE, notes)
+        entries = state.get("log_history") if isinstance(state, dict) else None
+        if not isinstance(entries, list):
+            continue
+        rows: dict[int, dict[str, Any]] = {}
+        for entry in entries:
+            if isinstance(entry, dict) and type(entry.get("step")) is int:
+                rows[entry["step"]] = {**entry, **rows.get(entry["step"], {})}
+        return [rows[step] for step in sorted(rows)]
+    return []
 
 
 def _rivals(run: Run) -> Iterator[tuple[str, Path]]:
@@ -181,11 +201,13 @@ def _own_last(judged: Sequence[Judged], own: str) -> list[Judged]:
 
 
 def _later_judgements(folder: Path, run: str, notes: list[str]) -> Iterator[Judgement]:
-    """What `icpo-lite eval` left in eval-<split>; the judged model comes first in its file.
+    """What `icpo-lite eval` left in eval-<split>, or in the folder itself; the judged model comes
+    first in its file.
 
     It is called by the folder's name there, and by the run's here, so that it keeps its colour.
     """
-    for file in sorted(folder.glob("eval-*/comparison.json")):
+    own = folder / "comparison.json"
+    for file in (own, *sorted(folder.glob("eval-*/comparison.json"))):
         found = _read_json(file, notes)
         if not isinstance(found, dict):
             continue
@@ -201,11 +223,13 @@ def _later_judgements(folder: Path, run: str, notes: list[str]) -> Iterator[Judg
         if models:
             split = file.parent.name.removeprefix("eval-")
             title = f"{run}, judged later on the {split} split"
+            if file == own:
+                title = f"{models[0].name}, judged by icpo-lite eval"
             yield Judgement(title, models[0].name, (*models[1:], models[0]))
 
 
 def _read_recipe(folder: Path, notes: list[str]) -> dict[str, Any]:
-    file = folder / "recipe.yaml"
+    file = (recipe_home(folder) or folder) / "recipe.yaml"
     try:
         recipe = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
