@@ -4,7 +4,7 @@
 
 question_targets.jsonl holds, by problem, questions that ask for the removed fact in other words
 (on) and questions that miss it (off): about a given fact, the task itself, another person, a
-colour. Words and weights were chosen on the half `dev`, of which 60 problems' questions are by a
+colour. Words and weights were chosen on the half `dev`, of which 49 problems' questions are by a
 person who had not read the code; the half `held` was not looked at. Exit
 code 1 when the held half is under recall 0.85 or under precision 0.9.
 """
