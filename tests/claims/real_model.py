@@ -132,6 +132,11 @@ def cost(run: Path) -> dict[str, float]:
     }
 
 
+def _without_folders(word: str) -> str:
+    """A path of this machine by its last part: it means nothing elsewhere."""
+    return Path(word).name if Path(word).exists() else word
+
+
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     heads = sorted({h for found in results.values() for h in found["world"]})
     lines = [f"| arm | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
@@ -172,7 +177,7 @@ def main() -> None:
                 found["cost"] = cost(Path(run))
             results[label] = found
             record = {
-                "command": " ".join(sys.argv[1:]),
+                "command": " ".join(_without_folders(word) for word in sys.argv[1:]),
                 "commit": git_commit(),
                 "machine": f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}",
                 "versions": versions(),
