@@ -157,8 +157,6 @@ def _reply(
 def _line() -> str:
     """What is typed next; a line that was piped in is shown, so that the output reads as a chat."""
     typed = sys.stdin.isatty()
-    if isinstance(sys.stdin, io.TextIOWrapper):  # other bytes than its encoding has end no chat
-        sys.stdin.reconfigure(errors="replace")
     text: str = click.prompt("you", prompt_suffix="> ").strip()
     if not typed:
         echo(text)

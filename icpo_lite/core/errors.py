@@ -26,14 +26,14 @@ _LONGEST, _BEGINNING, _END = 2000, 1200, 600
 class IcpoError(Exception):
     """Base of all errors raised on purpose; `exit_code` is what the program ends with.
 
-    What a message quotes may come from a row, a server or a library: line ends and control
+    What a message quotes may come from a row, a server or a library: its lines become one, control
     characters are escaped, and no quotation makes it endless.
     """
 
     exit_code = 1
 
     def __init__(self, message: str = "") -> None:
-        line = visible_line(message)
+        line = visible_line(" ".join(filter(None, map(str.strip, message.split("\n")))))
         if len(line) > _LONGEST:
             line = f"{line[:_BEGINNING]} … {line[-_END:]}"
         super().__init__(line)

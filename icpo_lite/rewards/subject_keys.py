@@ -72,7 +72,7 @@ _RELATIONS = {
     "adult": "adult adults grown-up grown-ups grownups",
     "pupil": "student students pupil pupils",
     "worker": "employee employees worker workers staff",
-    "present": "present presents gift gifts",
+    "present": "present presents",
     "parcel": "package packages parcel parcels",
     "bike": "bike bikes bicycle bicycles",
     "car": "car cars vehicle vehicles automobile",

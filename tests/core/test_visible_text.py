@@ -305,10 +305,10 @@ def test_a_replys_thoughts_are_still_taken_out(tiny: Any) -> None:
 def test_an_error_is_one_line_whatever_it_quotes() -> None:
     """Such as a row's schema of many lines, or a server's answer of a megabyte."""
     told = str(DataError("rows.jsonl:1: expected SQL, found a\nb\r\n\tc\x1b[2J\u202e; change it"))
-    assert told == "rows.jsonl:1: expected SQL, found a\\nb\\n\\tc\\x1b[2J\\u202e; change it"
+    assert told == "rows.jsonl:1: expected SQL, found a b c\\x1b[2J\\u202e; change it"
     long = str(GraderError(f"row 3: expected a number, found {'x' * 1_000_000}; change the row"))
     assert len(long) < 2000
     assert long.startswith("row 3: expected a number, found xxx")
     assert long.endswith("xxx; change the row")
     again = pickle.loads(pickle.dumps(GraderError("a\nb")))
-    assert (type(again), str(again)) == (GraderError, "a\\nb")
+    assert (type(again), str(again)) == (GraderError, "a b")

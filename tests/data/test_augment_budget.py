@@ -17,6 +17,7 @@ class Sharder(ThreadingHTTPServer):
     """Splits the problem that it is asked about, or solves it."""
 
     daemon_threads = True
+    request_queue_size = 128  # a refused connection would be one request more
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -40,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
             server.most = max(server.most, server.flying)
             server.together.notify_all()
             # Others that are on their way come in before the first is answered.
-            server.together.wait_for(lambda: server.flying >= 8, timeout=0.05)
+            server.together.wait_for(lambda: server.flying >= 8, timeout=0.5)
         text = json.dumps({"choices": [{"message": {"content": answer(said)}}]}).encode()
         with server.lock:
             server.flying -= 1

@@ -307,7 +307,7 @@ def _echo(pipe) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_a_worker_that_hangs_is_ended_and_replaced() -> None:
-    verifier = math_verify.Verifier(seconds=0.3, work=_echo)
+    verifier = math_verify.Verifier(seconds=3.0, work=_echo)
     try:
         assert verifier.verify("a", "a") is True
         process = verifier._process
