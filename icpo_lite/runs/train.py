@@ -310,7 +310,8 @@ def _interruption(recipe: Recipe) -> str:
     folder = Path(recipe.output_dir).resolve()
     rows, newest = read_metrics(folder), latest_checkpoint(folder).path
     saved = step_of(newest) if newest else 0
-    done = max(saved, rows[-1]["step"] if rows else 0)
+    # Where something is saved, its step is the one that counts: what came after it is made again.
+    done = saved or (rows[-1]["step"] if rows else 0)
     if not done:
         return f"interrupted before step 1 of {recipe.max_steps}; the same command begins anew"
     kept = f"saved in {folder}" if saved == done else _last_good(folder)
