@@ -118,10 +118,10 @@ def token_logprobs(
     hidden [N, D], weight [V, D], targets [N] int64 -> [N], [N] fp32 (float64 for float64); the
     softmax is of hidden @ weightᵀ. Differentiable for `hidden`. options: bias [V], temperature,
     softcap, scale, ignore_index, chunk_rows, impl and entropy_grad, as
-    `icpo_lite.kernels.logprob` says. Raises UsageError for arguments that do not fit together,
+    `policy.kernels.logprob` says. Raises UsageError for arguments that do not fit together,
     NumericsError where a log-prob is NaN.
     """
-    from icpo_lite.kernels.logprob import token_logprobs as computed
+    from icpo_lite.policy.kernels.logprob import token_logprobs as computed
 
     return computed(hidden, weight, targets, **options)
 

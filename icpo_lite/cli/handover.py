@@ -12,7 +12,7 @@ import click
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
-    from icpo_lite.integrations.left_behind import Side
+    from icpo_lite.tools.handover.left_behind import Side
 
 
 @click.command()
@@ -40,8 +40,8 @@ def handover(recipe: str, overrides: tuple[str, ...], side: Side, output: Path) 
     Needs no GPU. The adapter that comes back is judged by `icpo-lite eval` and shown by
     `icpo-lite report` as one of our own.
     """
-    from icpo_lite.integrations.handover_folder import hand_over
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.tools.handover.folder import hand_over
 
     made = hand_over(load_recipe(recipe, overrides), side, output)
     name = {"trl": "TRL", "verl": "verl"}[side]

@@ -1,1 +1,1 @@
-"""A recipe's prompts, rewards and keys for engines that are made for many GPUs: TRL and verl."""
+"""The public face for trainers that are made for many GPUs: TRL and verl."""

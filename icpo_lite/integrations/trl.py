@@ -14,29 +14,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import UsageError
-from icpo_lite.integrations.handed_prompts import (
-    HandedPrompts,
-    StoredTokenizer,
-    handed_prompts,
-    opened,
-    packed,
-)
-from icpo_lite.integrations.reply_rewards import ReplyRewards
 from icpo_lite.policy.chat_template import end_of_turn
+from icpo_lite.tools.handover.handed_prompts import StoredTokenizer, handed_prompts, opened
+from icpo_lite.tools.handover.reply_rewards import ReplyRewards
+from icpo_lite.tools.handover.rows import ROW, trl_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedTokenizerBase
 
     from icpo_lite.recipe import Recipe
-
-#: The column that holds all that the reward needs of a prompt.
-ROW = "prompt_row"
 
 
 def dataset(recipe: Recipe | str | Path) -> Dataset:
@@ -47,20 +39,7 @@ def dataset(recipe: Recipe | str | Path) -> Dataset:
     """
     from datasets import Dataset
 
-    return Dataset.from_list(list(rows(handed_prompts(opened(recipe)))))
-
-
-def rows(handed: HandedPrompts) -> Iterator[dict[str, Any]]:
-    """The rows of `dataset`."""
-    for prompt in handed.drawn():
-        yield {
-            "prompt": handed.reader.turns(prompt),
-            "prompt_id": prompt.prompt_id,
-            "problem_id": prompt.problem_id,
-            "task": str(prompt.task),
-            "intent": str(prompt.intent),
-            ROW: packed(prompt),
-        }
+    return Dataset.from_list(list(trl_rows(handed_prompts(opened(recipe)))))
 
 
 def tokenizer(recipe: Recipe | str | Path) -> PreTrainedTokenizerBase:

@@ -7,61 +7,25 @@ folder. Read in verl 0.9.1.
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.core.errors import RecipeError, UsageError
+from icpo_lite.core.errors import UsageError
 from icpo_lite.core.types import QUESTIONS, Intent
-from icpo_lite.integrations.handed_prompts import HandedPrompts, handed_prompts, opened, packed
-from icpo_lite.integrations.reply_rewards import ReplyRewards
-from icpo_lite.rewards.from_recipe import judge_needs_policy
+from icpo_lite.tools.handover.handed_prompts import handed_prompts, opened
+from icpo_lite.tools.handover.reply_rewards import ReplyRewards
+from icpo_lite.tools.handover.rows import ROW, require_no_policy, verl_rows
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
 
-#: The entry of `extra_info` that holds all that the reward needs of a prompt.
-ROW = "prompt_row"
-
 
 def dataset(recipe: Recipe | str | Path) -> list[dict[str, Any]]:
     """The rows of verl's parquet file for the whole run, in their order (`data.shuffle: false`)."""
-    return list(rows(handed_prompts(opened(recipe))))
-
-
-def rows(handed: HandedPrompts) -> Iterator[dict[str, Any]]:
-    """The rows of `dataset`: verl's five columns."""
-    require_no_policy(handed.recipe)
-    for index, prompt in enumerate(handed.drawn()):
-        answer = prompt.answer
-        yield {
-            "data_source": f"icpo-lite/{prompt.dataset or prompt.task}",
-            "prompt": handed.reader.turns(prompt),
-            "ability": str(prompt.task),
-            "reward_model": {
-                "style": "rule",
-                "ground_truth": answer if isinstance(answer, str) else json.dumps(answer),
-            },
-            "extra_info": {
-                "index": index,
-                "prompt_id": prompt.prompt_id,
-                "intent": str(prompt.intent),
-                ROW: packed(prompt),
-            },
-        }
-
-
-def require_no_policy(recipe: Recipe) -> None:
-    """Raises RecipeError where the judge asks the model itself: verl's reward workers have none."""
-    if judge_needs_policy(recipe):
-        raise RecipeError(
-            f"{recipe.where('judge')}: expected a judge that needs no model (rules, linear or "
-            "endpoint, target_by: rules or judge), found one that asks the policy, which verl's "
-            "reward workers do not hold; change judge or reward.target_by, or --to trl"
-        )
+    return list(verl_rows(handed_prompts(opened(recipe))))
 
 
 def compute_score(

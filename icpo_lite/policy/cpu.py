@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from icpo_lite.kernels.chunks import free_bytes
+from icpo_lite.policy.kernels.chunks import free_bytes
 
 if TYPE_CHECKING:
     from icpo_lite.core.device import Device

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from icpo_lite.kernels.logprob import Impl
+    from icpo_lite.policy.kernels.logprob import Impl
 
 BUILTIN = {"builtin:tiny": "tiny"}
 

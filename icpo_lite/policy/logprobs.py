@@ -1,4 +1,4 @@
-"""Hidden states to log-probs of what was sampled, always through `kernels.token_logprobs`."""
+"""Hidden states to log-probs of what was sampled, always through `policy.kernels.logprob`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 
 from icpo_lite.core.errors import ModelError, NumericsError
 from icpo_lite.core.types import Message
-from icpo_lite.kernels.check import check_against_reference
-from icpo_lite.kernels.lm_head import frozen_lm_head
-from icpo_lite.kernels.logits import logit_options
-from icpo_lite.kernels.logprob import Impl, choose_impl, token_logprobs
+from icpo_lite.policy.kernels.check import check_against_reference
+from icpo_lite.policy.kernels.lm_head import frozen_lm_head
+from icpo_lite.policy.kernels.logits import logit_options
+from icpo_lite.policy.kernels.logprob import Impl, choose_impl, token_logprobs
 from icpo_lite.policy.prompt_packing import pack, packed_hidden_states, use_loaded_attention
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import TemperatureKeys

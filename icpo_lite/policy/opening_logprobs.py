@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from icpo_lite.kernels.logprob import token_logprobs
+from icpo_lite.policy.kernels.logprob import token_logprobs
 from icpo_lite.policy.logprobs import hidden_states, lm_head_options, proved_impl
 
 if TYPE_CHECKING:

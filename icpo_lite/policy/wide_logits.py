@@ -17,8 +17,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from icpo_lite.kernels.chunks import free_bytes
-from icpo_lite.kernels.logits import project
+from icpo_lite.policy.kernels.chunks import free_bytes
+from icpo_lite.policy.kernels.logits import project
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy

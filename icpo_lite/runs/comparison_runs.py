@@ -24,7 +24,7 @@ from icpo_lite.core.errors import RunDirectoryError, UsageError
 from icpo_lite.core.files import write_atomically
 from icpo_lite.core.outputs import Kind, begins_with, check_output
 from icpo_lite.core.parent import start_bound
-from icpo_lite.kernels.chunks import free_bytes
+from icpo_lite.policy.kernels.chunks import free_bytes
 from icpo_lite.recipe import load_recipe, resolved_yaml
 from icpo_lite.runs.run_directory import owner_of
 

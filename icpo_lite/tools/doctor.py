@@ -346,7 +346,7 @@ def _run_kernel(device: torch.device) -> None:
     """The log-prob kernel on a few rows. Raises whatever hinders it."""
     import torch
 
-    from icpo_lite.kernels.logprob import token_logprobs
+    from icpo_lite.policy.kernels.logprob import token_logprobs
 
     hidden = torch.zeros(4, 64, device=device, dtype=torch.float16)
     weight = torch.zeros(128, 64, device=device, dtype=torch.float16)

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from icpo_lite.kernels.chunks import chunk_rows, preferred_rows
+from icpo_lite.policy.kernels.chunks import chunk_rows, preferred_rows
 from icpo_lite.tools.model_shape import Linear, ModelShape
 
 if TYPE_CHECKING:

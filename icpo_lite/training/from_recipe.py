@@ -23,7 +23,7 @@ from icpo_lite.training.sampling_check import check_sampling, readable_failure
 from icpo_lite.training.trainer import Chosen, Later, Trainer
 
 if TYPE_CHECKING:
-    from icpo_lite.kernels.logprob import Impl
+    from icpo_lite.policy.kernels.logprob import Impl
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
 

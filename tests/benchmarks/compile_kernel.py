@@ -17,7 +17,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from icpo_lite.kernels.logprob_triton import TILE, WARPS, _row_kernel
+from icpo_lite.policy.kernels.logprob_triton import TILE, WARPS, _row_kernel
 
 TARGETS = (75, 80, 89, 90)
 FLAGS = ("BIAS", "CAP", "WANT_DZ", "WANT_DH", "BOOST")

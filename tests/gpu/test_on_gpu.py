@@ -17,7 +17,7 @@ from policies import model_keys
 from icpo_lite.core.console import Display
 from icpo_lite.core.files import read_metrics
 from icpo_lite.core.types import Message
-from icpo_lite.kernels.logprob import choose_impl, token_logprobs
+from icpo_lite.policy.kernels.logprob import choose_impl, token_logprobs
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs, hidden_states
 from icpo_lite.recipe import load_recipe

@@ -13,13 +13,13 @@ from icpo_lite.core.errors import RecipeError, UsageError
 from icpo_lite.core.types import Intent, Message, Prompt
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.integrations import trl, verl
-from icpo_lite.integrations.handed_prompts import handed_prompts, packed
-from icpo_lite.integrations.reply_rewards import ReplyRewards, unpacked
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.groups import judge_groups, reward_groups, sample_groups
 from icpo_lite.rollout.noise import SamplingOptions
+from icpo_lite.tools.handover.handed_prompts import handed_prompts, packed
+from icpo_lite.tools.handover.reply_rewards import ReplyRewards, unpacked
 
 SMALL = ["max_steps=2", "prompts_per_step=6", "num_generations=4", "max_completion_length=14"]
 RECIPES = {

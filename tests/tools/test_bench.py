@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 from icpo_lite.cli.bench import bench as command
 from icpo_lite.core.errors import UsageError
-from icpo_lite.kernels.logprob import token_logprobs
+from icpo_lite.policy.kernels.logprob import token_logprobs
 from icpo_lite.tools.bench import logprob_path, rollout_speed
 from icpo_lite.tools.bench.logprob_methods import (
     SHAPES,

@@ -16,8 +16,8 @@ import torch
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Completion
-from icpo_lite.kernels.chunks import free_bytes
 from icpo_lite.policy.inherited_options import generation_config
+from icpo_lite.policy.kernels.chunks import free_bytes
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,

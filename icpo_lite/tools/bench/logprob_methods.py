@@ -13,7 +13,7 @@ from typing import Any, Literal
 import torch
 
 from icpo_lite.core.errors import UsageError
-from icpo_lite.kernels.logprob import token_logprobs
+from icpo_lite.policy.kernels.logprob import token_logprobs
 
 #: log p [N] of (hidden [N, D], weight [V, D], targets [N], shape), differentiable for hidden.
 LogProbs = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Shape"], torch.Tensor]

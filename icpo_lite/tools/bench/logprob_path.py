@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 import torch
 
 from icpo_lite.core.errors import DeviceError
-from icpo_lite.kernels.check import Outputs as Checked
-from icpo_lite.kernels.check import allowances, errors, true_outputs
-from icpo_lite.kernels.logprob import choose_impl, token_logprobs
+from icpo_lite.policy.kernels.check import Outputs as Checked
+from icpo_lite.policy.kernels.check import allowances, errors, true_outputs
+from icpo_lite.policy.kernels.logprob import choose_impl, token_logprobs
 from icpo_lite.tools.bench.live_bytes import ExtraBytes
 from icpo_lite.tools.bench.logprob_methods import PEERS, LogProbs, Method, Shape, by_reference
 from icpo_lite.tools.bench.machine import machine, version_of, versions

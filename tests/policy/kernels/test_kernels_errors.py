@@ -19,9 +19,9 @@ from kernels_cases import (
     truth_of,
 )
 
-from icpo_lite.kernels.logits import LogitTransform
-from icpo_lite.kernels.logprob import token_logprobs
-from icpo_lite.kernels.logprob_torch import RowTask, torch_rows
+from icpo_lite.policy.kernels.logits import LogitTransform
+from icpo_lite.policy.kernels.logprob import token_logprobs
+from icpo_lite.policy.kernels.logprob_torch import RowTask, torch_rows
 
 #: The interpreter takes a fraction of a second for each; a GPU and plain torch do not.
 EXAMPLES = 40 if DEVICE == "cuda" or not HAS_TRITON else 15

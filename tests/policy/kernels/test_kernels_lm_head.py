@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from icpo_lite.core.errors import ModelError, NumericsError, UsageError
-from icpo_lite.kernels import check as check_module
-from icpo_lite.kernels.check import check_against_reference
-from icpo_lite.kernels.lm_head import frozen_lm_head
-from icpo_lite.kernels.logits import logit_options
-from icpo_lite.kernels.logprob import token_logprobs
+from icpo_lite.policy.kernels import check as check_module
+from icpo_lite.policy.kernels.check import check_against_reference
+from icpo_lite.policy.kernels.lm_head import frozen_lm_head
+from icpo_lite.policy.kernels.logits import logit_options
+from icpo_lite.policy.kernels.logprob import token_logprobs
 
 transformers = pytest.importorskip("transformers")
 

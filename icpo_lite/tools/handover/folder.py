@@ -18,12 +18,13 @@ from icpo_lite import __version__
 from icpo_lite.core.files import disk_errors, redact, write_atomically
 from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.paths import HANDOVER
-from icpo_lite.integrations import trl, trl_keys, verl, verl_keys
-from icpo_lite.integrations.handed_prompts import HandedPrompts, handed_prompts
-from icpo_lite.integrations.left_behind import Side, left_behind
 from icpo_lite.recipe import Recipe, dump_yaml
 from icpo_lite.recipe.input_paths import with_absolute_paths
 from icpo_lite.rewards.from_recipe import bind_reward, bind_reward_change
+from icpo_lite.tools.handover import trl_keys, verl_keys
+from icpo_lite.tools.handover.handed_prompts import HandedPrompts, handed_prompts
+from icpo_lite.tools.handover.left_behind import Side, left_behind
+from icpo_lite.tools.handover.rows import require_no_policy, trl_rows, verl_rows
 
 #: Releases that the names were read in.
 READ_IN = {"trl": "1.16.0", "verl": "0.9.1"}
@@ -56,7 +57,7 @@ def hand_over(recipe: Recipe, side: Side, place: Path) -> Handover:
     bind_reward(recipe)
     bind_reward_change(recipe)
     if side == "verl":
-        verl.require_no_policy(recipe)
+        require_no_policy(recipe)
         verl_keys.config(recipe, "")
     handed = handed_prompts(recipe)
     left = left_behind(handed, side)
@@ -97,7 +98,7 @@ def _facts(recipe: Recipe, side: Side) -> bytes:
 
 def _write_rows(handed: HandedPrompts, side: Side, path: Path) -> int:
     """The rows in groups, so that a long run's never lie in memory all at once."""
-    rows = trl.rows(handed) if side == "trl" else verl.rows(handed)
+    rows = trl_rows(handed) if side == "trl" else verl_rows(handed)
     aside = path.with_name(f".{path.name}")
     count, writer = 0, None
     try:

@@ -22,11 +22,12 @@ from icpo_lite.cli.handover import handover
 from icpo_lite.core.errors import UsageError
 from icpo_lite.data import from_recipe
 from icpo_lite.data.tiny_world import world_problems
-from icpo_lite.integrations import trl_keys, verl, verl_keys
-from icpo_lite.integrations.reply_rewards import ReplyRewards
+from icpo_lite.integrations import verl
 from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.policy.load import model_path
 from icpo_lite.recipe import Recipe, load_recipe
+from icpo_lite.tools.handover import trl_keys, verl_keys
+from icpo_lite.tools.handover.reply_rewards import ReplyRewards
 from icpo_lite.tools.report.run_files import read_sources
 from icpo_lite.training.schedules import lr_factor
 

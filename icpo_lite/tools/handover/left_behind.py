@@ -12,8 +12,8 @@ from icpo_lite.rewards.from_recipe import judge_needs_policy, reward_spec
 from icpo_lite.rewards.icpo import GuardedOptions
 
 if TYPE_CHECKING:
-    from icpo_lite.integrations.handed_prompts import HandedPrompts
     from icpo_lite.recipe import Recipe
+    from icpo_lite.tools.handover.handed_prompts import HandedPrompts
 
 Side = Literal["trl", "verl"]
 

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from icpo_lite.kernels import chunks
-from icpo_lite.kernels.chunks import auto_chunk_rows
-from icpo_lite.kernels.logprob import token_logprobs
+from icpo_lite.policy.kernels import chunks
+from icpo_lite.policy.kernels.chunks import auto_chunk_rows
+from icpo_lite.policy.kernels.logprob import token_logprobs
 from icpo_lite.tools.bench.live_bytes import LiveBytes
 
 

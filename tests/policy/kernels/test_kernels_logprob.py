@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from icpo_lite.core.errors import DeviceError, NumericsError, UsageError
-from icpo_lite.kernels.logprob import choose_impl, token_logprobs
+from icpo_lite.policy.kernels.logprob import choose_impl, token_logprobs
 
 IMPLS = ("reference", "torch")
 LN2 = math.log(2.0)

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 
-from icpo_lite.kernels.logits import LogitTransform
-from icpo_lite.kernels.logprob_reference import FLOOR
+from icpo_lite.policy.kernels.logits import LogitTransform
+from icpo_lite.policy.kernels.logprob_reference import FLOOR
 
 #: What a block of rows may take: on a CPU the last level of cache, and few enough parallel regions
 #: (a busy machine pays for each); on a GPU few launches matter more. And at most this share of

@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 import torch
 
 from icpo_lite.core.errors import IcpoError
-from icpo_lite.kernels.logits import (
+from icpo_lite.policy.kernels.logits import (
     LogitTransform,
     logits_dtype,
     project_in_slabs,
     pull_back_in_slabs,
 )
-from icpo_lite.kernels.logprob import Impl, choose_impl, token_logprobs
-from icpo_lite.kernels.logprob_reference import of_logits
+from icpo_lite.policy.kernels.logprob import Impl, choose_impl, token_logprobs
+from icpo_lite.policy.kernels.logprob_reference import of_logits
 
 #: Rows looked at: float64 logits of 8 rows and 152k tokens are 10 MB.
 ROWS = 8

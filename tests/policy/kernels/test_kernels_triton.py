@@ -12,9 +12,9 @@ import torch
 from kernels_cases import DEVICE, HAS_TRITON
 
 from icpo_lite.core.errors import DeviceError
-from icpo_lite.kernels.logits import LogitTransform
-from icpo_lite.kernels.logprob import choose_impl, token_logprobs
-from icpo_lite.kernels.logprob_torch import RowTask, torch_rows
+from icpo_lite.policy.kernels.logits import LogitTransform
+from icpo_lite.policy.kernels.logprob import choose_impl, token_logprobs
+from icpo_lite.policy.kernels.logprob_torch import RowTask, torch_rows
 
 needs_triton = pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed")
 
@@ -24,7 +24,7 @@ ROW_OPS = ["torch", pytest.param("triton", marks=needs_triton)]
 def row_operation(name):
     if name == "torch":
         return torch_rows
-    from icpo_lite.kernels.logprob_triton import triton_rows
+    from icpo_lite.policy.kernels.logprob_triton import triton_rows
 
     return triton_rows
 

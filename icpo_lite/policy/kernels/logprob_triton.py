@@ -15,8 +15,8 @@ import torch
 import triton
 import triton.language as tl
 
-from icpo_lite.kernels.logprob_reference import FLOOR as _FLOOR
-from icpo_lite.kernels.logprob_torch import SMALLEST_SIZE, RowResult, RowTask
+from icpo_lite.policy.kernels.logprob_reference import FLOOR as _FLOOR
+from icpo_lite.policy.kernels.logprob_torch import SMALLEST_SIZE, RowResult, RowTask
 
 #: Elements of a row that a program holds at a time, and its warps: 8 fp32 a thread. Compiled for
 #: sm75 to sm90 this neither spills nor uses a stack frame.

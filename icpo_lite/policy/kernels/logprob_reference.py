@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from icpo_lite.kernels.logits import LogitTransform, logits_dtype
+from icpo_lite.policy.kernels.logits import LogitTransform, logits_dtype
 
 #: exp(FLOOR) is 0 in every dtype, so that 0 · log 0 can be formed as 0 · FLOOR and is 0.
 FLOOR = -1e4

@@ -21,10 +21,10 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from icpo_lite.core.errors import DeviceError, NumericsError, UsageError
-from icpo_lite.kernels.chunks import auto_chunk_rows
-from icpo_lite.kernels.logits import LogitTransform, logits_dtype, project, pull_back
-from icpo_lite.kernels.logprob_reference import reference_logprobs
-from icpo_lite.kernels.logprob_torch import RowResult, RowTask, torch_rows
+from icpo_lite.policy.kernels.chunks import auto_chunk_rows
+from icpo_lite.policy.kernels.logits import LogitTransform, logits_dtype, project, pull_back
+from icpo_lite.policy.kernels.logprob_reference import reference_logprobs
+from icpo_lite.policy.kernels.logprob_torch import RowResult, RowTask, torch_rows
 
 Impl = Literal["auto", "triton", "torch", "reference"]
 RowOp = Callable[[torch.Tensor, RowTask], RowResult]
@@ -140,7 +140,7 @@ def _triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
 
 def _row_operation(impl: Impl) -> RowOp:
     if impl == "triton":
-        from icpo_lite.kernels.logprob_triton import triton_rows
+        from icpo_lite.policy.kernels.logprob_triton import triton_rows
 
         return triton_rows
     return torch_rows

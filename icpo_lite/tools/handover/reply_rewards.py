@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.types import Group, Prompt, Reward, StopReason, Trajectory, Turn, Verdict
 from icpo_lite.data.prompt_file import from_row
-from icpo_lite.integrations.handed_prompts import StoredTokenizer
 from icpo_lite.rewards.from_recipe import (
     bind_judge,
     bind_reward,
@@ -18,6 +17,7 @@ from icpo_lite.rewards.from_recipe import (
     judge_needs_policy,
 )
 from icpo_lite.rollout.groups import judge_groups, reward_groups
+from icpo_lite.tools.handover.handed_prompts import StoredTokenizer
 from icpo_lite.training.step_metrics import group_metrics
 
 if TYPE_CHECKING:
