@@ -47,6 +47,11 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, de
 
     loaded = load_recipe(recipe, overrides)
     require_model(loaded)
+    if not loaded.pays:
+        echo(
+            f"reward none: no reply earns anything, {loaded.distill} alone teaches; nothing to try"
+        )
+        return
     reward, change = bind_reward(loaded), bind_reward_change(loaded)
     policy = None
     if judge_needs_policy(loaded) or corpus_needs_model(loaded):

@@ -106,9 +106,9 @@ def starting_values(
 
 def _written(values: dict[str, Any], path: Path) -> str:
     from icpo_lite.recipe import Evaluation, Recipe
-    from icpo_lite.rewards.icpo import REWARDS
+    from icpo_lite.rewards.icpo import NAMED_REWARDS
 
-    weights = REWARDS[values["reward"]["name"]].options
+    weights = NAMED_REWARDS[values["reward"]["name"]].options
     values["reward"] = values["reward"] | weights(**_without_name(values["reward"])).model_dump()
     blocks: dict[str, type[BaseModel]] = {"reward": weights, "evaluation": Evaluation}
 

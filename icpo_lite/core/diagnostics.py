@@ -50,10 +50,10 @@ class Rule:
 
 
 class Watch:
-    """Says each finding once, when it first shows."""
+    """Says each finding once, when it first shows. paid: whether replies earn anything."""
 
-    def __init__(self) -> None:
-        self._said: set[str] = set()
+    def __init__(self, *, paid: bool = True) -> None:
+        self._said: set[str] = set() if paid else {"flat_rewards", "never_asks", "loss_reads_zero"}
 
     def new(self, rows: Rows) -> list[Finding]:
         """What stands out now and has not been said before. rows: all steps so far."""

@@ -18,6 +18,19 @@ def with_opening(messages: Sequence[Message], opening: Message | None) -> tuple[
     return (opening, *messages)
 
 
+def user_view(messages: Sequence[Message], opening: int = 0) -> tuple[Message, ...]:
+    """A chat without the assistant's replies: all that the user has said, as one turn.
+
+    opening: turns that come before the user's first and stay as they are; system turns do anyway.
+    """
+    first = max(opening, next((i for i, m in enumerate(messages) if m.role != "system"), 0))
+    said = [m for m in messages[first:] if m.role == "user"]
+    if not said:
+        return tuple(messages)
+    whole = replace(said[0], content=" ".join(m.content for m in said))
+    return (*messages[:first], whole)
+
+
 def prompt_after(prompt: Prompt, turns: Sequence[Turn]) -> Prompt:
     """A prompt as the turns after it leave it: the chat so far, and what of it is still missing.
 

@@ -107,7 +107,7 @@ def _set_mode(policy: Policy) -> None:
     policy.set_training(torch.is_grad_enabled())
 
 
-def _kept_hidden_states(
+def kept_hidden_states(
     policy: Policy, input_ids: Tensor, attention_mask: Tensor, loss_mask: Tensor, share: bool
 ) -> Tensor:
     """Hidden states [n, D] under the mask, row by row; equal prompts computed once if `share`."""
@@ -123,14 +123,18 @@ def completion_logprobs(
     attention_mask: Tensor,
     loss_mask: Tensor,
     options: LogprobOptions,
+    kept: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Log-probs and entropies [B, T-1] of the next tokens under the mask, fp32, 0 elsewhere.
 
     input_ids, attention_mask [B, T]; loss_mask [B, T-1]. Differentiable unless under no_grad.
-    Only the rows under the mask meet lm_head. Raises NumericsError on NaN.
+    Only the rows under the mask meet lm_head. kept: their hidden states where they are there
+    already (`kept_hidden_states`). Raises NumericsError on NaN.
     """
     impl = proved_impl(policy) if options.impl == "auto" else options.impl
-    kept = _kept_hidden_states(policy, input_ids, attention_mask, loss_mask, options.shared_prompts)
+    if kept is None:
+        shared = options.shared_prompts
+        kept = kept_hidden_states(policy, input_ids, attention_mask, loss_mask, shared)
     logp, entropy = token_logprobs(
         kept,
         targets=input_ids[:, 1:][loss_mask],

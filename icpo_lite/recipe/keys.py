@@ -113,6 +113,8 @@ class Recipe(
             refuse("task", "grading code runs it; set allow_code_execution: true to agree")
         if self.eval_steps is not None and self.evaluation.enabled:
             self._check_splits()
+        if not self.pays:
+            self._check_unpaid()
         if self.rollout == "conversation":
             self._check_conversations()
         else:
@@ -126,9 +128,24 @@ class Recipe(
             ("branching", self.branching.get("name"), "none"),
             ("shard_curriculum", self.shard_curriculum.get("name"), "none"),
             ("simulated_user", self.simulated_user, "deterministic"),
+            ("distill", self.distill, "none"),
         ):
             if value != idle:
                 refuse(key, f"{value} is of conversations; set rollout: conversation")
+
+    def _check_unpaid(self) -> None:
+        """Nothing is rewarded: a teacher must be there, and nothing that goes by rewards."""
+        if self.distill == "none":
+            refuse("reward", "none earns nothing, and distill: none teaches nothing; set one")
+        for key, value, idle in (
+            ("dynamic_sampling", self.dynamic_sampling, False),
+            ("credit", self.credit, "trajectory"),
+            ("prompt_curriculum", self.prompt_curriculum.get("name"), "none"),
+            ("shard_curriculum", self.shard_curriculum.get("name"), "none"),
+        ):
+            if value != idle:
+                told = str(value).lower() if isinstance(value, bool) else value
+                refuse(key, f"{told} goes by rewards, and reward: none has none; take it out")
 
     def _check_conversations(self) -> None:
         if self.simulated_user == "endpoint" and self.endpoint is None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from icpo_lite.recipe.distillation_sections import DistillationKeys
 from icpo_lite.recipe.section import Section, named_schedule, refuse, scaling
 
 #: Losses that clip the ratio at 1 - epsilon and 1 + epsilon_high; a test holds this to the loss
@@ -18,7 +19,7 @@ def steps_of(value: float, max_steps: int) -> int:
     return int(value) if value >= 1 else round(value * max_steps)
 
 
-class LossKeys(Section):
+class LossKeys(DistillationKeys):
     """The objective, in TRL's names where TRL has one; `training.loss` has the equations."""
 
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = (

@@ -253,7 +253,8 @@ class RewardKeys(ExecutionKeys, EndpointKeys, Section):
 
     reward: Annotated[dict[str, Any], BeforeValidator(named_block)] = Field(
         {"name": DEFAULT_REWARD},
-        description="guarded, paper or accuracy; or a block {name: guarded, targeted: 1.0}",
+        description="guarded, paper or accuracy; none, where distill alone teaches; or a block "
+        "{name: guarded, targeted: 1.0}",
     )
     reward_funcs: Names = Field((), description="own rewards, added to it: [my_rewards.py:brevity]")
     reward_weights: Annotated[tuple[float, ...], BeforeValidator(one_as_list)] = Field(
@@ -268,6 +269,11 @@ class RewardKeys(ExecutionKeys, EndpointKeys, Section):
         default_factory=dict,
         description="options of the graders, such as {math_rule: compat} for LiC's own rule",
     )
+
+    @property
+    def pays(self) -> bool:
+        """Whether any reply earns anything."""
+        return self.reward.get("name") != "none" or bool(self.reward_funcs)
 
     @model_validator(mode="after")
     def _reward_is_whole(self) -> Self:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.judge import Judge, Typer
     from icpo_lite.rewards.model_targets import Targeter
     from icpo_lite.rollout.conversation import User
-    from icpo_lite.rollout.conversation_groups import ConversationRule
+    from icpo_lite.rollout.conversation_groups import ConversationRule, Spoken
 
 
 def choose_shard(reply: str, still_open: Sequence[Shard], shards: Sequence[Shard]) -> int | None:
@@ -74,15 +74,15 @@ def make_user(
 
 def reward_spec(recipe: Recipe) -> RewardSpec:
     """The entry of the table of rewards that the recipe names."""
-    from icpo_lite.rewards.icpo import REWARDS
+    from icpo_lite.rewards.icpo import NAMED_REWARDS
 
     name = recipe.reward["name"]
-    if name not in REWARDS:
+    if name not in NAMED_REWARDS:
         raise RecipeError(
-            f"{recipe.where('reward')}: reward: expected one of {', '.join(REWARDS)}, "
+            f"{recipe.where('reward')}: reward: expected one of {', '.join(NAMED_REWARDS)}, "
             f"found {name!r}"
         )
-    return REWARDS[name]
+    return NAMED_REWARDS[name]
 
 
 def bind_reward(recipe: Recipe) -> RewardRule:
@@ -110,7 +110,13 @@ def bind_conversation_reward(recipe: Recipe) -> ConversationRule:
             f"{', '.join(CONVERSATION_REWARDS)}, found {name!r}"
         )
     rule = CONVERSATION_REWARDS[name]
-    return rule.bind(recipe.bind("conversation_reward", rule.options, skip=["name"]))
+    bound = rule.bind(recipe.bind("conversation_reward", rule.options, skip=["name"]))
+    return bound if recipe.reward["name"] != "none" else _unpaid
+
+
+def _unpaid(talk: Sequence[Spoken]) -> list[Reward]:
+    """`reward: none`: neither a reply nor the conversation earns anything."""
+    return [spoken.reward for spoken in talk]
 
 
 def bind_judge(

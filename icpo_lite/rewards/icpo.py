@@ -134,6 +134,11 @@ def _accuracy(prompt: Prompt, verdict: Verdict, turn: Turn, options: RewardOptio
     return _sum(correct=float(bool(verdict.correct)))
 
 
+def _none(prompt: Prompt, verdict: Verdict, turn: Turn, options: RewardOptions) -> Reward:
+    """0 for every reply: what is learned comes from a teacher (`distill`)."""
+    return Reward(0.0)
+
+
 def _guarded(prompt: Prompt, verdict: Verdict, turn: Turn, options: GuardedOptions) -> Reward:
     """The type's worth for this prompt's kind, less what its form, aim and length cost."""
     turn = replace(turn, content=said(turn.content))
@@ -243,3 +248,5 @@ REWARDS: dict[str, RewardSpec] = {
     "guarded": RewardSpec(GuardedOptions, _guarded, guess_limit=0.3),
     "accuracy": RewardSpec(RewardOptions, _accuracy),
 }
+#: All that a recipe may name: also none, which pays nothing and stands no self-test.
+NAMED_REWARDS = {**REWARDS, "none": RewardSpec(RewardOptions, _none)}

@@ -136,10 +136,15 @@ class CheckpointManager:
         if bad := first_not_finite(weights):
             raise NumericsError(f"weights: NaN or infinity in {bad}; not saved")
         tensors, optimizer = pack_optimizer(self._trainer.updater.optimizer)
+        average = self._trainer.distiller.average if self._trainer.distiller else {}
         save_checkpoint(
             self._folder,
             step,
-            tensors={"adapter": _lora(self._policy), "optimizer": tensors},
+            tensors={
+                "adapter": _lora(self._policy),
+                "optimizer": tensors,
+                **({"teacher": average} if average else {}),
+            },
             state={
                 **moving,
                 "optimizer": optimizer,
@@ -187,6 +192,8 @@ class CheckpointManager:
         _load_lora(self._policy, tensors["adapter"])
         unpack_optimizer(self._trainer.updater.optimizer, tensors["optimizer"], state["optimizer"])
         self._trainer.restore(state["trainer"])
+        if self._trainer.distiller:
+            self._trainer.distiller.restore(tensors.get("teacher", {}))
         best = BestSoFar.restored(state.get("standing"), self.best.metric)
         self.best = best.going_on(self._recipe.max_steps)
         if state["corpus"] != corpus_digest(self._trainer.prompt_ids):

@@ -39,8 +39,13 @@ def _conversations(recipe: Recipe) -> str:
     """How conversations are paid and credited; "" where replies are single."""
     if recipe.rollout == "single_turn":
         return ""
+    taught = ""
+    if recipe.distill != "none":
+        taught = f", {recipe.distill} x {recipe.distill_weight:g} from {recipe.teacher_model_kind}"
+    if not recipe.pays:
+        return f", conversations{taught}"
     paid, credit = recipe.conversation_reward["name"], recipe.credit
-    return f", conversations paid by {paid}, credit by {credit}"
+    return f", conversations paid by {paid}, credit by {credit}{taught}"
 
 
 def _counted(number: int, noun: str) -> str:

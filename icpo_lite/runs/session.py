@@ -92,8 +92,9 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     prompts = [p for p in prompts if p.prompt_id in prompt_ids]
     require_kinds(recipe, prompts)
     judge = bind_judge(recipe, policy)
-    report = check_reward(prompts, judge, reward, change=change)
-    report.require_ok()
+    tested = check_reward(prompts, judge, reward, change=change) if recipe.pays else None
+    if tested is not None:
+        tested.require_ok()
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
     chosen, sampled, shared = tried(recipe, policy, prompt_ids, impl)
     pool = prompt_pool(recipe, prompts)
@@ -113,9 +114,11 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
             "to a file that is not, or eval_holdout: 0.1 to keep a tenth back"
         )
     told = [] if seen else _contamination(recipe, prompts, problems, small)
-    idle = idle_clip(recipe)
+    idle = idle_clip(recipe) if recipe.pays else ""
     small_warning = small.warning if small else ""
-    for warning in filter(None, [*report.warnings, unknown, seen, small_warning, *told, idle]):
+    for warning in filter(
+        None, [*(tested.warnings if tested else ()), unknown, seen, small_warning, *told, idle]
+    ):
         display.message(f"warning: {warning}")
     return Session(recipe, policy, trainer, judge, problems, small, prompts)
 

@@ -241,7 +241,7 @@ def _steps_left(
             display.message(line)
     if not trainer.done_steps:
         _warm_up(session, run, display, stop)
-    rows, watch = run.metrics(), Watch()
+    rows, watch = run.metrics(), Watch(paid=recipe.pays)
     manager.remember()
     for report in trainer.steps():
         judged: dict[str, float] = {}
@@ -329,6 +329,8 @@ def _warm_up(session: Session, run: RunDirectory, display: Display, stop: StopRe
     recipe = session.recipe
     if not recipe.share_underspecified and recipe.share_schedule["name"] == "constant":
         return
+    if recipe.warm_up_steps in ("auto", 0) and not recipe.pays:
+        return  # no question is rewarded that it would have to come upon first
     warm_up = WarmUp(session.trainer, session.prompts)
     for line in warm_up.run():
         display.message(line)

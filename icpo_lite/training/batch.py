@@ -127,3 +127,15 @@ def collate(groups: Sequence[Group], pad_id: int) -> Batch:
 
 def _cut_off(trajectory: Trajectory) -> bool:
     return any(t.stop_reason == "length" for t in trajectory.turns if t.role == "assistant")
+
+
+def mini_batches(group_B: Tensor, count: int) -> list[Tensor]:
+    """Row numbers of each mini-batch; groups stay whole, and at most one mini-batch a group.
+
+    Groups are dealt out in turn, since a step's complete prompts come before its underspecified
+    ones and each mini-batch should hold both.
+    """
+    import torch
+
+    groups = [torch.nonzero(group_B == g).flatten() for g in group_B.unique().tolist()]
+    return [torch.cat(groups[i::count]) for i in range(min(count, len(groups)))]

@@ -21,7 +21,7 @@ from icpo_lite.training.schedules import (
 
 @dataclass(frozen=True)
 class Plan:
-    """One step's numbers; `loss` is the objective with the step's own entropy_coef."""
+    """One step's numbers; `loss` is the objective with its own entropy_coef and distill_weight."""
 
     share_underspecified: float
     underspecified_weight: float
@@ -36,19 +36,22 @@ class Schedules:
         self.recipe, self.loss = recipe, LossKeys.of(recipe)
         self.fraction = schedule(recipe, "share_schedule", recipe.share_underspecified)
         self.weight = schedule(recipe, "weight_schedule", recipe.underspecified_weight)
+        self.distilled = schedule(recipe, "distill_schedule", recipe.distill_weight)
         self.entropy = EntropyTarget(self.loss) if recipe.entropy_target is not None else None
         self.states: dict[str, State] = {
             "share": self.fraction.start(),
             "weight": self.weight.start(),
+            "distill": self.distilled.start(),
             "entropy": self.entropy.start() if self.entropy else {},
         }
 
     def at(self, step: int) -> Plan:
         """The numbers of the step after `step` updates."""
-        recipe, loss = self.recipe, self.loss
+        recipe = self.recipe
+        moved = {"distill_weight": self.distilled.value(step, self.states["distill"])}
         if self.entropy:
-            coefficient = self.entropy.coefficient(self.states["entropy"])
-            loss = loss.model_copy(update={"entropy_coef": coefficient})
+            moved["entropy_coef"] = self.entropy.coefficient(self.states["entropy"])
+        loss = self.loss.model_copy(update=moved)
         factor = lr_factor(
             step, recipe.max_steps, recipe.lr_scheduler_type, recipe.warmup, recipe.min_lr_ratio
         )
@@ -70,6 +73,7 @@ class Schedules:
         self.states = {
             "share": self.fraction.update(now["share"], measured),
             "weight": self.weight.update(now["weight"], measured),
+            "distill": self.distilled.update(now["distill"], measured),
             "entropy": self.entropy.update(now["entropy"], metrics["entropy"])
             if self.entropy and "entropy" in metrics
             else now["entropy"],

@@ -134,3 +134,9 @@ def off_policy_rows(
     mean = distance.sum(-1, keepdim=True) / mask.sum(-1, keepdim=True).clamp(min=1)
     advantages = advantages.unsqueeze(1) if advantages.dim() == 1 else advantages
     return ((advantages >= 0) | (mean <= threshold)).to(logps.dtype)
+
+
+def product(*weights: Tensor | None) -> Tensor | None:
+    """Factors of the policy term multiplied, [b, T-1] or [b, 1]; None where all are 1."""
+    some = [w for w in weights if w is not None]
+    return math.prod(some[1:], start=some[0]) if some else None

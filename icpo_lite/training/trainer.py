@@ -28,6 +28,7 @@ from icpo_lite.training.batch import collate
 from icpo_lite.training.conversations import Conversations
 from icpo_lite.training.credit import credited, moves
 from icpo_lite.training.demonstrations import join_demonstrations
+from icpo_lite.training.distillation import Distiller
 from icpo_lite.training.dynamic_sampling import (
     as_learned,
     learnable_groups,
@@ -105,6 +106,8 @@ class Trainer:
         self.sampling = chosen.sampling.but(limit=self.sampling_limit)
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
         self.updater.engine = self.sampling.engine
+        self.distiller = Distiller(policy, recipe, pool) if recipe.distill != "none" else None
+        self.updater.distiller = self.distiller
         self.schedules = Schedules(recipe)
         self.talks = Conversations(recipe) if recipe.rollout == "conversation" else None
         functions = [name.rpartition(":")[2] for name in recipe.reward_funcs]
@@ -136,20 +139,16 @@ class Trainer:
         prompts = self.pool.draw(self.recipe.prompts_per_step, plan.share_underspecified)
         groups, chosen, refills = self.select(self.rollout(prompts))
         sampled = time.monotonic()
-        weighed = advantage_groups(
-            chosen, self.recipe, plan.underspecified_weight, self.component_weights
-        )
-        weighed = credited(weighed, self.recipe, plan.underspecified_weight)
+        weighed = self.weighed(chosen, plan)
         learned = self.counted(weighed)
         batch = collate(learned, self.policy.pad_id)
         self.phase = "updating"
-        update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps)
+        views = self.distiller.views(learned) if self.distiller else None
+        update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps, views)
+        if self.distiller:
+            self.distiller.follow()
         self.done_steps += 1
-        shown = group_metrics(groups, learned, self.recipe.min_reward_spread)
-        if self.talks is not None:
-            shown |= conversation_metrics(groups)
-            shown |= self.talks.move(shown, self.pool)
-        metrics = {**shown, **update, "refills": float(refills)}
+        metrics = {**self._shown(groups, learned), **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
         told = as_learned(groups, chosen, weighed)
@@ -210,6 +209,12 @@ class Trainer:
             hpt_gate=gate,
         )
 
+    def weighed(self, groups: list[Group], plan: Plan) -> list[Group]:
+        """The groups with their advantages, each turn with its own where `credit` gives it one."""
+        weight = plan.underspecified_weight
+        weighed = advantage_groups(groups, self.recipe, weight, self.component_weights)
+        return credited(weighed, self.recipe, weight)
+
     def counted(self, groups: list[Group]) -> list[Group]:
         """The groups that losses are averaged over.
 
@@ -219,11 +224,20 @@ class Trainer:
         """
         recipe = self.recipe
         terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target or recipe.kl_cov
+        terms = terms or recipe.distill != "none"
         if recipe.dynamic_sampling or recipe.count_zero_variance or terms:
             return groups
         if recipe.credit != "trajectory":
             return [group for group in groups if moves(group)]
         return [group for group in groups if teaches(group, recipe.min_reward_spread)]
+
+    def _shown(self, groups: Sequence[Group], learned: Sequence[Group]) -> dict[str, float]:
+        """What the samples say, as metrics."""
+        shown = group_metrics(groups, learned, self.recipe.min_reward_spread)
+        if self.talks is not None:
+            shown |= conversation_metrics(groups)
+            shown |= self.talks.move(shown, self.pool)
+        return shown
 
     def _costs(
         self, plan: Plan, groups: Sequence[Group], sampling: float, seconds: float
@@ -236,6 +250,8 @@ class Trainer:
             "schedule/share_underspecified": plan.share_underspecified,
             "schedule/underspecified_weight": plan.underspecified_weight,
             "learning_rate": plan.learning_rate,
+            **({"distill/weight": plan.loss.distill_weight} if self.distiller else {}),
+            "tokens/sampled": float(sampled_tokens(groups)),
             "tokens_per_second": sampled_tokens(groups) / seconds,
             "sampling_seconds": sampling,
             "step_seconds": seconds,

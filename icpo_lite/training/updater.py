@@ -17,9 +17,11 @@ from torch import Tensor
 
 from icpo_lite.core.errors import NumericsError, OutOfMemory
 from icpo_lite.core.oom import RowLimit, Say, Size, Snapshot, first_not_finite
-from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
+from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs, kept_hidden_states
 from icpo_lite.policy.optimizer import make_optimizer
-from icpo_lite.training.batch import Batch
+from icpo_lite.training.batch import Batch, mini_batches
+from icpo_lite.training.distillation import Distiller, Views
+from icpo_lite.training.distillation_loss import Taught, distillation_loss
 from icpo_lite.training.loss import (
     Mean,
     Normalizer,
@@ -33,10 +35,12 @@ from icpo_lite.training.token_weights import (
     corrects,
     high_entropy_tokens,
     off_policy_rows,
+    product,
     sampling_correction,
     sampling_mismatch,
     select_tokens,
 )
+from icpo_lite.training.without_gradient import without_gradient
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -50,6 +54,7 @@ class _Learned:
 
     mask, old, old_entropy, ref [B, T-1]: tokens that carry loss; their log-probs and entropies
     under the weights that sampled, and log-probs without LoRA; None where nobody reads them.
+    taught: what a teacher says of the tokens.
     """
 
     batch: Batch
@@ -57,6 +62,7 @@ class _Learned:
     old: Tensor | None
     old_entropy: Tensor | None
     ref: Tensor | None
+    taught: Taught | None
     loss: LossKeys
     logprobs: LogprobOptions
     size: Size
@@ -66,7 +72,7 @@ class Updater:
     """Makes optimizer steps of batches; what lives on between them is `state`, weights aside.
 
     logprobs: how log-probs are computed. limit: how many rows fit into memory at once. engine: who
-    samples; the trainer says so.
+    samples; distiller: who says what a teacher thinks of the samples; the trainer says so.
     """
 
     def __init__(
@@ -80,6 +86,7 @@ class Updater:
         self.policy, self.recipe, self.logprobs = policy, recipe, logprobs
         self.limit, self.say = limit, say
         self.engine = "native"
+        self.distiller: Distiller | None = None
         self.step = self._skipped = self._skipped_in_a_row = 0
         self._stepping = False
         self.optimizer = make_optimizer(
@@ -93,13 +100,18 @@ class Updater:
         self.scaler = _scaler(policy, recipe)
 
     def update(
-        self, batch: Batch, loss: LossKeys, learning_rate: float, step: int = 0
+        self,
+        batch: Batch,
+        loss: LossKeys,
+        learning_rate: float,
+        step: int = 0,
+        views: Views | None = None,
     ) -> dict[str, float]:
         """num_iterations passes over the batch, num_mini_batches optimizer steps in each.
 
         loss: the objective of this step. step: steps made before, for messages and for which
-        tokens are drawn. Where memory runs out, all of it is taken back and made again with less
-        at once. Returns the step's metrics.
+        tokens are drawn. views: the batch's replies as a teacher reads them. Where memory runs out,
+        all of it is taken back and made again with less at once. Returns the step's metrics.
         """
         self.step = step
         found = {"loss": 0.0, "grad_norm": 0.0, "updates": 0.0}
@@ -109,7 +121,7 @@ class Updater:
             # memory before it has changed no weight. The first one makes the optimizer's state.
             undo = self.undo(whole=steps > 1 or not self.optimizer.state)
             found = self.limit.run(
-                lambda size: self._updates(batch, loss, learning_rate, size),
+                lambda size: self._updates(batch, loss, learning_rate, size, views),
                 min(self.recipe.per_device_train_batch_size or len(batch), len(batch)),
                 undo,
             )
@@ -147,12 +159,18 @@ class Updater:
             self.scaler.load_state_dict(dict(state))
 
     def _updates(
-        self, batch: Batch, loss: LossKeys, learning_rate: float, size: Size
+        self,
+        batch: Batch,
+        loss: LossKeys,
+        learning_rate: float,
+        size: Size,
+        views: Views | None,
     ) -> dict[str, float]:
         recipe = self.recipe
         none = {"loss": 0.0, "grad_norm": 0.0, "updates": 0.0}
         try:
-            learned = self._learned(batch.to(self.policy.device.torch_device), loss, size)
+            there = batch.to(self.policy.device.torch_device)
+            learned = self._learned(there, loss, size, views)
         except NumericsError as error:
             self._skip(str(error))
             return none
@@ -161,8 +179,8 @@ class Updater:
 
         parts: list[dict[str, Mean | Peak]] = []
         done: list[tuple[float, float]] = []
-        mini_batches = _mini_batches(batch.group, recipe.num_mini_batches) * recipe.num_iterations
-        for number, rows in enumerate(mini_batches):
+        dealt = mini_batches(batch.group, recipe.num_mini_batches) * recipe.num_iterations
+        for number, rows in enumerate(dealt):
             made = self._optimizer_step(learned, rows.to(learned.mask.device), number, parts)
             done += [made] if made else []
         if not done:
@@ -176,22 +194,25 @@ class Updater:
             "updates": float(len(norms)),
         }
 
-    def _learned(self, batch: Batch, loss: LossKeys, size: Size) -> _Learned:
+    def _learned(self, batch: Batch, loss: LossKeys, size: Size, views: Views | None) -> _Learned:
         """The batch with all that must be known before its first update."""
         recipe = self.recipe
         mask = batch.loss_mask
         if recipe.mask_truncated_completions:
             mask = mask & ~batch.truncated[:, None]
-        old = old_entropy = ref = None
+        old = old_entropy = ref = taught = None
+        options = _chunked(self.logprobs, size)
         # With one update per batch the sampling policy is the one being updated: ratio 1.
         on_policy = recipe.num_iterations * recipe.num_mini_batches == 1
         if not on_policy or loss.selects_tokens or recipe.top_entropy_quantile < 1:
-            old, old_entropy = self._without_grad(batch, size)
+            old, old_entropy, _ = without_gradient(self.policy, batch, options, size.rows)
         if loss.beta > 0:
             with self.policy.adapter_off():
-                ref, _ = self._without_grad(batch, size)
-        logprobs = _chunked(self.logprobs, size).but(entropy_grad=loss.entropy_coef != 0)
-        return _Learned(batch, mask, old, old_entropy, ref, loss, logprobs, size)
+                ref = without_gradient(self.policy, batch, options, size.rows).logps
+        if views is not None and self.distiller is not None and loss.distills:
+            taught = self.distiller.taught(views, options, size)
+        logprobs = options.but(entropy_grad=loss.entropy_coef != 0)
+        return _Learned(batch, mask, old, old_entropy, ref, taught, loss, logprobs, size)
 
     def _optimizer_step(
         self, learned: _Learned, rows: Tensor, number: int, parts: list[dict[str, Mean | Peak]]
@@ -244,6 +265,7 @@ class Updater:
         masks = [learned.mask[rows[piece], : m.loss_mask.shape[1]] for piece, m in micros]
         normalizer = loss_normalizer(loss, masks, recipe.max_completion_length)
         selected, weights = self._chosen_tokens(learned, rows, number)
+        count = learned.taught.count(rows, learned.mask[rows]) if learned.taught else 0
         total, metrics = 0.0, []
         for (piece, whole), mask in zip(micros, masks, strict=True):
             for index, teaches in self._with_and_without_gradient(whole, loss):
@@ -261,6 +283,7 @@ class Updater:
                             part_normalizer(normalizer, loss, kept, mask),
                             _part(weights, piece[here], kept.shape[1]),
                             _part(selected, piece[here], kept.shape[1]),
+                            count,
                         )
                     total += some
                     metrics.append(found)
@@ -269,11 +292,11 @@ class Updater:
     def _with_and_without_gradient(self, batch: Batch, loss: LossKeys) -> list[tuple[Tensor, bool]]:
         """Rows of a micro-batch that have a gradient, and those that are only measured.
 
-        Where the advantage is 0 the policy term has no gradient; KL, KL-Cov, entropy and HPT's
-        demonstrations have one whatever it is.
+        Where the advantage is 0 the policy term has no gradient; KL, KL-Cov, entropy, a teacher
+        and HPT's demonstrations have one whatever it is.
         """
         every = torch.arange(len(batch), device=batch.advantages.device)
-        terms = loss.beta or loss.entropy_coef or loss.kl_cov is not None
+        terms = loss.beta or loss.entropy_coef or loss.kl_cov is not None or loss.distills
         if terms or not self.recipe.drop_zero_variance:
             return [(every, True)]
         learns = (batch.advantages.masked_fill(~batch.loss_mask, 0.0) != 0).any(-1)
@@ -290,12 +313,16 @@ class Updater:
         normalizer: Normalizer,
         weights: Tensor | None,
         selected: Tensor | None,
+        count: int,
     ) -> tuple[float, dict[str, Mean | Peak]]:
-        """Forward and backward of what is computed at once; `index` are its rows of the batch."""
+        """Forward and backward of what is computed at once; `index` are its rows of the batch.
+
+        count: tokens of the mini-batch that a teacher speaks of.
+        """
         loss, old, ref, width = learned.loss, learned.old, learned.ref, kept.shape[1]
-        logps, entropy = completion_logprobs(
-            self.policy, micro.input_ids, micro.attention_mask, kept, learned.logprobs
-        )
+        inputs = (micro.input_ids, micro.attention_mask, kept)
+        hidden = kept_hidden_states(self.policy, *inputs, learned.logprobs.shared_prompts)
+        logps, entropy = completion_logprobs(self.policy, *inputs, learned.logprobs, hidden)
         corrected, mismatch = self._corrected(logps, old, index, micro, kept)
         near = self._off_policy_mask(logps, micro, kept)
         out = policy_loss(
@@ -307,16 +334,30 @@ class Updater:
             normalizer=normalizer,
             ref_logps=None if ref is None else ref[index, :width],
             entropy=entropy if loss.entropy_coef else entropy.detach(),
-            weights=_product(weights, corrected, near),
+            weights=product(weights, corrected, near),
             selected=selected,
             demonstrations=micro.demonstrations,
         )
-        value = float(out.loss.detach())
+        total, told = out.loss, out.metrics | mismatch
+        if learned.taught is not None and count:
+            here = None if old is None else old[index, :width]
+            added, taught = distillation_loss(
+                learned.taught.of(index, kept),
+                self.policy,
+                loss,
+                logps,
+                here,
+                hidden,
+                count,
+                learned.logprobs,
+            )
+            total, told = total + added, told | taught
+        value = float(total.detach())
         if not math.isfinite(value):
             raise NumericsError(f"loss: {value}; expected a finite number")
         if torch.is_grad_enabled():
-            self.scaler.scale(out.loss).backward()
-        return value, {**out.metrics, **mismatch}
+            self.scaler.scale(total).backward()
+        return value, told
 
     def _skip(self, why: str) -> None:
         """Counts an update that was not made. Raises NumericsError where going on is no use."""
@@ -383,20 +424,6 @@ class Updater:
         near = off_policy_rows(logps, micro.sampled_logps, micro.advantages, mask, threshold)
         return near.masked_fill(micro.demonstrations[:, None], 1.0)
 
-    @torch.no_grad()
-    def _without_grad(self, batch: Batch, size: Size) -> tuple[Tensor, Tensor]:
-        """Log-probs and entropies [B, T-1] under the current weights, in micro-batches."""
-        shape, device = batch.loss_mask.shape, batch.loss_mask.device
-        logps, entropies = torch.zeros(shape, device=device), torch.zeros(shape, device=device)
-        options = _chunked(self.logprobs, size)
-        for piece, micro in batch.micro_batches(size.rows, keep_groups=options.shared_prompts):
-            some, entropy = completion_logprobs(
-                self.policy, micro.input_ids, micro.attention_mask, micro.loss_mask, options
-            )
-            logps[piece, : some.shape[1]] = some
-            entropies[piece, : some.shape[1]] = entropy
-        return logps, entropies
-
 
 def _scaler(policy: Policy, recipe: Recipe) -> torch.amp.GradScaler:
     """float16 gradients vanish or overflow without a scale; other dtypes have the range."""
@@ -420,22 +447,6 @@ def growth_interval(recipe: Recipe) -> int:
 def _chunked(options: LogprobOptions, size: Size) -> LogprobOptions:
     """The op's options, in smaller chunks where memory asked for them."""
     return options if size.chunk_rows is None else options.but(chunk_rows=size.chunk_rows)
-
-
-def _mini_batches(group_B: Tensor, count: int) -> list[Tensor]:
-    """Row numbers of each mini-batch; groups stay whole, and at most one mini-batch a group.
-
-    Groups are dealt out in turn, since a step's complete prompts come before its underspecified
-    ones and each mini-batch should hold both.
-    """
-    groups = [torch.nonzero(group_B == g).flatten() for g in group_B.unique().tolist()]
-    return [torch.cat(groups[i::count]) for i in range(min(count, len(groups)))]
-
-
-def _product(*weights: Tensor | None) -> Tensor | None:
-    """Factors of the policy term multiplied, [b, T-1] or [b, 1]; None where all are 1."""
-    some = [w for w in weights if w is not None]
-    return math.prod(some[1:], start=some[0]) if some else None
 
 
 def _part(values: Tensor | None, piece: Tensor, width: int) -> Tensor | None:

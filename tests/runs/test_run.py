@@ -19,8 +19,9 @@ from icpo_lite.rollout.engines.registry import ENGINES, Engine
 from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.runs.session import prepare_session
+from icpo_lite.training.batch import mini_batches
 from icpo_lite.training.trainer import Trainer
-from icpo_lite.training.updater import Updater, _mini_batches, growth_interval
+from icpo_lite.training.updater import Updater, growth_interval
 
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
@@ -385,8 +386,8 @@ def test_stop_on_ends_the_run_with_its_work_saved(tmp_path):
 def test_mini_batches_hold_whole_groups_of_both_kinds():
     group = torch.tensor([0, 0, 0, 1, 2, 2, 3, 3, 3])
     # Four groups, of 3, 1, 2 and 3 rows: dealt out as 0, 2 and 1, 3.
-    assert [part.tolist() for part in _mini_batches(group, 2)] == [[0, 1, 2, 4, 5], [3, 6, 7, 8]]
-    assert len(_mini_batches(group[:3], 2)) == 1
+    assert [part.tolist() for part in mini_batches(group, 2)] == [[0, 1, 2, 4, 5], [3, 6, 7, 8]]
+    assert len(mini_batches(group[:3], 2)) == 1
 
 
 def test_compare_on_the_command_line_trains_the_rival_beside_it(tmp_path):

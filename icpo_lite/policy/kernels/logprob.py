@@ -160,7 +160,7 @@ class _Plan(NamedTuple):
     entropy_grad: bool
 
 
-class _UnitGradient(NamedTuple):
+class UnitGradient(NamedTuple):
     """d(output)/dh = size[:, None] · direction: magnitudes apart, so that fp16 can hold it."""
 
     direction: torch.Tensor  # [K, D] in the hidden states' dtype
@@ -170,8 +170,8 @@ class _UnitGradient(NamedTuple):
 class _Chunked(NamedTuple):
     logp: torch.Tensor  # [N]
     entropy: torch.Tensor  # [N]
-    logp_unit: _UnitGradient | None
-    entropy_unit: _UnitGradient | None
+    logp_unit: UnitGradient | None
+    entropy_unit: UnitGradient | None
 
 
 class _TokenLogprobs(torch.autograd.Function):
@@ -192,7 +192,7 @@ class _TokenLogprobs(torch.autograd.Function):
         ctx: Any, logp_grad: torch.Tensor | None, entropy_grad: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, None]:
         keep, *saved = ctx.saved_tensors
-        units = [_UnitGradient(*saved[start : start + 2]) for start in range(0, len(saved), 2)]
+        units = [UnitGradient(*saved[start : start + 2]) for start in range(0, len(saved), 2)]
         if entropy_grad is not None and len(units) < 2:
             raise UsageError(ENTROPY_REFUSAL)
         outer = [
@@ -202,13 +202,13 @@ class _TokenLogprobs(torch.autograd.Function):
         ]
         if not outer:
             return None, None
-        kept = _scaled_rows(outer)
+        kept = scaled_rows(outer)
         if keep is None:
             return kept, None
         return kept.new_zeros(ctx.shape).index_copy_(0, keep, kept), None
 
 
-def _scaled_rows(outer: list[tuple[_UnitGradient, torch.Tensor]]) -> torch.Tensor:
+def scaled_rows(outer: list[tuple[UnitGradient, torch.Tensor]]) -> torch.Tensor:
     """Σ (grad · size)[:, None] · direction, [K, D], each element rounded once."""
     total = torch.empty_like(outer[0][0].direction)
     for start in range(0, len(total), BACKWARD_ROWS):
@@ -287,8 +287,8 @@ class _Buffers(NamedTuple):
         return _Buffers(self.logits[:count], dz, dh)
 
 
-def _unit(direction: torch.Tensor | None, size: torch.Tensor) -> _UnitGradient | None:
-    return None if direction is None else _UnitGradient(direction, size)
+def _unit(direction: torch.Tensor | None, size: torch.Tensor) -> UnitGradient | None:
+    return None if direction is None else UnitGradient(direction, size)
 
 
 def _spread(values: torch.Tensor, keep: torch.Tensor | None, rows: int) -> torch.Tensor:
