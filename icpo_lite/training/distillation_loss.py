@@ -161,17 +161,17 @@ def distillation_loss(
     lesson: Lesson,
     policy: Policy,
     keys: DistillationKeys,
-    logps: Tensor,
-    old: Tensor | None,
-    hidden: Tensor,
+    own: tuple[Tensor, Tensor | None, Tensor],
     count: int,
     options: LogprobOptions,
 ) -> tuple[Tensor, dict[str, Mean]]:
     """distill_weight · Σ w · KL / count over a micro-batch's taught tokens, and what is told of it.
 
-    logps, old [b, t], hidden [n, D]: the student's, of the tokens under the loss mask. count:
-    taught tokens of the whole mini-batch, so that micro-batches add up to it.
+    own: the student's log-probs [b, t], those that sampled, None where they are the same, and its
+    hidden states [n, D], of the tokens under the loss mask. count: taught tokens of the whole
+    mini-batch, so that micro-batches add up to it.
     """
+    logps, old, hidden = own
     mode = MODES[keys.distillation_mode]
     student = Student(
         logps[lesson.mask],

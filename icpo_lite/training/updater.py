@@ -340,16 +340,10 @@ class Updater:
         )
         total, told = out.loss, out.metrics | mismatch
         if learned.taught is not None and count:
-            here = None if old is None else old[index, :width]
+            lesson = learned.taught.of(index, kept)
+            own = (logps, None if old is None else old[index, :width], hidden)
             added, taught = distillation_loss(
-                learned.taught.of(index, kept),
-                self.policy,
-                loss,
-                logps,
-                here,
-                hidden,
-                count,
-                learned.logprobs,
+                lesson, self.policy, loss, own, count, learned.logprobs
             )
             total, told = total + added, told | taught
         value = float(total.detach())
