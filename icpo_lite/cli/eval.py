@@ -90,6 +90,20 @@ if TYPE_CHECKING:
     help="Make the model ask where its probability of asking is above this.",
 )
 @click.option(
+    "--adapter-off",
+    is_flag=True,
+    help="Judge the model that MODEL was trained from, as MODEL is judged.",
+)
+@click.option(
+    "--serve-as",
+    type=click.Choice(["plain", "cleaned", "recap", "snowball", "mediator"]),
+    default="plain",
+    show_default=True,
+    help="What the model reads before each reply: the chat; the user's turns as one, without its "
+    "own; the chat with all that the user said in the last turn, or in each; or one request that "
+    "it writes of the user's turns itself.",
+)
+@click.option(
     "--judge",
     "judged_by",
     type=click.Choice(["rules", "linear", "self"]),
@@ -139,6 +153,7 @@ def eval_(
     user_base_url: str | None,
     user_model: str | None,
     user_api_key_env: str | None,
+    adapter_off: bool,
     **given: Any,
 ) -> None:
     """Judge MODEL (a run directory, an adapter of peft, a model folder, a hub name, builtin:tiny).
@@ -172,7 +187,13 @@ def eval_(
     def judge_all() -> None:
         display = Display(total=0)
         if endpoint_url is None:
-            judge_models(named_models(model or "", compare), asked, display=display, output=output)
+            judge_models(
+                named_models(model or "", compare),
+                asked,
+                display=display,
+                output=output,
+                adapter_off=adapter_off,
+            )
             return
         there = named_server("--endpoint", endpoint_url, served or "", api_key_env, concurrency)
         _judge_served(there, model, compare, asked, display, output)

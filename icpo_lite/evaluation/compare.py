@@ -29,6 +29,7 @@ from icpo_lite.evaluation.kept_evaluation import REPLIES
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.request import EvaluationRequest
 from icpo_lite.evaluation.runner import require_problems
+from icpo_lite.evaluation.serving import require_servable
 from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.evaluation.table import comparison_rows, data_rows, differences, fitting, remarks
 from icpo_lite.policy.from_recipe import find_model
@@ -98,6 +99,7 @@ def prepare_judging(
     options = _options(asked, recipe, chosen)
     require_problems(chosen)
     require_server(options)
+    require_servable(chosen, options.serve_as)
     return Prepared(chosen, options)
 
 
@@ -117,9 +119,11 @@ def judge_models(
     *,
     display: Display,
     output: Path | None = None,
+    adapter_off: bool = False,
 ) -> dict[str, Any]:
     """Judge every model on the same problems, print one table, write the results.
 
+    adapter_off: judge the bases of the models, as their runs are judged.
     Results go to `output`, by default `eval-<split>` inside the first model's run directory, else
     `runs/eval-<name>`.
     """
@@ -139,13 +143,13 @@ def judge_models(
             name=asked.keys.get("judge"),
             allow_code_execution=asked.said("allow_code_execution"),
         )
-        with policy.adapter_off() if not path else contextlib.nullcontext():
+        with policy.adapter_off() if adapter_off or not path else contextlib.nullcontext():
             summaries[name] = judge_policy(
                 name,
                 policy,
                 judge,
                 prepared.problems,
-                replace(prepared.options, openings_from=path),
+                replace(prepared.options, openings_from="" if adapter_off else path),
                 place / name,
                 display.message,
             )
@@ -239,6 +243,7 @@ def _options(
         user=asked.user,
         user_server=asked.key("endpoint", recipe),
         ask_threshold=asked.ask_threshold,
+        serve_as=asked.serve_as,
         facts={
             "data": list(asked.data),
             "split": block.split,
@@ -252,6 +257,7 @@ def _options(
             "ask_cost": ask_cost,
             "user": asked.user,
             "ask_threshold": asked.ask_threshold,
+            "serve_as": asked.serve_as,
             "seed": asked.said("seed"),
             "judge": asked.key("judge", recipe),
             "grading": recipe.grading if recipe else {},

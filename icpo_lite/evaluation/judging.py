@@ -17,6 +17,7 @@ from icpo_lite.evaluation.ask_probability import calibrated
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_for
 from icpo_lite.evaluation.kept_evaluation import identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
+from icpo_lite.evaluation.serving import ServeAs, serving, told_of
 from icpo_lite.recipe import Evaluation
 from icpo_lite.rewards.from_recipe import make_user
 from icpo_lite.rollout.groups import PolicyTalker
@@ -50,7 +51,8 @@ class JudgingOptions:
     for all models. system: the system turn of every chat, or one of `system_prompts.CHOICES`.
     ask_cost: what it says that a question costs.
     user: who words the shards: deterministic, self (the base model) or endpoint (`user_server`
-    names it). ask_threshold: above this probability of asking the model is made to ask.
+    names it). serve_as: in which form the model reads a chat (`serving.SERVED`). ask_threshold:
+    above this probability of asking the model is made to ask.
     openings_from: the model or run directory whose evaluation tells how it asks. facts: written
     into eval.json as `judged_with`.
     """
@@ -65,6 +67,7 @@ class JudgingOptions:
     user: UserKind = "deterministic"
     user_server: EndpointOptions | None = None
     ask_threshold: float | None = None
+    serve_as: ServeAs = "plain"
     openings_from: str = ""
 
 
@@ -98,11 +101,13 @@ def judge_policy(
     # A prober scores on the layers as they are, which a thread that samples has replaced.
     alone = options.user != "deterministic" or not judge.local or prober is not None
     system = opening_turns(options.system, options.ask_cost)
+    asking = AskingTalker(talker, prober, options.ask_threshold or 0.0) if prober else talker
+    served = serving(asking, options.serve_as)
     where = (torch.__version__, str(policy.device.torch_device), at_once, _weights_key(policy))
-    return judged_in(
+    summary = judged_in(
         place,
         name,
-        AskingTalker(talker, prober, options.ask_threshold or 0.0) if prober else talker,
+        served,
         judge,
         problems,
         identity=identity_of(where, played(options), problems),
@@ -120,6 +125,9 @@ def judge_policy(
         workers=1 if alone or not on_cpu else _workers(),
         tell=tell,
     )
+    if line := told_of(served):
+        tell(line)
+    return summary
 
 
 def _workers() -> int:

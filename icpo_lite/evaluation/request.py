@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from icpo_lite.core.errors import UsageError
+from icpo_lite.evaluation.serving import SERVED, ServeAs
 from icpo_lite.evaluation.settings import SETTINGS
 from icpo_lite.recipe import Evaluation, Recipe
 from icpo_lite.recipe.messages import first_error, nearest
@@ -30,7 +31,7 @@ OF_THE_RECIPE = {
     "seed": "seed",
 }
 #: … and those that no recipe has.
-OF_ITS_OWN = ("data", "user", "ask_cost", "ask_threshold")
+OF_ITS_OWN = ("data", "user", "ask_cost", "ask_threshold", "serve_as")
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class EvaluationRequest:
 
     block: the recipe's block. Of what was not given, `problems`, `runs` and `settings` go by
     the data. keys: other keys of a recipe, in place of those of the first model's. data: data sets
-    that go into one table; empty for the run's own. user, ask_cost, ask_threshold: as in
+    that go into one table; empty for the run's own. user, ask_cost, ask_threshold, serve_as: as in
     `JudgingOptions`.
     """
 
@@ -49,6 +50,7 @@ class EvaluationRequest:
     user: UserKind = "deterministic"
     ask_cost: float | None = None
     ask_threshold: float | None = None
+    serve_as: ServeAs = "plain"
 
     @property
     def settings(self) -> tuple[str, ...]:
@@ -88,6 +90,8 @@ def evaluation_request(**given: Any) -> EvaluationRequest:
     said = {name: value for name, value in given.items() if _is_said(value)}
     data = said.pop("data", ())
     own = {name: said[name] for name in OF_ITS_OWN if name in said}
+    if (form := own.get("serve_as", "plain")) not in SERVED:
+        raise UsageError(f"serve_as: expected one of {', '.join(SERVED)}, got {form!r}")
     return EvaluationRequest(
         block=_block({name: said[name] for name in OF_THE_BLOCK if name in said}),
         keys={key: said[name] for name, key in OF_THE_RECIPE.items() if name in said},

@@ -28,6 +28,7 @@ from icpo_lite.evaluation.judging import JudgingOptions, played
 from icpo_lite.evaluation.kept_evaluation import REPLIES, identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.runner import Evaluation
+from icpo_lite.evaluation.serving import serving, told_of
 from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
 from icpo_lite.rollout.served_talker import ServedTalker, token_id
 from icpo_lite.rollout.simulated_user import ModelUser
@@ -172,14 +173,18 @@ def _judge(
         decode = prober_of(Openings((), (), 0.0)).decode
         return calibrated(result, problems, system, prober_of, decode, depth=1)
 
+    talker = serving(
+        ServedTalker(
+            endpoint, options.sampling.max_new_tokens, options.sampling.temperature, bool(top)
+        ),
+        options.serve_as,
+    )
     where = (server.base_url, server.model, server.extra_body, server.concurrency)
     try:
         summary = judged_in(
             place,
             name,
-            ServedTalker(
-                endpoint, options.sampling.max_new_tokens, options.sampling.temperature, bool(top)
-            ),
+            talker,
             judge,
             problems,
             identity=identity_of(where, played(options), problems),
@@ -197,6 +202,8 @@ def _judge(
     except ModelError as error:
         raise ModelError(f"{error}; the same command goes on from there") from error
     shutil.rmtree(kept, ignore_errors=True)
+    if line := told_of(talker):
+        display.message(line)
     return summary
 
 

@@ -285,6 +285,13 @@ class ScheduleKeys(Section):
         0, ge=0, description="steps of linear warm-up; a value below 1 is a share of max_steps"
     )
     max_steps: int = Field(200, ge=1, description="steps of the whole run")
+    max_sampled_tokens: int | None = Field(
+        None,
+        ge=1,
+        description="tokens of replies with which the run ends, where max_steps does not end it "
+        "before; what moves over the run then goes by them, so that runs whose steps differ in size "
+        "can be compared; null counts steps alone",
+    )
 
     @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:

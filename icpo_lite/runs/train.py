@@ -261,7 +261,7 @@ def _steps_left(
         findings = watch.new(rows)
         for finding in findings:
             display.message(f"note: {finding.text}")
-        last = report.step == recipe.max_steps or manager.ended
+        last = trainer.done or manager.ended
         halt = [f for f in findings if f.name in recipe.stop_on and not last]
         if stop.requested or halt or last or best or manager.due(report.step):
             manager.save(report.step)

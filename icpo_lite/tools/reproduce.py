@@ -1,49 +1,63 @@
-"""Base, RLVR and ICPO with the same seeds and budget on this machine, as the paper's table.
+"""Every cure for getting lost on the same terms: one table, one page, on this machine.
 
-Every seed is one `icpo-lite train` in a process of its own, RLVR beside it, judged on the same
-problems; the base is judged with it. What is done is kept: the same command goes on where it was
-interrupted.
+Each arm (`arena.arms`) is trained with each seed, up to as many sampled tokens as the first one that
+is trained takes, and judged on the same problems; what trains nothing is judged once. Every part is
+an `icpo-lite` process of its own, and what is done is kept: the same command goes on where it was
+interrupted, and a further arm or seed costs itself alone.
 
-    OUT/seed-0/, OUT/seed-0-rlvr/    the runs
-    OUT/seed-0/eval-transfer/        judged again on another split, where one was asked for
-    OUT/results.json, OUT/results.md what came out
+    OUT/icpo/seed-0/            a run; its judgement beside it in seed-0.eval/, seed-0.eval-transfer/
+    OUT/cleaned.eval/           the judgement of what trains nothing
+    OUT/budget.json             sampled tokens of every arm
+    OUT/results.json, .md, .html  what came out
 """
 
 from __future__ import annotations
 
 import json
-import shlex
-import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
-from icpo_lite.core.errors import IcpoError, RunDirectoryError
-from icpo_lite.core.files import read_json, write_atomically
+from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.core.files import read_json, read_metrics, write_atomically
 from icpo_lite.core.oom import Say
 from icpo_lite.core.outputs import Kind, check_output, holds
-from icpo_lite.core.parent import start_bound
-from icpo_lite.evaluation.metrics import paired_difference
-from icpo_lite.evaluation.table import LINES, POINTS, figure_at
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.runs.run_directory import git_commit, machine, versions
+from icpo_lite.tools.arena.arena_page import write_page
+from icpo_lite.tools.arena.arena_results import (
+    TRAINED,
+    Cost,
+    Results,
+    Summary,
+    arena_table,
+    gains,
+    paper_table,
+    rows,
+    table,
+)
+from icpo_lite.tools.arena.arms import ARMS, USUAL, trained_as
+from icpo_lite.tools.arena.units import PartInterruptedError as PartInterruptedError
+from icpo_lite.tools.arena.units import Run, Unit, play
 
-COMMAND = (sys.executable, "-m", "icpo_lite")
 #: What a reproduction leaves in its folder.
-REPRODUCED = Kind("an earlier reproduction", holds("results.json", "seed-*"), folder=True)
-BASE, TRAINED = "base", "icpo"
-#: One model's figures, as eval.json holds them.
-Summary = Mapping[str, Any]
+REPRODUCED = Kind(
+    "an earlier reproduction", holds("results.json", "budget.json", "*/seed-*"), folder=True
+)
+#: Thresholds on P(ask) that are tried on other problems than those that are judged, and how many.
+THRESHOLDS, TRIED_PROBLEMS, TRIED_RUNS = (0.05, 0.1, 0.2, 0.4), 40, 2
+#: An arm may take so many times the recipe's steps until its tokens are spent.
+MOST_STEPS = 8
 
 
 @dataclass(frozen=True)
 class Plan:
     """What is trained and judged.
 
-    recipe: file or shipped name. split, problems, runs: of the judging, the recipe's where None.
-    also: more splits of the data that the finished runs are judged on. overrides: for every run.
+    recipe: file or shipped name. arms: of `arena.arms`. split, problems, runs: of the judging, the
+    recipe's where None. also: more splits that the finished runs are judged on. overrides: for
+    every run. jobs: parts side by side.
     """
 
     recipe: str
@@ -54,140 +68,228 @@ class Plan:
     runs: int | None = None
     also: tuple[str, ...] = ()
     overrides: tuple[str, ...] = ()
+    arms: tuple[str, ...] = USUAL
+    jobs: int = 1
 
-    def loaded(self, seed: int) -> Recipe:
-        """The recipe of one seed. Raises RecipeError before anything is trained."""
-        return load_recipe(self.recipe, self.arguments(seed))
+    @property
+    def trained(self) -> tuple[str, ...]:
+        """The arms that are trained; the first says how many tokens each may sample."""
+        names = [name for name in self.arms if ARMS[name].trains]
+        return tuple(sorted(names, key=lambda name: name != TRAINED))
 
-    def arguments(self, seed: int) -> list[str]:
-        """Overrides of one seed's `train`."""
-        asked = {"split": self.split, "problems": self.problems, "runs": self.runs}
-        judging = [f"evaluation.{k}={v}" for k, v in asked.items() if v is not None]
-        # A recipe that names no other gets the twin without underspecified prompts.
-        compared = load_recipe(self.recipe, self.overrides).compare or {"rlvr": None}
+    def loaded(self, arm: str, seed: int, budget: int | None = None) -> Recipe:
+        """The recipe of one run. Raises RecipeError before anything is trained."""
+        return load_recipe(
+            trained_as(self.recipe, ARMS[arm]).recipe, self.changes(arm, seed, budget)
+        )
+
+    def changes(self, arm: str, seed: int, budget: int | None = None) -> list[str]:
+        """Overrides of one run. budget: tokens that it samples; None is as its steps come to."""
+        start = load_recipe(self.recipe, self.overrides)
+        spent = [] if budget is None else [f"max_sampled_tokens={budget}"]
+        spent += [] if budget is None else [f"max_steps={MOST_STEPS * start.max_steps}"]
         return [
-            *(self.overrides),
+            *trained_as(self.recipe, ARMS[arm]).overrides,
+            *self.overrides,
+            *spent,
             f"seed={seed}",
-            f"output_dir={self.folder(seed)}",
-            "evaluation.enabled=true",
-            *judging,
-            f"compare={json.dumps(compared)}",
+            f"output_dir={self.folder(arm, seed)}",
+            "evaluation.enabled=false",
+            "compare={}",
         ]
 
-    def folder(self, seed: int) -> Path:
-        return self.out / f"seed-{seed}"
+    def folder(self, arm: str, seed: int) -> Path:
+        return self.out / arm / f"seed-{seed}"
+
+    def splits(self, recipe: Recipe) -> tuple[str, ...]:
+        return (self.split or recipe.evaluation.split, *self.also)
+
+    def place(self, arm: str, seed: int, split: str) -> Path:
+        """Where a judgement lies."""
+        end = "eval" if split not in self.also else f"eval-{split}"
+        if not ARMS[arm].trains:
+            return self.out / f"{arm}.{end}"
+        folder = self.folder(arm, seed)
+        return folder.with_name(f"{folder.name}.{end}")
 
 
-class PartInterruptedError(IcpoError):
-    """A part was interrupted and has saved its work."""
-
-    exit_code = 130
-
-
-@dataclass(frozen=True)
-class Results:
-    """All figures. parts: split -> seed -> model -> its figures."""
-
-    seeds: tuple[int, ...]
-    models: tuple[str, ...]
-    parts: Mapping[str, Mapping[int, Mapping[str, Summary]]]
-
-
-def reproduce(plan: Plan, say: Say, run: Callable[[list[str]], int] | None = None) -> Results:
+def reproduce(plan: Plan, say: Say, run: Run | None = None) -> Results:
     """Do what is left of the plan and write the results; returns them.
 
     run: carries out one command line and returns its exit code (a process of its own).
 
     Raises RecipeError before anything starts, and IcpoError when a part fails.
     """
-    recipes = {seed: plan.loaded(seed) for seed in plan.seeds}
+    first = plan.loaded(plan.trained[0], plan.seeds[0])
+    for arm in plan.trained:
+        plan.loaded(arm, plan.seeds[0], 1)
     check_output(plan.out, REPRODUCED, inputs=(plan.recipe,))
     plan.out.mkdir(parents=True, exist_ok=True)
-    for seed in plan.seeds:
-        say(f"\nseed {seed}: {plan.folder(seed)}")
-        _do(["train", plan.recipe, *plan.arguments(seed)], run)
-        for split in plan.also:
-            _judge_again(plan, seed, split, recipes[seed], run, say)
-    results = collect(plan, recipes)
+    budget = _budget(plan, run, say)
+    chains = [_chain(plan, arm, seed, budget, first) for arm in plan.trained for seed in plan.seeds]
+    play([*chains, *_served(plan, first, say)], jobs=plan.jobs, run=run, say=say)
+    play(_asking(plan, first, say), jobs=plan.jobs, run=run, say=say)
+    results = collect(plan, first)
     write_results(plan, results)
+    runs = {arm: plan.folder(arm, plan.seeds[0]) for arm in plan.trained}
+    talks = {arm: plan.place(arm, plan.seeds[0], plan.splits(first)[0]) for arm in plan.arms}
+    write_page(plan.out / "results.html", report(plan, results), results, runs, talks)
     return results
 
 
-def _do(arguments: list[str], run: Callable[[list[str]], int] | None) -> None:
-    command = [*COMMAND, *arguments]
-    code = (run or _run)(command)
-    if code in (130, -2):
-        raise PartInterruptedError("interrupted; the same command goes on from there")
-    if code:
-        raise IcpoError(
-            f"`icpo-lite {shlex.join(arguments)}` ended with exit code {code}; correct what it "
-            "says, then run the same command again"
+def _budget(plan: Plan, run: Run | None, say: Say) -> int:
+    """Tokens that each run may sample: those of the first arm's first seed, once it is trained."""
+    kept, arm, seed = plan.out / "budget.json", plan.trained[0], plan.seeds[0]
+    asked = {"recipe": plan.recipe, "overrides": list(plan.overrides)}
+    found = _read(kept)
+    if found and {k: found.get(k) for k in asked} == asked:
+        return int(found["sampled_tokens"])
+    play([[_train(plan, arm, seed, None)]], jobs=1, run=run, say=say)
+    spent = int(cost_of(plan.folder(arm, seed)).sampled)
+    text = json.dumps({**asked, "sampled_tokens": spent, "arm": arm, "seed": seed}, indent=1)
+    write_atomically(kept, text.encode())
+    return spent
+
+
+def _train(plan: Plan, arm: str, seed: int, budget: int | None) -> Unit:
+    recipe = trained_as(plan.recipe, ARMS[arm]).recipe
+    arguments = ("train", recipe, *plan.changes(arm, seed, budget))
+    return Unit(f"{ARMS[arm].title}, seed {seed}", arguments, plan.folder(arm, seed), "finished")
+
+
+def _chain(plan: Plan, arm: str, seed: int, budget: int, first: Recipe) -> list[Unit]:
+    """One run and its judgements. The run that the budget was read off is there already."""
+    kept = _read(plan.out / "budget.json")
+    own = (kept.get("arm"), kept.get("seed")) == (arm, seed)
+    chain = [_train(plan, arm, seed, None if own else budget)]
+    folder = str(plan.folder(arm, seed))
+    for split in plan.splits(first):
+        place = plan.place(arm, seed, split)
+        chain.append(_judged(f"{ARMS[arm].title}, seed {seed}", folder, plan, first, split, place))
+    return chain
+
+
+def _judged(
+    title: str, model: str, plan: Plan, first: Recipe, split: str, place: Path, *more: str
+) -> Unit:
+    options = first.evaluation
+    problems, runs = plan.problems or options.problems, plan.runs or options.runs
+    arguments = [
+        *("eval", model, "--split", split, "--problems", str(problems), "--runs", str(runs)),
+        *(("--max-turns", str(options.max_turns)) if options.max_turns else ()),
+        *("--temperature", str(options.temperature), "--device", first.device),
+        *("--settings", ",".join(options.settings), "-o", str(place)),
+    ]
+    return Unit(f"{title}, judged", tuple([*arguments, *more]), place, "comparison.json")
+
+
+def _reference(plan: Plan) -> str:
+    """The run whose base and whose way of judging the untrained arms have."""
+    return str(plan.folder(plan.trained[0], plan.seeds[0]))
+
+
+def _served(plan: Plan, first: Recipe, say: Say) -> list[list[Unit]]:
+    """What trains nothing, judged; and what chooses a threshold."""
+    chains = []
+    for name in plan.arms:
+        arm = ARMS[name]
+        if arm.trains:
+            continue
+        if arm.threshold:
+            chains.append([_threshold(plan, first, level) for level in THRESHOLDS])
+            continue
+        chains.append(
+            [
+                _judged(
+                    arm.title,
+                    _reference(plan),
+                    plan,
+                    first,
+                    split,
+                    plan.place(name, 0, split),
+                    *("--adapter-off", *arm.served),
+                )
+                for split in plan.splits(first)
+            ]
         )
+    return chains
 
 
-def _run(command: list[str]) -> int:
-    """Its exit code, 130 after Ctrl-C, for which it is given the time to save its work."""
-    interrupted = False
-    with start_bound(command) as process:
-        while True:
-            try:
-                code = process.wait()
-                return 130 if interrupted and code else code
-            except KeyboardInterrupt:
-                interrupted = True
-                process.terminate()  # to a run that Ctrl-C has reached as well the same wish
+def _threshold(plan: Plan, first: Recipe, level: float) -> Unit:
+    """One threshold on problems that are not judged: the world's dev split, else training rows."""
+    split = "dev" if first.dataset_name.startswith("builtin:") else first.dataset_train_split
+    place = plan.out / f"threshold-{level:g}.eval"
+    unit = _judged(f"threshold {level:g}", _reference(plan), plan, first, split, place)
+    arguments = list(unit.arguments)
+    for option, value in (("--problems", TRIED_PROBLEMS), ("--runs", TRIED_RUNS)):
+        arguments[arguments.index(option) + 1] = str(value)
+    arguments[arguments.index("--settings") + 1] = "full,sharded"
+    arguments += ["--adapter-off", "--ask-threshold", f"{level:g}"]
+    return Unit(unit.title, tuple(arguments), place, unit.done)
 
 
-def _judge_again(
-    plan: Plan,
-    seed: int,
-    split: str,
-    recipe: Recipe,
-    run: Callable[[list[str]], int] | None,
-    say: Say,
-) -> None:
-    """The finished runs on another split, unless that is done with the same options."""
-    place = _place_of(plan, seed, split)
-    asked = {"steps": recipe.max_steps, **recipe.evaluation.model_dump(mode="json")}
-    if (place / "comparison.json").is_file() and _read(place / "asked.json") == asked:
-        say(f"{split} is judged: {place}")
-        return
-    folder, options = plan.folder(seed), recipe.evaluation
-    compared = [f"{name}={folder}-{name}" for name in recipe.compare]
-    _do(
-        [
-            *("eval", str(folder), "--split", split, "--compare", ",".join([BASE, *compared])),
-            *("--problems", str(options.problems), "--runs", str(options.runs)),
-            *(("--max-turns", str(options.max_turns)) if options.max_turns else ()),
-            *("--temperature", str(options.temperature), "--device", recipe.device),
-            *("--settings", ",".join(options.settings), "-o", str(place)),
-        ],
-        run,
-    )
-    write_atomically(place / "asked.json", json.dumps(asked).encode())
+def _asking(plan: Plan, first: Recipe, say: Say) -> list[list[Unit]]:
+    """The base with the threshold whose FULL and SHARDED were best together."""
+    for name in plan.arms:
+        if not ARMS[name].threshold:
+            continue
+        reached = {level: _both(_threshold(plan, first, level).place) for level in THRESHOLDS}
+        best = max(reached, key=lambda level: reached[level])
+        say(f"threshold {best:g}: FULL and SHARDED are {reached[best]:.1f} on average")
+        served = ("--adapter-off", "--ask-threshold", f"{best:g}")
+        title, model = ARMS[name].title, _reference(plan)
+        return [
+            [
+                _judged(title, model, plan, first, split, plan.place(name, 0, split), *served)
+                for split in plan.splits(first)
+            ]
+        ]
+    return []
 
 
-def _place_of(plan: Plan, seed: int, split: str) -> Path:
-    return plan.folder(seed) / f"eval-{split}"
+def _both(place: Path) -> float:
+    settings = _only(place)["settings"]
+    return mean(float(settings[name]["P"]["value"]) for name in ("full", "sharded"))
 
 
-def collect(plan: Plan, recipes: Mapping[int, Recipe]) -> Results:
+def _only(place: Path) -> Summary:
+    """The figures of a judgement of one model."""
+    found = _read(place / "comparison.json")
+    if len(found) != 1:
+        raise RunDirectoryError(
+            f"{place}: expected the judgement of one model, found {len(found)}; delete the folder "
+            "and run this again"
+        )
+    figures: Summary = next(iter(found.values()))
+    return figures
+
+
+def collect(plan: Plan, first: Recipe) -> Results:
     """The figures that the finished parts have left on the disk."""
-    parts: dict[str, dict[int, dict[str, Summary]]] = {}
-    models: tuple[str, ...] = ()
-    for seed, recipe in recipes.items():
-        folder = plan.folder(seed)
-        places = {BASE: folder / "eval-base"}
-        places |= {name: Path(f"{folder}-{name}") / "eval" for name in recipe.compare}
-        places[TRAINED] = folder / "eval"
-        models = tuple(places)
-        found = {name: _read(place / "eval.json") for name, place in places.items()}
-        parts.setdefault(recipe.evaluation.split, {})[seed] = found
-        for split in plan.also:
-            moved = dict(_read(_place_of(plan, seed, split) / "comparison.json"))
-            moved[TRAINED] = moved.pop(folder.name)
-            parts.setdefault(split, {})[seed] = {name: moved[name] for name in models}
-    return Results(tuple(recipes), models, parts)
+    parts = {
+        split: {
+            seed: {arm: _only(plan.place(arm, seed, split)) for arm in plan.arms}
+            for seed in plan.seeds
+        }
+        for split in plan.splits(first)
+    }
+    costs = {
+        arm: tuple(cost_of(plan.folder(arm, seed)) for seed in plan.seeds) for arm in plan.trained
+    }
+    return Results(plan.seeds, plan.arms, parts, costs)
+
+
+def cost_of(run: Path) -> Cost:
+    """What a run took, as its metrics tell."""
+    rows = read_metrics(run)
+
+    def total(name: str) -> float:
+        return sum(float(row.get(name) or 0.0) for row in rows)
+
+    peak = max((float(row.get("memory_gb") or 0.0) for row in rows), default=0.0)
+    return Cost(
+        total("tokens/sampled"), total("tokens/trained"), total("step_seconds"), peak, len(rows)
+    )
 
 
 def _read(file: Path) -> Any:
@@ -202,141 +304,24 @@ def _read(file: Path) -> Any:
         ) from None
 
 
-# ----------------------------------------------------------------------------------- the table
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A figure over the seeds, in the units of its line.
-
-    low, high: 95 % interval over problems within a seed, averaged over seeds. spread: standard
-    deviation over seeds, None where there is one seed or one model for all of them.
-    """
-
-    value: float
-    low: float
-    high: float
-    spread: float | None
-    by_seed: tuple[float, ...]
-
-    def __str__(self) -> str:
-        return self.text(POINTS)
-
-    def text(self, form: str) -> str:
-        """As its line in `LINES` writes it, with the spread behind the value."""
-        number, _, interval = form.partition(" ")
-        spread = "" if self.spread is None else f" ± {number.format(value=self.spread)}"
-        return (
-            f"{number.format(value=self.value)}{spread} "
-            f"{interval.format(low=self.low, high=self.high)}"
-        )
-
-
-def cell(results: Results, split: str, model: str, path: Sequence[str]) -> Cell | None:
-    """One figure of one model, None where a seed does not hold it."""
-    found = [figure_at(by_model[model], path) for by_model in results.parts[split].values()]
-    figures = [f for f in found if f is not None]
-    if len(figures) < len(results.seeds):
-        return None
-    values = tuple(float(f["value"]) for f in figures)
-    return Cell(
-        mean(values),
-        mean(float(f["low"]) for f in figures),
-        mean(float(f["high"]) for f in figures),
-        # The base is one model: what differs between its seeds is nothing.
-        stdev(values) if len(values) > 1 and model != BASE else None,
-        values,
-    )
-
-
-def rows(results: Results, split: str) -> Iterator[tuple[str, str, list[Cell | None]]]:
-    """Label, form and one cell a model, of the figures that were measured."""
-    for label, path, form in LINES:
-        cells = [cell(results, split, model, path) for model in results.models]
-        if any(cells):
-            yield label, form, cells
-
-
-#: Names of models as the paper's table writes them.
-_TITLES = {BASE: "base", "rlvr": "RLVR", TRAINED: "ICPO"}
-
-
-def table(results: Results, split: str) -> str:
-    """The table of one split in Markdown."""
-    titles = [_TITLES.get(model, model) for model in results.models]
-    many = len(results.seeds) > 1
-    head = [split, *titles, *(["ICPO by seed"] if many else [])]
-    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for label, form, cells in rows(results, split):
-        shown = ["-" if c is None else c.text(form) for c in cells]
-        if many:
-            own = cells[-1]
-            number = form.partition(" ")[0]
-            by_seed = () if own is None else own.by_seed
-            shown.append(", ".join(number.format(value=v) for v in by_seed) or "-")
-        lines.append(f"| {label} | {' | '.join(shown)} |")
-    return "\n".join(lines)
-
-
-#: The paper's columns, and what of a setting they are.
-_COLUMNS = (
-    ("single-turn", ("settings", "full", "P")),
-    ("multi-turn", ("settings", "sharded", "P")),
-    ("multi-turn A90", ("settings", "sharded", "A90")),
-    ("multi-turn U", ("settings", "sharded", "U")),
-)
-
-
-def paper_table(results: Results, split: str) -> str:
-    """As the paper lays it out (arXiv 2601.15330): a line a model, single-turn and multi-turn."""
-    lines = [f"| {' | '.join([split, *(title for title, _ in _COLUMNS)])} |"]
-    lines.append("|---" * (1 + len(_COLUMNS)) + "|")
-    for model in results.models:
-        cells = [cell(results, split, model, path) for _, path in _COLUMNS]
-        shown = ["-" if c is None else str(c) for c in cells]
-        lines.append(f"| {_TITLES.get(model, model)} | {' | '.join(shown)} |")
-    return "\n".join(lines)
-
-
-def gains(results: Results, split: str) -> list[str]:
-    """ICPO minus every other model, problem by problem, the scores of a problem averaged over
-    seeds; intervals over problems."""
-    lines = []
-    for model in results.models[:-1]:
-        for setting in ("full", "sharded"):
-            try:
-                own, other = (_scores(results, split, m, setting) for m in (TRAINED, model))
-                d = paired_difference(own, other)
-            except (KeyError, ValueError):
-                continue  # a setting that was not judged, or on other problems
-            lines.append(
-                f"{setting.upper()} ICPO - {_TITLES.get(model, model)}: {d['value']:+.1f} "
-                f"[{d['low']:+.1f}, {d['high']:+.1f}], {d['won']} problems won, {d['lost']} lost"
-            )
-    return lines
-
-
-def _scores(results: Results, split: str, model: str, setting: str) -> dict[str, float]:
-    seeds = [m[model]["settings"][setting]["scores"] for m in results.parts[split].values()]
-    return {problem: mean(scores[problem] for scores in seeds) for problem in seeds[0]}
-
-
 def report(plan: Plan, results: Results) -> str:
     """Tables and gains of all splits, and what they were made with."""
-    first = plan.loaded(plan.seeds[0])
+    first = load_recipe(plan.recipe, plan.overrides)
     judged = first.evaluation
     lines = [
         f"# {first.path.stem}: {first.model_name_or_path} on {first.dataset_name}",
         "",
         f"Seeds {', '.join(map(str, results.seeds))}; {first.max_steps} steps of "
         f"{first.prompts_per_step} prompts x {first.num_generations} responses each; "
-        f"{judged.problems} problems x {judged.runs} runs, temperature {judged.temperature:g}. "
+        f"{plan.problems or judged.problems} problems x {plan.runs or judged.runs} runs, temperature {judged.temperature:g}. "
         "Points: mean over seeds ± standard deviation over seeds [95 % interval over problems, of "
         "one seed on average]. Single-turn is FULL, the whole problem in one turn; multi-turn is "
-        "SHARDED, one fact a turn.",
+        "SHARDED, one fact a turn. Every trained arm samples as many tokens as the first one; what "
+        "is not trained is judged once. Differences are paired over problems.",
     ]
     for split in results.parts:
-        lines += ["", paper_table(results, split), "", table(results, split), ""]
+        lines += ["", arena_table(results, split), "", paper_table(results, split), ""]
+        lines += [table(results, split), ""]
         lines += [f"- {gain}" for gain in gains(results, split)]
     return "\n".join(lines) + "\n"
 
@@ -348,6 +333,9 @@ def write_results(plan: Plan, results: Results) -> None:
         "recipe": plan.recipe,
         "overrides": list(plan.overrides),
         "seeds": list(results.seeds),
+        "arms": list(results.models),
+        "budget": _read(plan.out / "budget.json"),
+        "costs": {arm: [asdict(cost) for cost in costs] for arm, costs in results.costs.items()},
         "commit": git_commit(),
         "machine": machine(),
         "versions": versions(),

@@ -112,7 +112,7 @@ class Trainer:
         self.talks = Conversations(recipe) if recipe.rollout == "conversation" else None
         functions = [name.rpartition(":")[2] for name in recipe.reward_funcs]
         self.component_weights = dict(zip(functions, recipe.reward_weights, strict=False))
-        self.done_steps = 0
+        self.done_steps = self.sampled_tokens = 0
         # Where a step stands: weights and optimizer move while "updating" alone.
         self.phase: Literal["", "sampling", "updating"] = ""
 
@@ -127,15 +127,29 @@ class Trainer:
         return trainer_of(recipe)
 
     def steps(self) -> Iterator[StepReport]:
-        """Run what is left of `max_steps`, a report after each; the caller logs and saves."""
-        while self.done_steps < self.recipe.max_steps:
+        """Run what is left of the run, a report after each step; the caller logs and saves."""
+        while not self.done:
             yield self.step()
+
+    @property
+    def done(self) -> bool:
+        """Whether `max_steps`, or `max_sampled_tokens`, is reached."""
+        most = self.recipe.max_sampled_tokens
+        spent = most is not None and self.sampled_tokens >= most
+        return spent or self.done_steps >= self.recipe.max_steps
+
+    @property
+    def progress(self) -> int:
+        """Steps made, as schedules count them: by tokens where these end the run."""
+        if (most := self.recipe.max_sampled_tokens) is None:
+            return self.done_steps
+        return int(self.recipe.max_steps * self.sampled_tokens / most)
 
     def step(self) -> StepReport:
         """One step: new samples from the current policy and the updates made of them."""
         started = time.monotonic()
         self.phase = "sampling"
-        plan = self.schedules.at(self.done_steps)
+        plan = self.schedules.at(self.progress)
         prompts = self.pool.draw(self.recipe.prompts_per_step, plan.share_underspecified)
         groups, chosen, refills = self.select(self.rollout(prompts))
         sampled = time.monotonic()
@@ -145,8 +159,6 @@ class Trainer:
         self.phase = "updating"
         views = self.distiller.views(learned) if self.distiller else None
         update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps, views)
-        if self.distiller:
-            self.distiller.follow()
         self.done_steps += 1
         metrics = {**self._shown(groups, learned), **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
@@ -243,6 +255,7 @@ class Trainer:
         self, plan: Plan, groups: Sequence[Group], sampling: float, seconds: float
     ) -> dict[str, float]:
         """The step's schedules, time and memory as metrics."""
+        self.sampled_tokens += sampled_tokens(groups)
         failures = self.sampling_limit.times + self.updater.limit.times
         self.sampling_limit.times = self.updater.limit.times = 0
         return {
@@ -264,6 +277,7 @@ class Trainer:
         """What a checkpoint needs beside weights and optimizer, as JSON."""
         return {
             "step": self.done_steps,
+            "sampled_tokens": self.sampled_tokens,
             "pool": self.pool.state,
             "scaler": self.updater.scaler.state_dict(),
             "schedules": self.schedules.states,
@@ -283,6 +297,7 @@ class Trainer:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave; weights and optimizer are restored by the caller."""
         self.done_steps = int(state["step"])
+        self.sampled_tokens = int(state.get("sampled_tokens", 0))
         self.pool.restore(state["pool"])
         self.schedules.states = {**self.schedules.states, **state.get("schedules", {})}
         if self.talks is not None:

@@ -125,8 +125,11 @@ class Updater:
                 min(self.recipe.per_device_train_batch_size or len(batch), len(batch)),
                 undo,
             )
+        if self.distiller is not None and views is not None:
+            self.distiller.follow()
         skipped, self._skipped = self._skipped, 0
-        return {**found, "skipped_updates": float(skipped)}
+        trained = float(batch.loss_mask.sum())
+        return {**found, "skipped_updates": float(skipped), "tokens/trained": trained}
 
     def undo(self, *, whole: bool = True) -> Callable[[], None]:
         """What takes back, bit for bit, all updates and random numbers from now on.

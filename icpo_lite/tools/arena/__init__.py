@@ -1,0 +1,1 @@
+"""Every cure for getting lost, trained and judged on the same terms."""
