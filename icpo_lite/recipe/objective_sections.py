@@ -289,8 +289,8 @@ class ScheduleKeys(Section):
         None,
         ge=1,
         description="tokens of replies with which the run ends, where max_steps does not end it "
-        "before; what moves over the run then goes by them, so that runs whose steps differ in size "
-        "can be compared; null counts steps alone",
+        "before; what moves over the run then goes by them, so that runs whose steps differ in "
+        "size can be compared; null counts steps alone",
     )
 
     @model_validator(mode="after")

@@ -1,11 +1,11 @@
 """Every cure for getting lost on the same terms: one table, one page, on this machine.
 
-Each arm (`arena.arms`) is trained with each seed, up to as many sampled tokens as the first one that
-is trained takes, and judged on the same problems; what trains nothing is judged once. Every part is
+Each arm (`arena.arms`) is trained with each seed, up to as many sampled tokens as the first one
+that is trained takes, and judged on the same problems; what trains nothing is judged once. Every part is
 an `icpo-lite` process of its own, and what is done is kept: the same command goes on where it was
 interrupted, and a further arm or seed costs itself alone.
 
-    OUT/icpo/seed-0/            a run; its judgement beside it in seed-0.eval/, seed-0.eval-transfer/
+    OUT/icpo/seed-0/            a run; its judgement beside it in seed-0.eval/
     OUT/cleaned.eval/           the judgement of what trains nothing
     OUT/budget.json             sampled tokens of every arm
     OUT/results.json, .md, .html  what came out
@@ -180,7 +180,7 @@ def _judged(
         *("--temperature", str(options.temperature), "--device", first.device),
         *("--settings", ",".join(options.settings), "-o", str(place)),
     ]
-    return Unit(f"{title}, judged", tuple([*arguments, *more]), place, "comparison.json")
+    return Unit(f"{title}, judged", (*arguments, *more), place, "comparison.json")
 
 
 def _reference(plan: Plan) -> str:
@@ -313,7 +313,8 @@ def report(plan: Plan, results: Results) -> str:
         "",
         f"Seeds {', '.join(map(str, results.seeds))}; {first.max_steps} steps of "
         f"{first.prompts_per_step} prompts x {first.num_generations} responses each; "
-        f"{plan.problems or judged.problems} problems x {plan.runs or judged.runs} runs, temperature {judged.temperature:g}. "
+        f"{plan.problems or judged.problems} problems x {plan.runs or judged.runs} runs, "
+        f"temperature {judged.temperature:g}. "
         "Points: mean over seeds ± standard deviation over seeds [95 % interval over problems, of "
         "one seed on average]. Single-turn is FULL, the whole problem in one turn; multi-turn is "
         "SHARDED, one fact a turn. Every trained arm samples as many tokens as the first one; what "

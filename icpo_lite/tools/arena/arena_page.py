@@ -150,9 +150,8 @@ def _conversations(judged: Mapping[str, Path]) -> tuple[str, list[Shown]]:
         return -gained, -len(reference[key]["shards"]), key
 
     chosen = min(common, key=differs)
-    shown = [
-        Shown(title_of(arm), _ending(own[chosen]), _said(own[chosen])) for arm, own in rows.items()
-    ]
+    led = {arm: own[chosen] for arm, own in rows.items()}
+    shown = [Shown(title_of(arm), _ending(row), _said(row)) for arm, row in led.items()]
     return str(reference[chosen].get("answer", "")), shown
 
 

@@ -1,7 +1,7 @@
 """The cures that `reproduce` compares: what is trained for each, or how the base is served.
 
-A new one is one entry in `ARMS`. A recipe that is shipped for it is taken where there is one: `maigo`
-of `tiny` is `tiny-maigo`; else the recipe itself with the arm's keys.
+A new one is one entry in `ARMS`. A recipe that is shipped for it is taken where there is one:
+`maigo` of `tiny` is `tiny-maigo`; else the recipe itself with the arm's keys.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ ARMS: Mapping[str, Arm] = {
     ),
     "maigo": Arm("MAIGO", _MAIGO, like="maigo", published="66.1 (MAIGO)"),
     "fic": Arm(
-        "FiC", _MAIGO, like="maigo", more=("distill=fic",), published="≥ 92 % of FULL (FiC)"
+        "FiC", _MAIGO, like="maigo", more=("distill=fic",), published="92 % of FULL or more (FiC)"
     ),
     "icpo-maigo": Arm(
         "ICPO + MAIGO",
@@ -93,8 +93,8 @@ def named_arms(text: str) -> tuple[str, ...]:
             )
     if not any(ARMS[name].trains for name in wanted):
         raise UsageError(
-            "--arms: expected one that is trained, such as icpo: its sampled tokens are everybody's "
-            f"budget, and its recipe says how the base is judged; found {text!r}"
+            "--arms: expected one that is trained, such as icpo: its sampled tokens are the budget "
+            f"of all, and its recipe says how the base is judged; found {text!r}"
         )
     return tuple(name for name in ARMS if name in wanted)
 
@@ -108,7 +108,7 @@ class Trained:
 
 
 def trained_as(recipe: str, arm: Arm) -> Trained:
-    """The recipe of an arm of another recipe: that which is there for it, else that with its keys."""
+    """The recipe of an arm: one that is there for it, else the given one with the arm's keys."""
     file = Path(recipe)
     if arm.like:
         beside = file.with_name(f"{file.stem}-{arm.like}.yaml")

@@ -1,4 +1,4 @@
-"""The command lines that an arena consists of: what is done is left out, several run side by side."""
+"""The command lines that an arena consists of: what is done is left out, several run at a time."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def _ended(unit: Unit, code: int) -> None:
         raise PartInterruptedError("interrupted; the same command goes on from there")
     if code:
         raise IcpoError(
-            f"`icpo-lite {shlex.join(unit.arguments)}` ended with exit code {code}; correct what it "
-            "says, then run the same command again"
+            f"`icpo-lite {shlex.join(unit.arguments)}` ended with exit code {code}; correct what "
+            "it says, then run the same command again"
         )
     unit.finish()
 
