@@ -74,8 +74,8 @@ def reproduce(
 
     The same data, sampled tokens and problems for all: table, paired differences, costs, and one
     HTML page with curves and a conversation of each. An arm of which a recipe is shipped (of tiny:
-    tiny-maigo) is trained by that. KEY=VALUE changes keys of all runs. The same command goes on where
-    it was interrupted, arm by arm, and only shows the table when all is done.
+    tiny-maigo) is trained by that. KEY=VALUE changes keys of all runs. The same command goes on
+    where it was interrupted, arm by arm, and only shows the table when all is done.
     """
     from icpo_lite.tools.arena.arms import named_arms
     from icpo_lite.tools.reproduce import Plan, report

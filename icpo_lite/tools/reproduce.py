@@ -1,9 +1,9 @@
 """Every cure for getting lost on the same terms: one table, one page, on this machine.
 
 Each arm (`arena.arms`) is trained with each seed, up to as many sampled tokens as the first one
-that is trained takes, and judged on the same problems; what trains nothing is judged once. Every part is
-an `icpo-lite` process of its own, and what is done is kept: the same command goes on where it was
-interrupted, and a further arm or seed costs itself alone.
+that is trained takes, and judged on the same problems; what trains nothing is judged once. Every
+part is an `icpo-lite` process of its own, and what is done is kept: the same command goes on where
+it was interrupted, and a further arm or seed costs itself alone.
 
     OUT/icpo/seed-0/            a run; its judgement beside it in seed-0.eval/
     OUT/cleaned.eval/           the judgement of what trains nothing

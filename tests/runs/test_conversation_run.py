@@ -144,3 +144,50 @@ def test_one_turn_is_what_a_single_turn_run_learns(tmp_path):
     run_module.train(recipe(other, *steps, "rollout=single_turn"), quiet(tmp_path), threads=1)
     first, second = adapter(one), adapter(other)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+KILLED_TEACHER = KILLED.replace('load_recipe("tiny-multiturn"', 'load_recipe("tiny-maigo"')
+
+
+def test_a_teacher_that_follows_is_resumed_bit_for_bit(tmp_path):
+    """Its average is in the checkpoint: killed within the third step, the run ends as it would."""
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    steps = ("max_steps=3", "save_steps=2", "teacher_model_kind=ema", "teacher_update_rate=0.5")
+    steps += ("prompts_per_step=2", "num_generations=2", "learning_rate=0.01")
+    overrides = [*SMALL, *steps]
+    run_module.train(
+        load_recipe("tiny-maigo", [f"output_dir={whole}", *overrides]), quiet(tmp_path), threads=1
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_TEACHER, f"output_dir={cut}", *overrides],
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    assert killed.returncode == -9, killed.stderr.decode()[-2000:]
+    assert (latest_checkpoint(cut).path / "teacher.safetensors").is_file()
+    run_module.train(
+        load_recipe("tiny-maigo", [f"output_dir={cut}", *overrides]), quiet(tmp_path), threads=1
+    )
+    one, other = adapter(whole), adapter(cut)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    last = read_metrics(whole)[-1]
+    assert last["reward"] == 0
+    assert last["distill/kl"] > 0
+    assert read_metrics(cut)[-1]["distill/kl"] == last["distill/kl"]
+
+
+def test_a_budget_of_tokens_ends_a_run_and_stretches_its_schedules(tmp_path):
+    run = tmp_path / "run"
+    limits = ("max_steps=50", "max_sampled_tokens=400", "learning_rate=1.0e-3", "warmup_steps=0")
+    changes = (*limits, "lr_scheduler_type=linear", "min_lr_ratio=0")
+    run_module.train(recipe(run, "prompts_per_step=2", *changes), quiet(tmp_path), threads=1)
+    rows = read_metrics(run)
+    spent = [sum(row["tokens/sampled"] for row in rows[:i]) for i in range(len(rows) + 1)]
+    assert spent[-2] < 400 <= spent[-1]
+    assert len(rows) < 50
+    for row, before in zip(rows, spent, strict=False):
+        assert row["learning_rate"] == pytest.approx(1e-3 * (1 - int(50 * before / 400) / 50))
+    assert (run / "finished").is_file()
+    run_module.train(recipe(run, "prompts_per_step=2", *changes), quiet(tmp_path), threads=1)
+    assert len(read_metrics(run)) == len(rows)
