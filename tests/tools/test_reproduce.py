@@ -12,18 +12,19 @@ import pytest
 
 from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.reproduce import _seeds
-from icpo_lite.core.errors import IcpoError, RecipeError
-from icpo_lite.tools.reproduce import (
-    PartInterruptedError,
-    Plan,
+from icpo_lite.core.errors import IcpoError, RecipeError, UsageError
+from icpo_lite.tools.arena.arena_results import (
+    Cost,
     Results,
-    _run,
+    arena_table,
     cell,
     gains,
     paper_table,
-    reproduce,
     table,
 )
+from icpo_lite.tools.arena.arms import ALL, ARMS, named_arms, trained_as
+from icpo_lite.tools.arena.units import PartInterruptedError, Unit, play, run_alone
+from icpo_lite.tools.reproduce import Plan, reproduce
 
 SHARDED = ("settings", "sharded", "P")
 
@@ -51,7 +52,9 @@ def results():
         0: {"base": BASE, "rlvr": summary(15.0, 92.0), "icpo": summary(60.0, 90.0)},
         1: {"base": BASE, "rlvr": summary(25.0, 94.0), "icpo": summary(70.0, 91.0)},
     }
-    return Results((0, 1), ("base", "rlvr", "icpo"), {"test": by_seed})
+    costs = {"rlvr": [Cost(1000.0, 900.0, 10.0, 0.5, 4)] * 2}
+    costs["icpo"] = [Cost(1000.0, 800.0, 20.0, 0.6, 3), Cost(1200.0, 800.0, 30.0, 0.7, 3)]
+    return Results((0, 1), ("base", "rlvr", "icpo"), {"test": by_seed}, costs)
 
 
 def test_cells_by_hand():
@@ -85,7 +88,7 @@ def test_tables():
 def test_what_lies_between_0_and_1_is_not_rounded_like_points():
     auroc = {"auroc": {"value": 0.914, "low": 0.871, "high": 0.957}}
     by_seed = {s: {m: {**BASE, "calibration": auroc} for m in ("base", "icpo")} for s in (0, 1)}
-    lines = table(Results((0, 1), ("base", "icpo"), {"test": by_seed}), "test").splitlines()
+    lines = table(Results((0, 1), ("base", "icpo"), {"test": by_seed}, {}), "test").splitlines()
     assert lines[-1] == (
         "| AUROC of q* against q | 0.91 [0.87, 0.96] | 0.91 ± 0.00 [0.87, 0.96] | 0.91, 0.91 |"
     )
@@ -96,7 +99,51 @@ def test_gains_are_paired_over_problems_with_seeds_averaged():
     assert "SHARDED ICPO - RLVR: +45.0 [+45.0, +45.0], 2 problems won, 0 lost" in gains(
         results(), "test"
     )
-    assert len(gains(results(), "test")) == 4
+    # RLVR and ICPO against the base, ICPO against RLVR, each in FULL and SHARDED.
+    assert len(gains(results(), "test")) == 6
+
+
+def test_the_arena_has_a_line_an_arm_with_what_it_took():
+    """ICPO - base: (60 + 70) / 2 - 20 = 45; 1,100 tokens and 25 s a run on average, 0.7 GB."""
+    lines = arena_table(results(), "test").splitlines()
+    assert [line.split(" | ")[0] for line in lines] == ["| test", lines[1], *LABELS]
+    icpo = lines[4].strip("| ").split(" | ")
+    assert icpo[6:8] == ["+45.0 [+45.0, +45.0]", "+10.5 [+10.5, +10.5]"]
+    assert icpo[8:12] == ["1,100", "800", "25", "0.7"]
+    assert lines[2].strip("| ").split(" | ")[6:12] == ["-"] * 6
+
+
+LABELS = ["| base", "| RLVR", "| ICPO"]
+
+
+def test_the_arms_and_their_recipes(tmp_path):
+    assert named_arms("all") == ALL
+    assert named_arms("maigo, base,all") == ALL
+    assert named_arms("fic,mediator") == ("mediator", "fic")
+    for text, said in (("base,magio", "did you mean 'maigo'"), ("base", "one that is trained")):
+        with pytest.raises(UsageError, match=said):
+            named_arms(text)
+    assert trained_as("tiny", ARMS["maigo"]).recipe == "tiny-maigo"
+    assert trained_as("tiny", ARMS["fic"]) == trained_as("tiny", ARMS["fic"])
+    assert trained_as("tiny", ARMS["fic"]).overrides == ("distill=fic",)
+    assert trained_as("qwen0.5b", ARMS["maigo"]).recipe == "qwen0.5b"
+    own = tmp_path / "mine.yaml"
+    own.write_text("extends: tiny.yaml\n")
+    assert trained_as(str(own), ARMS["rlaar"]).recipe == str(own)
+    (tmp_path / "mine-rlaar.yaml").write_text("extends: tiny.yaml\n")
+    assert trained_as(str(own), ARMS["rlaar"]).recipe == str(tmp_path / "mine-rlaar.yaml")
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "qwen0.5b", "qwen7b"])
+def test_every_arm_is_a_recipe_that_is_valid(recipe, tmp_path):
+    chosen = Plan(recipe, tmp_path, arms=tuple(ARMS))
+    for arm in chosen.trained:
+        made = chosen.loaded(arm, 3, budget=1000)
+        assert (made.seed, made.max_sampled_tokens) == (3, 1000)
+    assert chosen.loaded("fic", 0).distill == "fic"
+    assert chosen.loaded("rlvr", 0).reward == {"name": "accuracy"}
+    assert not chosen.loaded("maigo", 0).pays
+    assert chosen.loaded("icpo-maigo", 0).pays
 
 
 class Program:
@@ -113,63 +160,108 @@ class Program:
         if name == "train":
             options = dict(part.partition("=")[::2] for part in rest if "=" in part)
             folder = Path(options["output_dir"])
-            for place in (folder / "eval", folder / "eval-base", Path(f"{folder}-rlvr") / "eval"):
-                place.mkdir(parents=True, exist_ok=True)
-                (place / "eval.json").write_text(json.dumps(summary(50.0, 80.0)))
+            folder.mkdir(parents=True, exist_ok=True)
+            row = {"step": 1, "tokens/sampled": 500, "tokens/trained": 400, "step_seconds": 2}
+            (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+            (folder / "finished").write_text("{}")
         else:
             place = Path(rest[rest.index("-o") + 1])
             place.mkdir(parents=True, exist_ok=True)
-            found = {Path(rest[0]).name: BASE, "base": BASE, "rlvr": BASE}
+            level = rest[rest.index("--ask-threshold") + 1] if "--ask-threshold" in rest else "0"
+            found = {Path(rest[0]).name: summary(50.0 + float(level), 80.0)}
             (place / "comparison.json").write_text(json.dumps(found))
         return 0
+
+    @property
+    def names(self):
+        return [name for name, _ in self.commands]
 
 
 def plan(tmp_path, **changes):
     options = {"recipe": "tiny", "out": tmp_path / "out", "seeds": (0, 1), "problems": 2, "runs": 1}
-    return Plan(**{**options, **changes})
+    return Plan(**{**options, "arms": ("base", "rlvr", "icpo"), **changes})
 
 
-def test_every_seed_is_trained_beside_its_twin_on_the_same_terms(tmp_path):
+def test_every_arm_and_seed_is_trained_on_the_same_terms(tmp_path):
+    """The first run says how many tokens the others sample; the base is judged once."""
     program = Program()
-    chosen = plan(tmp_path, also=("transfer",), overrides=("max_steps=3",))
+    chosen = plan(tmp_path, also=("transfer",), overrides=("learning_rate=0.001",))
     got = reproduce(chosen, print, program)
-    assert [name for name, _ in program.commands] == ["train", "eval", "train", "eval"]
     trains = [rest for name, rest in program.commands if name == "train"]
-    for seed, rest in enumerate(trains):
-        assert {f"seed={seed}", "max_steps=3", "evaluation.problems=2"} <= {*rest}
-        assert f"output_dir={tmp_path / 'out' / f'seed-{seed}'}" in rest
-    same = [[p for p in rest if not p.startswith(("seed=", "output_dir="))] for rest in trains]
-    assert same[0] == same[1]
+    assert len(trains) == 4
+    first, *others = trains
+    assert not any(part.startswith("max_sampled_tokens") for part in first)
+    for rest in others:
+        assert {"max_sampled_tokens=500", "learning_rate=0.001", "compare={}"} <= {*rest}
+    evals = [rest for name, rest in program.commands if name == "eval"]
+    assert len(evals) == 2 * (4 + 1)
+    options = {tuple(rest[3:-3]) for rest in evals if "--adapter-off" not in rest}
+    assert len({o for o in options if "--problems" in o}) == 1, "judged in the same way"
+    assert [rest[0] for rest in evals if "--adapter-off" in rest] == [
+        str(tmp_path / "out" / "icpo" / "seed-0")
+    ] * 2
     assert list(got.parts) == ["test", "transfer"]
-    assert got.parts["transfer"][0]["icpo"] == BASE
     text = (tmp_path / "out" / "results.md").read_text()
     assert table(got, "test") in text
-    assert table(got, "transfer") in text
+    assert arena_table(got, "transfer") in text
     facts = json.loads((tmp_path / "out" / "results.json").read_text())
     assert facts["parts"]["test"]["table"]["SHARDED P"]["icpo"]["by_seed"] == [50.0, 50.0]
-    assert facts["seeds"] == [0, 1]
+    assert facts["budget"]["sampled_tokens"] == 500
+    assert facts["costs"]["rlvr"][1]["seconds"] == 2
+    page = (tmp_path / "out" / "results.html").read_text()
+    assert "<script" not in page
+    assert "RLVR" in page
 
 
-def test_a_recipe_without_rivals_gets_the_twin(tmp_path):
+def test_a_threshold_is_chosen_on_other_problems(tmp_path):
     program = Program()
-    reproduce(plan(tmp_path, recipe="qwen1.5b", seeds=(5,)), print, program)
-    ((_, rest),) = program.commands
-    assert 'compare={"rlvr": null}' in rest
+    reproduce(plan(tmp_path, arms=("base", "threshold", "icpo"), seeds=(0,)), print, program)
+    asked = [
+        (rest[rest.index("--split") + 1], rest[rest.index("--ask-threshold") + 1])
+        for _, rest in program.commands
+        if "--ask-threshold" in rest
+    ]
+    assert asked == [*(("dev", t) for t in ("0.05", "0.1", "0.2", "0.4")), ("test", "0.4")]
 
 
 def test_the_same_command_goes_on_and_redoes_only_what_changed(tmp_path):
-    chosen = plan(tmp_path, also=("transfer",))
+    chosen = plan(tmp_path)
     broken = Program(codes=[0, 0, 130])
     with pytest.raises(PartInterruptedError, match="the same command goes on") as stopped:
         reproduce(chosen, print, broken)
     assert stopped.value.exit_code == 130
-    assert len(broken.commands) == 3
+    assert broken.names == ["train", "eval", "train"]
     again = Program()
-    reproduce(chosen, print, again)  # `train` itself knows that seed 0 is done
-    assert [name for name, _ in again.commands] == ["train", "train", "eval"]
+    reproduce(chosen, print, again)
+    assert again.names == ["train", "eval"] * 3 + ["eval"]
+    nothing = Program()
+    reproduce(chosen, print, nothing)
+    assert not nothing.commands
     other = Program()
-    reproduce(plan(tmp_path, also=("transfer",), problems=3), print, other)
-    assert [name for name, _ in other.commands] == ["train", "eval", "train", "eval"]
+    reproduce(plan(tmp_path, problems=3), print, other)
+    assert other.names == ["eval"] * 5, "what was trained stays"
+    more = Program()
+    reproduce(plan(tmp_path, problems=3, arms=("base", "rlvr", "icpo", "fic")), print, more)
+    assert more.names == ["train", "eval"] * 2
+    assert "max_sampled_tokens=500" in more.commands[0][1]
+
+
+def test_parts_side_by_side_are_whole_and_one_that_fails_is_named(tmp_path):
+    def unit(name, code):
+        place = tmp_path / name
+        script = f"import pathlib, sys; p = pathlib.Path({str(place)!r}); p.mkdir(exist_ok=True); "
+        script += f"(p / 'done').touch(); sys.exit({code})"
+        return Unit(name, ("-c", script), place, "done")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("icpo_lite.tools.arena.units.COMMAND", (sys.executable,))
+        good = [[unit("a", 0), unit("b", 0)], [unit("c", 0)]]
+        play(good, jobs=2, run=None, say=print)
+        assert all(u.is_done for chain in good for u in chain)
+        with pytest.raises(IcpoError, match="exit code 3"):
+            play([[unit("d", 3), unit("e", 0)]], jobs=2, run=None, say=print)
+        assert not unit("d", 3).is_done
+        assert not (tmp_path / "e").exists()
 
 
 @pytest.fixture
@@ -201,7 +293,7 @@ time.sleep(60)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=press, daemon=True).start()
-    assert _run([sys.executable, "-c", body]) == 130
+    assert run_alone([sys.executable, "-c", body]) == 130
     assert saved.exists()
 
 
@@ -218,26 +310,34 @@ def test_mistakes_are_found_before_anything_is_trained(tmp_path, capsys):
         reproduce(plan(tmp_path, overrides=("max_stepz=3",)), print, program)
     assert not program.commands
     assert run_cli(["reproduce", "tiny", "--seeds", "0,0"]) == 2
-    assert "--seeds: expected different numbers" in capsys.readouterr().err
+    assert "--seeds: expected how many, or different numbers" in capsys.readouterr().err
+    assert run_cli(["reproduce", "tiny", "--seeds", "0"]) == 2
     assert _seeds(" 3, 4 ") == (3, 4)
+    assert _seeds("3") == (0, 1, 2)
+    assert _seeds("7,") == (7,)
 
 
 def test_a_small_one_for_real(tmp_path):
-    """One seed of one step, both runs and their evaluation; a second time nothing is trained."""
+    """One seed of one step, and a cure of each kind; a second time nothing is done."""
     changes = ("max_steps=1", "prompts_per_step=2", "num_generations=2", "device=cpu")
     changes += ("max_completion_length=16", "evaluation.settings=[full, sharded]")
-    chosen = plan(tmp_path, seeds=(0,), overrides=changes)
+    arms = ("base", "cleaned", "icpo", "maigo")
+    chosen = plan(tmp_path, seeds=(0,), overrides=changes, arms=arms)
 
     def in_this_process(arguments):
         return run_cli(arguments[3:])
 
     got = reproduce(chosen, print, in_this_process)
-    assert list(got.parts["test"][0]) == ["base", "rlvr", "icpo"]
-    assert "| ICPO | " in (chosen.out / "results.md").read_text()
-    rows = (chosen.out / "seed-0-rlvr" / "metrics.jsonl").read_text()
-    assert len(rows.splitlines()) == 1
-    before = {f: f.stat().st_mtime_ns for f in chosen.out.rglob("eval.json")}
-    assert len(before) == 4  # ICPO and RLVR, each with its base
-    again = reproduce(chosen, print, in_this_process)
-    assert again.parts == got.parts
-    assert {f: f.stat().st_mtime_ns for f in before} == before
+    assert tuple(got.parts["test"][0]) == arms
+    assert "| MAIGO | " in (chosen.out / "results.md").read_text()
+    budget = json.loads((chosen.out / "budget.json").read_text())["sampled_tokens"]
+    assert got.costs["icpo"][0].sampled == budget
+    assert got.costs["maigo"][0].sampled >= budget
+    judged = got.parts["test"][0]["cleaned"]["judged_with"]
+    assert judged["serve_as"] == "cleaned"
+    page = (chosen.out / "results.html").read_text()
+    for said in ("base, history cleaned: ", "MAIGO: ", "Distance from the teacher", "<svg"):
+        assert said in page
+    nothing = Program()
+    assert reproduce(chosen, print, nothing).parts == got.parts
+    assert not nothing.commands
