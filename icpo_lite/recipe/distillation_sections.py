@@ -61,6 +61,12 @@ class DistillationKeys(Section):
         "agreement (the share of tokens that it finds at least half as likely) or none (all 1)",
     )
 
+    distill_prefix: bool = Field(
+        False,
+        description="distill: count a token by how likely the teacher finds what the reply has "
+        "said before it, so that it is not asked to go on from words it would not have said (ours)",
+    )
+
     @property
     def distills(self) -> bool:
         """Whether anything is learned from a teacher now."""

@@ -24,7 +24,7 @@ from torch import Tensor
 from icpo_lite.core.turns import prompt_after, user_view
 from icpo_lite.core.types import Group, Intent, Message, Prompt, Trajectory, Turn
 from icpo_lite.training.batch import Batch, collate
-from icpo_lite.training.distillation_loss import MODES, Taught, reliability
+from icpo_lite.training.distillation_loss import MODES, Taught, prefix_weights, reliability
 from icpo_lite.training.without_gradient import without_gradient
 
 if TYPE_CHECKING:
@@ -161,6 +161,8 @@ class Distiller:
         rows = torch.where(views.weighed.to(device), rows, torch.ones_like(rows))
         zeros = torch.zeros(mask.shape, device=device)
         spread = rows[:, None].expand_as(told.logps)
+        if self.recipe.distill_prefix:
+            spread = spread * prefix_weights(told.logps, batch.sampled_logps, batch.loss_mask)
         return Taught(
             mask,
             zeros.masked_scatter(mask, told.logps[batch.loss_mask]),

@@ -139,6 +139,20 @@ def _all_alike(gap: Tensor, mask: Tensor) -> Tensor:
     return torch.ones_like(gap[:, 0])
 
 
+def prefix_weights(teacher: Tensor, sampled: Tensor, mask: Tensor) -> Tensor:
+    """How much each token counts [M, T]: min(1, product over earlier tokens of π_T / π) (ours).
+
+    What a teacher says after words that it would not have said is no word on the conversation.
+    """
+    gap = _gap(teacher, sampled, mask)
+    return (gap.cumsum(-1) - gap).clamp(max=0.0).exp().to(teacher.dtype)
+
+
+def _gap(teacher: Tensor, sampled: Tensor, mask: Tensor) -> Tensor:
+    """log π_T − log π under the mask, 0 elsewhere and where a sampler tells none."""
+    return (teacher - sampled).masked_fill(~mask, 0.0).nan_to_num(nan=0.0)
+
+
 #: Ours: MAIGO's abstract names such a weight and not its formula.
 RELIABILITY: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "likelihood": _likelihood,
@@ -153,8 +167,7 @@ def reliability(name: str, teacher: Tensor, sampled: Tensor, mask: Tensor) -> Te
     teacher: on the cleaned view; sampled: the model's own, in the conversation. A sampler that
     tells none counts as the teacher.
     """
-    gap = (teacher - sampled).masked_fill(~mask, 0.0).nan_to_num(nan=0.0)
-    return RELIABILITY[name](gap, mask).to(teacher.dtype)
+    return RELIABILITY[name](_gap(teacher, sampled, mask), mask).to(teacher.dtype)
 
 
 def distillation_loss(

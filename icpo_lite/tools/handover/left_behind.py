@@ -79,6 +79,9 @@ def _objective(recipe: Recipe, side: Side) -> Iterator[str]:
         )
     if recipe.demonstrations != "none":
         yield f"demonstrations: {recipe.demonstrations}: replies are sampled, none is given."
+    if recipe.distill != "none":
+        alone = "" if recipe.pays else " Its rewards are all 0, so that nothing is learned there."
+        yield f"distill: {recipe.distill}: nobody teaches beside the rewards.{alone}"
     if recipe.warm_up_steps and recipe.share_underspecified:
         yield (
             "warm_up_steps: a model that hardly asks is not shown questions first, and a group in "
