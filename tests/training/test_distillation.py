@@ -14,7 +14,12 @@ from icpo_lite.policy.logprobs import LogprobOptions
 from icpo_lite.recipe import load_recipe
 from icpo_lite.training.batch import collate
 from icpo_lite.training.distillation import Distiller
-from icpo_lite.training.distillation_loss import Taught, distillation_loss, reliability
+from icpo_lite.training.distillation_loss import (
+    Taught,
+    distillation_loss,
+    prefix_weights,
+    reliability,
+)
 from icpo_lite.training.step_plan import Schedules
 from icpo_lite.training.without_gradient import without_gradient
 
@@ -162,6 +167,21 @@ def test_reliability_by_hand():
     assert reliability("none", teacher, sampled, mask).tolist() == [1.0] * 3
     unknown = torch.full_like(sampled, torch.nan)
     assert reliability("likelihood", teacher, unknown, mask).tolist() == [1.0] * 3
+
+
+def test_a_token_counts_by_what_its_teacher_thinks_of_those_before_it(policy):
+    """Half as likely, then twice and a quarter as likely: 1, 1/2, 1 and 1/4 before the last."""
+    gaps = torch.tensor([[0.5, 2.0, 0.25, 7.0]]).log()
+    mask = torch.ones(1, 4, dtype=torch.bool)
+    got = prefix_weights(gaps, torch.zeros(1, 4), mask)
+    torch.testing.assert_close(got, torch.tensor([[1.0, 0.5, 1.0, 0.25]]))
+    found = []
+    for wish in ("true", "false"):
+        distiller = Distiller(policy, recipe("distill=fic", f"distill_prefix={wish}"), [WHOLE])
+        taught = distiller.taught(distiller.views(groups(policy)), OPTIONS, Size(8, None))
+        found.append(taught.weights[taught.mask])
+    assert (found[1] == 1).all()
+    assert ((found[0] <= 1) & (found[0] < 1).any()).all()
 
 
 def whole_logits(policy, batch):
