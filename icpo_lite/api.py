@@ -156,8 +156,8 @@ def evaluate(
         figures["settings"]["sharded"]["P"]  # {"value": 0 to 100, "low": …, "high": …}
 
     options: those of `icpo-lite eval`, by the same names: data, split, settings, problems, runs,
-    temperature, max_new_tokens, max_turns, system, ask_threshold, device, seed. output: a folder
-    for figures and conversations, by default the command's. quiet: print nothing. Raises
+    temperature, max_new_tokens, max_turns, system, ask_threshold, serve_as, device, seed. output:
+    a folder for figures and conversations, by default the command's. quiet: print nothing. Raises
     UsageError for an unknown option or setting, and what `load_policy` raises.
     """
     from icpo_lite.core.console import Display
