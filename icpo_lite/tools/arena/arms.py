@@ -16,7 +16,8 @@ from icpo_lite.recipe.messages import nearest
 
 #: Of the published figures: the model that they are of.
 PUBLISHED_OF = "Qwen2.5-7B-Instruct"
-_CONVERSATIONS = ("rollout=conversation", "augment.mid_conversation=0.0")
+#: Demonstrations are single replies, which no conversation is.
+_CONVERSATIONS = ("rollout=conversation", "augment.mid_conversation=0.0", "demonstrations=none")
 
 
 @dataclass(frozen=True)
