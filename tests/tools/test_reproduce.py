@@ -134,16 +134,17 @@ def test_the_arms_and_their_recipes(tmp_path):
     assert trained_as(str(own), ARMS["rlaar"]).recipe == str(tmp_path / "mine-rlaar.yaml")
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "qwen0.5b", "qwen7b"])
+@pytest.mark.parametrize("recipe", ["qwen0.5b", "qwen7b"])
 def test_every_arm_is_a_recipe_that_is_valid(recipe, tmp_path):
+    """Shipped for the arm, as of qwen7b, or made of the recipe, whose solutions conversations have
+    no use for."""
     chosen = Plan(recipe, tmp_path, arms=tuple(ARMS))
-    for arm in chosen.trained:
-        made = chosen.loaded(arm, 3, budget=1000)
-        assert (made.seed, made.max_sampled_tokens) == (3, 1000)
-    assert chosen.loaded("fic", 0).distill == "fic"
-    assert chosen.loaded("rlvr", 0).reward == {"name": "accuracy"}
-    assert not chosen.loaded("maigo", 0).pays
-    assert chosen.loaded("icpo-maigo", 0).pays
+    made = {arm: chosen.loaded(arm, 3, budget=1000) for arm in chosen.trained}
+    assert {(r.seed, r.max_sampled_tokens) for r in made.values()} == {(3, 1000)}
+    assert made["fic"].distill == "fic"
+    assert made["rlvr"].reward == {"name": "accuracy"}
+    assert not made["maigo"].pays
+    assert made["icpo-maigo"].pays
 
 
 class Program:
