@@ -31,6 +31,7 @@ from icpo_lite.training.loss import (
     part_normalizer,
     policy_loss,
 )
+from icpo_lite.training.loss_scale import make_scaler
 from icpo_lite.training.token_weights import (
     corrects,
     high_entropy_tokens,
@@ -97,7 +98,7 @@ class Updater:
             eps=recipe.adam_epsilon,
             weight_decay=recipe.weight_decay,
         )
-        self.scaler = _scaler(policy, recipe)
+        self.scaler = make_scaler(policy, recipe)
 
     def update(
         self,
@@ -128,8 +129,8 @@ class Updater:
         if self.distiller is not None and views is not None:
             self.distiller.follow()
         skipped, self._skipped = self._skipped, 0
-        trained = float(batch.loss_mask.sum())
-        return {**found, "skipped_updates": float(skipped), "tokens/trained": trained}
+        told = {"skipped_updates": skipped, "tokens/trained": batch.loss_mask.sum()}
+        return {**found, **{name: float(value) for name, value in told.items()}}
 
     def undo(self, *, whole: bool = True) -> Callable[[], None]:
         """What takes back, bit for bit, all updates and random numbers from now on.
@@ -150,7 +151,7 @@ class Updater:
                 )
             before.restore()
             # The old one remembers a step half done.
-            self.scaler = _scaler(self.policy, self.recipe)
+            self.scaler = make_scaler(self.policy, self.recipe)
             self.restore_scale(scale)
             self._skipped, self._skipped_in_a_row = skips
 
@@ -172,8 +173,7 @@ class Updater:
         recipe = self.recipe
         none = {"loss": 0.0, "grad_norm": 0.0, "updates": 0.0}
         try:
-            there = batch.to(self.policy.device.torch_device)
-            learned = self._learned(there, loss, size, views)
+            learned = self._learned(batch.to(self.policy.device.torch_device), loss, size, views)
         except NumericsError as error:
             self._skip(str(error))
             return none
@@ -420,25 +420,6 @@ class Updater:
             return None
         near = off_policy_rows(logps, micro.sampled_logps, micro.advantages, mask, threshold)
         return near.masked_fill(micro.demonstrations[:, None], 1.0)
-
-
-def _scaler(policy: Policy, recipe: Recipe) -> torch.amp.GradScaler:
-    """float16 gradients vanish or overflow without a scale; other dtypes have the range."""
-    half = policy.device.dtype is torch.float16
-    return torch.amp.GradScaler(
-        policy.device.torch_device.type,
-        enabled=half,
-        growth_interval=growth_interval(recipe),
-    )
-
-
-def growth_interval(recipe: Recipe) -> int:
-    """Updates without an overflow after which the loss scale doubles: a twentieth of the run's.
-
-    torch's 2,000 outlast most runs, so that a scale which one bad update had lowered stayed low.
-    """
-    updates = recipe.max_steps * recipe.num_iterations * recipe.num_mini_batches
-    return min(max(updates // 20, 10), 2000)
 
 
 def _chunked(options: LogprobOptions, size: Size) -> LogprobOptions:

@@ -20,8 +20,9 @@ from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.runs.session import prepare_session
 from icpo_lite.training.batch import mini_batches
+from icpo_lite.training.loss_scale import growth_interval
 from icpo_lite.training.trainer import Trainer
-from icpo_lite.training.updater import Updater, growth_interval
+from icpo_lite.training.updater import Updater
 
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
