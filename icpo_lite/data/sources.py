@@ -38,6 +38,7 @@ from icpo_lite.data.answer_files import joined_rows
 from icpo_lite.data.cells import shown, text_of, unpacked
 from icpo_lite.data.gold_answers import GOLD, boxed, guess_task
 from icpo_lite.data.hub_rows import HUB_NAME, hub_rows
+from icpo_lite.data.row_choices import choices_of
 from icpo_lite.data.row_columns import NAMES, Cells, check_columns
 from icpo_lite.data.row_files import (
     MAX_ROW_BYTES,
@@ -200,7 +201,7 @@ class _RowReader:
             question = with_signature(question, answer, solution)
         problem_id = self._seen.own(cells.take("id"), number)
         shards = _given_shards(unpacked(cells.take("shards")))
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = choices_of(cells).column()
         if task == "actions":
             extra = {"functions": functions_of(cells)}
         elif task == "database":

@@ -80,6 +80,12 @@ def ways_of_saying(answer: Any) -> dict[str, str]:
     return dict(zip(WAYS, texts, strict=True))
 
 
+def ways_of_choosing(label: str, words: str) -> dict[str, str]:
+    """The right choice as a model names it: by its letter, boxed, by its words."""
+    texts = (f"The answer is {label}.", f"\\boxed{{{label}}}", f"So, the answer is {words}.")
+    return dict(zip(WAYS, texts, strict=True))
+
+
 def _marked(answer: Any) -> str:
     return str(answer).rpartition("####")[2].strip()
 

@@ -177,7 +177,17 @@ def test_mediq_rows_begin_with_the_first_sentence(tmp_path: Path) -> None:
     assert whole.text == "\n".join(row["context"]) + ending
     assert lacking.text == row["context"][0] + ending
     assert texts(lacking) == row["context"][1:]
-    assert (whole.answer, whole.task, lacking.task) == (None, "open", "open")
+    assert (whole.answer, whole.task, lacking.task) == ("Flu", "math", "math")
+    assert whole.columns["choices"] == {"A": "Gout", "B": "Flu"}
+    judge = Judge()
+    for right in ("B", "The answer is (B).", "It is the flu.", "\\boxed{\\text{B. Flu}}"):
+        for prompt in (whole, lacking):
+            verdict = judge.judge(prompt, right)
+            assert (verdict.response_type, verdict.correct) == ("answer_attempt", True), right
+    for wrong in ("A", "The answer is gout.", "A or B"):
+        assert not judge.judge(whole, wrong).correct
+    asked = judge.judge(lacking, "Does he have a fever?")
+    assert (asked.response_type, asked.targeted) == ("clarification", True)
     # A case of one sentence is known from the beginning.
     short = row | {"id": 8, "context": ["A man coughs."], "context_len": 1}
     prompts = read(tmp_path, row, short)
