@@ -20,7 +20,6 @@ from icpo_lite.data.clause_words import OWN_SUBJECT, SEPARATOR, counted
 from icpo_lite.data.point_questions import point_question, value_question
 from icpo_lite.data.question_clauses import has_verb
 from icpo_lite.data.question_forms import ask
-from icpo_lite.data.question_phrases import with_adverb
 from icpo_lite.data.question_sentences import (
     plain_sentence,
     reads_well,
@@ -96,10 +95,9 @@ _GAP = re.compile(r"(?<= )-(?:[a-z]+) (?=[a-z])")
 def with_gap(sentence: str, mention: NumberMention) -> str:
     """The question for a number that shows where it is missing in its sentence."""
     text, mention = plain_sentence(re.sub(r"\s+", " ", sentence.strip()), mention)
-    start = with_adverb(text, mention.start)
     sign = mention.surface[:1] if mention.surface[:1] in "$€£" else ""
     unit = "%" if mention.surface.endswith("%") else ""
-    said = f"{text[:start]}{sign}{_BLANK}{unit}{text[mention.end :]}".rstrip(".!? ")
+    said = f"{text[: mention.start]}{sign}{_BLANK}{unit}{text[mention.end :]}".rstrip(".!? ")
     return f"What number is missing here: {said}?"
 
 

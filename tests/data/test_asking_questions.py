@@ -181,11 +181,14 @@ def test_real_prompts_have_a_short_question_on_target() -> None:
     rows = read_problems(str(GSM8K), limit=400)
     lacking = [p for p in augment(rows, AugmentOptions(), seed=4) if p.removed]
     questions = [asking_question(p) for p in lacking]
-    # What no form fits has no question, rather than one that reads badly.
-    assert sum(q is not None for q in questions) / len(questions) > 0.93
-    assert all(reads_well(q) and len(q.split()) < 60 for q in questions if q)
+    # What no form fits is said with a gap, rather than in words that read badly.
+    assert sum(q is not None for q in questions) / len(questions) > 0.995
+    assert all((reads_well(q) or "___" in q) and len(q.split()) < 60 for q in questions if q)
     hits = [asks_for_removed(p, q) for p, q in zip(lacking, questions, strict=True) if q]
     assert sum(hits) / len(hits) > 0.93
+    shown = [asking_demonstration(p) for p in lacking]
+    assert sum(q is not None for q in shown) / len(shown) > 0.99
+    assert sum("___" in q for q in shown if q) / len(shown) < 0.06
     in_place = [q for q in questions if q and not re.match(_FRONTED, q)]
     assert len(in_place) / len(questions) < 0.1
 
@@ -194,6 +197,32 @@ _FRONTED = (
     r"(?:How|What|(?:In|On|At|For|With|From|To|By|After|Over|Of|Into|Within|During|Every|Per)"
     r" (?:the )?)"
 )
+
+
+def test_a_fact_that_no_form_fits_is_asked_for_by_its_gap() -> None:
+    fact = "The filling Tom is using is about 40% heavier than sand."
+    asked = "How much does the bag weigh?"
+    prompt = Prompt(
+        "p",
+        "p",
+        "math",
+        Intent.UNDERSPECIFIED,
+        (Message("user", f"Tom fills a bag of 9 pounds. {asked}"),),
+        "14",
+        (Shard(0, asked, is_question=True), Shard(1, fact)),
+        (Shard(1, fact),),
+    )
+    question = (
+        "What number is missing here: The filling Tom is using is about ___% heavier than sand?"
+    )
+    assert asking_question(prompt, lambda _, asked: "___" in asked) == question
+    assert asks_for_removed(prompt, question)
+    for other in (
+        "What number is missing here: The bag is ___% heavier than water?",
+        "What number is missing here: ___?",
+        "What numbers are missing: The filling Tom is ___ is ___% heavier than sand?",
+    ):
+        assert not asks_for_removed(prompt, other)
 
 
 def test_the_preview_shows_the_question(tmp_path: Path) -> None:
