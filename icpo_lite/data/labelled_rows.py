@@ -9,7 +9,8 @@ One reader for all of them. A row gives {complete?, underspecified?, label?, ans
     IN3          task, vague, missing_details [{description, inquiry, …}]
     CLAMBER      question, context, require_clarification, clarifying_question
     MediQ        question, options, context [sentence, …]; at first a doctor knows the first alone
-    When2Call    question, tools, correct_answer (tool_call, request_for_info), held_out_param
+    When2Call    question, tools, correct_answer (tool_call, request_for_info), held_out_param; or
+                 messages and tools, with the right reply last or as chosen_response
     BFCL         conversations in which one turn cannot be acted on (`miss_param`)
     your own     complete, underspecified, answer, missing_points
 
