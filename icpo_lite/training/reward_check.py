@@ -11,9 +11,15 @@ from icpo_lite.core.errors import UsageError
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Prompt, Turn, Verdict
 from icpo_lite.data.point_questions import value_question
-from icpo_lite.rewards.graders.choice_answers import choices_in
 from icpo_lite.training.asking_demonstrations import asking_demonstration
-from icpo_lite.training.said_answers import WAYS, fault, ways_of_choosing, ways_of_saying
+from icpo_lite.training.said_answers import (
+    WAYS,
+    another_choice,
+    fault,
+    right_choice,
+    ways_of_choosing,
+    ways_of_saying,
+)
 
 if TYPE_CHECKING:
     from icpo_lite.core.types import RewardChange, RewardRule
@@ -176,7 +182,7 @@ def _earned(
 
 def _spoilt(prompt: Prompt) -> str:
     """What is wrong with a gold answer as it is written; "" for nothing."""
-    if prompt.task != "math" or prompt.answer is None or _right_choice(prompt):
+    if prompt.task != "math" or prompt.answer is None or right_choice(prompt):
         return ""
     return fault(prompt.answer)
 
@@ -372,7 +378,7 @@ def _graded(prompt: Prompt) -> Iterator[tuple[str, str]]:
         hedged = (
             f"It could be {_last_number(wrong)} or {_last_number(gold)}, depending on the rest."
         )
-    if choice := _right_choice(prompt):
+    if choice := right_choice(prompt):
         yield from ways_of_choosing(*choice).items()
     elif prompt.task == "math":
         yield from ways_of_saying(prompt.answer).items()
@@ -386,9 +392,8 @@ def _graded(prompt: Prompt) -> Iterator[tuple[str, str]]:
 def _answers(prompt: Prompt) -> tuple[str, str]:
     """A right and a wrong reply, in the task's form; no right one for code without a solution."""
     answer = prompt.answer
-    if choice := _right_choice(prompt):
-        others = (label for label in choices_in(prompt.columns) if label != choice[0])
-        return f"The answer is {choice[0]}.", f"The answer is {next(others, '?')}."
+    if choice := right_choice(prompt):
+        return f"The answer is {choice[0]}.", f"The answer is {another_choice(prompt)}."
     if prompt.task == "math":
         gold = str(answer).rpartition("####")[2].strip()
         wrong = re.sub(r"\d+", lambda m: str(int(m[0]) + 1), gold)
@@ -406,14 +411,6 @@ def _answers(prompt: Prompt) -> tuple[str, str]:
     return f"```sql\n{answer}\n```", "```sql\nSELECT 'no such row'\n```"
 
 
-def _right_choice(prompt: Prompt) -> tuple[str, str] | None:
-    """Letter and words of the choice that is the gold answer; None where there are no choices."""
-    if prompt.task != "math":
-        return None
-    found = choices_in(prompt.columns).items()
-    return next(((label, text) for label, text in found if text == prompt.answer), None)
-
-
 def _bare(source: str) -> str:
     match = re.search(r"```[^\n]*\n(.*?)```", source, re.DOTALL)
     return match[1] if match else source
@@ -421,7 +418,7 @@ def _bare(source: str) -> str:
 
 def _last_number(reply: str) -> str:
     found = numbers(reply)
-    return found[-1].surface if found else reply.rstrip(".")
+    return found[-1].surface if found else reply.rpartition(" is ")[2].rstrip(".")
 
 
 def _question(prompt: Prompt) -> str:

@@ -186,6 +186,10 @@ def test_mediq_rows_begin_with_the_first_sentence(tmp_path: Path) -> None:
             assert (verdict.response_type, verdict.correct) == ("answer_attempt", True), right
     for wrong in ("A", "The answer is gout.", "A or B"):
         assert not judge.judge(whole, wrong).correct
+    report = check_reward([whole, lacking], judge, REWARDS["guarded"].bind())
+    paid = {r.name: r.complete for r in report.rows}
+    assert report.ok, report.problems
+    assert (paid["gold"], paid["wrong"], paid["hedged"]) == (1, 0, 0)
     asked = judge.judge(lacking, "Does he have a fever?")
     assert (asked.response_type, asked.targeted) == ("clarification", True)
     # A case of one sentence is known from the beginning.

@@ -32,7 +32,8 @@ def right(reply: str, gold: str, choices: dict[str, str]) -> bool:
         *("Let me think. A cat meows.\n\nTherefore, the correct choice is (B).",),
         *("B. dog\n\nExplanation: dogs bark, unlike a cat.", "The answer is **B**: dog"),
         *("So the answer is the dog rather than the cat.", "<think>A or C?</think>B"),
-        *("The best answer is B because dogs bark.", "Final answer: B"),
+        *("I think it is B.", "I would go with B", "The best answer is B because dogs bark."),
+        *("Final answer: B"),
     ],
 )
 def test_the_right_choice_is_right(reply: str) -> None:

@@ -25,7 +25,10 @@ _HEAD = re.compile(
     r"(?:\((?P<a>\w{1,2})\)|\[(?P<b>\w{1,2})\]|\**(?P<c>\w{1,2})\**(?=\s*(?:$|[).:,;\n–—-]|\s(?:because|since|as)\b)))",
     re.IGNORECASE,
 )
-_MENTION = re.compile(r"\b(?:option|choice|answer) \(?([A-Z]|\d{1,2})\)?(?!\w)|\(([A-Z])\)")
+_MENTION = re.compile(
+    r"\b(?:option|choice|answer) \(?([A-Z]|\d{1,2})\)?(?!\w)|\(([A-Z])\)"
+    r"|\b(?:is|choose|pick|select|with|chose) \**([A-Z])\**(?=\W*$)"
+)
 _MORE = re.compile(r"^[\s).:*\]]*(?:,|and|or|/|&)\s*(?:option |choice )?\(?(\w)\)?(?![\w’'])")
 _HASHES = re.compile(r"^####[ \t]*(\S[^\n]*)", re.MULTILINE)
 
