@@ -16,6 +16,7 @@ from icpo_lite.training.said_answers import (
     WAYS,
     another_choice,
     fault,
+    hedge,
     right_choice,
     ways_of_choosing,
     ways_of_saying,
@@ -375,9 +376,7 @@ def _graded(prompt: Prompt) -> Iterator[tuple[str, str]]:
     gold, wrong = _answers(prompt)
     hedged = f"It could be this or that.\n{gold}\nOr, if something else was meant:\n{wrong}"
     if prompt.task == "math":
-        hedged = (
-            f"It could be {_last_number(wrong)} or {_last_number(gold)}, depending on the rest."
-        )
+        hedged = hedge(wrong, gold)
     if choice := right_choice(prompt):
         yield from ways_of_choosing(*choice).items()
     elif prompt.task == "math":
@@ -414,11 +413,6 @@ def _answers(prompt: Prompt) -> tuple[str, str]:
 def _bare(source: str) -> str:
     match = re.search(r"```[^\n]*\n(.*?)```", source, re.DOTALL)
     return match[1] if match else source
-
-
-def _last_number(reply: str) -> str:
-    found = numbers(reply)
-    return found[-1].surface if found else reply.rpartition(" is ")[2].rstrip(".")
 
 
 def _question(prompt: Prompt) -> str:

@@ -96,6 +96,16 @@ def another_choice(prompt: Prompt) -> str:
     return next((label for label, text in found if text != prompt.answer), "?")
 
 
+def hedge(one: str, other: str) -> str:
+    """Two answers at once, each as a reply gives it ("The answer is 5.")."""
+    return f"It could be {_last_of(one)} or {_last_of(other)}, depending on the rest."
+
+
+def _last_of(reply: str) -> str:
+    found = numbers(reply)
+    return found[-1].surface if found else reply.rpartition(" is ")[2].rstrip(".")
+
+
 def ways_of_choosing(label: str, words: str) -> dict[str, str]:
     """The right choice as a model names it: by its letter, boxed, by its words."""
     texts = (f"The answer is {label}.", f"\\boxed{{{label}}}", f"So, the answer is {words}.")

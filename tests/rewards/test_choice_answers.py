@@ -33,7 +33,7 @@ def right(reply: str, gold: str, choices: dict[str, str]) -> bool:
         *("B. dog\n\nExplanation: dogs bark, unlike a cat.", "The answer is **B**: dog"),
         *("So the answer is the dog rather than the cat.", "<think>A or C?</think>B"),
         *("I think it is B.", "I would go with B", "The best answer is B because dogs bark."),
-        *("Final answer: B"),
+        "Final answer: B",
     ],
 )
 def test_the_right_choice_is_right(reply: str) -> None:
