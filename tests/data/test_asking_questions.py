@@ -113,6 +113,11 @@ def test_the_number_that_the_prompt_lacks_is_asked_for() -> None:
         *("How much money does the class of Miss Evans have class funds?",),
         *("What percent discount does the system cost $600 that he gets a on?",),
         *("How many students does the school have in Grades 4?",),
+        *("How many minutes do and they have to inflate them?", "How many people were there?"),
+        *("How many days does Francine do not go to work?",),
+        *("How many hours is there no traffic the same trip takes?",),
+        *("How many plants are the bugs very hungry today and completely ate?",),
+        *("With how many rooms does each floor have 6 halls each?",),
         *("How many apples did Al wasn't looking take?", "How many eats did Brandy, the cat eat?"),
     ],
 )
