@@ -174,23 +174,23 @@ def distillation_loss(
     lesson: Lesson,
     policy: Policy,
     keys: DistillationKeys,
-    own: tuple[Tensor, Tensor | None, Tensor],
+    own: tuple[Tensor, Tensor | None, *tuple[Tensor, ...]],
     count: int,
     options: LogprobOptions,
 ) -> tuple[Tensor, dict[str, Mean]]:
     """distill_weight · Σ w · KL / count over a micro-batch's taught tokens, and what is told of it.
 
     own: the student's log-probs [b, t], those that sampled, None where they are the same, and its
-    hidden states [n, D], of the tokens under the loss mask. count: taught tokens of the whole
-    mini-batch, so that micro-batches add up to it.
+    hidden states [n, D] where the mode reads them, of the tokens under the loss mask. count: taught
+    tokens of the whole mini-batch, so that micro-batches add up to it.
     """
-    logps, old, hidden = own
+    logps, old, *hidden = own
     mode = MODES[keys.distillation_mode]
     student = Student(
         logps[lesson.mask],
         None if old is None else old[lesson.mask],
         lesson.logps,
-        hidden[lesson.among] if mode.reads_hidden else None,
+        hidden[0][lesson.among] if mode.reads_hidden else None,
         lesson.hidden,
     )
     read = {"temperature": options.temperature, "chunk_rows": options.chunk_rows}

@@ -324,8 +324,10 @@ class Updater:
         """
         loss, old, ref, width = learned.loss, learned.old, learned.ref, kept.shape[1]
         inputs = (micro.input_ids, micro.attention_mask, kept)
-        hidden = kept_hidden_states(self.policy, *inputs, learned.logprobs.shared_prompts)
-        logps, entropy = completion_logprobs(self.policy, *inputs, learned.logprobs, hidden)
+        states = []
+        if learned.taught is not None and learned.taught.hidden is not None:
+            states = [kept_hidden_states(self.policy, *inputs, learned.logprobs.shared_prompts)]
+        logps, entropy = completion_logprobs(self.policy, *inputs, learned.logprobs, *states)
         corrected, mismatch = self._corrected(logps, old, index, micro, kept)
         near = self._off_policy_mask(logps, micro, kept)
         out = policy_loss(
@@ -344,7 +346,7 @@ class Updater:
         total, told = out.loss, out.metrics | mismatch
         if learned.taught is not None and count:
             lesson = learned.taught.of(index, kept)
-            own = (logps, None if old is None else old[index, :width], hidden)
+            own = (logps, None if old is None else old[index, :width], *states)
             added, taught = distillation_loss(
                 lesson, self.policy, loss, own, count, learned.logprobs
             )

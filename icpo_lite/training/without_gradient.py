@@ -38,11 +38,13 @@ def without_gradient(
     hidden: Tensor | None = None
     for piece, micro in batch.micro_batches(rows, keep_groups=options.shared_prompts):
         inputs = (micro.input_ids, micro.attention_mask, micro.loss_mask)
-        kept = kept_hidden_states(policy, *inputs, options.shared_prompts) if keep_hidden else None
-        some, entropy = completion_logprobs(policy, *inputs, options, kept)
+        states = []
+        if keep_hidden:
+            states = [kept_hidden_states(policy, *inputs, options.shared_prompts)]
+        some, entropy = completion_logprobs(policy, *inputs, options, *states)
         logps[piece, : some.shape[1]] = some
         entropies[piece, : some.shape[1]] = entropy
-        if kept is not None:
+        for kept in states:
             if hidden is None:
                 hidden = kept.new_empty(int(mask.sum()), kept.shape[1])
             counts = micro.loss_mask.sum(-1)

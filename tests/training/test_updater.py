@@ -118,7 +118,8 @@ def exact(policy) -> Iterator[Policy]:
     torch.set_default_dtype(torch.float64)
     policy.model.double()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("icpo_lite.training.updater.completion_logprobs", plain_logprobs)
+        for module in ("updater", "without_gradient"):
+            patch.setattr(f"icpo_lite.training.{module}.completion_logprobs", plain_logprobs)
         yield policy
     policy.model.float()
     torch.set_default_dtype(before)
