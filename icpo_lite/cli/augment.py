@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icpo_lite.cli.servers import CONCURRENCY, named_server
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo, visible_line
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ def augment(source: str, output: Path, preview: int, seed: int, **given: Any) ->
         )
     if preview:
         _show_pairs(output, preview)
+    if summary.underspecified:
+        echo(next_line("init", output.with_suffix(".yaml"), "--dataset", output))
     if not summary.underspecified and not summary.stopped:
         from icpo_lite.core.errors import DataError
         from icpo_lite.data.bare_answers import NONE_LACKS

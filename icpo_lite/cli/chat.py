@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.completion import complete_model
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_model)
 @click.option(
     "--temperature",
     type=click.FloatRange(min=0),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ def classify(
     if output:
         judge_agreement.write(typed, output)
         echo(f"written: {output}")
+    echo(next_line("docs", "rewards"))
 
 
 def _typer(

@@ -7,9 +7,11 @@ from typing import Any
 
 import click
 
+from icpo_lite.cli.completion import complete_run
+
 
 @click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=complete_run)
 @click.option(
     "--format",
     "format_",

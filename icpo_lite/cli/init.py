@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ def init(path: Path, model: str, dataset: str | None) -> None:
         raise RecipeError(f"expected a folder {path.parent}, found none; create it") from None
     for line in said:
         echo(line)
-    click.echo(f"Wrote {path}. Next: icpo-lite train {path}")
+    echo(f"Wrote {path}.")
+    echo(next_line("preview", path, also=("train", path)))
 
 
 def starting_recipe(model: str, dataset: str | None, path: Path) -> tuple[str, list[str]]:
@@ -84,6 +86,7 @@ def starting_values(
     """The value of each key, and what the model and the data that are named have said."""
     from icpo_lite.cli.first_values import data_values, length_values
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.recipe.section import TWIN
 
     base = load_recipe("tiny" if model == TINY_MODEL else "qwen1.5b")
     values = base.model_dump(exclude={"gradient_accumulation_steps"})
@@ -92,7 +95,7 @@ def starting_values(
     if dataset is not None:
         values |= {"dataset_name": dataset, "dataset_config": None, "columns": {}}
     if values["compare"]:
-        values["compare"] = {"rlvr": None}  # the twin of this very recipe, as it is edited
+        values["compare"] = {"rlvr": TWIN}  # the twin of this very recipe, as it is edited
     if dataset is not None and not dataset.startswith("builtin:"):
         found, look, said = data_values(dataset, base)
         values |= {**found, "augment": values["augment"] | found.get("augment", {})}

@@ -181,8 +181,11 @@ class Policy:
 
     def save_adapter(self, folder: Path) -> None:
         """Adapter files that peft and transformers load, and the tokenizer beside them."""
+        own_readme = (folder / "README.md").exists()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if not own_readme:  # peft's is an empty form
+            (folder / "README.md").unlink(missing_ok=True)
 
 
 def model_path(name: str) -> str:

@@ -17,7 +17,7 @@ from icpo_lite.recipe.input_paths import with_found_paths
 from icpo_lite.recipe.keys import Recipe
 from icpo_lite.recipe.messages import BLOCKS, first_error, nearest, place_of, unknown_key
 from icpo_lite.recipe.names import ALIASES, EXPLAINED
-from icpo_lite.recipe.section import DEFAULT_REWARD
+from icpo_lite.recipe.section import DEFAULT_REWARD, TWIN
 from icpo_lite.recipe.strict_yaml import dump_yaml, read_yaml
 
 COMMAND_LINE, CALL = "command line", "load_recipe"
@@ -214,7 +214,7 @@ def _validated(layer: _Layer, path: Path) -> Recipe:
     return with_found_paths(recipe)
 
 
-def _compared(recipe: Recipe, name: str, file: str | None) -> Recipe:
+def _compared(recipe: Recipe, name: str, file: str) -> Recipe:
     # A checkpoint's folder, or that there is one, is said of the judged run alone.
     anew = False if recipe.resume_from_checkpoint is False else None
     own_place: dict[str, Any] = {
@@ -222,7 +222,7 @@ def _compared(recipe: Recipe, name: str, file: str | None) -> Recipe:
         "compare": {},
         "resume_from_checkpoint": anew,
     }
-    if file is None:
+    if file == TWIN:
         if name != "rlvr":
             raise RecipeError(
                 f"{recipe.where('compare')}: only rlvr can be compared without a recipe of its "

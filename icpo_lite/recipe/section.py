@@ -25,6 +25,8 @@ from icpo_lite.core.errors import RecipeError
 from icpo_lite.recipe.messages import first_error
 
 DEFAULT_REWARD = "guarded"
+#: In `compare`: this very recipe on complete prompts alone, instead of a file.
+TWIN = "twin"
 
 
 def refuse(key: str, message: str) -> NoReturn:
@@ -69,10 +71,21 @@ def named_schedule(value: Any) -> Any:
 
 
 def comparisons(value: Any) -> Any:
-    """`[rlvr]` is short for `{rlvr: null}`."""
+    """`rlvr` and `[rlvr]` are short for `{rlvr: twin}`; null, none and false name nothing."""
+    if _names_nothing(value):
+        return {}
+    if isinstance(value, str):
+        value = [value]
     if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
-        return dict.fromkeys(value)
+        return dict.fromkeys(value, TWIN)
+    if isinstance(value, dict):
+        named = {name: file for name, file in value.items() if not _names_nothing(file)}
+        return {name: TWIN if file is True else file for name, file in named.items()}
     return value
+
+
+def _names_nothing(value: Any) -> bool:
+    return value is None or value is False or value == "none"
 
 
 def trackers(value: Any) -> Any:
