@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from icpo_lite.cli.ranges import COUNT
 from icpo_lite.cli.recipe_command import RecipeCommand, recipe_arguments
 from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
@@ -11,9 +12,19 @@ from icpo_lite.core.visible_text import echo
 
 @click.command(cls=RecipeCommand)
 @recipe_arguments()
-@click.option("--sample", default=64, show_default=True, help="Prompts to try it on.")
 @click.option(
-    "--guesses", default=8, show_default=True, help="Prompts to try guesses beside a question on."
+    "--sample",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Prompts to try it on.",
+)
+@click.option(
+    "--guesses",
+    type=COUNT,
+    default=8,
+    show_default=True,
+    help="Prompts to try guesses beside a question on.",
 )
 @click.option("--device", default="cpu", show_default=True, help="For a judge that is a model.")
 def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, device: str) -> None:

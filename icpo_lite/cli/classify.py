@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.ranges import COUNT
 from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
 
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 @click.option("--base-url", default=None, help="For endpoint: root of the server.")
 @click.option("--api-key-env", default=None, help="For endpoint: variable that holds the key.")
 @click.option("--device", default="auto", show_default=True, help="For self: auto, cpu, cuda.")
-@click.option("--worst", default=5, show_default=True, help="Disagreements to show.")
+@click.option("--worst", type=COUNT, default=5, show_default=True, help="Disagreements to show.")
 @click.option(
     "-o",
     "--output",

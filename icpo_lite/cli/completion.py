@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 SHELLS = ("bash", "zsh", "fish")
 
 
-def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_recipe(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Shipped recipes by name, and files of the working directory."""
     from icpo_lite.recipe import shipped_recipes
 
@@ -22,7 +24,9 @@ def complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str)
     return [*named, CompletionItem(incomplete, type="file")]
 
 
-def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_key(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Keys of a recipe, each with what it means."""
     from icpo_lite.recipe import Recipe
 
@@ -34,14 +38,21 @@ def complete_key(ctx: click.Context, param: click.Parameter, incomplete: str) ->
     ]
 
 
-def complete_run(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_run(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Run directories below `runs`, and folders."""
     from icpo_lite.core.paths import is_run
 
-    return [*_named(map(str, filter(is_run, _folders(Path("runs")))), incomplete), *_dirs(incomplete)]
+    return [
+        *_named(map(str, filter(is_run, _folders(Path("runs")))), incomplete),
+        *_dirs(incomplete),
+    ]
 
 
-def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def complete_model(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
     """Run directories, the built-in model, and folders."""
     return [*_named(["builtin:tiny"], incomplete), *complete_run(ctx, param, incomplete)]
 

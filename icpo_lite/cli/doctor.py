@@ -58,5 +58,7 @@ def doctor(ctx: click.Context, as_json: bool, output_dir: Path) -> None:
         click.echo("\nTo install what is missing or too old, and keep the installed torch:")
         click.echo(f"  {found.pip}")
         click.echo("This machine can train." if found.can_train else "This machine cannot train.")
-        click.echo(next_line(*(("train", "tiny") if found.can_train else ("docs", "troubleshooting"))))
+        click.echo(
+            next_line(*(("train", "tiny") if found.can_train else ("docs", "troubleshooting")))
+        )
     ctx.exit(0 if found.can_train else 1)

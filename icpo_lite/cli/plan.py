@@ -107,7 +107,7 @@ def _row(name: str, value: str) -> str:
 def _verdict(fit: Fit, steps: int) -> str:
     card = f"{fit.card.name:<8} {_size(fit.card.usable):>10}  "
     split = f"; sampling splits its batch in {fit.parts}" if fit.parts > 1 else ""
-    hours = f", about {_hours(fit.step_seconds * steps)}" if fit.step_seconds else ""
+    hours = f", {_hours(fit.step_seconds * steps)}" if fit.step_seconds else ""
     if fit.fits:
         return f"{card}fits ({_size(fit.plan.peak)}{split}){hours}"
     needs = f"{card}does not fit (needs {_size(fit.plan.peak)})"
@@ -118,10 +118,12 @@ def _verdict(fit: Fit, steps: int) -> str:
 
 def _hours(seconds: float) -> str:
     """A rough time, in words that are no more exact than it is."""
+    if seconds < 600:
+        return "minutes"
     if seconds < 5400:
-        return f"{max(round(seconds / 300) * 5, 5)} min"
+        return f"about {round(seconds / 300) * 5} min"
     hours = seconds / 3600
-    return f"{hours:.0f} h" if hours >= 10 else f"{round(hours * 2) / 2:g} h"
+    return f"about {hours:.0f} h" if hours >= 10 else f"about {round(hours * 2) / 2:g} h"
 
 
 def _time(made: RunPlan, given: str) -> str:

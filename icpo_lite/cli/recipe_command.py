@@ -1,4 +1,4 @@
-"""Commands that take `RECIPE [KEY=VALUE]...`: keys written as options are told how to be written."""
+"""Commands that take `RECIPE [KEY=VALUE]...`, and what they say of a key written as an option."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 import click
 
 from icpo_lite.cli.completion import complete_key, complete_recipe
+
+#: Where other commands write.
+_OUTPUTS = ("o", "output", "out")
 
 
 class RecipeCommand(click.Command):
@@ -25,16 +28,10 @@ class RecipeCommand(click.Command):
             if told := _as_override(error.option_name, given):
                 raise click.UsageError(told, ctx) from None
             raise
-        except click.UsageError as error:
-            if "-o" in given and "-o" in error.message:
-                raise click.UsageError(
-                    f"-o is no option of {self.name}; write output_dir=DIR", ctx
-                ) from None
-            raise
 
 
 def recipe_arguments(**recipe: Any) -> Callable[[Any], Any]:
-    """The arguments RECIPE and KEY=VALUE. recipe: what else is said of RECIPE, such as a default."""
+    """The arguments RECIPE and KEY=VALUE. recipe: what else RECIPE has, such as a default."""
 
     def declared(command: Any) -> Any:
         keys = click.argument(
@@ -52,18 +49,20 @@ def _as_override(option: str, given: list[str]) -> str:
 
     named, _, _ = option.lstrip("-").partition("=")
     first, dot, rest = named.partition(".")
-    key = first.replace("-", "_")
+    key = "output_dir" if first in _OUTPUTS else first.replace("-", "_")
     if key in EXPLAINED:
         return f"{option}: {key} is not a key of icpo-lite; {EXPLAINED[key]}"
     key = ALIASES.get(key, key)
     if key not in Recipe.model_fields:
         return ""
-    value = _value_of(option, given)
-    return f"{option} is a key of the recipe, no option; write {key}{dot}{rest}={value}"
+    value = _value_of(option, given) or ("true" if _is_flag(key, rest) else "VALUE")
+    return (
+        f"{option}: keys of the recipe are written without dashes; write {key}{dot}{rest}={value}"
+    )
 
 
 def _value_of(option: str, given: list[str]) -> str:
-    """What was given with an option: behind `=`, as the next argument, else true, as a flag says."""
+    """What was given with an option, behind `=` or as the next argument, quoted; "" for nothing."""
     for at, argument in enumerate(given):
         name, equals, value = argument.partition("=")
         if name != option.partition("=")[0]:
@@ -71,6 +70,12 @@ def _value_of(option: str, given: list[str]) -> str:
         if not equals:
             following = given[at + 1] if at + 1 < len(given) else ""
             is_value = bool(following) and not re.match(r"--|-[a-zA-Z]|\w[\w.]*=", following)
-            value = following if is_value else "true"
+            value = following if is_value else ""
         return f"'{value}'" if re.search(r"[\s{}\[\]()*?&|;<>$'\"]", value) else value
-    return "VALUE"
+    return ""
+
+
+def _is_flag(key: str, rest: str) -> bool:
+    from icpo_lite.recipe import Recipe
+
+    return not rest and "bool" in str(Recipe.model_fields[key].annotation)

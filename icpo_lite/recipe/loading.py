@@ -133,7 +133,12 @@ def _overridden(layer: _Layer, override: str, place: str = COMMAND_LINE) -> _Lay
     dotted, separator, text = override.partition("=")
     parts = dotted.strip().split(".")
     if not separator or not all(parts):
-        raise RecipeError(f"{place}: expected key=value, such as max_steps=20, found {override!r}")
+        named = dotted.strip().rstrip(":")
+        known = named.partition(".")[0] in {*Recipe.model_fields, *ALIASES}
+        hint = f"; write {named}=VALUE, without a space" if known else ""
+        raise RecipeError(
+            f"{place}: expected key=value, such as max_steps=20, found {override!r}{hint}"
+        )
     if parts[0] == "extends":
         raise RecipeError(f"{place}: extends stands in a recipe file, not in an override")
     try:

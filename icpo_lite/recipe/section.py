@@ -25,6 +25,8 @@ from icpo_lite.core.errors import RecipeError
 from icpo_lite.recipe.messages import first_error
 
 DEFAULT_REWARD = "guarded"
+#: Whole numbers above it overflow somewhere below us.
+LARGEST = (1 << 31) - 1
 #: In `compare`: this very recipe on complete prompts alone, instead of a file.
 TWIN = "twin"
 
@@ -113,11 +115,13 @@ class Keys(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic takes `true` for 1."""
+        """Pydantic takes `true` for 1; what no counter or seed of a library holds is no number."""
         annotation = cls.model_fields[str(info.field_name)].annotation
         kinds = get_args(annotation) or (annotation,)
         if isinstance(value, bool) and {int, float} & set(kinds) and bool not in kinds:
             raise ValueError(f"expected a number, found {str(value).lower()}")
+        if isinstance(value, int) and int in kinds and abs(value) > LARGEST:
+            raise ValueError(f"expected a number up to {LARGEST}, found {value}")
         return value
 
 

@@ -45,7 +45,7 @@ def run_card(recipe: Recipe, run: Path) -> str:
     It stands in place of peft's, an empty form.
     """
     contents = [
-        "`adapter_config.json`, `adapter_model.safetensors`: the adapter, for peft and transformers",
+        "`adapter_config.json`, `adapter_model.safetensors`: the adapter, which peft loads",
         "`recipe.yaml`, `run.json`: every key as it was used; versions, commit, machine, command",
         "`metrics.jsonl`, `completions/`: figures and sampled replies of each step",
     ]
@@ -95,7 +95,9 @@ def model_card(
 def _cost(run: Path, info: Mapping[str, Any]) -> str:
     """What training took, as far as the run has kept it; "" where it has kept nothing."""
     rows = read_metrics(run)
-    timed = [(float(r.get("step_seconds") or 0), float(r.get("tokens_per_second") or 0)) for r in rows]
+    timed = [
+        (float(r.get("step_seconds") or 0), float(r.get("tokens_per_second") or 0)) for r in rows
+    ]
     seconds = sum(second for second, _ in timed)
     tokens = sum(second * rate for second, rate in timed)
     parts = [

@@ -30,6 +30,7 @@ from icpo_lite.tools.time_model import step_seconds
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
 
+
 def job_of(recipe: Recipe, card: Card) -> Job:
     """What a recipe's step is on a card."""
     from icpo_lite.policy.dense_copies import MOST_WEIGHTS
