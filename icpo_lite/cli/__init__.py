@@ -13,6 +13,7 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, TYPE_CHECKING, Any
 
@@ -135,6 +136,10 @@ class LazyGroup(click.Group):
 
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(COMMANDS)}"
+            if name == "help":
+                hint = f"write icpo-lite {' '.join([*args[1:2], '--help'])}"
+            elif name.endswith((".yaml", ".yml")) or name in _shipped():
+                hint = f"did you mean `icpo-lite train {name}`?"
             raise click.UsageError(f"no command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -158,6 +163,12 @@ class LazyGroup(click.Group):
             raise CommandError(_without_secrets(str(error)), error.exit_code) from error
         except OSError as error:
             raise CommandError(_os_problem(error), IcpoError.exit_code) from error
+
+
+def _shipped() -> Collection[str]:
+    from icpo_lite.recipe import shipped_recipes
+
+    return shipped_recipes()
 
 
 def _without_secrets(message: str) -> str:

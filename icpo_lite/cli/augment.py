@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.cli.ranges import SEED, Finite
 from icpo_lite.cli.servers import CONCURRENCY, named_server
 from icpo_lite.core.next_step import next_line
@@ -23,7 +24,7 @@ LEVELS = ("marks", "numbers", "solver", "tested", "none")
 WORLD_SIZE = 1000
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument("source")
 @click.option(
     "-o",

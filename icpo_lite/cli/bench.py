@@ -7,10 +7,11 @@ from typing import Any
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.core.next_step import next_line
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.option(
     "--part",
     type=click.Choice(["all", "logprob", "rollout"]),

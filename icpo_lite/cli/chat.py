@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from icpo_lite.cli.completion import complete_model
+from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.cli.ranges import SEED, Finite
 from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
@@ -32,7 +33,7 @@ SLASHES = {
 _ALSO = {"/new": "/reset", "/quit": "/exit", "/?": "/help", "/h": "/help"}
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument("model", shell_complete=complete_model)
 @click.option(
     "--temperature",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.cli.ranges import COUNT
 from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.judge import Typer
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--text", default="assistant", show_default=True, help="Column of the reply.")
 @click.option("--label", default=None, help="Column of a given type, to measure agreement with.")

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.core.next_step import next_line
 
 _SIGNS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 _WIDTH = 80
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option(
     "--output-dir",

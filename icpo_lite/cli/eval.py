@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from icpo_lite.cli.completion import complete_model
+from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.cli.ranges import SEED, Finite
 from icpo_lite.cli.servers import CONCURRENCY, named_server
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from icpo_lite.evaluation.request import EvaluationRequest
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument("model", required=False, shell_complete=complete_model)
 @click.option(
     "--data",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
@@ -37,7 +38,7 @@ FIRST = (
 WIDTH = 92
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument("path", type=click.Path(path_type=Path), default=Path("recipe.yaml"))
 @click.option(
     "--model",
@@ -59,7 +60,10 @@ def init(path: Path, model: str, dataset: str | None) -> None:
     keys that people change come first. An existing file is never overwritten.
     """
     if path.exists():
-        raise RecipeError(f"expected no file at {path}, found one; name another path")
+        found = "a folder" if path.is_dir() else "one"
+        raise RecipeError(f"expected no file at {path}, found {found}; name another path")
+    from icpo_lite.cli.first_values import UNSEEN
+
     text, said = starting_recipe(model, dataset, path)
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -71,6 +75,10 @@ def init(path: Path, model: str, dataset: str | None) -> None:
     for line in said:
         echo(line)
     echo(f"Wrote {path}.")
+    if any(line.startswith(UNSEEN) for line in said):
+        echo(f"Correct that in {path} first: see its dataset_name and columns.")
+        echo(next_line("docs", "data", also=("preview", path)))
+        return
     echo(next_line("preview", path, also=("train", path)))
 
 

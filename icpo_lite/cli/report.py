@@ -7,10 +7,11 @@ from pathlib import Path
 import click
 
 from icpo_lite.cli.completion import complete_run
+from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.core.next_step import next_line
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument(
     "runs",
     nargs=-1,

@@ -88,6 +88,13 @@ def no_run_at(name: str | Path) -> UsageError:
     )
 
 
+def runs_hint(folder: Path) -> str:
+    """The runs that a folder holds, for one that was given in a run's place; "" for none."""
+    runs = sorted(map(str, _runs_in(folder)))
+    more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+    return f"; it holds {', '.join(runs[:3])}{more}" if runs else ""
+
+
 def _runs_in(folder: Path) -> Iterator[Path]:
     try:
         yield from (path for path in folder.iterdir() if is_run(path))

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import re
 import sys
+from pathlib import Path
 
 
 def version(name: str) -> str:
@@ -16,3 +19,13 @@ def version(name: str) -> str:
 def first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def why_and_what(error: BaseException, name: str) -> str:
+    """Why a model cannot be had; where the hub does not answer, also what to do about it."""
+    told = first_line(error).rstrip(".")
+    unreached = re.search(r"connect|huggingface\.co|[Oo]ffline|[Tt]imed? ?out", str(error))
+    if Path(name).is_dir() or not unreached:
+        return told
+    offline = " (HF_HUB_OFFLINE forbids it here)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    return f"{told}; check the name and the network{offline}, or give a folder that holds the model"

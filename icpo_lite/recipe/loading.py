@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,8 @@ from icpo_lite.recipe.names import ALIASES, EXPLAINED
 from icpo_lite.recipe.section import DEFAULT_REWARD, TWIN
 from icpo_lite.recipe.strict_yaml import dump_yaml, read_yaml
 
+#: Files that are taken for a recipe now and then.
+_DATA = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", ".gz", ".bz2", ".xz")
 COMMAND_LINE, CALL = "command line", "load_recipe"
 
 
@@ -89,10 +92,26 @@ def _find(name: str, folder: Path) -> Path:
         return shipped[stem]
     looked = " or ".join(str(place.resolve()) for place in folders)
     where = f" in {looked}" if name.endswith((".yaml", ".yml")) else ""
+    if hint := _meant_by(name):
+        raise RecipeError(hint)
     raise RecipeError(
         f"expected a recipe file or a shipped recipe ({', '.join(shipped)}), found neither for "
         f"{name!r}{where}{nearest(stem, shipped)}"
     )
+
+
+def _meant_by(name: str) -> str:
+    """What to type where a run, a model or data stand in a recipe's place; "" for other names."""
+    path = Path(name).expanduser()
+    if (path / "recipe.yaml").is_file():
+        return f"{name} is a run, no recipe; name its recipe: {path / 'recipe.yaml'}"
+    of_hub = re.fullmatch(r"[\w-]+/[\w.-]+", name) and not name.endswith((".yaml", ".yml"))
+    if of_hub or (path / "config.json").is_file():
+        return (
+            f"{name} is a model, no recipe; `icpo-lite init my.yaml --model {name}` writes one "
+            "for it"
+        )
+    return ""
 
 
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> _Layer:
@@ -116,6 +135,11 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> _Layer:
 
 
 def _read_file(path: Path) -> _Layer:
+    if path.name.endswith(_DATA):
+        raise RecipeError(
+            f"{path} is data, no recipe; `icpo-lite init my.yaml --dataset {path}` writes one for "
+            "it"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -231,7 +255,7 @@ def _compared(recipe: Recipe, name: str, file: str) -> Recipe:
         if name != "rlvr":
             raise RecipeError(
                 f"{recipe.where('compare')}: only rlvr can be compared without a recipe of its "
-                f"own; write compare: {{{name}: file.yaml}}"
+                f"own; name one: --compare {name}=FILE.yaml, or compare: {{{name}: FILE.yaml}}"
             )
         twin = recipe.model_dump(exclude={"gradient_accumulation_steps"}) | {
             "reward": "accuracy",
