@@ -13,12 +13,16 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.cli.plan import _hours, _size
 from icpo_lite.recipe import Recipe, load_recipe, shipped_recipes
 from icpo_lite.recipe.strict_yaml import dump_yaml
+from icpo_lite.tools.cards import CARDS
+from icpo_lite.tools.model_shape import shape_of
+from icpo_lite.tools.planner import Fit, fit_on, known_config
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "icpo_lite" / "docs"
@@ -91,7 +95,12 @@ def _blocks() -> Iterator[str]:
         "evaluation": Evaluation,
     }
     for name, model in blocks.items():
-        yield from (f"## Options of `{name}`", "", "| option | default | meaning |", "|---|---|---|")
+        yield from (
+            f"## Options of `{name}`",
+            "",
+            "| option | default | meaning |",
+            "|---|---|---|",
+        )
         for option, field in model.model_fields.items():
             default = "required" if field.is_required() else f"`{_yaml(_default(field))}`"
             yield f"| `{option}` | {default} | {_plain(str(field.description))} |"
@@ -124,12 +133,18 @@ def real_model_table() -> str:
     arms = {
         column: seeds
         for column, arm in ARMS.items()
-        if (seeds := [v for k, v in measured["arms"].items() if re.sub(r", seed \d+$", "", k) == arm])
+        if (
+            seeds := [
+                v for k, v in measured["arms"].items() if re.sub(r", seed \d+$", "", k) == arm
+            ]
+        )
     }
     lines = ["| test | " + " | ".join(arms) + " |", "|---" * (len(arms) + 1) + "|"]
     for label, key in FIGURES.items():
-        cells = [_cell([s["world"][key] for s in seeds if s.get("world", {}).get(key)], key)
-                 for seeds in arms.values()]
+        cells = [
+            _cell([s["world"][key] for s in seeds if s.get("world", {}).get(key)], key)
+            for seeds in arms.values()
+        ]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -144,27 +159,19 @@ def _cell(seeds: list[list[float]], key: str) -> str:
 
 
 #: Cards of the table of recipes, from a free Colab's up.
-COLUMNS = ("T4", "3060", "3090", "4090", "A100")
+COLUMNS = ("T4", "3060", "3090", "4090")
 
 
 def recipes_table() -> str:
     """The shipped recipes of a GPU, with the peak and the hours that `plan` says."""
-    from icpo_lite.cli.plan import _hours, _size
-    from icpo_lite.tools.cards import CARDS
-    from icpo_lite.tools.model_shape import shape_of
-    from icpo_lite.tools.planner import fit_on, known_config
-
     lines = [
         "| recipe | planned peak | " + " | ".join(COLUMNS) + " |",
         "|---" * (len(COLUMNS) + 2) + "|",
     ]
     for name in shipped_recipes():
-        recipe = load_recipe(name)
-        config = known_config(recipe.model_name_or_path)
-        if config is None:
+        if known_config(load_recipe(name).model_name_or_path) is None:
             continue
-        shape = shape_of(config)
-        fits = [fit_on(CARDS[card], shape, recipe) for card in COLUMNS]
+        recipe, fits = _planned(name, COLUMNS)
         cells = [
             _hours(fit.step_seconds * recipe.max_steps)
             if fit.fits and fit.step_seconds
@@ -176,7 +183,36 @@ def recipes_table() -> str:
     return "\n".join(lines)
 
 
-PARTS: dict[str, Callable[[], str]] = {"real-model": real_model_table, "recipes": recipes_table}
+#: What a reader of README may have: recipe and cards.
+OWN_GPU = {"qwen1.5b": ("T4",), "qwen7b": ("3060", "4090"), "qwen32b": ("3090", "4090")}
+
+
+def own_gpu_list() -> str:
+    """A line for each of a few recipes: model, peak, hours by card."""
+    lines = []
+    for name, cards in OWN_GPU.items():
+        recipe, fits = _planned(name, cards)
+        hours = ", ".join(
+            f"{_hours(fit.step_seconds * recipe.max_steps)} on a {fit.card.name}"
+            for fit in fits
+            if fit.step_seconds is not None
+        )
+        model = recipe.model_name_or_path
+        lines.append(f"- `icpo-lite train {name}`: {model}, {_size(fits[0].plan.peak)}, {hours}")
+    return "\n".join(lines)
+
+
+def _planned(name: str, cards: Sequence[str]) -> tuple[Recipe, list[Fit]]:
+    recipe = load_recipe(name)
+    shape = shape_of(known_config(recipe.model_name_or_path) or {})
+    return recipe, [fit_on(CARDS[card], shape, recipe) for card in cards]
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "real-model": real_model_table,
+    "recipes": recipes_table,
+    "own-gpu": own_gpu_list,
+}
 
 
 def with_parts(text: str) -> str:

@@ -65,7 +65,9 @@ def docs(topic: str | None, raw: bool) -> None:
 def _listing(known: Mapping[str, Path]) -> str:
     width = max(map(len, known))
     lines = ["Topics, each read with `icpo-lite docs TOPIC`:", ""]
-    lines += [f"  {name:<{width}}  {title(file.read_text('utf-8'))}" for name, file in known.items()]
+    lines += [
+        f"  {name:<{width}}  {title(file.read_text('utf-8'))}" for name, file in known.items()
+    ]
     lines += ["", "`icpo-lite docs KEY` says what a key of a recipe means: icpo-lite docs beta"]
     return "\n".join(lines)
 
