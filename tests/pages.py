@@ -37,9 +37,9 @@ def keys_page() -> str:
     lines = [
         "# Recipe keys",
         "",
-        "Every key with its default. `icpo-lite docs KEY` shows one, `icpo-lite init my.yaml` writes",
-        "them all. Keys have TRL's names where TRL has one; `reward.targeted=0.8` on a command line",
-        "changes an option of a block. This page is made from the code: `python tests/pages.py`.",
+        "Every key with its default. `icpo-lite docs KEY` shows one, `icpo-lite init my.yaml`",
+        "writes them all. Keys have TRL's names where TRL has one; `reward.targeted=0.8` on a",
+        "command line changes an option of a block. Made from the code: `python tests/pages.py`.",
     ]
     sections = [s for s in reversed(Recipe.__mro__) if "model_fields" in dir(s)]
     for section in sections:

@@ -32,7 +32,7 @@ QUICK = {
 }
 PROBLEMS = [
     {
-        "question": f"Ann has {n} boxes of pens. Each box holds {n + 9} pens. How many pens has she?",
+        "question": f"Ann has {n} boxes. Each box holds {n + 9} pens. How many pens has she?",
         "answer": n * (n + 9),
     }
     for n in range(3, 43)

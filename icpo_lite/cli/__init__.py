@@ -75,6 +75,9 @@ _ENVIRONMENT = {
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "BITSANDBYTES_NOWELCOME": "1",
+    # Their bars redraw the line that a run's own progress stands on.
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_MININTERVAL": "1",
 }
 
 
