@@ -144,6 +144,17 @@ def test_every_command_of_a_page_runs(page, trained, tmp_path, monkeypatch, caps
         assert "Next: icpo-lite " in last or name == "export", f"{line} ends without the next one"
 
 
+def test_a_runs_readme_is_its_card_with_its_figures(trained):
+    text = (trained / "runs" / "tiny" / "README.md").read_text("utf-8")
+    assert text.startswith("---\n")
+    assert "library_name: peft" in text
+    assert "# tiny" in text
+    assert re.search(r"\([\d,]+ tokens sampled, \d+:\d\d of steps, on CPU\)", text)
+    assert re.search(r"\| FULL P \| [\d.]+ \[", text)
+    assert "AutoPeftModelForCausalLM" in text
+    assert "Does it equal the adapter?" not in text
+
+
 def test_docs_in_the_terminal(capsys):
     assert cli.run(["docs"]) == 0
     listed = capsys.readouterr().out
