@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping
@@ -104,7 +105,6 @@ def _show(text: str, *, raw: bool) -> None:
     console = Console(width=width)
     with console.capture() as shown:
         console.print(Markdown(text, hyperlinks=False))
-    if shown.get().count("\n") > shutil.get_terminal_size().lines:
-        click.echo_via_pager(shown.get(), color=True)
-    else:
-        click.echo(shown.get(), nl=False, color=True)
+    # As git does: colours pass through, and what fits the screen ends at once.
+    os.environ.setdefault("LESS", "FRX")
+    click.echo_via_pager(shown.get(), color=True)

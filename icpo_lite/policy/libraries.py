@@ -29,3 +29,14 @@ def why_and_what(error: BaseException, name: str) -> str:
         return told
     offline = " (HF_HUB_OFFLINE forbids it here)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return f"{told}; check the name and the network{offline}, or give a folder that holds the model"
+
+
+def hide_loading_bar() -> None:
+    """Leaves transformers' bar of weights that are read out of our display; downloads keep theirs."""
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging
+
+    downloads = not are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    if downloads:
+        enable_progress_bars()
