@@ -70,7 +70,6 @@ def slug(heading):
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_every_link_leads_somewhere(page):
     links = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
-    assert links or page.stem in ("keys", "objectives")
     for link in links:
         assert "://" not in link, f"{link}: a page of elsewhere is not looked at here"
         file, _, anchor = link.partition("#")
@@ -101,7 +100,7 @@ def test_commands_within_sentences_have_the_options_that_they_name(page):
 def test_no_registry_is_assumed_to_have_the_package(page):
     for line in page.read_text("utf-8").splitlines():
         if "pip install" in line and "icpo-lite" in line:
-            assert " @ " in line, line
+            assert " @ " in line or " -e ." in line, line
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

@@ -32,7 +32,7 @@ def why_and_what(error: BaseException, name: str) -> str:
 
 
 def hide_loading_bar() -> None:
-    """Leaves transformers' bar of weights that are read out of our display; downloads keep theirs."""
+    """Keeps transformers' bar of weights being read out of our display; downloads keep theirs."""
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging
 

@@ -142,7 +142,7 @@ def test_what_is_no_recipe_is_told_by_what_it_is(name, words, tmp_path, monkeypa
 
 def test_a_folder_of_runs_names_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    Path("runs/icpo").mkdir(parents=True)
+    Path("runs").mkdir()
     write_run(Path("runs/icpo"))
     assert said(["chat", "runs"], capsys).endswith("; it holds runs/icpo")
 
@@ -190,7 +190,7 @@ def test_completion_is_printed_for_a_shell(shell, capsys):
 )
 def test_commands_recipes_keys_and_runs_are_completed(words, completed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    Path("runs/icpo").mkdir(parents=True)
+    Path("runs").mkdir()
     write_run(Path("runs/icpo"))
     asked = {"_ICPO_LITE_COMPLETE": "bash_complete", "COMP_WORDS": words}
     asked["COMP_CWORD"] = str(words.count(" "))
@@ -223,7 +223,7 @@ def test_a_slash_is_no_turn_unless_it_is_doubled():
 @pytest.mark.parametrize(
     ("name", "gib"),
     [
-        *(("T4", 15), ("L4", 22), ("3060", 12), ("3070", 8), ("3080", 10), ("3090", 24)),
+        *(("T4", 15), ("L4", 24), ("3060", 12), ("3070", 8), ("3080", 10), ("3090", 24)),
         *(("4060 Ti", 16), ("4070", 12), ("4080", 16), ("4090", 24), ("5090", 32)),
         *(("A100", 40), ("H100", 80), ("H200", 141)),
     ],
@@ -232,7 +232,7 @@ def test_the_cards_that_people_have_are_known(name, gib):
     for spelled in (name, name.lower(), f"RTX {name}", name.replace(" ", "")):
         card = card_named(spelled)
         assert card is CARDS[name]
-    assert 0.9 * gib * GIB < card.usable < gib * GIB
+    assert 0.88 * gib * GIB < card.usable < gib * GIB
     assert card.bandwidth
     assert card.tflops
     assert known_card(f"NVIDIA GeForce RTX {name}", card.usable) is card
