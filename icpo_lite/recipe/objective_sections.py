@@ -254,7 +254,7 @@ class WarmUpKeys(Section):
         "prompts that lack something than on whole ones",
     )
     warm_up_learning_rate: float = Field(
-        1e-4, gt=0, le=1, description="warm_up_steps: learning rate of that SFT"
+        1e-4, gt=0, le=100, description="warm_up_steps: learning rate of that SFT"
     )
 
 
@@ -281,7 +281,7 @@ class ScheduleKeys(Section):
     learning_rate: float = Field(
         1e-5,
         gt=0,
-        le=1,
+        le=100,
         description="peak learning rate; LoRA takes about 10 times full fine-tuning's",
     )
     lr_scheduler_type: Literal["linear", "constant", "cosine"] = Field(

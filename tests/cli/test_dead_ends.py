@@ -81,8 +81,8 @@ def test_no_number_of_an_option_is_infinite(value, capsys):
 @pytest.mark.parametrize(
     "override",
     [
-        *("seed=99999999999", "max_steps=99999999999999999999", "learning_rate=2"),
-        *("warm_up_learning_rate=5", "entropy_coef_min=2", "clip_cov_low=9"),
+        *("seed=99999999999", "max_steps=99999999999999999999", "learning_rate=300"),
+        *("warm_up_learning_rate=500", "entropy_coef_min=2", "clip_cov_low=9"),
         "evaluation.problems=99999999999",
     ],
 )
