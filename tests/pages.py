@@ -5,7 +5,7 @@
 
 `keys.md` is made of the recipe's sections. In other pages a part between `<!-- name -->` and
 `<!-- end -->` is made: the real model's table (tests/claims/real_model.json), the shipped recipes
-with the memory and hours that `icpo-lite plan` says.
+with the memory and hours that `icpo-lite plan` says, the list of pages.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.cli.docs import title, topics
 from icpo_lite.cli.plan import _hours, _size
 from icpo_lite.recipe import Recipe, load_recipe, shipped_recipes
 from icpo_lite.recipe.strict_yaml import dump_yaml
@@ -35,7 +36,7 @@ REAL_MODEL = ROOT / "tests" / "claims" / "real_model.json"
 def keys_page() -> str:
     """Every key of a recipe with its default and meaning, by section."""
     lines = [
-        "# Recipe keys",
+        "# Recipe keys: each with its default and what it means",
         "",
         "Every key with its default. `icpo-lite docs KEY` shows one, `icpo-lite init my.yaml`",
         "writes them all. Keys have TRL's names where TRL has one; `reward.targeted=0.8` on a",
@@ -208,10 +209,20 @@ def _planned(name: str, cards: Sequence[str]) -> tuple[Recipe, list[Fit]]:
     return recipe, [fit_on(CARDS[card], shape, recipe) for card in cards]
 
 
+def topics_list() -> str:
+    """A line for each page of the guide, with what its heading says."""
+    lines = []
+    for name, file in topics().items():
+        said = title(file.read_text(encoding="utf-8")) if file.exists() else name
+        lines.append(f"- [{name}](icpo_lite/docs/{name}.md): {said.partition(': ')[2] or said}")
+    return "\n".join(lines)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "real-model": real_model_table,
     "recipes": recipes_table,
     "own-gpu": own_gpu_list,
+    "topics": topics_list,
 }
 
 
