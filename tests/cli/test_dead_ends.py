@@ -15,7 +15,9 @@ from icpo_lite import cli
 from icpo_lite.cli import COMMANDS, GROUPS
 from icpo_lite.cli.chat import _slashes_told, chat
 from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.core import console
 from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.core.fitted import fitted
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.runs.run_directory import RunDirectory
 from icpo_lite.tools.cards import CARDS, card_named, known_card
@@ -310,3 +312,51 @@ def test_a_recipe_that_init_writes_keeps_its_twin(tmp_path):
     assert cli.run(["init", str(tmp_path / "r.yaml")]) == 0
     assert load_recipe(tmp_path / "r.yaml").compare == {"rlvr": "twin"}
     assert Recipe.model_fields["compare"].annotation == dict[str, str]
+
+
+# --------------------------------------------------------------------------------------- displays
+
+
+def test_a_notebooks_commands_print_lines(monkeypatch):
+    """Its terminal can only add them."""
+    monkeypatch.setattr(console.SteadyStream, "isatty", lambda self: True)
+    monkeypatch.setenv("TERM", "xterm-color")
+    for name in ("CI", "JPY_PARENT_PID"):
+        monkeypatch.delenv(name, raising=False)
+    assert console.on_terminal()
+    monkeypatch.setenv("JPY_PARENT_PID", "7")
+    assert not console.on_terminal()
+
+
+def test_the_bar_of_weights_that_are_read_is_hidden_and_that_of_downloads_is_not(monkeypatch):
+    from huggingface_hub.utils import are_progress_bars_disabled
+    from transformers.utils import logging
+
+    from icpo_lite.policy.libraries import hide_loading_bar
+
+    before = are_progress_bars_disabled()
+    hide_loading_bar()
+    assert not logging.is_progress_bar_enabled()
+    assert are_progress_bars_disabled() == before
+
+
+@pytest.mark.parametrize(
+    ("said_by_the_library", "told"),
+    [
+        ("We couldn't connect to 'https://huggingface.co'.", "; check the name and the network"),
+        ("Unrecognized model in x.", ""),
+    ],
+)
+def test_a_hub_that_does_not_answer_comes_with_what_to_do(said_by_the_library, told):
+    from icpo_lite.policy.libraries import why_and_what
+
+    line = why_and_what(OSError(said_by_the_library), "org/model")
+    assert (told in line) if told else (line == "Unrecognized model in x")
+
+
+def test_prose_fits_the_terminal_and_is_whole_elsewhere(monkeypatch):
+    text = "a word " * 40
+    assert fitted(text) == text
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    assert max(map(len, fitted(text).splitlines())) <= 80
