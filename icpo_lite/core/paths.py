@@ -68,6 +68,8 @@ def reads_as_path(name: str) -> bool:
     """
     if name.startswith((".", "/", "~", "runs/")) or name.endswith("/") or "\\" in name:
         return True
+    if name.endswith((".yaml", ".yml", ".json", ".jsonl", ".csv", ".html")):
+        return True
     parts = name.split("/")
     if len(parts) > 2 or re.fullmatch(r"checkpoint-\d+", parts[-1]):
         return True

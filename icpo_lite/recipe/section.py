@@ -86,6 +86,13 @@ def comparisons(value: Any) -> Any:
     return value
 
 
+def judged_or_not(value: Any) -> Any:
+    """false, null and none are short for `{enabled: false}`, true for the defaults."""
+    if _names_nothing(value):
+        return {"enabled": False}
+    return {} if value is True else value
+
+
 def _names_nothing(value: Any) -> bool:
     return value is None or value is False or value == "none"
 

@@ -142,6 +142,28 @@ def test_what_is_no_recipe_is_told_by_what_it_is(name, words, tmp_path, monkeypa
     assert words in said(["train", name], capsys)
 
 
+@pytest.mark.parametrize("given", ["evaluation=false", "evaluation=none", "evaluation=null"])
+def test_no_evaluation_is_asked_for_as_it_reads(given):
+    assert not load_recipe("tiny", [given]).evaluation.enabled
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("max_steps: 5", "write max_steps=5, without a space"),
+        ("evaluation=3", "evaluation: expected a block of options, such as evaluation.NAME=VALUE"),
+        ("augment=3", "augment: expected a block of options"),
+    ],
+)
+def test_a_value_of_another_kind_is_told_without_words_of_python(given, words, capsys):
+    assert words in said(["plan", "tiny", given], capsys)
+
+
+@pytest.mark.parametrize("name", ["my.yaml", "rows.jsonl", "report.html"])
+def test_a_file_in_a_models_place_is_no_name_of_the_hub(name, capsys):
+    assert "expected a run directory, found none at" in said(["chat", name], capsys)
+
+
 def test_a_folder_of_runs_names_them(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
