@@ -157,9 +157,9 @@ def _overridden(layer: _Layer, override: str, place: str = COMMAND_LINE) -> _Lay
     dotted, separator, text = override.partition("=")
     parts = dotted.strip().split(".")
     if not separator or not all(parts):
-        named, _, value = (part.strip() for part in dotted.partition(":"))
+        named, _, said = (part.strip() for part in dotted.partition(":"))
         known = named.partition(".")[0] in {*Recipe.model_fields, *ALIASES}
-        hint = f"; write {named}={value or 'VALUE'}, without a space" if known else ""
+        hint = f"; write {named}={said or 'VALUE'}, without a space" if known else ""
         raise RecipeError(
             f"{place}: expected key=value, such as max_steps=20, found {override!r}{hint}"
         )
