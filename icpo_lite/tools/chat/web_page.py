@@ -22,7 +22,7 @@ from icpo_lite.core.errors import UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.core.visible_text import echo, visible, visible_line
 from icpo_lite.tools.chat.talk import NEVER, Asking, Reply, Talk
-from icpo_lite.tools.chat.web_style import CSS, SCRIPT
+from icpo_lite.tools.chat.web_style import COLOURS, CSS
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -68,17 +68,18 @@ class Column:
     def html(self) -> str:
         """The chat as HTML in which every text is text."""
         said = Markup("").join(map(_line, self.lines))
-        empty = Markup('<p class="note">Nothing said yet.</p>')
+        empty = Markup('<p class="told">Nothing said yet.</p>')
         talk = Markup(
-            '<h2>{0}</h2><div class="talk" role="log" tabindex="0" aria-label="{0}">{1}</div>'
+            '<h2>{0}</h2><div class="talk" role="log" tabindex="0" aria-label="{0}">'
+            "<div>{1}</div></div>"
         )
         return str(talk.format(visible_line(self.title), said or empty))
 
 
 def _line(line: Line) -> Markup:
-    note = Markup('<span class="note">{}</span>').format(line.note) if line.note else ""
+    note = Markup('<span class="known">{}</span>').format(line.note) if line.note else ""
     return Markup(
-        '<div class="turn {}"><p class="who">{} {}</p><p class="text">{}</p></div>'
+        '<div class="turn {}"><p class="who">{} {}</p><p class="said">{}</p></div>'
     ).format(line.role, line.role, note, visible(line.text))
 
 
@@ -269,14 +270,14 @@ def _head(talk: Talk) -> str:
     alone = "" if talk.policy.has_adapter else " This model has no adapter: it is the base."
     return str(
         Markup(
-            '<h1>{}</h1><p class="note">Both models read your words and answer in turn; P(ask) is '
+            '<h1>{}</h1><p class="told">Both models read your words and answer in turn; P(ask) is '
             "how probable it was that a reply would ask.{}</p>"
         ).format(visible_line(talk.name), alone)
     )
 
 
 def _status(why: str) -> str:
-    return str(Markup('<p role="status">{}</p>').format(why))
+    return str(Markup('<p class="told" role="status">{}</p>').format(why))
 
 
 def serve(
@@ -305,16 +306,14 @@ def serve(
 
 def launch_options(gradio: ModuleType) -> dict[str, Any]:
     """How the page is served: quietly, on this machine, its fonts the system's own."""
-    theme = gradio.themes.Base(
-        font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    )
+    fonts = {"font": ["system-ui", "sans-serif"], "font_mono": ["ui-monospace", "monospace"]}
+    theme = gradio.themes.Base(**fonts).set(**COLOURS)
     return {
         "server_name": HOST,
         "prevent_thread_lock": True,
         "quiet": True,
         "theme": theme,
         "css": CSS,
-        "js": SCRIPT,
         "footer_links": [],
     }
 

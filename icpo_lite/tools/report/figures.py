@@ -7,7 +7,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from icpo_lite.tools.report.charts import Chart, Interval, Point, Series, smooth, thin, window_of
+from icpo_lite.tools.report.charts import (
+    Chart,
+    Interval,
+    Point,
+    Series,
+    pool,
+    smooth,
+    thin,
+    window_of,
+)
 from icpo_lite.tools.report.run_files import Judged, Judgement, Row, Run
 
 #: Settings in the order of Lost in Conversation (arXiv 2505.06120), then ours.
@@ -172,13 +181,21 @@ def _curve(curve: Curve, runs: Sequence[Run], colour: Mapping[str, int]) -> Char
     logged = {run.name: metric_points(run, curve.metric, scale) for run in runs}
     window = window_of(max(map(len, logged.values()), default=0))
     series = [
-        Series(name, colour[name], thin(smooth(points, window)), raw=thin(points))
+        Series(
+            name, colour[name], thin(smooth(points, window)), raw=thin(points), logged=pool(points)
+        )
         for name, points in logged.items()
         if points
     ]
     key = "curve-" + "".join(c if c.isalnum() else "-" for c in curve.metric)
     return Chart(
-        key, curve.title, "training step", curve.unit, tuple(series), caption=curve.caption
+        key,
+        curve.title,
+        "training step",
+        curve.unit,
+        tuple(series),
+        caption=curve.caption,
+        window=window,
     )
 
 
@@ -200,6 +217,7 @@ def entropy_chart(runs: Sequence[Run], colour: Mapping[str, int]) -> Chart | Non
         caption="After the paper's Figure 4. There RLVR falls to about 0.1 and ICPO stays near "
         "0.3 nats; levels of another model and vocabulary do not compare, the direction does.",
         y_range=(0.0, chart.y_bounds()[1]),
+        window=chart.window,
     )
 
 
