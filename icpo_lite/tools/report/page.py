@@ -130,6 +130,7 @@ def render(
     entropy = figures.entropy_chart(runs, colour)
     chosen = reader.select(sources.judgements, conversations, notes)
     first = reader.some_of(chosen.entries, MOST_UNPACKED)
+    unpacked = {entry.place for entry in first}
     environment = _environment(colour)
     script = environment.get_template("report.js").render(live=live is not None, poll_ms=POLL_MS)
     curves = (*training, *([entropy] if entropy else []))
@@ -147,7 +148,7 @@ def render(
         entropy=entropy,
         selection=chosen,
         entries=first,
-        packed=_packed(environment, [e for e in chosen.entries if e not in set(first)]),
+        packed=_packed(environment, [e for e in chosen.entries if e.place not in unpacked]),
         types=_types(chosen),
         steps=reader.training_steps(runs),
         diagnosis={run.name: diagnose(run.metrics) for run in runs},
