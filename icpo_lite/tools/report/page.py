@@ -150,6 +150,7 @@ def render(
         entries=first,
         packed=_packed(environment, [e for e in chosen.entries if e.place not in unpacked]),
         types=_types(chosen),
+        compared=list(dict.fromkeys(name for e in chosen.entries for name in e.outcomes)),
         steps=reader.training_steps(runs),
         diagnosis={run.name: diagnose(run.metrics) for run in runs},
         recipe_lines=tables.recipe_differences(runs),

@@ -36,7 +36,7 @@ class Measure:
 
 MEASURES = (
     Measure("asking", "asks {} where something is missing", ("rates", "clarification_rate")),
-    Measure("asking for what lacks", "asks {} for the very thing", ("rates", "targeted_rate")),
+    Measure("asking for what lacks", "asks for what lacks in {}", ("rates", "targeted_rate")),
     Measure(
         "needless asking", "asks {} where nothing is missing", ("rates", "over_asking_rate"), -1
     ),
