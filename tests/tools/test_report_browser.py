@@ -3,6 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -291,4 +292,4 @@ def test_everything_can_be_reached_and_has_a_name(page: Browser) -> None:
     )
     assert unnamed == []
     order = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(e => +e.tagName[1])")
-    assert all(b - a <= 1 for a, b in zip(order, order[1:], strict=False)), "no level is left out"
+    assert all(b - a <= 1 for a, b in pairwise(order)), "no level is left out"
