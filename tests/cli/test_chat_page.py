@@ -248,11 +248,11 @@ def test_two_models_in_a_browser(address: str, tmp_path: Path) -> None:
             )
             assert browser.evaluate("typeof window.pwned") == "undefined"
             assert browser.evaluate("document.documentElement.scrollWidth") <= width
-            seen = ".talk p, .talk h2, .told, .known, h1, h2, #threshold label span, #threshold p, button"
+            seen = ".talk p, .told, .known, h1, h2, #threshold label span, #threshold p, button"
             assert browser.evaluate(f"{FAINT}('{seen}')") == {}
             unnamed = (
-                "[...document.querySelectorAll('input, textarea, button')].filter(e => e.offsetParent"
-                " && !(e.labels?.length || e.getAttribute('aria-label') || e.title"
+                "[...document.querySelectorAll('input, textarea, button')]"
+                ".filter(e => e.offsetParent && !(e.labels?.length || e.title || e.ariaLabel"
                 " || e.textContent.trim())).length"
             )
             assert browser.evaluate(unnamed) == 0

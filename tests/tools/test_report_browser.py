@@ -168,12 +168,12 @@ def test_without_scripts_everything_can_be_read(browser: Browser, report: Path) 
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """3,000 conversations of one model, each with a word of its own."""
+    """2,040 conversations of one model, each with a word of its own."""
     folder = write_run(tmp_path_factory.mktemp("large") / "ours", compare={})
     rows = [
         conversation(setting, i, run, float(i % 2), f"What of word{i}x{run} <b>&amp;")
         for setting in SETTINGS
-        for i in range(50)
+        for i in range(34)
         for run in range(10)
     ]
     lines(folder / "eval" / "conversations.jsonl", rows)
@@ -185,7 +185,8 @@ def saved(page: Browser, button: str) -> str:
     """The text of the file that a button saves."""
     return page.evaluate(
         "new Promise(done => { const make = URL.createObjectURL; URL.createObjectURL = (blob) => {"
-        f" URL.createObjectURL = make; blob.text().then(done); return make(blob) }}; {button}.click() }})"
+        " URL.createObjectURL = make; blob.text().then(done); return make(blob) };"
+        f" {button}.click() }})"
     )
 
 
@@ -193,20 +194,19 @@ def test_thousands_are_paged_searched_ordered_and_saved(browser: Browser, large:
     browser.size(1280)
     browser.open(large)
     count = "document.forms.filters.elements.count.value"
-    browser.until(f"{count} === '3000 of 3000'")
+    browser.until(f"{count} === '2040 of 2040'")
     assert browser.evaluate(f"{SHOWN}.length") == 25
     assert large.stat().st_size < 1_500_000
     browser.evaluate("document.querySelector('#pages [name=on]').click()")
-    assert browser.evaluate("document.querySelector('#pages output').value") == "2 of 120"
+    assert browser.evaluate("document.querySelector('#pages output').value") == "2 of 82"
     places = browser.evaluate(f"{SHOWN}.map(e => Number(e.dataset.place))")
     assert places == list(range(25, 50)), "in the order in which they were judged"
-    began = "performance.now()"
     spent = browser.evaluate(
-        f"(() => {{ const began = {began}; const e = document.forms.filters.elements.text;"
-        " e.value = 'Word49x9 <b>&amp;'; e.dispatchEvent(new Event('input', {bubbles: true}));"
+        "(() => { const began = performance.now(); const e = document.forms.filters.elements.text;"
+        " e.value = 'Word33x9 <b>&amp;'; e.dispatchEvent(new Event('input', {bubbles: true}));"
         " return performance.now() - began })()"
     )
-    assert browser.evaluate(count) == f"{len(SETTINGS)} of 3000"
+    assert browser.evaluate(count) == f"{len(SETTINGS)} of 2040"
     assert spent < 3000, "a search of all takes a moment, not seconds"
     choose(browser, "text", "")
     choose(browser, "order", "-score")
@@ -216,14 +216,14 @@ def test_thousands_are_paged_searched_ordered_and_saved(browser: Browser, large:
     choose(browser, "text", "word7x3 ")
     rows = list(csv.reader(io.StringIO(saved(browser, "document.forms.filters.elements.csv"))))
     assert len(rows) == 1 + len(SETTINGS)
-    assert rows[0][:6] == ["\ufeffjudgement", "setting", "problem", "run", "answer", "model"]
+    assert rows[0][:6] == ["judgement", "setting", "problem", "run", "answer", "model"]
     assert rows[1][2:6] == ["problem-7", "3", "7", "icpo"]
     assert "What of word7x3 <b>&amp;" in rows[1][-1], "texts are as they were said"
 
 
 def test_an_address_leads_to_one_conversation(browser: Browser, large: Path) -> None:
     browser.open(large)
-    browser.until("document.forms.filters.elements.count.value === '3000 of 3000'")
+    browser.until("document.forms.filters.elements.count.value === '2040 of 2040'")
     browser.evaluate("document.querySelector('#pages [name=on]').click()")
     link = "document.querySelectorAll('#entries > .entry')[7].querySelector('.body a').href"
     address = browser.evaluate(link)
@@ -231,7 +231,7 @@ def test_an_address_leads_to_one_conversation(browser: Browser, large: Path) -> 
     browser.open("about:blank")
     browser.open(address)
     browser.until("!!document.querySelector('#entries > .entry[open]')")
-    assert browser.evaluate("document.querySelector('#pages output').value") == "2 of 120"
+    assert browser.evaluate("document.querySelector('#pages output').value") == "2 of 82"
     opened = "document.querySelector('#entries > .entry[open]')"
     assert browser.evaluate(f"{opened}.dataset.place") == "32"
     assert 0 <= browser.evaluate(f"{opened}.getBoundingClientRect().top") < 300
@@ -245,7 +245,7 @@ def test_a_table_and_a_formula_are_saved_as_text(page: Browser) -> None:
     page.evaluate("document.querySelector('#results td').textContent = '=1+2,\"x\"'")
     assert '"\'=1+2,""x"""' in saved(page, button)
     rows = list(csv.reader(io.StringIO(saved(page, "document.forms.smoothing.elements.csv"))))
-    assert rows[0][:4] == ["\ufeffrun", "step", "Reward", "Accuracy"]
+    assert rows[0][:4] == ["run", "step", "Reward", "Accuracy"]
     assert rows[1][0] == "a-rival-with-a-very-long-name-that-no-phone-has-room-for"
     assert [rows[31][0], rows[31][1], rows[31][3]] == ["icpo", "1", "51"]
 
@@ -286,9 +286,9 @@ def test_everything_can_be_reached_and_has_a_name(page: Browser) -> None:
     assert [name for name, _ in reached[:3]] == ["skip", "theme", "#verdict"]
     assert all(seen for _, seen in reached), "the focus is seen everywhere"
     unnamed = page.evaluate(
-        "[...document.querySelectorAll('select, input, button, output:not([data-mine]), [role=region]')]"
+        "[...document.querySelectorAll('select, input, button, [role=region]')]"
         ".filter(e => !(e.labels?.length || e.getAttribute('aria-label') || e.textContent.trim()"
-        " || e.tagName === 'OUTPUT')).map(e => e.outerHTML.slice(0, 80))"
+        ")).map(e => e.outerHTML.slice(0, 80))"
     )
     assert unnamed == []
     order = page.evaluate("[...document.querySelectorAll('h1,h2,h3,h4')].map(e => +e.tagName[1])")

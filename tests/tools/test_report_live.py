@@ -209,8 +209,8 @@ def test_news_leave_the_place_the_folds_and_a_selection_alone(
         browser.evaluate(
             "(() => { window.same = 1; document.getElementById('recipe-1').open = true;"
             " document.forms.smoothing.elements.window.value = '5';"
-            " const pre = document.querySelector('#recipe-1 pre'); pre.scrollIntoView();"
-            " getSelection().selectAllChildren(pre) })()"
+            " const pre = document.querySelector('#recipe-1 pre');"
+            " pre.scrollIntoView({behavior: 'instant'}); getSelection().selectAllChildren(pre) })()"
         )
         curve = "document.querySelector('#curve-reward path[data-series]').getAttribute('d')"
         before, top = browser.evaluate(f"[{curve}, scrollY]")

@@ -12,8 +12,8 @@ CSS = """
 .talk .assistant { padding-left: .7rem; border-left: 2px solid #3b82c4 }
 .talk .who { margin: 0; font-size: .8rem }
 .talk .said { margin: .1rem 0 0; white-space: pre-wrap }
-.who, .known, .told { color: #4b5563; font-size: .85rem } .known { margin-left: .5rem }
-.dark .who, .dark .known, .dark .told { color: #b8c0cc }
+.who, .known, .told { color: var(--block-info-text-color); font-size: .85rem }
+.known { margin-left: .5rem }
 #threshold .max_value, #threshold .min_value { color: inherit }
 :focus-visible { outline: 2px solid #3b82c4 !important; outline-offset: 2px }
 @media (max-width: 640px) { .talk { height: 15rem } }

@@ -65,7 +65,6 @@ class Followed:
 class _Handler(BaseHTTPRequestHandler):
     """GET of the page and of how the run stands; nothing else is there."""
 
-    protocol_version = "HTTP/1.1"
     server_version = "icpo-lite"
     sys_version = ""
     #: Seconds that a silent connection is kept.
@@ -86,7 +85,6 @@ class _Handler(BaseHTTPRequestHandler):
     do_HEAD = do_GET
 
     def _refuse(self) -> None:
-        self.close_connection = True  # what it sends is not read
         self._send(HTTPStatus.METHOD_NOT_ALLOWED, b"expected GET: this page is read only\n")
 
     do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = do_TRACE = do_CONNECT = _refuse

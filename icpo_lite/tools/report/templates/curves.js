@@ -74,9 +74,10 @@
       }
     }
     function table() {
-      const charts = Object.entries(values).filter(([key]) => key.startsWith("curve-"));
-      const rows = new Map(), names = charts.map(([, chart]) => chart.title);
-      charts.forEach(([, chart], column) => {
+      const drawn = [...document.querySelectorAll("svg[data-chart^='curve-']")];
+      const charts = drawn.map((svg) => values[svg.dataset.chart]).filter(Boolean);
+      const rows = new Map(), names = charts.map((chart) => chart.title);
+      charts.forEach((chart, column) => {
         for (const s of chart.series) for (const [step, value] of s.points) {
           const key = JSON.stringify([s.name, step]);
           if (!rows.has(key)) rows.set(key, [s.name, step, ...names.map(() => "")]);
