@@ -222,8 +222,10 @@ def _headline(own: str, other: str, found: Sequence[_Found]) -> Claim:
     if not parts:
         return Claim("unknown", f"{own} and {other} were judged on nothing in common.")
     kind: Kind = "unclear"
-    if by_kind["better"] or by_kind["worse"]:
-        kind = "worse" if not by_kind["better"] else "better" if not by_kind["worse"] else "unclear"
+    if bool(by_kind["better"]) != bool(by_kind["worse"]):
+        kind = "better" if by_kind["better"] else "worse"
+    elif not (by_kind["better"] or by_kind["unclear"]):
+        kind = "unknown"
     return Claim(kind, f"{own} against {other}: {'; '.join(parts)}.")
 
 
