@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.util
 import secrets
 import socket
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +22,7 @@ from icpo_lite.core.types import Message
 from icpo_lite.core.visible_text import echo, visible, visible_line
 from icpo_lite.tools.chat.talk import NEVER, Asking, Reply, Talk
 from icpo_lite.tools.chat.web_style import COLOURS, CSS
+from icpo_lite.tools.doctor import notebook_host
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -267,13 +267,14 @@ def build(gradio: ModuleType, talk: Talk, threshold: float | None = None) -> Any
 
 
 def _head(talk: Talk) -> str:
-    alone = "" if talk.policy.has_adapter else " This model has no adapter: it is the base."
-    return str(
-        Markup(
-            '<h1>{}</h1><p class="told">Both models read your words and answer in turn; P(ask) is '
-            "how probable it was that a reply would ask.{}</p>"
-        ).format(visible_line(talk.name), alone)
+    known = "P(ask) is how probable it was that a reply would ask."
+    who = (
+        "Both models read your words and answer in turn."
+        if talk.policy.has_adapter
+        else "This model has no adapter: it is the base."
     )
+    heading = Markup('<h1>{}</h1><p class="told">{} {}</p>')
+    return str(heading.format(visible_line(talk.name), who, known))
 
 
 def _status(why: str) -> str:
@@ -291,7 +292,7 @@ def serve(
     import gradio
 
     chosen = _free_port(port)
-    on_colab = "google.colab" in sys.modules or importlib.util.find_spec("google.colab") is not None
+    on_colab = notebook_host() == "Colab"  # whose ports are not those of the user's machine
     blocks = build(gradio, talk, threshold)
     blocks.queue(default_concurrency_limit=1)
     _, local, public = blocks.launch(
