@@ -16,6 +16,7 @@ from report_cases import metrics, write_run
 
 from icpo_lite.cli import run
 from icpo_lite.tools.report import page as page_module
+from icpo_lite.tools.report import standing as standing_module
 from icpo_lite.tools.report.live import HOST, Followed, LiveServer
 from icpo_lite.tools.report.standing import standing
 
@@ -183,6 +184,28 @@ def test_a_run_without_a_process_has_stopped_or_ended(tmp_path: Path) -> None:
     assert f"icpo-lite train {folder}/recipe.yaml goes on from there" in stopped.words
     shutil.rmtree(folder)
     assert (standing([folder]).phase, standing([folder]).age) == ("vanished", None)
+
+
+def test_without_a_list_of_locks_the_process_is_looked_for(
+    training: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standing_module, "LOCKS", training / "none")
+    assert standing([training]).phase == "training", "this process is alive"
+    (training / "lock").write_text("999999999\n")
+    assert standing([training]).phase == "stopped"
+    for text in ("", "soon", "-1", "0", "9" * 30):
+        (training / "lock").write_text(text)
+        assert standing([training]).phase == "stopped"
+
+
+def test_several_runs_are_each_said(training: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", compare={})
+    now = standing([other, training])
+    assert now.phase == "training"
+    assert now.words == (
+        "other: The run has ended after 30 steps; nothing more will come. "
+        "ours: Training: step 10 of 30"
+    )
 
 
 def test_what_a_run_that_vanishes_had_is_still_served(server: LiveServer, training: Path) -> None:

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from markupsafe import Markup
 
 from icpo_lite.core.console import on_terminal
 from icpo_lite.core.errors import IcpoError, UsageError
-from icpo_lite.core.visible_text import echo, visible_line
+from icpo_lite.core.visible_text import echo, visible, visible_line
 from icpo_lite.tools.report.page import Live, render
 from icpo_lite.tools.report.run_files import require_runs
 from icpo_lite.tools.report.standing import Standing, standing
@@ -59,7 +60,7 @@ class Followed:
         except (IcpoError, OSError) as error:
             if self._made is not None:
                 return self._made[1]
-            return f"expected a run directory, found {error}".encode()
+            return str(Markup("<p>{}</p>").format(visible(str(error)))).encode()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -25,6 +25,8 @@ _SHOWN = (
     *("completions", f"checkpoint-*/{TRAINER_STATE}"),
     *("eval*/*.json", "eval*/*.jsonl", "eval-*/*/*.json", "eval-*/*/*.jsonl"),
 )
+#: The kernel's list of locks: one a line, its kind and its file's device and inode among the words.
+LOCKS = Path("/proc/locks")
 #: Bytes that surely hold the last step's row.
 _TAIL = 1 << 16
 _MAX_STEPS = re.compile(rb"^max_steps: (\d{1,9})\r?$", re.M)
@@ -110,20 +112,22 @@ def is_training(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     try:
-        held = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+        held = [line.split() for line in LOCKS.read_text().splitlines()]
     except OSError:
         return _alive(pid)
     return any("FLOCK" in line and any(f.endswith(f":{inode}") for f in line) for line in held)
 
 
 def _alive(pid: int) -> bool:
+    if pid <= 0:  # of no process, but of groups of them
+        return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
     except OSError:
         return True  # it is another user's
-    return pid > 0
+    return True
 
 
 def _prints(folders: Sequence[Path]) -> Iterator[tuple[str, int, int]]:

@@ -4,7 +4,7 @@
     const banner = document.getElementById("live");
     const mine = (node) => node.nodeType === 1 && "mine" in node.dataset;
     const kept = new Set(["open", "hidden", "tabindex", "disabled", "data-js", "data-theme"]);
-    let version = banner.dataset.version, busy = 0, failed = 0;
+    let version = banner.dataset.version, busy = 0, failed = 0, looking = false;
 
     const alike = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && (a.id ?? "") === (b.id ?? "");
     function morph(old, fresh) {
@@ -71,7 +71,8 @@
       banner.dataset.state = state;
     }
     async function look() {
-      if (document.hidden) return;
+      if (document.hidden || looking) return;
+      looking = true;
       try {
         const state = await (await fetch("/state", { cache: "no-store" })).json();
         failed = 0;
@@ -86,6 +87,8 @@
       } catch {
         failed += 1;
         if (failed > 1) say("The server of this page does not answer any more: what is shown is what it last said.", "gone");
+      } finally {
+        looking = false;
       }
     }
     const follow = async () => { await look(); setTimeout(follow, {{ poll_ms }}); };
