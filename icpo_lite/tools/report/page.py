@@ -21,6 +21,7 @@ from icpo_lite.core.files import redact, write_atomically
 from icpo_lite.core.outputs import Kind, begins_with, check_output
 from icpo_lite.core.visible_text import visible
 from icpo_lite.tools.report import figures, reader, svg, tables
+from icpo_lite.tools.report.calibration_figures import calibration_charts
 from icpo_lite.tools.report.charts import Chart, number
 from icpo_lite.tools.report.run_files import Judgement, Run, read_sources
 from icpo_lite.tools.report.verdict import verdicts
@@ -220,7 +221,7 @@ def _section(place: int, judgement: Judgement, colour: Mapping[str, int]) -> _Se
         comparison=figures.comparison_charts(place, judgement, colour, differences),
         paper=figures.paper_charts(place, judgement, colour),
         fifths=tables.fifth_lines(judgement),
-        calibration=figures.calibration_charts(place, judgement, colour),
+        calibration=calibration_charts(place, judgement, colour),
     )
 
 
