@@ -170,7 +170,7 @@ def _packed(environment: Environment, entries: Sequence[reader.Entry]) -> str:
     """Entries as the page shows them, compressed: thousands are read when they are looked at."""
     if not entries:
         return ""
-    entry = environment.get_template("entry.html").module.entry  # type: ignore[attr-defined]
+    entry = vars(environment.get_template("entry.html").module)["entry"]
     text = "\0".join(visible(str(entry(one))) for one in entries)
     return base64.b64encode(zlib.compress(text.encode(), 6)).decode()
 
