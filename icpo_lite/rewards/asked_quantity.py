@@ -193,7 +193,13 @@ def _how_long(rest: str) -> Quantity | None:
     return None
 
 
-_TIMES_AS = re.compile(r"\s*times\s+(?:as|more|larger|bigger|older|heavier|greater)\b", re.I)
+_TIMES_AS = re.compile(
+    r"\s*times\s+(?:(?:as|more|larger|bigger|older|younger|heavier|greater|longer|taller|faster"
+    r"|the (?:number|amount|size|age|length|weight|price|cost)|that of)\b|[a-z]+['’]s? )",
+    re.IGNORECASE,
+)
+#: "How many of the students" may be told as a share of them.
+_SOME_OF = re.compile(r"\s*of (?:the|these|those|them|his|her|their|its|our|my|all)\b", re.IGNORECASE)
 
 
 def _after_many(rest: str) -> Quantity:
@@ -208,7 +214,7 @@ def _after_many(rest: str) -> Quantity:
         more = {"age"} if nouns[-1] == "year" else set()
         return Quantity(sorts | more, frozenset({nouns[-1]}))
     return Quantity(
-        frozenset({"count"}),
+        frozenset({"count", "share"} if _SOME_OF.match(rest) else {"count"}),
         frozenset({nouns[-1]}),
         phrase=_phrase_words(rest),
         stuff=_made_of(rest),

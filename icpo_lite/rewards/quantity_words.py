@@ -58,6 +58,7 @@ NAMED = _table(
         "amount quantity total sum",
         "count": "number count tally headcount population membership attendance how-many score "
         "enrollment turnout",
+        "count money": "sale purchase",
         "count length volume weight area time money": "size length extent magnitude scale",
         "length": "distance height width depth mileage radius diameter perimeter altitude",
         "weight": "weight mass load",

@@ -20,11 +20,11 @@ from functools import lru_cache
 
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.types import Prompt, Shard
-from icpo_lite.core.words import stem
+from icpo_lite.core.words import bag, stem
 from icpo_lite.rewards import languages
 from icpo_lite.rewards.courtesies import closes, is_courtesy
 from icpo_lite.rewards.fact_likeness import beyond, closest, covers
-from icpo_lite.rewards.fact_reading import Frame, read_frame, read_question
+from icpo_lite.rewards.fact_reading import Asked, Frame, read_frame, read_question
 from icpo_lite.rewards.features import strip_markup
 from icpo_lite.rewards.subject_keys import keys, says_nothing
 
@@ -185,7 +185,7 @@ _SHOTGUN = 2
 
 def _points_at(unit: str, frame: Frame) -> str:
     question = read_question(unit, frame)
-    if _stranger(unit, frame) or not (question.about or question.quantity.sorts):
+    if _stranger(unit, frame) or _other_rate(question, frame) or not (question.about or question.quantity.sorts):
         return "elsewhere"
     removed = closest(question, frame.removed, frame)
     given = closest(question, frame.readable, frame)
@@ -199,6 +199,16 @@ def _points_at(unit: str, frame: Frame) -> str:
     return "goal" if goal >= _LIKE_GOAL else "elsewhere"
 
 
+def _other_rate(question: Asked, frame: Frame) -> bool:
+    """Whether a question is for a rate over a time that the problem knows nothing of."""
+    return bool(question.per) and not any(
+        word.startswith(per) or (per == "day" and word in _DAYS)
+        for per in question.per
+        for word in frame.nouns
+    )
+
+
+_DAYS = frozenset(stem(w) for w in bag("daily today tomorrow yesterday night nightly morning evening"))
 #: Of several words, or "I'd".
 _NO_NAME = re.compile(r" |^I'")
 

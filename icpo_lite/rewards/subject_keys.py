@@ -28,6 +28,8 @@ _RELATIONS = {
     "buy": "buy buys bought buying purchase purchases purchased purchasing shopping pick "
     "picks picked picking acquire "
     "acquired order orders ordered ordering",
+    "bring": "bring brings bringing brought",
+    "plain": "regular regularly ordinary normal standard usual plain",
     "keep": "keep keeps kept keeping",
     "lose": "lose loses lost losing drop drops dropped misplace misplaced",
     "gift": "give gives gave given giving gift gifts get gets got receive receives received donate "
@@ -127,6 +129,20 @@ _THINGS = {
     )
     for word in _RELATIONS[name].split()
 }
+
+#: Names of one thing that are told apart as keys, or that a question is made of.
+_THINGS |= {
+    stem(word): group[0]
+    for line in (
+        "question problem exercise", "lens lenses contact", "point mark", "attendee guest visitor",
+        "customer client shopper", "story floor level", "boat ship vessel", "road street",
+        "soda pop", "cookie biscuit", "mug cup", "jacket coat", "sneaker trainer", "rug mat",
+        "spectator viewer", "meal dish", "marker pen", "seat chair", "bodyguard guard",
+    )
+    for group in [[stem(w) for w in line.split()]]
+    for word in line.split()
+    if stem(word) not in _THINGS
+}  # fmt: skip
 
 
 def same_thing(one: str, other: str) -> bool:
