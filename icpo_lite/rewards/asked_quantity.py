@@ -52,7 +52,7 @@ class Quantity:
 COMPARES = re.compile(
     r"\b(?:more|fewer|less|older|younger|taller|shorter|longer|heavier|lighter|faster|slower"
     r"|bigger|larger|smaller|higher|lower|cheaper|warmer|colder|farther|further|greater)\b"
-    r"(?=[^.?!]{0,60}\bthan\b)|\bdifference\b|\bby how (?:much|many)\b|\bexceeds?\b"
+    r"(?=[^.?!]{0,60}\bthan\b)|\bdifference\b|\bgap\b|\bby how (?:much|many)\b|\bexceeds?\b"
     r"|\bhow (?:much|many) (?:more|fewer|less)\b(?!\s+(?:information|detail))"
     rf"|\bhow much (?:{'|'.join(COMPARED)})\b",
     re.IGNORECASE,
@@ -202,6 +202,9 @@ _TIMES_AS = re.compile(
 _SOME_OF = re.compile(r"\s*of (?:the|these|those|them|his|her|their|its|our|my|all)\b", re.IGNORECASE)
 
 
+_PRONOUNS = bag("them those these us")
+
+
 def _after_many(rest: str) -> Quantity:
     if _TIMES_AS.match(rest):
         return Quantity(frozenset({"factor"}))
@@ -215,7 +218,7 @@ def _after_many(rest: str) -> Quantity:
         return Quantity(sorts | more, frozenset({nouns[-1]}))
     return Quantity(
         frozenset({"count", "share"} if _SOME_OF.match(rest) else {"count"}),
-        frozenset({nouns[-1]}),
+        frozenset({nouns[-1]}) - _PRONOUNS,
         phrase=_phrase_words(rest),
         stuff=_made_of(rest),
     )

@@ -35,6 +35,7 @@ _TURNS = [
         r"(?= (?:from|on|for|per|each|every)\b|\W*$)",
         "earn",
     ),
+    (r"\bleft(?= (?:the|his|her|their|school|home|town|early)\b)", "departed"),
     (r"\btips? the scales?(?: at)?\b", "weighs"),
     *(
         (rf"\b(?:the|his|her|their|its) (?:[a-z]+ )?(?:{things}) {_READS}\b", verb)

@@ -30,6 +30,9 @@ _KINDS = frozenset(
 )
 
 
+_SHORT_TIMES = frozenset(stem(w) for w in bag("second minute hour"))
+
+
 def _same_noun(one: str, other: str) -> bool:
     """Names of one thing, or one the head of the other: "room" and "bedroom"."""
     short, long = sorted((one, other), key=len)
@@ -80,6 +83,8 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         and not question.stuff & fact.stuff
     ):
         return -1.0  # cups of tea are none of coffee
+    if question.sorts == {"age", "time"} and "age" not in fact.sorts and fact.nouns & _SHORT_TIMES:
+        return -1.0  # nobody is ten minutes old
     if "factor" in fact.sorts - question.sorts and fact.sorts & question.sorts == {"age"}:
         return 0.3  # "half as old" tells no years
     nouns = question.nouns - _GENERIC

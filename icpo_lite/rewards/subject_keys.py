@@ -30,6 +30,7 @@ _RELATIONS = {
     "acquired order orders ordered ordering",
     "bring": "bring brings bringing brought",
     "plain": "regular regularly ordinary normal standard usual plain",
+    "cut": "discount discounts discounted reduce reduces reduced reduction markdown rebate",
     "keep": "keep keeps kept keeping",
     "lose": "lose loses lost losing drop drops dropped misplace misplaced",
     "gift": "give gives gave given giving gift gifts get gets got receive receives received donate "
@@ -170,7 +171,7 @@ _FLUFF = bag(
     "means order able problem missing find compute solve work thing things bit little "
     "count quantity size what how which when into times time per each every does did do fewer "
     "less some several part portion itself mr mrs ms dr dollar dollars cents money cash double "
-    "twice half both"
+    "twice half both gap"
 )
 _KIN = bag(
     "brother sister mother father mom dad parent son daughter uncle aunt cousin grandmother "
@@ -222,6 +223,7 @@ def says_nothing(word: str) -> bool:
 
 _EACH = re.compile(
     r"\b(?:each|per|every|apiece|individual|single|hourly|daily|weekly)\b"
+    r"|^an? [a-z ]{2,30}? (?:costs?|weighs?|holds?|sells?|contains?|makes?|lasts?|serves?)\b"
     r"|\bone (?!of|more|another)[a-z]+\b|\b(?:price|cost|weight|rate|fee|charge) (?:of|for) an? "
     r"|\b(?:does|do|did|will|can|could|would) an? [a-z ]{2,30} (?:cost|weigh|hold|carry|make|have"
     r"|serve|contain|yield|take|produce|sell|go)|\bfor an? [a-z]+\b|\$\S+ an? [a-z]|/[a-z]",
