@@ -1,11 +1,12 @@
 """Number words of Spanish, French, German, Portuguese, Italian, Chinese and Japanese.
 
-"Treinta y siete", "quatre-vingt-dix-sept", "siebenunddreißig", "trentasette" and "三十七" are read as
-a person reads them. Words that English has too ("once", "due", "elf") count only where the caller
-knows that the text is not English, or within a longer number. One alone is an article and no number.
+"Treinta y siete", "quatre-vingt-dix-sept", "siebenunddreißig", "trentasette" and "三十七" are read
+as a person reads them. Words that English has too ("once", "due", "elf") count only where the
+caller knows that the text is not English, or within a longer number. One alone is an article and
+no number.
 
-The tables: written by hand from each language's ordinary words; every number from 2 to 9,999 that
-the tests spell is read back.
+The tables: written by hand from each language's ordinary words; no figure of their own was
+measured, the tests hold examples.
 """
 
 from __future__ import annotations
@@ -39,7 +40,13 @@ _SPANISH = _table(
     "dieciseis diecisiete dieciocho diecinueve veinte veintiuno veintidos veintitres "
     "veinticuatro veinticinco veintiseis veintisiete veintiocho veintinueve treinta",
     *("1: un una", "21: veintiun veintiuna", "40: cuarenta", "50: cincuenta", "60: sesenta"),
-    *("70: setenta", "80: ochenta", "90: noventa", "100: cien ciento", "200: doscientos doscientas"),
+    *(
+        "70: setenta",
+        "80: ochenta",
+        "90: noventa",
+        "100: cien ciento",
+        "200: doscientos doscientas",
+    ),
     *("300: trescientos trescientas", "400: cuatrocientos cuatrocientas"),
     *("500: quinientos quinientas", "600: seiscientos seiscientas", "700: setecientos setecientas"),
     *("800: ochocientos ochocientas", "900: novecientos novecientas", "1000: mil"),
@@ -65,7 +72,13 @@ _PORTUGUESE = _table(
 _ITALIAN = _table(
     "0+: zero uno due tre quattro cinque sei sette otto nove dieci undici dodici tredici "
     "quattordici quindici sedici diciassette diciotto diciannove venti",
-    *("1: un una", "20: vent", "30: trenta trent", "40: quaranta quarant", "50: cinquanta cinquant"),
+    *(
+        "1: un una",
+        "20: vent",
+        "30: trenta trent",
+        "40: quaranta quarant",
+        "50: cinquanta cinquant",
+    ),
     *("60: sessanta sessant", "70: settanta settant", "80: ottanta ottant", "90: novanta novant"),
     *("100: cento cent", "1000: mille mila", "1000000: milione milioni", "12: dozzina"),
 )
@@ -99,8 +112,8 @@ _LANGUAGES = (
 #: English words, names and abbreviations that are number words elsewhere, and words of one.
 _ENGLISH_TOO = bag(
     "once six seize doze cent cents mil elf quince sept due venti vent otto mille sei dos tres tre "
-    "nove null million millions zero cinquanta set trent un una uno une um uma ein eine einen einer "
-    "eins dozen dix"
+    "nove null million millions zero cinquanta set trent un una uno une um uma ein eine einen "
+    "einer eins dozen dix"
 )
 _LETTERS = re.compile(r"[^\W\d_]+")
 _HEAD = 2
@@ -281,7 +294,10 @@ def _written(text: str) -> Iterator[ForeignNumber]:
         if things := match["things"]:
             yield Fraction(_KANA[things]), *match.span()
         else:
-            tens, ones = _READINGS.get(match["tens"] or "", 1), _READINGS.get(match["ones"] or "", 0)
+            tens, ones = (
+                _READINGS.get(match["tens"] or "", 1),
+                _READINGS.get(match["ones"] or "", 0),
+            )
             yield Fraction(10 * tens + ones), *match.span()
 
 

@@ -86,7 +86,9 @@ def _roman_value(written: str) -> int:
 # ------------------------------------------------------------------------------ spelled, in words
 
 #: "t-h-r-e-e", "t h r e e", "t.h.r.e.e".
-_LETTERS = re.compile(r"(?<![A-Za-z])[A-Za-z](?:(?P<gap>[ .·-])[A-Za-z])(?:(?P=gap)[A-Za-z]){1,30}\b")
+_LETTERS = re.compile(
+    r"(?<![A-Za-z])[A-Za-z](?:(?P<gap>[ .·-])[A-Za-z])(?:(?P=gap)[A-Za-z]){1,30}\b"
+)
 _ONE_DIGIT = "zero|oh|one|two|three|four|five|six|seven|eight|nine"
 _DIGIT_WORDS = re.compile(
     rf"\b(?:{_ONE_DIGIT})(?:(?:[ -]|, )(?:{_ONE_DIGIT})){{1,12}}\b(?![ -](?:hundred|thousand))",
@@ -102,7 +104,8 @@ _BOTTOMS = {
 }  # fmt: skip
 _TOPS = "|".join(sorted(_SMALL, key=len, reverse=True))
 _PART = re.compile(
-    rf"\b(?P<top>an?|(?:{_TOPS})(?:[ -](?:{_TOPS}))?)[ -](?P<bottom>{'|'.join(_BOTTOMS)})(?P<s>s?)\b",
+    rf"\b(?P<top>an?|(?:{_TOPS})(?:[ -](?:{_TOPS}))?)"
+    rf"[ -](?P<bottom>{'|'.join(_BOTTOMS)})(?P<s>s?)\b",
     re.IGNORECASE,
 )
 _ENDS = re.compile(r"\s*(?:[.,;:!?)]|$)| of\b")

@@ -199,7 +199,9 @@ _TIMES_AS = re.compile(
     re.IGNORECASE,
 )
 #: "How many of the students" may be told as a share of them.
-_SOME_OF = re.compile(r"\s*of (?:the|these|those|them|his|her|their|its|our|my|all)\b", re.IGNORECASE)
+_SOME_OF = re.compile(
+    r"\s*of (?:the|these|those|them|his|her|their|its|our|my|all)\b", re.IGNORECASE
+)
 
 
 _PRONOUNS = bag("them those these us")

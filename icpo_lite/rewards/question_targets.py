@@ -185,7 +185,8 @@ _SHOTGUN = 2
 
 def _points_at(unit: str, frame: Frame) -> str:
     question = read_question(unit, frame)
-    if _stranger(unit, frame) or _other_rate(question, frame) or not (question.about or question.quantity.sorts):
+    says_nothing_at_all = not (question.about or question.quantity.sorts)
+    if says_nothing_at_all or _stranger(unit, frame) or _other_rate(question, frame):
         return "elsewhere"
     removed = closest(question, frame.removed, frame)
     given = closest(question, frame.readable, frame)
@@ -208,7 +209,9 @@ def _other_rate(question: Asked, frame: Frame) -> bool:
     )
 
 
-_DAYS = frozenset(stem(w) for w in bag("daily today tomorrow yesterday night nightly morning evening"))
+_DAYS = frozenset(
+    stem(w) for w in bag("daily today tomorrow yesterday night nightly morning evening")
+)
 #: Of several words, or "I'd".
 _NO_NAME = re.compile(r" |^I'")
 
