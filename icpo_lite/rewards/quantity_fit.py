@@ -23,7 +23,7 @@ _KINDS = frozenset(
         "good ticket seat place spot location container pack package box bag bottle jar group set "
         "pair batch round turn portion part serving helping ingredient material figure building "
         "device tool book publication game sweet dessert pastry meal garment clothes outfit gift "
-        "present purchase order sale trip visit lesson session task chore exercise rep entry answer "
+        "present purchase order sale trip visit lesson session task chore exercise rep entry "
         "mark point goal hit unit head individual folk crowd specimen sample member copy version "
         "shot picture image letter message mail call piece slice people person time"
     )
