@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from icpo_lite.core.types import Problem
+from icpo_lite.core.types import Intent, Problem
+from icpo_lite.data.augment import augment
 from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sources import read_problems
 from icpo_lite.data.value_shards import shard_by_values
+from icpo_lite.rewards.judge import Judge
 
 HUMAN_EVAL = Path(__file__).parents[3] / "shared" / "data" / "humaneval.jsonl"
 
@@ -87,3 +89,33 @@ def test_a_third_of_humaneval_keeps_its_task() -> None:
                 assert "certain" in removal.text, problem.problem_id
     assert kinds.count("gap") >= 50
     assert len(kinds) >= 158
+
+
+@pytest.mark.parametrize(
+    ("description", "on", "off"),
+    [
+        (
+            "Filter a list of words only for those words that hold a vowel.",
+            ["What is the condition?", "Which words should be kept?", "What must a word satisfy?"],
+            ["What type has the argument?", "How long is the list?", "Should it be fast?"],
+        ),
+        (
+            "Return the words sorted by their length.",
+            ["In which order?", "How should the words be sorted?", "Ascending or descending?"],
+            ["What should be returned for an empty list?", "Are there duplicates?"],
+        ),
+        (
+            "Count the distinct letters of all words.",
+            ["Which letters do you mean?", "What certain letters are counted?"],
+            ["How many words are there?", "What type has the result?"],
+        ),
+    ],
+)
+def test_a_question_for_the_condition_is_on_target(
+    description: str, on: list[str], off: list[str]
+) -> None:
+    (prompt,) = [p for p in augment([coding(description)]) if p.intent is Intent.UNDERSPECIFIED]
+    for question in on:
+        assert Judge().judge(prompt, question).targeted, question
+    for question in off:
+        assert not Judge().judge(prompt, question).targeted, question
