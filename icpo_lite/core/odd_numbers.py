@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 
 from icpo_lite.core.numbers import _SMALL, numbers, words_to_number
 from icpo_lite.core.plain_text import LONGEST, MOST_NUMBERS
@@ -43,7 +44,8 @@ _MOST_ITEMS = 20
 def odd_numbers(text: str) -> list[OddNumber]:
     """Numbers in the notations above with their places, in order and without overlaps."""
     text = text[:LONGEST]
-    found = [*_roman(text), *_spelled(text), *_digit_words(text), *_parts(text), *_literals(text)]
+    readers = (_roman, _spelled, _digit_words, _parts, _literals)
+    found = [number for read in readers for number in islice(read(text), MOST_NUMBERS)]
     kept: list[OddNumber] = []
     for number in sorted(found, key=lambda n: (n[1], -n[2]))[:MOST_NUMBERS]:
         if not kept or number[1] >= kept[-1][2]:

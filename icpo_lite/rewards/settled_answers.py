@@ -51,9 +51,9 @@ def settled(response: str) -> str:
     told = features.read(without_closing(response))
     if not told.sentences or _UNSETTLED.search(told.flat):
         return ""
-    answer = stated(response)
-    if "?" in told.text and not (answer and _asks_itself(told, answer.how)):
+    if "?" in told.text and not _asks_itself(told):
         return ""
+    answer = stated(response)
     if answer is None or answer.how == "told" or _lacks(told):
         return ""
     last = told.sentences[-1]
@@ -66,13 +66,13 @@ def settled(response: str) -> str:
 _OF_USER = re.compile(r"\b(?:you|your|yours|please|i need|tell me|let me know)\b")
 
 
-def _asks_itself(told: Reading, how: str) -> bool:
-    """Whether a reply only asks itself ("Is every crate full? Yes.") and then ends in its answer.
+def _asks_itself(told: Reading) -> bool:
+    """Whether a reply only asks itself ("Is every crate full? Yes.") and then ends in a number.
 
-    What it worked out, boxed or marked, in its last sentence, behind two at least that ask nothing.
+    Nothing is asked in its last two sentences, nor of the user anywhere.
     """
     *_, before, last = ["", *told.sentences]
-    if how == "told" or "?" in f"{before}{last}" or not _HAS_NUMBER.search(last):
+    if "?" in f"{before}{last}" or not _HAS_NUMBER.search(last):
         return False
     return not any("?" in s and _OF_USER.search(s) for s in told.sentences)
 
