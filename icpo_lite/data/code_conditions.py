@@ -159,9 +159,9 @@ def _condition(sentence: str) -> _Found | None:
             told_of_request = noun is not None and noun.lower() in _WHOLE
             if not told_of_request and not _NO_CONDITION.search(words):
                 return _Found(sentence, _opened(sentence, match), match.end("gone"), gap)
-    if match := _ADJECTIVES.search(sentence):
-        gap = "certain" if is_plural(match["thing"].lower()) else "a certain"
-        return _Found(sentence, *match.span("gone"), gap)
+    if which := _ADJECTIVES.search(sentence):
+        gap = "certain" if is_plural(which["thing"].lower()) else "a certain"
+        return _Found(sentence, *which.span("gone"), gap)
     return None
 
 

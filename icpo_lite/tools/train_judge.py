@@ -13,6 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,11 +125,14 @@ def fit(
     answers = np.array([e.label is ResponseType.ANSWER_ATTEMPT for e in taught])
     rest = np.flatnonzero(~answers[: len(said)])
     kinds = np.array([KINDS.index(said[i].label) for i in rest])
+    products = _products(x, len(vocabulary), len(tasks) + 1)
     weights = np.zeros((x.shape[1], len(KINDS)))
     biases = np.full(len(KINDS), -20.0)
-    weights[:, :1], biases[:1] = _logistic(x, answers, counts)
+    weights[:, :1], biases[:1] = _logistic(x, answers, counts, products)
     columns = np.unique(kinds)
-    weights[:, columns], biases[columns] = _logistic(x[rest], kinds)
+    weights[:, columns], biases[columns] = _logistic(
+        x[rest], kinds, None, products[np.ix_(rest, rest)]
+    )
     return LinearModel(
         vocabulary,
         {t: _of_task(weights, i, len(vocabulary), vocabulary) for i, t in enumerate(tasks)},
@@ -154,14 +158,12 @@ def _vocabulary(examples: Sequence[Example], parts: Parts) -> Vocabulary:
 def _common(held: Sequence[tuple[Iterable[Gram], str]]) -> list[Gram]:
     """N-grams that enough turns of enough problems hold; a turn names each once."""
     turns: Counter[Gram] = Counter()
-    problems: defaultdict[Gram, set[str]] = defaultdict(set)
+    of_problem: defaultdict[str, set[Gram]] = defaultdict(set)
     for grams, problem in held:
         turns.update(grams)
-        for gram in grams:
-            problems[gram].add(problem)
-    return sorted(
-        g for g, n in turns.items() if n >= MIN_TURNS and len(problems[g]) >= MIN_PROBLEMS
-    )
+        of_problem[problem].update(grams)
+    problems = Counter(chain.from_iterable(of_problem.values()))
+    return sorted(g for g, n in turns.items() if n >= MIN_TURNS and problems[g] >= MIN_PROBLEMS)
 
 
 def _matrix(examples: Sequence[Example], vocabulary: Vocabulary, tasks: Sequence[str]) -> Any:
@@ -193,9 +195,15 @@ def _scale(vocabulary: Vocabulary) -> np.ndarray:
 
 
 def _logistic(
-    x: Any, labels: np.ndarray, counts: np.ndarray | None = None
+    x: Any,
+    labels: np.ndarray,
+    counts: np.ndarray | None = None,
+    products: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [features, classes] and biases [classes]; one class for a yes or no."""
+    """Weights [features, classes] and biases [classes]; one class for a yes or no.
+
+    products: of the rows of x with one another, where there are fewer rows than columns.
+    """
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
@@ -203,10 +211,10 @@ def _logistic(
             'training a judge needs scikit-learn: pip install "icpo-lite[judge-train]"'
         ) from error
     model = LogisticRegression(C=STRENGTH, max_iter=2000)
-    if x.shape[0] >= x.shape[1]:
+    if products is None or x.shape[0] >= x.shape[1]:
         fitted = model.fit(x, labels, counts)
         return fitted.coef_.T, fitted.intercept_
-    root, back = _in_its_rows(x)
+    root, back = _in_its_rows(x, products)
     fitted = model.fit(root, labels, counts)
     return back(fitted.coef_.T), fitted.intercept_
 
@@ -215,7 +223,16 @@ def _logistic(
 _TWINS = 1e-9
 
 
-def _in_its_rows(x: Any) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+def _products(x: Any, size: int, tasks: int) -> np.ndarray:
+    """The products of all rows of `_matrix`: those of what tasks share, twice within a task."""
+    shared, of_task = x[:, :size], x[:, -tasks:]
+    same = (of_task @ of_task.T).toarray()
+    return (shared @ shared.T).toarray() * (1 + same) + same
+
+
+def _in_its_rows(
+    x: Any, products: np.ndarray
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
     """A square matrix whose rows have the products of those of x, and the way back to its columns.
 
     A ridge leaves weights in the span of the rows. With far fewer turns than features it is the
@@ -223,9 +240,9 @@ def _in_its_rows(x: Any) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]
     """
     from scipy.linalg import solve_triangular
 
-    products = (x @ x.T).toarray()
-    products[np.diag_indices_from(products)] *= 1 + _TWINS
-    root = np.linalg.cholesky(products)
+    apart = products.copy()
+    apart[np.diag_indices_from(apart)] *= 1 + _TWINS
+    root = np.linalg.cholesky(apart)
     return root, lambda w: x.T @ solve_triangular(root, w, lower=True, trans="T")
 
 
