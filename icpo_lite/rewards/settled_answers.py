@@ -99,7 +99,7 @@ def cases_of(reading: Reading) -> str:
     if len(supposed) < 2 or not reading.sentences:
         return ""
     last = reading.sentences[-1]
-    open_end = _MAYBE.search(last) or _ONE_CASE.search(last) or "depend" in last
+    open_end = _MAYBE.search(last) or "depend" in last
     return last[-80:] if open_end and _HAS_NUMBER.search(last) and "?" not in reading.text else ""
 
 
