@@ -33,7 +33,7 @@ RIGHT = {
     "steps as headings": "## Step 1: Read\n6 crates of 7.\n\n## Step 2: Multiply\n6 * 7 = 42\n\n"
     "The final answer is: $\\boxed{42}$",
     "a table": "| crates | apples | total |\n|---|---|---|\n| 6 | 7 | 42 |\n\nTotal = 42",
-    "steps with if": "If you buy 4 pots you will save $0.5 for each, so if you buy 4 pots, you will "
+    "steps with if": "You will save $0.5 for each pot, so if you buy 4 pots, you will "
     "save $0.5 x 4 = $2.\nSo, if you buy 2 tubs of ice cream at $20 less, you will save 2 x $20 = "
     "$40.\nTherefore, if you buy 2 tubs of ice cream and 4 pots of milk, you will save a total of "
     "$40 + $2 = $42\n",
