@@ -91,18 +91,15 @@ def own_random_state(policy: Policy) -> Iterator[None]:
 def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tensor, Tensor]:
     """Tokens [B] and their log-probs [B] from logits [B, V] and uniform noise [B].
 
-    Log-probs are those at `temperature` before top-k and top-p: what training computes.
+    Log-probs are those at `temperature` before top-k and top-p: what training computes. They are
+    NaN where the logits are, which the caller looks at (`refuse_nan`): every look at a GPU's
+    numbers waits for them.
     """
     if options.temperature == 0:
         logp = logits.log_softmax(-1)
         token = logp.argmax(-1)
         return token, logp.gather(-1, token[:, None]).squeeze(-1)
     logp = (logits / options.temperature).log_softmax(-1)
-    if torch.isnan(logp[:, 0]).any():
-        raise NumericsError(
-            "sampling: the model's logits are NaN; expected numbers; use dtype: bfloat16 or "
-            "float32, or a lower learning_rate"
-        )
     probs = logp.exp().double()
     if options.top_k:
         floor = probs.topk(min(options.top_k, probs.shape[-1])).values[:, -1:]
@@ -119,6 +116,15 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
     token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
     token = token.clamp(max=probs.shape[-1] - 1)
     return token, logp.gather(-1, token[:, None]).squeeze(-1)
+
+
+def refuse_nan(found: bool) -> None:
+    """Raises NumericsError where a log-prob of a drawn token was found to be NaN."""
+    if found:
+        raise NumericsError(
+            "sampling: the model's logits are NaN; expected numbers; use dtype: bfloat16 or "
+            "float32, or a lower learning_rate"
+        )
 
 
 def left_pad(

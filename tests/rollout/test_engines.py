@@ -255,12 +255,61 @@ def test_the_longest_prompt_comes_first(policy, prompts, monkeypatch):
     lengths, native = [], ENGINES["native"]
 
     def seen(policy, prompts, keys, options):
-        lengths.append(max(map(len, prompts)))
+        lengths.extend(map(len, prompts))
         return native.sample(policy, prompts, keys, options)
 
     monkeypatch.setitem(ENGINES, "native", replace(native, sample=seen))
     drawn(policy, list(reversed(prompts)), "native", max_rows=3)
     assert lengths == sorted(map(len, prompts), reverse=True)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 7, 16])
+def test_ended_rows_are_replaced_and_no_sample_changes(policy, rows):
+    """Many prompts of several lengths, an uneven number of replies a row."""
+    texts = [f"Ann has {n} apples. {'How many? ' * (n % 4)}" for n in range(9)]
+    prompts = [policy.encode_chat([Message("user", text)]) for text in [*texts, texts[2]]]
+    keys = [("refill", p) for p in range(len(prompts))]
+    # Hot, so that lengths are uneven.
+    whole = sample(policy, prompts, n=3, options=SamplingOptions(40, 1.7), keys_P=keys)
+    few = SamplingOptions(40, 1.7, max_rows=rows)
+    split = sample(policy, prompts, n=3, options=few, keys_P=keys)
+    for a, b in zip((c for g in whole for c in g), (c for g in split for c in g), strict=True):
+        assert (a.token_ids, a.stop_reason) == (b.token_ids, b.stop_reason)
+        assert a.logprobs == pytest.approx(b.logprobs, abs=5e-5)
+    assert len({len(c.token_ids) for g in whole for c in g}) > 4
+
+
+def test_rows_never_stand_idle_while_replies_wait(policy, prompts, monkeypatch):
+    lm, passes = policy.causal_lm, []
+    forward = lm.forward
+
+    def counted(*args, **kwargs):
+        passes.append(tuple(kwargs["input_ids"].shape))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(lm, "forward", counted)
+    keys = [("idle", p) for p in range(2)]
+    options = SamplingOptions(48, max_rows=4)
+    groups = sample(policy, prompts, n=32, options=options, keys_P=keys)
+    tokens = sum(len(c.token_ids) for g in groups for c in g)
+    decoded = [rows for rows, width in passes if width == 1]
+    # All but each reply's first token; the last replies find nobody to take a free place.
+    assert sum(decoded) < 1.1 * (tokens - 64)
+    assert sum(width > 1 for _, width in passes) == 2
+
+
+def test_columns_that_no_row_needs_are_dropped(policy, prompts, monkeypatch):
+    widths = []
+    dropped = kv_cache.drop_columns
+    monkeypatch.setattr(
+        kv_cache, "drop_columns", lambda cache, n: (widths.append(n), dropped(cache, n))
+    )
+    options = SamplingOptions(48, max_rows=3)
+    keys = [("wide", p) for p in range(2)]
+    groups = sample(policy, prompts, n=24, options=options, keys_P=keys)
+    whole = sample(policy, prompts, n=24, options=replace(options, max_rows=None), keys_P=keys)
+    assert widths
+    assert [ids_of(g) for g in groups] == [ids_of(g) for g in whole]
 
 
 # -- the choice ----------------------------------------------------------------------------------

@@ -42,10 +42,14 @@ MARGIN = 1.2
 
 @dataclass(frozen=True)
 class Engine:
-    """sample: the engine. unfit: why it cannot run with this policy, None where it can."""
+    """sample: the engine. unfit: why it cannot run with this policy, None where it can.
+
+    refills: whether it takes any number of replies, `max_rows` at once.
+    """
 
     sample: SampleChunk
     unfit: Callable[[Policy], str | None]
+    refills: bool = False
 
 
 def _unfit_unpatched(policy: Policy) -> str | None:
@@ -82,7 +86,7 @@ def _unfit_vllm(policy: Policy) -> str | None:
 
 
 ENGINES: dict[str, Engine] = {
-    "native": Engine(sample_native, _unfit_unpatched),
+    "native": Engine(sample_native, _unfit_unpatched, refills=True),
     "generate": Engine(sample_generate, _unfit_unpatched),
     "continuous": Engine(sample_continuous, _unfit_continuous),
     "unsloth": Engine(sample_unsloth, _unfit_unsloth),
