@@ -129,7 +129,7 @@ def bench(
 def _require_known(shapes: str | None, peers: str, model: str) -> None:
     """Names are looked at before anything is measured."""
     from icpo_lite.policy.load import model_path
-    from icpo_lite.tools.bench.logprob_path import chosen_peers, chosen_shapes
+    from icpo_lite.tools.bench.logprob_methods import chosen_peers, chosen_shapes
 
     if shapes:
         chosen_shapes(shapes)
@@ -148,14 +148,8 @@ def _logprob(
 ) -> tuple[dict[str, Any], str]:
     import torch
 
-    from icpo_lite.tools.bench.logprob_path import (
-        chosen_peers,
-        chosen_shapes,
-        default_setup,
-        markdown,
-        ours,
-        run_bench,
-    )
+    from icpo_lite.tools.bench.logprob_methods import chosen_peers, chosen_shapes, ours
+    from icpo_lite.tools.bench.logprob_path import default_setup, markdown, run_bench
 
     device, default_dtype, default_shapes, default_tokens = default_setup(force_cpu=cpu)
     shapes, counts = shapes or default_shapes, counts or _counts(default_tokens)

@@ -70,7 +70,7 @@ def chat(
 
     policy, recipe = load_model(model, device=device)
     if system is None and recipe is not None:
-        system = system_words(recipe.system_prompt, recipe.task)
+        system = system_words(recipe.served_system_prompt, recipe.task)
     limit = min(max_new_tokens, policy.max_positions // 2)
     sampling = SamplingOptions(limit, temperature)
     asking = None

@@ -79,6 +79,5 @@ def export(run: Path, format_: Any, output: Path | None, push: str | None, **cho
         repo=push,
         private=not chosen["public"],
         prompts=chosen["prompts"],
-        device=chosen["device"],
     )
-    export_run(run, output, options, Display(total=0))
+    export_run(run, output, options, Display(total=0), device=chosen["device"])

@@ -1,25 +1,20 @@
 """Problems → prompts: a complete `q` for each, and certified underspecified `q*`.
 
 METHOD.md section 3. A problem is split into shards (`data/sharding.py`), the removals that carry a
-certificate are found (`data/certificate.py`), and one or two of them are drawn by a policy. What
+certificate are found (`data/certificate.py`), one or two of them are drawn
+(`data/removal_draws.py`), and the user's turns are written (`data/user_turns.py`). What
 cannot be certified is dropped and counted by reason, never weakened. Every draw is keyed by the
 seed and the problem's id, so that the same corpus gives the same prompts in any order.
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-
-from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.errors import DataError
-from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import (
     Certificate,
     CertificateLevel,
@@ -29,20 +24,19 @@ from icpo_lite.core.types import (
     Problem,
     Prompt,
 )
-from icpo_lite.data.certificate import Removal, candidates, certified_removals, needs
-from icpo_lite.data.clause_words import counted
-from icpo_lite.data.deletions import apply, number_cut
+from icpo_lite.data.augment_options import AugmentOptions
+from icpo_lite.data.certificate import Removal
 from icpo_lite.data.experiment import Grade, Pair, tried_pairs
 from icpo_lite.data.model_shards import align, shard_by_model
 from icpo_lite.data.prompt_file import read_prompts, write_prompts
+from icpo_lite.data.removal_draws import Draft, RemovalDraws, Spread
 from icpo_lite.data.reward_spread import reward_spreads
 from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sharding import Sharding
 from icpo_lite.data.solution_equations import last_number, to_number
 from icpo_lite.data.tiny_world import world_prompts
-from icpo_lite.data.value_shards import ValueSharding, sharding_by_rules
-from icpo_lite.recipe.section import default_of
-from icpo_lite.recipe.sections import RewardKeys
+from icpo_lite.data.user_turns import user_turns, without
+from icpo_lite.data.value_shards import sharding_by_rules
 
 __all__ = [
     "AugmentOptions",
@@ -54,85 +48,8 @@ __all__ = [
     "write_prompts",
 ]
 
-#: Reward spread seen when a shard was missing, by (problem_id, shard_id); `removal: spread`.
-Spread = Mapping[tuple[str, int], float]
 #: Problems that share one call of a model.
 BATCH = 64
-#: What the assistant says between turns in which the user goes on by himself.
-NEUTRAL_TURNS = (
-    "Okay. What else should I know?",
-    "Thank you. Is there anything else?",
-    "Understood. Please go on.",
-    "Got it. Do you have more details?",
-)
-
-
-class AugmentOptions(BaseModel):
-    """The recipe's `augment` block."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    method: Literal["rules", "self", "endpoint"] = Field(
-        "rules",
-        description="who splits problems into shards: rules (offline), self (the policy model) or "
-        "endpoint (an OpenAI-compatible server)",
-    )
-    share: float | None = Field(
-        None,
-        gt=0,
-        le=0.5,
-        description="largest share of underspecified prompts among all that are written; null "
-        "keeps every certified one",
-    )
-    accept_levels: tuple[CertificateLevel, ...] = Field(
-        ("marks", "numbers", "solver", "tested"),
-        min_length=1,
-        description="certificates that are good enough: marks (calculator marks), numbers "
-        "(equations or argument values), solver (numbers in every way of one or two operations to "
-        "a bare answer), tested (verify alone), none",
-    )
-    max_removed: int = Field(
-        2, ge=1, description="an underspecified prompt lacks one to this many facts"
-    )
-    removal: Literal["random", "first", "most_needed", "spread"] = Field(
-        "random",
-        description="which certified fact goes: random, first (in the text), most_needed (factors "
-        "before terms of a sum) or spread (where rewards differed most)",
-    )
-    spread_from: str | None = Field(
-        None, description="run directory whose completions tell the spreads for removal: spread"
-    )
-    reword: bool = Field(
-        True,
-        description="where nothing can be deleted, put 'some' or 'several' in a number's place; "
-        "false keeps to deletions (at most 'some' stands before a noun that lost its number)",
-    )
-    mid_conversation: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="share of prompts that start after some facts were given turn by turn",
-    )
-    verify: int = Field(
-        0,
-        ge=0,
-        description="samples of the policy on each q and q*; q* must stay unsolved (0: no check)",
-    )
-    verify_tolerance: float = Field(
-        0.0,
-        ge=0,
-        lt=1,
-        description="share of the samples on q* that may reach the gold answer by luck",
-    )
-    on_bad_row: Literal["error", "skip"] = Field(
-        "error", description="what a row that cannot be read does: end the run, or be counted"
-    )
-    limit: int | None = Field(None, ge=1, description="read at most this many problems")
-    endpoint: EndpointOptions | None = Field(
-        default_of(RewardKeys, "endpoint"),
-        description="the server that shards where method is endpoint, and that tries "
-        "the pairs of verify",
-    )
 
 
 @dataclass(slots=True)
@@ -153,16 +70,6 @@ class Summary:
     dropped: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     bad_rows: Counter[str] = field(default_factory=Counter)
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """A problem on its way to a `q*`: its shards, and the removals drawn for it."""
-
-    problem: Problem
-    sharding: Sharding | None = None
-    removals: tuple[Removal, ...] = ()
-    reason: str = ""
 
 
 class Augmentation:
@@ -257,8 +164,9 @@ class _Run:
 
     def prompts(self, problems: Iterable[Problem]) -> Iterator[Prompt]:
         stream = iter(problems)
+        draws = RemovalDraws(self.options, self.seed, self.spread, self.summary.refused)
         while batch := list(islice(stream, BATCH)):
-            drafts = [self._draw(draft) for draft in self._shard(batch)]
+            drafts = [draws.draw(draft) for draft in self._shard(batch)]
             if self.options.verify:
                 drafts = self._verified(drafts)
             for draft in drafts:
@@ -283,77 +191,13 @@ class _Run:
             return shard_by_model(texts, self.generator, seed=self.seed) if texts else []
         return [_by_rules(problem) for problem in problems]
 
-    # -- removals
-
-    def _draw(self, draft: Draft) -> Draft:
-        """The draft with one or more removals drawn, or with the reason why there is none."""
-        problem, sharding = draft.problem, draft.sharding
-        if sharding is None:
-            return draft
-        found, reason = self._certified(problem, sharding)
-        if not found:
-            return Draft(problem, sharding, reason=reason)
-        rng = random.Random(f"removal/{self.seed}/{problem.problem_id}")
-        pure = [r for r in found if not r.rewords]
-        if pure or not self.options.reword:
-            found = pure
-        if not found:
-            return Draft(problem, sharding, reason="only by rewording")
-        count = rng.randint(1, min(self.options.max_removed, len(found)))
-        if self.options.verify and any(r.certificate.level == "none" for r in found):
-            count = 1  # of two that go together, an experiment cannot say which is needed
-        chosen: list[Removal] = []
-        for removal in self._ordered(problem, found, rng):
-            if len(chosen) < count and _fits(problem.question, removal, chosen):
-                chosen.append(removal)
-        return Draft(problem, sharding, tuple(chosen))
-
-    def _certified(self, problem: Problem, sharding: Sharding) -> tuple[list[Removal], str]:
-        given = _given_certificates(problem, sharding)
-        if given is not None:
-            accepted = [r for r in given if self._accepts(r.certificate.level)]
-            return accepted, "certificate level not accepted"
-        found, reasons = _found_removals(problem, sharding)
-        reason = "no equations that lead to the answer"
-        if reasons is not None:
-            self.summary.refused.update(reasons)
-            reason = _main_reason(reasons)
-        found = [r for r in found if not _said_before(problem, r)]
-        accepted = [r for r in found if self._accepts(r.certificate.level)]
-        if found and not accepted:
-            reason = "certificate level not accepted"
-        by_experiment = self.options.verify > 0 and self._accepts("tested")
-        if not accepted and (by_experiment or self._accepts("none")):
-            proposed = candidates(problem.question, sharding)
-            accepted = [r for r in proposed if not _said_before(problem, r)]
-        return accepted, reason
-
-    def _accepts(self, level: CertificateLevel) -> bool:
-        return level in self.options.accept_levels
-
-    def _ordered(
-        self, problem: Problem, found: Sequence[Removal], rng: random.Random
-    ) -> list[Removal]:
-        shuffled = rng.sample(list(found), len(found))
-        if self.options.removal == "first":
-            return sorted(shuffled, key=lambda r: r.cut.edits[0].start)
-        if self.options.removal == "most_needed":
-            return sorted(shuffled, key=lambda r: (r.additive, r.cut.edits[0].start))
-        if self.options.removal == "spread":
-            seen = {
-                r: self.spread.get((problem.problem_id, r.fact.shard.shard_id), 0.0) for r in found
-            }
-            return sorted(shuffled, key=lambda r: -seen[r])
-        # What goes is the whole of a fact before it is one of a fact's numbers.
-        return sorted(shuffled, key=lambda r: len(r.fact.mentions) > 1)
-
     # -- the experiment
 
     def _verified(self, drafts: Sequence[Draft]) -> list[Draft]:
         """Drafts whose `q*` the model could not solve, with that in their certificates."""
         assert self.generator is not None
         asked = [d for d in drafts if d.removals]
-        pairs = [Pair(d.problem, _without(d.problem, d.removals), d.removals) for d in asked]
+        pairs = [Pair(d.problem, without(d.problem, d.removals), d.removals) for d in asked]
         options = self.options
         found = tried_pairs(
             pairs,
@@ -402,7 +246,7 @@ class _Run:
             problem_id=problem.problem_id,
             task=problem.task,
             intent=intent,
-            messages=(*problem.opening, *self._messages(draft, removals)),
+            messages=(*problem.opening, *self._turns(draft, removals)),
             answer=problem.answer,
             shards=shards,
             removed=removed,
@@ -413,48 +257,11 @@ class _Run:
             opening=len(problem.opening),
         )
 
-    def _messages(self, draft: Draft, removals: Sequence[Removal]) -> tuple[Message, ...]:
-        """One user turn, or several where the prompt is drawn to start mid-conversation.
-
-        A `q*` then says each removed fact without its number, where its certificate rests on that
-        gap; where a fact cannot be said so, neither its `q*` nor its `q` is taken apart.
-        """
-        problem, shards = draft.problem, draft.sharding.shards if draft.sharding else ()
-        rng = random.Random(f"turns/{self.seed}/{problem.problem_id}/{bool(removals)}")
-        gaps = {r.shard_id: _with_gap(r) for r in draft.removals}
-        told = {s.shard_id: s.text for s in shards if not s.is_question}
-        if removals:
-            told |= {shard_id: gap or "" for shard_id, gap in gaps.items()}
-            told |= {shard.shard_id: "" for r in removals for shard in r.along}
-        kept = [text for text in told.values() if text]
-        whole = any(gap is None for gap in gaps.values())
-        if not kept or whole or rng.random() >= self.options.mid_conversation:
-            return (Message("user", _without(problem, removals)),)
-        self.summary.mid_conversation += 1
-        later = sorted(rng.sample(range(len(kept)), rng.randint(1, len(kept))))
-        opening = [text for i, text in enumerate(kept) if i not in later]
-        question = next(s.text for s in shards if s.is_question)
-        ordered = [question, *opening] if rng.random() < 0.5 else [*opening, question]
-        messages = [Message("user", " ".join(ordered))]
-        for index in later:
-            messages.append(Message("assistant", rng.choice(NEUTRAL_TURNS)))
-            messages.append(Message("user", kept[index]))
-        return tuple(messages)
-
-
-def _with_gap(removal: Removal) -> str | None:
-    """A removed fact as a user tells it who leaves its number out; None where that cannot be said.
-
-    Empty where the whole clause went, or a value that is no number.
-    """
-    if removal.cut.kind == "clause" or removal.value is None:
-        return ""
-    text = removal.fact.shard.text
-    for mention in counted(text):
-        cut = number_cut(text, mention, 0)
-        if mention.value == removal.value and cut is not None:
-            return apply(text, [cut])
-    return None
+    def _turns(self, draft: Draft, removals: Sequence[Removal]) -> tuple[Message, ...]:
+        part = self.options.mid_conversation
+        turns = user_turns(draft, removals, seed=self.seed, mid_conversation=part)
+        self.summary.mid_conversation += len(turns) > 1
+        return turns
 
 
 def _by_rules(problem: Problem) -> Sharding | RejectedError:
@@ -462,65 +269,6 @@ def _by_rules(problem: Problem) -> Sharding | RejectedError:
         return sharding_by_rules(problem)
     except RejectedError as rejected:
         return rejected
-
-
-def _found_removals(
-    problem: Problem, sharding: Sharding
-) -> tuple[list[Removal], Sequence[str] | None]:
-    """Certified removals, and why other facts have none; None where nothing shows the needs."""
-    if isinstance(sharding, ValueSharding):
-        return list(sharding.removals), sharding.refused
-    needed = needs(problem, sharding.mentions)
-    if needed is None:
-        return [], None
-    return certified_removals(problem.question, sharding, needed)
-
-
-#: Reasons from the nearest to a certificate to the farthest; a problem is counted by its nearest.
-_NEARNESS = (
-    "not visibly incomplete",
-    "implied by the words left",
-    "given away by another number",
-    "no fluent cut",
-    "not one number",
-    "not needed by the solution",
-    "given away by the words left",
-    "examples among the words give it away",
-    "one of several that a reader can guess",
-    "one name for two values",
-    "one value for two things",
-    "not required by the function",
-    "not said once in the request",
-)
-
-
-def _main_reason(reasons: Sequence[str]) -> str:
-    return next((r for r in _NEARNESS if r in reasons), "no facts to remove")
-
-
-def _without(problem: Problem, removals: Sequence[Removal]) -> str:
-    if not removals:
-        return problem.question
-    return apply(problem.question, [r.cut for r in removals])
-
-
-def _said_before(problem: Problem, removal: Removal) -> bool:
-    """Whether a turn before the question states the number that a removal takes away."""
-    before = {n.value for m in problem.opening for n in numbers(m.content)}
-    return bool(before & {n.value for n in numbers(removal.fact.shard.text)})
-
-
-def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
-    """Whether a removal can join those chosen: another fact, other words, no number comes back."""
-    if removal.shard_id in {r.shard_id for r in chosen}:
-        return False
-    taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
-    if any(e.start <= end and start <= e.end for e in removal.cut.edits for start, end in taken):
-        return False
-    if removal.cut.kind in ("value", "gap", "description"):
-        return True  # certified with all other values in place; fewer do not bring it back
-    left = {n.value for n in numbers(apply(text, [removal.cut, *(r.cut for r in chosen)]))}
-    return len({n.value for n in numbers(text)} - left) > len(chosen)
 
 
 def _joined(certificates: Sequence[Certificate]) -> Certificate:
@@ -533,22 +281,3 @@ def _joined(certificates: Sequence[Certificate]) -> Certificate:
         "; ".join(c.out_of_reach for c in certificates),
         "; ".join(c.incomplete for c in certificates),
     )
-
-
-def _given_certificates(problem: Problem, sharding: Sharding) -> list[Removal] | None:
-    """Certificates that came with the problem: `columns["certificates"]`, by shard id.
-
-    `{"1": {"level": "numbers", "out_of_reach": "…", "incomplete": "…"}}`; None where none came.
-    """
-    given = problem.columns.get("certificates")
-    if not isinstance(given, Mapping):
-        return None
-    found = []
-    for fact in sharding.facts:
-        entry = given.get(fact.shard.shard_id, given.get(str(fact.shard.shard_id)))
-        cut = next((c for c in fact.cuts if c.kind == "clause"), None)
-        if entry is None or cut is None:
-            continue
-        certificate = entry if isinstance(entry, Certificate) else Certificate(**entry)
-        found.append(Removal(fact, cut, apply(problem.question, [cut]), certificate, False))
-    return found

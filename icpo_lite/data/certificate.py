@@ -20,9 +20,10 @@ from icpo_lite.core.sentences import entities
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.core.words import content_words, stem
 from icpo_lite.data.bare_answers import is_bare, needs_by_search
-from icpo_lite.data.deletions import Cut, CutKind, apply, counts_people, is_common_knowledge
 from icpo_lite.data.sharding import FactShard, Sharding
 from icpo_lite.data.solution_equations import Need, needs_of_arguments, solution_graph
+from icpo_lite.data.text_edits import Cut, CutKind, apply
+from icpo_lite.data.unit_words import counts_people, is_common_knowledge
 
 #: What each kind of cut leaves behind for a reader to miss.
 GAPS: Mapping[CutKind, str] = {

@@ -15,8 +15,8 @@ from functools import lru_cache
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.sentences import is_plural
 from icpo_lite.core.words import bag
-from icpo_lite.data.deletions import MEASURES, TIMES
 from icpo_lite.data.labels import is_label
+from icpo_lite.data.unit_words import MEASURES, TIMES
 
 AUXILIARIES = bag("is are was were has have had will can could would must should does did")
 VERBS = AUXILIARIES | bag(

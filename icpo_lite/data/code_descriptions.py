@@ -16,8 +16,8 @@ from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.core.words import content_words
 from icpo_lite.data.certificate import GAPS, Removal
 from icpo_lite.data.code_text import CodeText, signature_line
-from icpo_lite.data.deletions import Cut, Edit, apply
 from icpo_lite.data.sharding import FactShard, Sharding
+from icpo_lite.data.text_edits import Cut, Edit, apply
 
 #: The name that stands for one that would tell what the function does.
 NO_NAME = "solve"

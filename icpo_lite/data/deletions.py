@@ -1,149 +1,24 @@
 """Deletions that take one number out of a text and leave it readable.
 
-A `Cut` is a set of edits on the original text. It is made only where the words around the number
-show that the rest still reads as English and still shows the gap: "his 3 friends" → "his
-friends", "a 120-page book" → "a book", "is 5 years older than Ann" → "is older than Ann", "buys a
-hat for $10" → "buys a hat". Where no pattern fits there is no cut; the caller then has the clause.
+A cut is made only where the words around the number show that the rest still reads as English and
+still shows the gap: "his 3 friends" → "his friends", "a 120-page book" → "a book", "is 5 years
+older than Ann" → "is older than Ann", "buys a hat for $10" → "buys a hat". Where no pattern fits
+there is no cut; the caller then has the clause.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal
 
 from icpo_lite.core.numbers import NumberMention, numbers
-from icpo_lite.core.words import bag, is_plural, stem
+from icpo_lite.core.words import bag, is_plural
+from icpo_lite.data.text_edits import Cut, Edit
+from icpo_lite.data.unit_words import MEASURES, TIMES, is_common_knowledge
 
-CutKind = Literal[
-    "count",
-    "measure",
-    "modifier",
-    "comparison",
-    "price",
-    "speed",
-    "percent",
-    "share",
-    "amount",
-    "clause",
-    # Of requests whose gold answer names its values (data/value_shards.py): the value goes, or
-    # "a certain year" stands in its place.
-    "value",
-    "gap",
-    # Of code: all that says what a function does (data/code_descriptions.py).
-    "description",
-]
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """Replace `text[start:end]`."""
-
-    start: int
-    end: int
-    replacement: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """One way to take a fact out. slot: the words left behind that show that it is missing."""
-
-    kind: CutKind
-    edits: tuple[Edit, ...]
-    slot: str = ""
-
-
-def apply(text: str, cuts: Iterable[Cut]) -> str:
-    """The text without the cut stretches, with spaces, capitals and a/an set right around them.
-
-    Raises ValueError when cuts overlap.
-    """
-    edits = sorted((e for cut in cuts for e in cut.edits), key=lambda e: (e.start, e.end))
-    out = ""
-    at = 0
-    for edit in edits:
-        if edit.start < at:
-            raise ValueError("cuts overlap")
-        out = _join(out, text[at : edit.start])
-        out = _join(out, edit.replacement, cut=True)
-        at = edit.end
-        while at < len(text) and text[at] == " " and (not out or out[-1] in " \n("):
-            at += 1
-        if at < len(text) and text[at] in ".,;:?!)" and out.endswith(" "):
-            out = out.rstrip(" ")
-        out, at = _mend_start(out, text, at)
-    return (out + text[at:]).strip()
-
-
-def _join(left: str, right: str, *, cut: bool = False) -> str:
-    if cut and right and left.endswith(" ") and right.startswith(" "):
-        return left + right[1:]
-    return left + right
-
-
-_ARTICLE = re.compile(r"\b(an?) $", re.IGNORECASE)
-
-
-def _mend_start(out: str, text: str, at: int) -> tuple[str, int]:
-    """Capital letter after a cut that opened a sentence; "a" or "an" before the new next word."""
-    if at >= len(text):
-        return out, at
-    following = text[at]
-    if following.islower() and (not out.strip() or re.search(r"[.?!][\"'”’)]*\s+$", out)):
-        return out + following.upper(), at + 1
-    if article := _ARTICLE.search(out):
-        word = article[1][0] + ("n" if _sounds_like_vowel(text[at : at + 12]) else "")
-        return out[: article.start()] + word + " ", at
-    return out, at
-
-
-def _sounds_like_vowel(rest: str) -> bool:
-    low = rest.lower()
-    return low.startswith(_VOWEL_SOUNDS)
-
-
-_VOWEL_SOUNDS = ("a", "e", "i", "o", "um", "un", "up", "hour", "hono", "8", "11-", "18")
-
-# ------------------------------------------------------------------------------- cuts of a number
-
-#: Stems of units: of time, and of all other measures.
-TIMES = frozenset(
-    stem(w)
-    for w in bag(
-        "second minute hour day week month year decade weekday weekend night morning "
-        "afternoon evening season semester"
-    )
-)
-MEASURES = frozenset(
-    stem(w)
-    for w in bag(
-        "kg kilogram gram pound lb lbs ounce oz ton liter litre milliliter gallon quart pint "
-        "cup teaspoon tablespoon mile kilometer km meter metre centimeter cm foot feet inch "
-        "yard acre square cubic degree calorie percent dollar cent mg ml"
-    )
-)
 _POURED = (
     "kg|kilograms?|kilos?|grams?|pounds?|lbs?|ounces?|oz|tons?|tonnes?|liters?|litres?|milliliters?"
     "|ml|gallons?|quarts?|pints?|cups?|teaspoons?|tablespoons?|square feet|acres?|feet|yards|meters"
     "|inches"
-)
-#: Nouns whose number everybody knows, or that are no things one could ask the number of.
-_KNOWN = frozenset(
-    stem(w)
-    for w in bag(
-        "time eye leg wheel hand side arm ear finger toe parent grandparent half quarter "
-        "twin state letter card sock shoe face corner end way part third fourth fifth point "
-        "percent other more thing item times less fewer kind type sort color flavor stripe"
-    )
-)
-_PERSON = frozenset(
-    stem(w)
-    for w in bag(
-        "friend child kid brother sister sibling person people man woman boy girl adult son "
-        "daughter cousin member player student teammate roommate neighbor coworker colleague "
-        "grandchild nephew niece guest worker employee classmate dog cat"
-    )
 )
 _ADVERB = re.compile(
     r"\b(?<!no )(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least"
@@ -395,7 +270,7 @@ def _end_of_things(text: str, mention: NumberMention) -> int | None:
         words = text[mention.end : end].split()
         if not words or not is_plural(words[-1]) or text[mention.end] != " ":
             return None
-        if mention.unit in TIMES | MEASURES | _KNOWN:
+        if mention.unit in TIMES | MEASURES or is_common_knowledge(mention):
             return None
         if any(w.lower() in _NOT_ADJECTIVES for w in words):
             return None
@@ -533,13 +408,3 @@ def _previous(text: str, at: int) -> str:
 def _phrase_end(text: str, at: int) -> int:
     match = re.compile(r"[A-Za-z-]+").match(text, at)
     return match.end() if match else at
-
-
-def counts_people(mention: NumberMention) -> bool:
-    """Whether the number counts beings that a text may also name one by one."""
-    return mention.unit in _PERSON
-
-
-def is_common_knowledge(mention: NumberMention) -> bool:
-    """Legs of a spider, wheels of a car, cards of a deck: a reader may know the number."""
-    return mention.unit in _KNOWN

@@ -21,7 +21,7 @@ from icpo_lite.data.clause_words import (
     VERB,
     counted,
 )
-from icpo_lite.data.deletions import MEASURES, TIMES
+from icpo_lite.data.unit_words import MEASURES, TIMES
 
 _MONEY = (
     r"(?P<price>[$£€] ?[\d.,]*\d(?: dollars)?|[\d.,]*\d (?:dollars?|cents|euros)"

@@ -24,7 +24,7 @@ from icpo_lite.data.clause_words import (
     has_verb,
     merged,
 )
-from icpo_lite.data.deletions import MEASURES, TIMES
+from icpo_lite.data.unit_words import MEASURES, TIMES
 
 _ABOUT = (
     r"about|only|exactly|at least|at most|approximately|almost|nearly|just|over|around"

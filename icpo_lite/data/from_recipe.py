@@ -102,6 +102,11 @@ def _prompts_of(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], st
     return opened, f"{counts}, {described}"
 
 
+def later_prompts(recipe: Recipe, policy: Policy | None = None) -> list[Prompt]:
+    """The same prompts without the words of `system_prompt`, for when they are dropped."""
+    return training_prompts(recipe.model_copy(update={"system_prompt": None}), policy)[0]
+
+
 def require_corpus(recipe: Recipe) -> None:
     """Raises what `training_prompts` would where the corpus cannot be read: before the model is
     loaded that makes the prompts."""

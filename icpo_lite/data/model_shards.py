@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.types import Generator, Message, Shard
-from icpo_lite.data.deletions import Cut, Edit, number_cut
+from icpo_lite.data.deletions import number_cut
 from icpo_lite.data.labels import is_label
 from icpo_lite.data.shard_checks import RejectedError, check_shards
 from icpo_lite.data.sharding import FactShard, Sharding, clauses, next_word
+from icpo_lite.data.text_edits import Cut, Edit
 
 
 def align(text: str, shards: Sequence[Shard]) -> Sharding:

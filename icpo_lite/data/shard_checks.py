@@ -16,8 +16,9 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Shard
 from icpo_lite.core.words import bag, content_words
 from icpo_lite.data.clause_words import counted, values
-from icpo_lite.data.deletions import apply, number_cut
+from icpo_lite.data.deletions import number_cut
 from icpo_lite.data.labels import is_label
+from icpo_lite.data.text_edits import apply
 
 MIN_SHARDS = 3
 #: Numbers that one relation or one reference may tie together in a shard.

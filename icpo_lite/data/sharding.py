@@ -19,11 +19,12 @@ from icpo_lite.core.sentences import Span, sentences
 from icpo_lite.core.types import Shard
 from icpo_lite.core.words import bag
 from icpo_lite.data.clause_words import counted, counted_noun, with_antecedent
-from icpo_lite.data.deletions import Cut, Edit, number_cut
+from icpo_lite.data.deletions import number_cut
 from icpo_lite.data.facts import split_clause
 from icpo_lite.data.labels import is_label
 from icpo_lite.data.people import people, referent, with_name
 from icpo_lite.data.shard_checks import RejectedError, check_shards
+from icpo_lite.data.text_edits import Cut, Edit
 
 #: A longer text, or one with more numbers, is no word problem that turns could hold.
 MAX_CHARACTERS = 10_000

@@ -4,6 +4,9 @@ A recipe's `system_prompt` and `eval --system` take the same words, in training 
 
 lic      what Lost in Conversation's system turn of the task asks for, reworded
 neutral  one sentence that favours neither asking nor answering
+ask      says that a missing fact may be asked for; with a style of thinking before it speaks, one
+         of the five of prior prompt engineering (arXiv 2505.14157): ask_think, ask_plan, ask_code,
+         ask_recall, ask_examples
 none     no opening turn at all, the task's material left out
 TEXT     the user's own words
 null     no words
@@ -22,10 +25,32 @@ from typing import Literal, get_args
 
 from icpo_lite.core.types import Message, Problem, Prompt, TaskName
 
-SystemChoice = Literal["lic", "neutral", "none"]
+SystemChoice = Literal[
+    "lic",
+    "neutral",
+    "none",
+    "ask",
+    "ask_think",
+    "ask_plan",
+    "ask_code",
+    "ask_recall",
+    "ask_examples",
+]
 CHOICES: tuple[str, ...] = get_args(SystemChoice)
 
 NEUTRAL = "You are a helpful assistant."
+_ASK = (
+    "You help a user with a task. If something that the answer depends on was not said, do not "
+    "guess it: ask the user for it in one short question and wait. If nothing is missing, answer."
+)
+#: What each style does first; the paper's styles in our own words.
+_STYLES = {
+    "ask_think": "Think it through step by step first.",
+    "ask_plan": "Make a short plan of the steps first, then follow it.",
+    "ask_code": "First write the computation as short lines of code, then read off its result.",
+    "ask_recall": "First recall the rules and facts that the task rests on, then apply them.",
+    "ask_examples": "First think of a similar task and how it is done, then do this one like it.",
+}
 _LIC: dict[TaskName, str] = {
     "math": (
         "You help a user with a maths word problem. Work it out step by step where that helps, "
@@ -58,6 +83,8 @@ def system_words(choice: str | None, task: TaskName) -> str | None:
         return None
     if choice == "neutral":
         return NEUTRAL
+    if choice == "ask" or choice in _STYLES:
+        return " ".join(filter(None, (_ASK, _STYLES.get(choice))))
     return _LIC[task] if choice == "lic" else choice
 
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.words import bag, is_plural, stem
-from icpo_lite.data.deletions import Cut, Edit
 from icpo_lite.data.gold_values import GoldValue
+from icpo_lite.data.text_edits import Cut, Edit
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,6 @@ from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.data.certificate import GAPS, Removal, implied
 from icpo_lite.data.code_descriptions import description_removal
 from icpo_lite.data.code_text import CodeText, read_code_text, signature_line
-from icpo_lite.data.deletions import Cut, Edit, apply
 from icpo_lite.data.gold_values import GoldValue, gold_values
 from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sharding import (
@@ -38,6 +37,7 @@ from icpo_lite.data.sharding import (
     Sharding,
     shard_by_rules,
 )
+from icpo_lite.data.text_edits import Cut, Edit, apply
 from icpo_lite.data.value_cuts import SaidValue, cut_value, is_quoted, is_word
 from icpo_lite.data.value_places import spans_of
 

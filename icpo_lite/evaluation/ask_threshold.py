@@ -145,9 +145,8 @@ class AskingTalker:
         drawn = (cumulative <= noise[:, None] * cumulative[:, -1:]).sum(axis=1)
         begun = [openings.tokens[m] for m in drawn]
         longest = max(map(len, openings.tokens))
-        options = replace(
-            self.talker.options,
-            max_new_tokens=max(1, self.talker.options.max_new_tokens - longest),
+        options = self.talker.options.but(
+            max_new_tokens=max(1, self.talker.options.max_new_tokens - longest)
         )
         groups = sample(
             policy,

@@ -110,7 +110,7 @@ def judge_policy(
     on_cpu = policy.device.torch_device.type == "cpu"
     rows = CPU_ROWS if on_cpu else options.gpu_rows
     at_once = CPU_AT_ONCE if on_cpu else GPU_AT_ONCE * rows
-    sampling = replace(options.sampling, max_rows=rows)
+    sampling = options.sampling.but(max_rows=rows)
     talker = PolicyTalker(policy, sampling)
     openings: Openings | None = None
     if options.ask_threshold is not None:
@@ -371,7 +371,7 @@ def _settings(wishes: Wishes, problems: Sequence[Problem]) -> tuple[str, ...]:
 def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem]) -> JudgingOptions:
     settings, runs = _settings(wishes, problems), _runs(wishes, problems)
     length = wishes.max_new_tokens or (recipe.max_completion_length if recipe else 48)
-    system = wishes.system if wishes.system else recipe.system_prompt if recipe else None
+    system = wishes.system if wishes.system else recipe.served_system_prompt if recipe else None
     judged_by = {
         "judge": wishes.judged_by or (recipe.judge if recipe else default_of(RewardKeys, "judge")),
         "grading": recipe.grading if recipe else {},

@@ -128,7 +128,7 @@ class SmallEvaluation:
                 runs=recipe.eval_runs,
                 seed=0,
                 max_turns=recipe.evaluation.max_turns,
-                system=openings(recipe.system_prompt),
+                system=openings(recipe.served_system_prompt),
             )
         found = {f"eval/{name}": value for name, value in figures(result.summary).items()}
         return {**found, "eval/seconds": time.monotonic() - started}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -17,7 +16,7 @@ from icpo_lite.kernels.logits import logit_options
 from icpo_lite.kernels.logprob import Impl, choose_impl, token_logprobs
 from icpo_lite.policy.prompt_packing import pack, packed_hidden_states, use_loaded_attention
 from icpo_lite.recipe.section import default_of
-from icpo_lite.recipe.sections import SamplingKeys
+from icpo_lite.recipe.sections import TemperatureKeys
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -27,18 +26,21 @@ if TYPE_CHECKING:
 CHECKED_TOKENS = 64
 
 
-@dataclass(frozen=True)
-class LogprobOptions:
+class LogprobOptions(TemperatureKeys):
     """temperature: that of sampling. impl, chunk_rows: of the op (`kernels.logprob`).
 
     shared_prompts: compute equal prompts of a batch once (`shared_prompts`).
     """
 
-    temperature: float = default_of(SamplingKeys, "temperature")
     impl: Impl = "auto"
     chunk_rows: int | Literal["auto"] = "auto"
     entropy_grad: bool = False
     shared_prompts: bool = False
+
+    def __init__(
+        self, temperature: float = default_of(TemperatureKeys, "temperature"), **options: Any
+    ) -> None:
+        super().__init__(temperature=temperature, **options)
 
 
 def lm_head_options(policy: Policy) -> dict[str, Any]:

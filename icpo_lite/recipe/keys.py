@@ -17,6 +17,7 @@ from icpo_lite.recipe.objective_sections import (
     LossKeys,
     ScheduleKeys,
     UpdateKeys,
+    WarmUpKeys,
 )
 from icpo_lite.recipe.run_sections import Evaluation, JudgingKeys, PeriodicKeys, RunKeys
 from icpo_lite.recipe.section import refuse
@@ -32,6 +33,7 @@ class Recipe(
     RunKeys,
     UpdateKeys,
     ScheduleKeys,
+    WarmUpKeys,
     AdvantageKeys,
     CorrectionKeys,
     LossKeys,

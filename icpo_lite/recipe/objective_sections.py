@@ -13,6 +13,11 @@ from icpo_lite.recipe.section import Section, named_schedule, refuse, scaling
 CLIPPED_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
 
 
+def steps_of(value: float, max_steps: int) -> int:
+    """A number of steps that may be written as a share of the run: 0.5 of 60 is 30."""
+    return int(value) if value >= 1 else round(value * max_steps)
+
+
 class LossKeys(Section):
     """The objective, in TRL's names where TRL has one; `training.loss` has the equations."""
 
@@ -67,14 +72,18 @@ class LossKeys(Section):
     kl_cov_coef: float = Field(1.0, gt=0, description="kl_cov: weight of what holds them back")
     demonstrations: Literal["none", "rl_plus", "hpt"] = Field(
         "none",
-        description="none; rl_plus: the corpus's solution joins the group; hpt: it replaces a "
-        "group that fails",
+        description="the corpus's solution, on underspecified prompts the question for what lacks: "
+        "none; rl_plus: it joins the group; hpt: it replaces a group that fails",
     )
     demonstration_exponent: float = Field(
         0.5, ge=0, description="rl_plus: weight of unlikely tokens of a solution"
     )
     hpt_gate: float = Field(
-        0.0, ge=0, lt=1, description="hpt: a group fails when at most this share of it is right"
+        0.0,
+        ge=0,
+        lt=1,
+        description="hpt: a group fails when at most this share of it is right, or asks where "
+        "something lacks",
     )
 
     @property
@@ -221,6 +230,26 @@ class AdvantageKeys(Section):
     )
 
 
+class WarmUpKeys(Section):
+    """What comes before the first step, where a model hardly ever asks (`training.warm_up`)."""
+
+    warm_up_steps: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto",
+        description="most steps of SFT on solutions and questions before the first step; auto: 30 "
+        "where the model is found to ask too seldom, else 0 (warmup_steps is the learning rate's)",
+    )
+    warm_up_until: float = Field(
+        0.3,
+        gt=0,
+        le=1,
+        description="warm_up_steps: it ends once the model asks by this share more often on "
+        "prompts that lack something than on whole ones",
+    )
+    warm_up_learning_rate: float = Field(
+        1e-4, gt=0, description="warm_up_steps: learning rate of that SFT"
+    )
+
+
 class ScheduleKeys(Section):
     """What moves over the run: the kinds of prompt and the learning rate."""
 
@@ -267,9 +296,7 @@ class ScheduleKeys(Section):
     @property
     def warmup(self) -> int:
         """Steps of warm-up, `warmup_steps` as a whole number."""
-        if self.warmup_steps >= 1:
-            return int(self.warmup_steps)
-        return round(self.warmup_steps * self.max_steps)
+        return steps_of(self.warmup_steps, self.max_steps)
 
 
 class UpdateKeys(Section):

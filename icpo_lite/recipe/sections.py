@@ -159,8 +159,16 @@ class DataKeys(Section):
     )
     system_prompt: str | None = Field(
         None,
-        description="opens every prompt: lic (what the task wants), neutral, or a text; null says "
+        description="opens every prompt: lic (what the task wants), neutral, ask (permits to ask; "
+        "also ask_think, ask_plan, ask_code, ask_recall, ask_examples), or a text; null says "
         "nothing but what the task needs (functions, schema), none leaves that out too",
+    )
+    system_prompt_steps: int | float | None = Field(
+        None,
+        gt=0,
+        description="steps after which prompts are trained on, and judged, without the words of "
+        "system_prompt, so that a habit outlives them; a value below 1 is a share of max_steps; "
+        "null keeps them",
     )
     share_underspecified: float = Field(
         0.5, ge=0, le=1, description="share of prompts that lack a needed condition"
@@ -168,6 +176,17 @@ class DataKeys(Section):
     augment: dict[str, Any] = Field(
         default_factory=dict, description="options of how underspecified prompts are made"
     )
+
+    @property
+    def served_system_prompt(self) -> str | None:
+        """What opens chats once the run is over: nothing where training has dropped it."""
+        return self.system_prompt if self.system_prompt_steps is None else None
+
+    @model_validator(mode="after")
+    def _there_is_a_prompt_to_drop(self) -> Self:
+        if self.system_prompt_steps is not None and self.system_prompt in (None, "none"):
+            refuse("system_prompt_steps", "no system_prompt to drop; set system_prompt: ask")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -189,7 +208,23 @@ class DataKeys(Section):
         return self
 
 
-class RewardKeys(Section):
+class EndpointKeys(Keys):
+    """A server that answers in a model's place."""
+
+    endpoint: EndpointOptions | None = Field(
+        None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"
+    )
+
+
+class ExecutionKeys(Keys):
+    """Whether code that a model wrote may run; off, since it is code nobody has read."""
+
+    allow_code_execution: bool = Field(
+        False, description="run generated code in a sandbox to grade it"
+    )
+
+
+class RewardKeys(ExecutionKeys, EndpointKeys, Section):
     """What a reply is, whether it is right, what it earns."""
 
     reward: Annotated[dict[str, Any], BeforeValidator(named_block)] = Field(
@@ -205,15 +240,9 @@ class RewardKeys(Section):
         description="who names a response's type: rules, linear (learned from labelled turns), "
         "self (the base model) or endpoint",
     )
-    endpoint: EndpointOptions | None = Field(
-        None, description="an OpenAI-compatible server: {base_url: …, model: …, api_key_env: …}"
-    )
     grading: dict[str, Any] = Field(
         default_factory=dict,
         description="options of the graders, such as {math_rule: compat} for LiC's own rule",
-    )
-    allow_code_execution: bool = Field(
-        False, description="run generated code in a sandbox to grade it"
     )
 
     @model_validator(mode="after")
@@ -241,7 +270,27 @@ class RewardKeys(Section):
         return self
 
 
-class SamplingKeys(Section):
+class TemperatureKeys(Section):
+    """What the logits are divided by, where replies are drawn and where they are scored."""
+
+    temperature: float = Field(
+        1.0, ge=0, description="sampling temperature in training, above 0; 0 would be greedy"
+    )
+
+
+class DrawKeys(TemperatureKeys):
+    """How a reply's tokens are drawn, and by whom."""
+
+    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling; 1 is off")
+    top_k: int = Field(0, ge=0, description="sample from the k likeliest tokens; 0 is off")
+    engine: Literal["auto", "native", "generate", "continuous", "unsloth", "vllm"] = Field(
+        "auto",
+        description="who samples: native, generate or continuous (transformers'), unsloth, vllm; "
+        "auto tries those at hand and takes the fastest",
+    )
+
+
+class SamplingKeys(DrawKeys):
     """What a step samples, and how."""
 
     prompts_per_step: int = Field(16, ge=1, description="prompts of one optimisation batch")
@@ -254,11 +303,10 @@ class SamplingKeys(Section):
     max_completion_length: int = Field(
         1024, ge=1, description="tokens of the longest response; longer ones are cut off"
     )
-    temperature: float = Field(1.0, gt=0, description="sampling temperature in training")
-    top_p: float = Field(1.0, gt=0, le=1, description="nucleus sampling; 1 is off")
-    top_k: int = Field(0, ge=0, description="sample from the k likeliest tokens; 0 is off")
-    engine: Literal["auto", "native", "generate", "continuous", "unsloth", "vllm"] = Field(
-        "auto",
-        description="who samples: native, generate or continuous (transformers'), unsloth, vllm; "
-        "auto tries those at hand and takes the fastest",
-    )
+
+    @model_validator(mode="after")
+    def _training_draws(self) -> Self:
+        """Greedy replies of a group would all be the same."""
+        if self.temperature == 0:
+            refuse("temperature", f"expected a number above 0, found {self.temperature:g}")
+        return self

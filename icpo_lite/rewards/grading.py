@@ -11,22 +11,19 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from icpo_lite.core.errors import GraderError
 from icpo_lite.core.plain_text import capped
 from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import TaskName
-from icpo_lite.recipe.section import default_of
-from icpo_lite.recipe.sections import RewardKeys
+from icpo_lite.recipe.sections import ExecutionKeys
 from icpo_lite.rewards.graders import actions, code, math, math_verify, sandbox, sql
 from icpo_lite.rewards.graders.row_tests import read_tests
 
 
-class GradingOptions(BaseModel):
+class GradingOptions(ExecutionKeys):
     """What a recipe may say about grading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     math_rule: Literal["numeric", "compat"] = Field(
         "numeric",
@@ -40,10 +37,6 @@ class GradingOptions(BaseModel):
     )
     math_verify_seconds: float = Field(
         5.0, gt=0, description="time for one such comparison; a later one ends as not equal"
-    )
-    allow_code_execution: bool = Field(
-        default_of(RewardKeys, "allow_code_execution"),
-        description="run generated code, in a sandbox; off, since it is code nobody has read",
     )
     code_seconds: float = Field(
         6.0, gt=0, description="time for one test, as in Lost in Conversation"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -26,4 +25,4 @@ def sampling_options(recipe: Recipe, **changes: Any) -> SamplingOptions:
         top_k=recipe.top_k,
         engine=wanted_engine(recipe),
     )
-    return replace(training, **changes)
+    return training.but(**changes)

@@ -11,18 +11,18 @@ import contextlib
 import hashlib
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from pydantic import Field, SkipValidation
 from torch import Tensor
 
 from icpo_lite.core.errors import NumericsError
 from icpo_lite.core.oom import RowLimit
 from icpo_lite.core.types import Completion
 from icpo_lite.recipe.section import default_of
-from icpo_lite.recipe.sections import SamplingKeys
+from icpo_lite.recipe.sections import DrawKeys
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -30,24 +30,27 @@ if TYPE_CHECKING:
 Key = tuple[int | str, ...]
 
 
-@dataclass(frozen=True)
-class SamplingOptions:
-    """How replies are drawn.
+class SamplingOptions(DrawKeys):
+    """How the replies of one call are drawn: a recipe's keys, and what the call adds to them.
 
-    temperature: 0 is greedy. top_k: 0 is off. max_rows: rows computed at once (None: all).
-    engine: an entry of `engines.table.ENGINES`.
-    limit: learns how many rows fit, for the calls after; None learns anew each time.
-    ignore_eos: every reply has `max_new_tokens` tokens, to measure the worst case.
+    max_rows: rows computed at once (None: all). limit: learns how many rows fit, for the calls
+    after; None learns anew each time. ignore_eos: every reply has `max_new_tokens` tokens, to
+    measure the worst case. `options.but(temperature=0)` is the same with some changed.
     """
 
-    max_new_tokens: int = 256
-    temperature: float = default_of(SamplingKeys, "temperature")
-    top_p: float = default_of(SamplingKeys, "top_p")
-    top_k: int = default_of(SamplingKeys, "top_k")
-    max_rows: int | None = None
-    engine: str = default_of(SamplingKeys, "engine")
-    limit: RowLimit | None = field(default=None, compare=False, repr=False)
+    max_new_tokens: int = Field(256, ge=1)
+    max_rows: int | None = Field(None, ge=1)
+    limit: SkipValidation[RowLimit | None] = Field(None, repr=False, exclude=True)
     ignore_eos: bool = False
+
+    def __init__(
+        self,
+        max_new_tokens: int = 256,
+        temperature: float = default_of(DrawKeys, "temperature"),
+        **keys: Any,
+    ) -> None:
+        keys |= {"max_new_tokens": max_new_tokens, "temperature": temperature}
+        super().__init__(**keys)
 
     @property
     def truncates(self) -> bool:

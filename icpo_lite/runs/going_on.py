@@ -62,6 +62,7 @@ def begin_anew(run: RunDirectory) -> None:
     """Take back what an earlier run left here: `resume_from_checkpoint: false` asks for it."""
     run.clear_finished()
     discard_later(run.path, 0)
+    (run.path / "warm_up.json").unlink(missing_ok=True)
     for place in ("eval", "eval-base"):
         shutil.rmtree(run.path / place, ignore_errors=True)
 

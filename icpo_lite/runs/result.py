@@ -29,7 +29,7 @@ def judge_run_and_base(session: Session, folder: Path, display: Display) -> None
         runs=recipe.evaluation.runs,
         sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
         max_turns=recipe.evaluation.max_turns,
-        system=recipe.system_prompt,
+        system=recipe.served_system_prompt,
         gpu_rows=recipe.prompts_per_step * recipe.num_generations,
         facts=judged_with(recipe),
     )

@@ -194,6 +194,10 @@ class RunDirectory:
             if before.get(key) != after.get(key) or (key in before) != (key in after)
         }
 
+    def write_warm_up(self, record: Mapping[str, Any]) -> None:
+        """How often the model asked before the first step, and what was done about it."""
+        write_atomically(self.path / "warm_up.json", _json_file(record))
+
     def mark_finished(self, **summary: Any) -> None:
         """Says that the run is done, so that the same command starts nothing."""
         write_atomically(self.path / "finished", _json_file(summary))

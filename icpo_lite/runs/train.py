@@ -48,6 +48,7 @@ from icpo_lite.runs.session import Session, on_cpu, prepare_session
 from icpo_lite.runs.signals import StopRequest, interrupting_signals, stop_signals
 from icpo_lite.runs.trackers import Tracking, start_tracking
 from icpo_lite.training.dry_run import dry_run, wanted
+from icpo_lite.training.warm_up import WarmUp
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -253,6 +254,8 @@ def _steps_left(
     if left > 0 and wanted(recipe.rehearse, session.policy.device.torch_device):
         for line in dry_run(trainer).lines(left):
             display.message(line)
+    if not trainer.done_steps:
+        _warm_up(session, run, display, stop)
     rows, watch = run.metrics(), Watch()
     manager.remember()
     for report in trainer.steps():
@@ -301,6 +304,25 @@ def _steps_left(
             )
             return
         manager.remember()
+
+
+def _warm_up(session: Session, run: RunDirectory, display: Display, stop: StopRequest) -> None:
+    """What the model does before it is trained, and SFT where it hardly asks.
+
+    It is not saved by itself: an interrupted one is made again, and comes out the same.
+    """
+    recipe = session.recipe
+    if not recipe.share_underspecified and recipe.share_schedule["name"] == "constant":
+        return
+    warm_up = WarmUp(session.trainer, session.prompts)
+    for line in warm_up.run():
+        display.message(line)
+        if stop.requested:
+            display.close()
+            raise Interrupted(
+                "interrupted before the first step; the same command begins again from there"
+            )
+    run.write_warm_up(warm_up.record)
 
 
 def _last_good(folder: Path) -> str:

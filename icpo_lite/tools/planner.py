@@ -18,13 +18,12 @@ from icpo_lite.core.files import read_metrics
 from icpo_lite.tools.memory_model import (
     Job,
     MemoryPlan,
-    ModelShape,
     lora_weights,
     optimizer_bytes,
     plan_memory,
-    shape_of,
     vllm_rows,
 )
+from icpo_lite.tools.model_shape import ModelShape, shape_of
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe

@@ -87,7 +87,7 @@ def dry_run(trainer: Trainer) -> DryRun:
                 policy,
                 [longest] * len(prompts),
                 n=recipe.num_generations,
-                options=replace(trainer.sampling, ignore_eos=True),
+                options=trainer.sampling.but(ignore_eos=True),
                 keys_P=[("rehearsal", place) for place in range(len(prompts))],
             )
         # Advantages that differ, so that no row is left out; half of a group up, half down.

@@ -10,7 +10,7 @@ import torch
 
 from icpo_lite.core.types import Group, Intent
 from icpo_lite.training.advantages import select_groups
-from icpo_lite.training.demonstrations import gated, right_only
+from icpo_lite.training.demonstrations import fit_to_follow, gated
 
 #: At most so many prompts are sampled for one that is missing, however seldom they teach.
 MOST_FOR_ONE = 4
@@ -27,7 +27,7 @@ def teaching_groups(
     spread: groups whose rewards differ by no more are left out; None keeps all. hpt_gate: of
     `demonstrations.gated`; None where demonstrations only join their groups.
     """
-    rows = _rows(groups, hpt_gate)
+    rows = _rows(groups, hpt_gate, spread)
     return _by_kind([g for g in rows if spread is None or teaches(g, spread)])
 
 
@@ -52,7 +52,7 @@ def refilled_groups(
     sampled = list(groups)
     kinds = {intent: count(sampled, intent) for intent in Intent}
     for refills in range(max_refills + 1):
-        rows = _rows(sampled, hpt_gate)
+        rows = _rows(sampled, hpt_gate, spread)
         chosen = _of_each_kind(rows, kinds, spread) if keep_share else _first(rows, wanted, spread)
         if keep_share:
             missing = {intent: kinds[intent] - count(chosen, intent) for intent in Intent}
@@ -88,10 +88,10 @@ def count(groups: Sequence[Group], intent: Intent) -> int:
     return sum(g.prompt.intent is intent for g in groups)
 
 
-def _rows(groups: Sequence[Group], hpt_gate: float | None) -> list[Group]:
+def _rows(groups: Sequence[Group], hpt_gate: float | None, spread: float | None) -> list[Group]:
     """Each group with the trajectories that would be learned from, demonstrations decided."""
-    rows = right_only(groups)
-    return rows if hpt_gate is None else gated(rows, hpt_gate)
+    rows = fit_to_follow(groups, rare=hpt_gate is None)
+    return rows if hpt_gate is None else gated(rows, hpt_gate, spread or 0.0)
 
 
 def _of_each_kind(

@@ -50,8 +50,8 @@ def tried(
     )
     wishes = (("engine", recipe.engine), ("share_prompts", recipe.share_prompts))
     chosen = Chosen(
-        replace(plain.sampling, engine=engine),
-        replace(plain.logprobs, shared_prompts=share),
+        plain.sampling.but(engine=engine),
+        plain.logprobs.but(shared_prompts=share),
         tuple(name for name, wish in wishes if wish == "auto"),
     )
     chosen, agreed = _agreeing(policy, prompts, chosen)
@@ -70,6 +70,6 @@ def _agreeing(
         spare = "engine" in chosen.tried and ENGINES["native"].unfit(policy) is None
         if engine == "native" or not spare:
             raise
-        native = replace(chosen, sampling=replace(chosen.sampling, engine="native"))
+        native = replace(chosen, sampling=chosen.sampling.but(engine="native"))
         agreed = check_sampling(policy, prompts, native.sampling, native.logprobs)
         return native, f"not taken: {error}; native, {agreed}"

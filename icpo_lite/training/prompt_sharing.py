@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
@@ -91,7 +90,7 @@ def _difference(
 ) -> str | None:
     """What is wrong with the shared log-probs, None where they are those of the plain way."""
     plain, shared = (
-        completion_logprobs(policy, *batch, replace(options, shared_prompts=share))[0]
+        completion_logprobs(policy, *batch, options.but(shared_prompts=share))[0]
         for share in (False, True)
     )
     off = float((plain - shared)[batch[2]].abs().mean())
@@ -118,7 +117,7 @@ def _seconds(
     """Seconds of forward and backward: the plain way, and with the prompt shared."""
 
     def step(share: bool) -> None:
-        logps, _ = completion_logprobs(policy, *batch, replace(options, shared_prompts=share))
+        logps, _ = completion_logprobs(policy, *batch, options.but(shared_prompts=share))
         logps.sum().backward()
 
     times: dict[bool, list[float]] = {False: [], True: []}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,7 +40,7 @@ def check_sampling(
     ordered = sorted(prompts, key=len)
     chosen = [ordered[0], ordered[-1]][: max(1, min(PROMPTS, len(ordered)))]
     keys: list[Key] = [("start", p) for p in range(len(chosen))]
-    few = replace(sampling, max_new_tokens=min(TOKENS, sampling.max_new_tokens))
+    few = sampling.but(max_new_tokens=min(TOKENS, sampling.max_new_tokens))
     with readable_failure(policy, sampling.engine):
         groups = sample(policy, chosen, n=REPLIES, options=few, keys_P=keys)
     rows = [(p, reply) for p, group in zip(chosen, groups, strict=True) for reply in group]

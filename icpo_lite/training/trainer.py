@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from icpo_lite.core.oom import RowLimit, Say, quiet
@@ -47,11 +47,21 @@ class Chosen:
     tried: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Later:
+    """What prompts become after `step` steps, by prompt id: themselves, and their token ids."""
+
+    step: int
+    prompts: Mapping[str, Prompt]
+    ids: Mapping[str, Sequence[int]]
+
+
 class Trainer:
     """Trains a policy's LoRA weights by group sampling, as the recipe says.
 
     prompt_ids: token ids of every prompt that `pool` holds, by prompt id. change: adds the user's
     own rewards (`core.types.RewardChange`). say: takes a line on what was mended on the way.
+    later: prompts that change on the way.
     """
 
     def __init__(
@@ -65,12 +75,14 @@ class Trainer:
         chosen: Chosen,
         change: RewardChange | None = None,
         say: Say = quiet,
+        later: Later | None = None,
     ) -> None:
         self.policy, self.pool, self.prompt_ids = policy, pool, prompt_ids
+        self.later = later
         self.judge, self.reward, self.change = judge, reward, change
         self.recipe, self.tried = recipe, chosen.tried
         self.sampling_limit, update_limit = _limits(recipe, say)
-        self.sampling = replace(chosen.sampling, limit=self.sampling_limit)
+        self.sampling = chosen.sampling.but(limit=self.sampling_limit)
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
         self.updater.engine = self.sampling.engine
         self.schedules = Schedules(recipe)
@@ -112,10 +124,13 @@ class Trainer:
 
         first_place: prompts that this step has sampled before.
         """
+        ids = self.prompt_ids
+        if self.later and self.done_steps >= self.later.step:
+            prompts, ids = [self.later.prompts[p.prompt_id] for p in prompts], self.later.ids
         groups = sample_groups(
             self.policy,
             prompts,
-            [self.prompt_ids[p.prompt_id] for p in prompts],
+            [ids[p.prompt_id] for p in prompts],
             num_generations=self.recipe.num_generations,
             options=self.sampling,
             seed=self.recipe.seed,
@@ -196,10 +211,10 @@ class Trainer:
             if name in self.tried and _can_run(self.policy, name, choice)
         }
         updater = self.updater
-        self.sampling = replace(self.sampling, engine=kept.get("engine", self.sampling.engine))
+        self.sampling = self.sampling.but(engine=kept.get("engine", self.sampling.engine))
         updater.engine = self.sampling.engine
         shared = kept.get("share_prompts", updater.logprobs.shared_prompts)
-        updater.logprobs = replace(updater.logprobs, shared_prompts=shared)
+        updater.logprobs = updater.logprobs.but(shared_prompts=shared)
         updater.restore_scale(state["scaler"])
         limits = state.get("limits", {})
         if limits.get("on") == self._limits_hold_on():

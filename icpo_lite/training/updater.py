@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -190,7 +190,7 @@ class Updater:
         if loss.beta > 0:
             with self.policy.adapter_off():
                 ref, _ = self._without_grad(batch, size)
-        logprobs = replace(_chunked(self.logprobs, size), entropy_grad=loss.entropy_coef != 0)
+        logprobs = _chunked(self.logprobs, size).but(entropy_grad=loss.entropy_coef != 0)
         return _Learned(batch, mask, old, old_entropy, ref, loss, logprobs, size)
 
     def _optimizer_step(
@@ -417,7 +417,7 @@ def growth_interval(recipe: Recipe) -> int:
 
 def _chunked(options: LogprobOptions, size: Size) -> LogprobOptions:
     """The op's options, in smaller chunks where memory asked for them."""
-    return options if size.chunk_rows is None else replace(options, chunk_rows=size.chunk_rows)
+    return options if size.chunk_rows is None else options.but(chunk_rows=size.chunk_rows)
 
 
 def _mini_batches(group_B: Tensor, count: int) -> list[Tensor]:

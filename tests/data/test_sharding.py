@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Message, Problem, Shard
-from icpo_lite.data.deletions import Cut, Edit, apply, number_cut
+from icpo_lite.data.deletions import number_cut
 from icpo_lite.data.labels import is_label
 from icpo_lite.data.model_shards import align, shard_by_model
 from icpo_lite.data.shard_checks import RejectedError, check_shards
@@ -22,6 +22,7 @@ from icpo_lite.data.sharding import (
     clauses,
     shard_by_rules,
 )
+from icpo_lite.data.text_edits import Cut, Edit, apply
 from icpo_lite.data.value_shards import shard_problem
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"

@@ -6,7 +6,7 @@ import torch
 from icpo_lite.kernels import chunks
 from icpo_lite.kernels.chunks import auto_chunk_rows
 from icpo_lite.kernels.logprob import token_logprobs
-from icpo_lite.tools.bench.logprob_path import LiveBytes
+from icpo_lite.tools.bench.live_bytes import LiveBytes
 
 
 def peak_bytes(n, d, v, *, dtype=torch.float32, impl="torch", **options):

@@ -9,17 +9,16 @@ from click.testing import CliRunner
 from icpo_lite.cli.bench import bench as command
 from icpo_lite.core.errors import UsageError
 from icpo_lite.kernels.logprob import token_logprobs
-from icpo_lite.tools.bench import logprob_path as bench
-from icpo_lite.tools.bench import rollout_speed
-from icpo_lite.tools.bench.logprob_path import (
+from icpo_lite.tools.bench import logprob_path, rollout_speed
+from icpo_lite.tools.bench.logprob_methods import (
+    SHAPES,
     Method,
     Shape,
     chosen_peers,
     chosen_shapes,
-    make_problem,
     ours,
-    run_bench,
 )
+from icpo_lite.tools.bench.logprob_path import make_problem, run_bench
 
 TINY = Shape("tiny", 311, 24)
 CPU = torch.device("cpu")
@@ -69,7 +68,9 @@ def test_rows_of_ours_and_of_a_right_peer():
 
 def test_passes_are_time_over_the_time_of_one_matmul(monkeypatch):
     """A clock by hand: the two matmuls take 4 s, every step 6 s: 6 / (4 / 2) = 3 passes."""
-    monkeypatch.setattr(bench, "_timed", lambda step, _: 4.0 if step.__name__ == "both" else 6.0)
+    monkeypatch.setattr(
+        logprob_path, "_timed", lambda step, _: 4.0 if step.__name__ == "both" else 6.0
+    )
     row = measured()["rows"][0]
     assert row["passes"] == pytest.approx(3.0)
     assert row["share_of_matmul_rate"] == pytest.approx(2 / 3)
@@ -109,7 +110,7 @@ def test_names_are_checked():
 
 
 def test_the_command_prints_a_table_and_writes_json(tmp_path, monkeypatch):
-    monkeypatch.setitem(bench.SHAPES, "small", TINY)
+    monkeypatch.setitem(SHAPES, "small", TINY)
     out = tmp_path / "bench.json"
     done = CliRunner().invoke(
         command,

@@ -84,7 +84,7 @@ def run(tmp_path_factory):
 def exported(run, out, said=None, **options):
     display = Display(total=0, live=False, file=(out.parent / "said.txt").open("w"))
     try:
-        return export(run, out, ExportOptions(device="cpu", prompts=4, **options), display)
+        return export(run, out, ExportOptions(prompts=4, **options), display, device="cpu")
     finally:
         display.console.file.close()
 

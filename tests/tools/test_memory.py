@@ -16,10 +16,10 @@ from icpo_lite.tools.memory_model import (
     nf4_bytes,
     optimizer_bytes,
     plan_memory,
-    shape_of,
     vllm_rows,
     weight_bytes,
 )
+from icpo_lite.tools.model_shape import shape_of
 
 SMALL = {
     "hidden_size": 64,

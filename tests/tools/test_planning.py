@@ -7,7 +7,8 @@ import pytest
 from icpo_lite.cli import run
 from icpo_lite.core.errors import UsageError
 from icpo_lite.recipe import load_recipe, shipped_recipes
-from icpo_lite.tools.memory_model import plan_memory, shape_of
+from icpo_lite.tools.memory_model import plan_memory
+from icpo_lite.tools.model_shape import shape_of
 from icpo_lite.tools.planner import (
     CARDS,
     card_named,

@@ -1,4 +1,4 @@
-"""The corpus's solutions in a group: which prompts get one, what is learned from."""
+"""Demonstrations in a group: which prompts get one, what is learned from."""
 
 import pytest
 from policies import model_keys
@@ -10,6 +10,7 @@ from icpo_lite.core.types import (
     Prompt,
     ResponseType,
     Reward,
+    Shard,
     Trajectory,
     Turn,
     Verdict,
@@ -18,9 +19,9 @@ from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe.objective_sections import AdvantageKeys
 from icpo_lite.training.advantages import advantage_groups
 from icpo_lite.training.demonstrations import (
+    fit_to_follow,
     gated,
     join_demonstrations,
-    right_only,
     sampled_only,
     turn_end_id,
 )
@@ -44,6 +45,19 @@ def trajectory(right, *, of=None, demonstration=False):
     turn = Turn("assistant", "7", (5, 2), (-1.0, -1.0), "eos", verdict)
     reward = Reward(float(right))
     return Trajectory(of or prompt(), (1,), (turn,), reward, demonstration)
+
+
+def asking(asks, *, demonstration=False):
+    """A reply to a prompt that lacks something: a question, or a guess."""
+    kind = ResponseType.CLARIFICATION if asks else ResponseType.ANSWER_ATTEMPT
+    turn = Turn("assistant", "?", (5, 2), (-1.0, -1.0), "eos", Verdict(kind, targeted=asks))
+    under = prompt(Intent.UNDERSPECIFIED)
+    return Trajectory(under, (1,), (turn,), Reward(float(asks)), demonstration)
+
+
+def under_group(*asks, shown=True):
+    rows = [asking(a) for a in asks] + [asking(shown, demonstration=True)]
+    return Group(prompt(Intent.UNDERSPECIFIED), tuple(rows))
 
 
 def group(*rights, shown=None):
@@ -74,17 +88,65 @@ def test_who_gets_none(policy):
     assert join_demonstrations([group(True)], policy, 5) == [group(True)]  # longer than 5 tokens
 
 
-def test_a_wrong_solution_is_no_example():
-    assert right_only([group(False, shown=False)]) == [group(False)]
-    assert right_only([group(False, shown=True)]) == [group(False, shown=True)]
+def test_a_prompt_that_lacks_a_fact_is_shown_the_question_for_it(policy):
+    fact = Shard(1, "Mary buys 5 boxes of tea.")
+    said = (
+        Message("user", "Mary buys boxes of tea. How much does the tea cost at 3 dollars a box?"),
+    )
+    lacking = Prompt(
+        "p", "p", "math", Intent.UNDERSPECIFIED, said, "15", shards=(fact,), removed=(fact,)
+    )
+    (joined,) = join_demonstrations([Group(lacking, (trajectory(False, of=lacking),))], policy, 48)
+    shown = joined.trajectories[-1]
+    assert shown.demonstration
+    assert shown.reply.content == "How many boxes of tea does Mary buy?"
+    assert shown.reply.token_ids[-1] == turn_end_id(policy)
+
+
+@pytest.mark.parametrize("rare", [True, False])
+def test_what_the_judge_calls_wrong_is_no_example(rare):
+    assert fit_to_follow([group(False, shown=False)], rare=rare) == [group(False)]
+    assert fit_to_follow([group(False, shown=True)], rare=rare) == [group(False, shown=True)]
+    lost = under_group(False, shown=False)
+    assert fit_to_follow([lost], rare=rare) == sampled_only([lost])
+    assert fit_to_follow([under_group(False)], rare=rare) == [under_group(False)]
+
+
+def test_a_question_joins_groups_in_which_nobody_asks():
+    asked = under_group(True, False)
+    assert fit_to_follow([asked], rare=True) == sampled_only([asked])
+    assert fit_to_follow([asked], rare=False) == [asked]
 
 
 def test_hpt_takes_one_side_or_the_other():
     """One of four right: at a gate of 1/4 the demonstration, below it the samples."""
     some = group(True, False, False, False, shown=True)
-    assert gated([some], 0.25) == [Group(some.prompt, some.trajectories[-1:])]
-    assert gated([some], 0.2) == sampled_only([some])
-    assert gated([group(False, False)], 0.5) == [group(False, False)]
+    assert gated([some], 0.25, 0.0) == [Group(some.prompt, some.trajectories[-1:])]
+    assert gated([some], 0.2, 0.0) == sampled_only([some])
+    assert gated([group(False, False)], 0.5, 0.0) == [group(False, False)]
+
+
+def only_shown(some):
+    return Group(some.prompt, some.trajectories[-1:])
+
+
+def test_hpt_shows_a_question_where_nobody_asks():
+    silent, asked = under_group(False, False), under_group(True, False)
+    assert gated([silent, asked], 0.0, 0.0) == [only_shown(silent), *sampled_only([asked])]
+
+
+def test_solutions_alone_are_not_shown():
+    """Half of the complete groups fail. All ask on q*, so that those groups teach nothing: half of
+    them learn from their question, that answers are not all that is shown."""
+    failing, solved = group(False, False, shown=True), group(True, False, shown=True)
+    flat, mixed = under_group(True, True), under_group(True, False)
+    learned = gated([failing, solved, flat, mixed], 0.0, 0.0)
+    assert learned[0] == only_shown(failing)
+    assert learned[1:2] == sampled_only([solved])
+    assert learned[2] == only_shown(flat)
+    assert learned[3:] == sampled_only([mixed])  # what samples teach is not given up for it
+    none_fails = [solved, flat, mixed]
+    assert gated(none_fails, 0.0, 0.0) == sampled_only(none_fails)
 
 
 def test_advantages_with_a_demonstration_by_hand():

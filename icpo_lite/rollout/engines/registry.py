@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +143,7 @@ def _tokens_per_second(
     policy: Policy, name: str, prompts: Sequence[Sequence[int]], options: SamplingOptions
 ) -> float | str:
     """Of the second of two calls, or in words why there is no such number."""
-    few = replace(options, max_new_tokens=min(options.max_new_tokens, TRIED_TOKENS), engine=name)
+    few = options.but(max_new_tokens=min(options.max_new_tokens, TRIED_TOKENS), engine=name)
     keys: list[Key] = [("tried", p, g) for p in range(len(prompts)) for g in range(TRIED_GROUP)]
     try:
         for _ in range(2):

@@ -12,27 +12,21 @@ let cut-cross-entropy's filter skip every tile. Targets are sampled from the mod
 
 from __future__ import annotations
 
-import importlib
 import statistics
 import time
-import weakref
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
-from icpo_lite.core.errors import DeviceError, UsageError
+from icpo_lite.core.errors import DeviceError
 from icpo_lite.kernels.check import Outputs as Checked
 from icpo_lite.kernels.check import allowances, errors, true_outputs
 from icpo_lite.kernels.logprob import choose_impl, token_logprobs
+from icpo_lite.tools.bench.live_bytes import ExtraBytes
+from icpo_lite.tools.bench.logprob_methods import PEERS, LogProbs, Method, Shape, by_reference
 from icpo_lite.tools.bench.machine import machine, version_of, versions
-
-#: log p [N] of (hidden [N, D], weight [V, D], targets [N], shape), differentiable for hidden.
-LogProbs = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Shape"], torch.Tensor]
 
 #: Mean entropy in nats that the logits are tuned to.
 ENTROPY = 0.6
@@ -42,39 +36,6 @@ CHECKED_ROWS = 32
 RATE_ROWS = 8192
 #: A peer computes "the same numbers" within this multiple of what plain torch is allowed.
 PEER_FACTOR = 4.0
-
-
-@dataclass(frozen=True)
-class Shape:
-    """An output layer: vocabulary V, hidden size D, and its softcap."""
-
-    name: str
-    vocabulary: int
-    hidden: int
-    softcap: float | None = None
-
-
-SHAPES = {
-    shape.name: shape
-    for shape in (
-        Shape("qwen2.5-1.5b", 151_936, 1536),
-        Shape("qwen2.5-7b", 152_064, 3584),
-        Shape("llama-3.1-8b", 128_256, 4096),
-        Shape("gemma-2-2b", 256_000, 2304, softcap=30.0),
-        Shape("cpu", 32_000, 1024),
-        Shape("small", 8_192, 256),
-    )
-}
-
-
-@dataclass(frozen=True)
-class Method:
-    """One way to compute the log-probs; `load` imports what it needs and returns it."""
-
-    name: str
-    load: Callable[[], LogProbs]
-    package: str | None = None  # whose version is reported; None: ours
-    cuda_only: bool = False
 
 
 @dataclass
@@ -100,144 +61,6 @@ class Problem(NamedTuple):
     weight: torch.Tensor  # [V, D]
     targets: torch.Tensor  # [N]
     coefficients: torch.Tensor  # [N], fp32
-
-
-# --- the methods ------------------------------------------------------------------------------
-
-
-def _ours(impl: Any, chunk_rows: int | Literal["auto"] = "auto") -> Callable[[], LogProbs]:
-    def load() -> LogProbs:
-        def logprobs(
-            hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
-        ) -> torch.Tensor:
-            return token_logprobs(
-                hidden,
-                weight,
-                targets,
-                softcap=shape.softcap,
-                impl=impl,
-                chunk_rows=chunk_rows,
-            )[0]
-
-        return logprobs
-
-    return load
-
-
-def _liger_cross_entropy() -> LogProbs:
-    loss = importlib.import_module("liger_kernel.transformers").LigerFusedLinearCrossEntropyLoss
-
-    def logprobs(
-        hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
-    ) -> torch.Tensor:
-        return -loss(reduction="none", softcap=shape.softcap)(weight, hidden, targets)
-
-    return logprobs
-
-
-def _liger_scaled() -> LogProbs:
-    function = importlib.import_module(
-        "liger_kernel.ops"
-    ).LigerFusedLinearScaledCrossEntropyFunction
-
-    def logprobs(
-        hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
-    ) -> torch.Tensor:
-        if shape.softcap is not None:
-            raise NotImplementedError("it has no softcap")
-        nll, _entropy = function.apply(hidden, weight, targets, 1.0, -100, 1, True)
-        return -nll
-
-    return logprobs
-
-
-def _cut_cross_entropy(filter_eps: str | None) -> Callable[[], LogProbs]:
-    def load() -> LogProbs:
-        linear_cross_entropy = importlib.import_module("cut_cross_entropy").linear_cross_entropy
-
-        def logprobs(
-            hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
-        ) -> torch.Tensor:
-            loss: torch.Tensor = linear_cross_entropy(
-                hidden,
-                weight,
-                targets,
-                softcap=shape.softcap,
-                reduction="none",
-                filter_eps=filter_eps,
-            )
-            return -loss
-
-        return logprobs
-
-    return load
-
-
-def _trl_chunked() -> LogProbs:
-    function = importlib.import_module("trl.kernels").ChunkedLogProbFunction
-    # The width of its tiles is trl's own choice, kept beside its trainers.
-    width = importlib.import_module("trl.trainer.utils")._CHUNKED_LOGPROB_CHUNK_SIZE
-
-    def logprobs(
-        hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
-    ) -> torch.Tensor:
-        outputs = function.apply(
-            hidden, weight, None, targets, 1.0, width, shape.softcap, 1.0, ("entropy",)
-        )
-        logp: torch.Tensor = outputs[0]
-        return logp
-
-    return logprobs
-
-
-def _unsloth_chunked() -> LogProbs:
-    function = importlib.import_module(
-        "unsloth_zoo.fused_losses.chunked_logprob"
-    ).unsloth_chunked_logprobs
-
-    def logprobs(
-        hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
-    ) -> torch.Tensor:
-        logp: torch.Tensor = function(
-            hidden, weight, targets, logit_softcapping=shape.softcap or 0.0
-        )
-        return logp
-
-    return logprobs
-
-
-def ours(chunk_rows: int | Literal["auto"] = "auto") -> tuple[Method, ...]:
-    """Plain torch and the two implementations of this package."""
-    return tuple(Method(impl, _ours(impl, chunk_rows)) for impl in ("reference", "torch", "triton"))
-
-
-PEERS = (
-    Method("unsloth_zoo", _unsloth_chunked, "unsloth_zoo"),
-    Method("liger", _liger_cross_entropy, "liger_kernel", cuda_only=True),
-    Method("liger-scaled", _liger_scaled, "liger_kernel"),
-    Method("cce", _cut_cross_entropy("high"), "cut-cross-entropy", cuda_only=True),
-    Method("cce-nofilter", _cut_cross_entropy(None), "cut-cross-entropy", cuda_only=True),
-    Method("trl", _trl_chunked, "trl"),
-)
-
-
-def chosen_peers(names: str) -> tuple[Method, ...]:
-    """The peers named in `all`, `none` or a comma-separated list."""
-    known = {peer.name: peer for peer in PEERS}
-    if names in ("all", "none"):
-        return PEERS if names == "all" else ()
-    return tuple(_named(name, known, "peer") for name in names.split(","))
-
-
-def chosen_shapes(names: str) -> tuple[Shape, ...]:
-    """The shapes of a comma-separated list."""
-    return tuple(_named(name, SHAPES, "shape") for name in names.split(","))
-
-
-def _named(name: str, known: Mapping[str, Any], what: str) -> Any:
-    if name.strip() not in known:
-        raise UsageError(f"expected a {what} out of {', '.join(known)}, found {name!r}")
-    return known[name.strip()]
 
 
 def default_setup(*, force_cpu: bool = False) -> tuple[torch.device, torch.dtype, str, str]:
@@ -391,7 +214,7 @@ def _prepared(
             choose_impl(device, problem.hidden.dtype, "triton")
         step = _step(method.load(), problem, shape)
         step()  # compiles and tunes; the second one is counted
-        with _Extra(problem) as extra:
+        with ExtraBytes(*problem) as extra:
             logp, grad = step()
     except DeviceError as error:
         row.status = str(error)
@@ -467,7 +290,7 @@ class _Truth(NamedTuple):
         few_rows = problem._replace(
             hidden=hidden, targets=targets, coefficients=torch.ones_like(problem.coefficients[few])
         )
-        logp, grad = _step(_ours("reference")(), few_rows, shape)()
+        logp, grad = _step(by_reference(), few_rows, shape)()
         plain = errors(Checked(logp, truth.entropy, grad), truth)
         allowed = allowances(plain, hidden.dtype, largest_z, largest_term)
         return cls(truth, allowed, problem.coefficients[few])
@@ -484,66 +307,6 @@ class _Truth(NamedTuple):
         largest = max(1.0, float(weights.abs().max()))
         if found[0] > slack * self.allowed[0] or found[2] > slack * self.allowed[2] * largest:
             row.status = "other numbers"
-
-
-class _Extra:
-    """Peak bytes beyond what was there before: the allocator's on a GPU, storages' on a CPU."""
-
-    def __init__(self, problem: Problem) -> None:
-        self.cuda = problem.hidden.is_cuda
-        self.bytes = 0
-        self.mode = nullcontext() if self.cuda else LiveBytes(*problem)
-        self.before = 0
-
-    def __enter__(self) -> _Extra:
-        if self.cuda:
-            torch.cuda.synchronize()
-            torch.cuda.reset_peak_memory_stats()
-            self.before = torch.cuda.memory_allocated()
-        self.mode.__enter__()
-        return self
-
-    def __exit__(self, *details: Any) -> None:
-        self.mode.__exit__(*details)
-        if isinstance(self.mode, LiveBytes):
-            self.bytes = self.mode.peak
-        else:
-            torch.cuda.synchronize()
-            self.bytes = torch.cuda.max_memory_allocated() - self.before
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of storages that operations make and that live, and their peak.
-
-    `known` tensors are not counted. Scratch memory inside one operation is not seen.
-    """
-
-    def __init__(self, *known: torch.Tensor) -> None:
-        super().__init__()
-        self.known = {tensor.untyped_storage().data_ptr() for tensor in known}
-        self.live: dict[int, int] = {}
-        self.now = self.peak = 0
-
-    def __torch_dispatch__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        out = function(*args, **(kwargs or {}))
-        for tensor in tree_leaves(out):
-            if isinstance(tensor, torch.Tensor):
-                self._add(tensor.untyped_storage())
-        return out
-
-    def _add(self, storage: torch.UntypedStorage) -> None:
-        address, size = storage.data_ptr(), storage.nbytes()
-        if address in self.known or address in self.live or not size:
-            return
-        self.live[address] = size
-        self.now += size
-        self.peak = max(self.peak, self.now)
-        weakref.finalize(storage, self._drop, address)
-
-    def _drop(self, address: int) -> None:
-        self.now -= self.live.pop(address, 0)
 
 
 # --- the report -------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.data.system_prompts import system_words
 from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.policy.load import load_policy
-from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import ModelKeys
 from icpo_lite.tools.export.card import model_card
 from icpo_lite.tools.export.gguf import make_gguf
@@ -54,14 +53,15 @@ class ExportOptions:
     repo: str | None = None
     private: bool = True
     prompts: int = 8
-    device: str = default_of(ModelKeys, "device")
 
 
 class NotTheSameError(IcpoError):
     """The written model is not the trained one."""
 
 
-def export(run: Path, out: Path | None, options: ExportOptions, display: Display) -> Path:
+def export(
+    run: Path, out: Path | None, options: ExportOptions, display: Display, *, device: str
+) -> Path:
     """Write `run`'s merged model and what the format asks for; returns the folder.
 
     Everything is written aside and takes its name once it has proved equal to the adapter, so a
@@ -77,7 +77,7 @@ def export(run: Path, out: Path | None, options: ExportOptions, display: Display
         )
     repo = _repository(options.repo, recipe)
     check_output(out, EXPORTED, inputs=(run, recipe.model_name_or_path))
-    policy = found.load(options.device)
+    policy = found.load(device)
     options = _fitting(options, policy, recipe, display)
     if options.format == "ollama":
         detect_family(policy.tokenizer)  # before the long work
@@ -157,7 +157,7 @@ def _write(
             tokenizer,
             f"./{target.name}",
             end_tokens=[str(tokenizer.convert_ids_to_tokens(i)) for i in ends],
-            system=system_words(recipe.system_prompt, recipe.task),
+            system=system_words(recipe.served_system_prompt, recipe.task),
             context=min(context, 8192),
         )
         (aside / "Modelfile").write_text(text, encoding="utf-8")

@@ -1,0 +1,50 @@
+"""Words for what a number counts: units of time and of measure, people, and well known things."""
+
+from __future__ import annotations
+
+from icpo_lite.core.numbers import NumberMention
+from icpo_lite.core.words import bag, stem
+
+#: Stems of units: of time, and of all other measures.
+TIMES = frozenset(
+    stem(w)
+    for w in bag(
+        "second minute hour day week month year decade weekday weekend night morning "
+        "afternoon evening season semester"
+    )
+)
+MEASURES = frozenset(
+    stem(w)
+    for w in bag(
+        "kg kilogram gram pound lb lbs ounce oz ton liter litre milliliter gallon quart pint "
+        "cup teaspoon tablespoon mile kilometer km meter metre centimeter cm foot feet inch "
+        "yard acre square cubic degree calorie percent dollar cent mg ml"
+    )
+)
+#: Nouns whose number everybody knows, or that are no things one could ask the number of.
+_KNOWN = frozenset(
+    stem(w)
+    for w in bag(
+        "time eye leg wheel hand side arm ear finger toe parent grandparent half quarter "
+        "twin state letter card sock shoe face corner end way part third fourth fifth point "
+        "percent other more thing item times less fewer kind type sort color flavor stripe"
+    )
+)
+_PERSON = frozenset(
+    stem(w)
+    for w in bag(
+        "friend child kid brother sister sibling person people man woman boy girl adult son "
+        "daughter cousin member player student teammate roommate neighbor coworker colleague "
+        "grandchild nephew niece guest worker employee classmate dog cat"
+    )
+)
+
+
+def counts_people(mention: NumberMention) -> bool:
+    """Whether the number counts beings that a text may also name one by one."""
+    return mention.unit in _PERSON
+
+
+def is_common_knowledge(mention: NumberMention) -> bool:
+    """Legs of a spider, wheels of a car, cards of a deck: a reader may know the number."""
+    return mention.unit in _KNOWN
