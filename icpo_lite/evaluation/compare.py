@@ -30,13 +30,18 @@ from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.problems import read_evaluation_problems, trains_on
 from icpo_lite.evaluation.resume import Progress
 from icpo_lite.evaluation.runner import evaluate, require_problems, write_evaluation
-from icpo_lite.evaluation.settings import SETTINGS, settings_for
+from icpo_lite.evaluation.settings import SETTINGS, open_conversation, settings_for
 from icpo_lite.evaluation.table import comparison_rows, data_rows, differences, fitting, remarks
+from icpo_lite.kernels.chunks import free_bytes
 from icpo_lite.policy.from_recipe import find_model
+from icpo_lite.policy.load import SMALL_HIDDEN
 from icpo_lite.recipe import Evaluation as EvaluationKeys
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import LoraKeys, ModelKeys, RewardKeys
 from icpo_lite.rewards.from_recipe import bind_judge, choose_shard
+from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
+from icpo_lite.rollout.engines.registry import ENGINES, TRIED_PROMPTS, choose_engine
+from icpo_lite.rollout.from_recipe import wanted_engine
 from icpo_lite.rollout.groups import PolicyTalker
 from icpo_lite.rollout.sampler import PolicyGenerator, SamplingOptions
 from icpo_lite.rollout.simulated_user import ModelUser
@@ -50,15 +55,19 @@ if TYPE_CHECKING:
 
 #: Conversations that are sampled at once on a CPU, where memory is not what limits them.
 CPU_ROWS = 512
-#: … and on a GPU when no recipe says what fits.
-GPU_ROWS = 64
+#: … and on a GPU; fewer where free memory does not hold them.
+GPU_ROWS = 256
+#: Share of the free memory for what conversations go on from.
+REMEMBERED = 0.2
 #: Conversations a problem and setting, where nobody says how many; of a data set that has many
 #: prompts of its own one reply to each says as much about its rates.
 RUNS, GIVEN_RUNS = 8, 1
 #: Conversations that are played together on a CPU: few enough that each core has its share.
-CPU_AT_ONCE = 288
-#: … and on a GPU, in batches of rows: enough that the last, half-full batch of a turn is rare.
-GPU_AT_ONCE = 16
+CPU_AT_ONCE = 560
+#: … and on a GPU: enough that the last, half-full batch of a turn is rare.
+GPU_AT_ONCE = 1024
+#: Replies that are made and kept together where a reply takes long: no more are made in vain.
+KEPT_ON_GPU, KEPT_ON_CPU = 2 * GPU_ROWS, 64
 
 UserKind = Literal["deterministic", "self", "endpoint"]
 #: What an evaluation leaves in its folder, also where it was interrupted.
@@ -86,7 +95,6 @@ class JudgingOptions:
     seed: int = default_of(LoraKeys, "seed")
     max_turns: int | None = None
     system: str | None = None
-    gpu_rows: int = GPU_ROWS
     facts: Mapping[str, Any] = field(default_factory=dict)
     user: UserKind = "deterministic"
     endpoint: EndpointOptions | None = default_of(RewardKeys, "endpoint")
@@ -108,9 +116,9 @@ def judge_policy(
     Interrupted, it goes on where it was, and ends as it would have ended. tell: is told so.
     """
     on_cpu = policy.device.torch_device.type == "cpu"
-    rows = CPU_ROWS if on_cpu else options.gpu_rows
-    at_once = CPU_AT_ONCE if on_cpu else GPU_AT_ONCE * rows
-    sampling = options.sampling.but(max_rows=rows)
+    rows = CPU_ROWS if on_cpu else GPU_ROWS
+    at_once = CPU_AT_ONCE if on_cpu else GPU_AT_ONCE
+    sampling = options.sampling.but(max_rows=rows, memory=remembered(policy))
     talker = PolicyTalker(policy, sampling)
     openings: Openings | None = None
     if options.ask_threshold is not None:
@@ -137,6 +145,7 @@ def judge_policy(
         system=_system(options),
         user=_user(policy, options, rows),
         at_once=at_once,
+        kept_at_once=_kept_at_once(policy),
         workers=1 if alone or not on_cpu else _workers(),
         progress=progress,
         tell=tell,
@@ -148,6 +157,19 @@ def judge_policy(
     write_evaluation(replace(result, summary=summary), place)
     progress.remove()
     return summary
+
+
+def remembered(policy: Policy) -> PrefixMemory:
+    """A memory of what this policy's conversations go on from."""
+    return PrefixMemory(int(REMEMBERED * free_bytes(policy.device.torch_device)))
+
+
+def _kept_at_once(policy: Policy) -> int | None:
+    """Replies that are made and kept together; None for a small model's, which take no time."""
+    if policy.device.torch_device.type != "cpu":
+        return KEPT_ON_GPU
+    small = policy.causal_lm.config.get_text_config().hidden_size < SMALL_HIDDEN
+    return None if small else KEPT_ON_CPU
 
 
 def _workers() -> int:
@@ -290,12 +312,14 @@ def judge_models(
             own, policy, name=wishes.judged_by, allow_code_execution=wishes.allow_code_execution
         )
         with policy.adapter_off() if not path else contextlib.nullcontext():
+            engine, why = judging_engine(policy, own, options, chosen)
+            display.message(f"{name} is sampled by {why}")
             summaries[name] = judge_policy(
                 name,
                 policy,
                 judge,
                 chosen,
-                replace(options, openings_from=path),
+                replace(options, openings_from=path, sampling=options.sampling.but(engine=engine)),
                 place / name,
                 display.message,
             )
@@ -306,6 +330,24 @@ def judge_models(
     write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
     display.message(f"\nFigures and conversations: {place}")
     return summaries
+
+
+def judging_engine(
+    policy: Policy, recipe: Recipe | None, options: JudgingOptions, problems: Sequence[Problem]
+) -> tuple[str, str]:
+    """(engine, why): the recipe's where it can run here, else the fastest."""
+    wanted = wanted_engine(recipe) if recipe else "auto"
+    if wanted != "auto" and ENGINES[wanted].unfit(policy):
+        wanted = "auto"
+    system = _system(options)
+    chats = [
+        talk.chat
+        for problem in problems[:TRIED_PROMPTS]
+        if (talk := open_conversation(options.settings[0], problem, 0)) is not None
+        and (talk := replace(talk, system=system(problem))) is not None
+    ]
+    prompts = PolicyTalker(policy, options.sampling).encoded(chats)
+    return choose_engine(policy, wanted, prompts, options.sampling.but(max_rows=GPU_ROWS))
 
 
 def _judged_problems(wishes: Wishes, recipe: Recipe | None, display: Display) -> list[Problem]:
@@ -383,7 +425,6 @@ def _options(wishes: Wishes, recipe: Recipe | None, problems: Sequence[Problem])
         seed=wishes.seed,
         max_turns=wishes.max_turns,
         system=system,
-        gpu_rows=recipe.prompts_per_step * recipe.num_generations if recipe else GPU_ROWS,
         user=wishes.user,
         endpoint=wishes.endpoint or (recipe.endpoint if recipe else None),
         ask_threshold=wishes.ask_threshold,

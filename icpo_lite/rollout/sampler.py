@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from icpo_lite.core.oom import RowLimit
@@ -67,7 +66,7 @@ def _sample_all(
     if engine.refills:
         keys = [(*keys_P[p], k) for p in order for k in range(n)]
         replies = engine.sample(
-            policy, [prompts_P[p] for p in order], keys, replace(options, max_rows=rows)
+            policy, [prompts_P[p] for p in order], keys, options.but(max_rows=rows)
         )
         place = {p: i for i, p in enumerate(order)}
         return [replies[place[p] * n : (place[p] + 1) * n] for p in range(len(prompts_P))]

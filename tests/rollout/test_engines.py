@@ -23,6 +23,7 @@ from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.rollout.engines import kv_cache, registry
 from icpo_lite.rollout.engines.kv_cache import BLOCK, BufferedLayer, buffered_cache
+from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
 from icpo_lite.rollout.engines.registry import ENGINES, choose_engine
 from icpo_lite.rollout.noise import SamplingOptions
 from icpo_lite.rollout.sampler import sample
@@ -109,7 +110,7 @@ def test_continuous_is_greedy_at_temperature_0_and_knows_no_cut_log_probs(policy
 def test_continuous_goes_on_with_fewer_pages_than_replies(policy, prompts, monkeypatch):
     from icpo_lite.rollout.engines import continuous
 
-    token = continuous._token_bytes(policy)
+    token = continuous.token_bytes(policy)
     assert token == 2 * 3 * 2 * 32 * 4
     few = 8 * continuous.PAGE_CPU * token / continuous.POOL_SHARE + 1
     monkeypatch.setattr(continuous, "free_bytes", lambda device: few)
@@ -307,9 +308,50 @@ def test_columns_that_no_row_needs_are_dropped(policy, prompts, monkeypatch):
     options = SamplingOptions(48, max_rows=3)
     keys = [("wide", p) for p in range(2)]
     groups = sample(policy, prompts, n=24, options=options, keys_P=keys)
-    whole = sample(policy, prompts, n=24, options=replace(options, max_rows=None), keys_P=keys)
+    whole = sample(policy, prompts, n=24, options=options.but(max_rows=None), keys_P=keys)
     assert widths
     assert [ids_of(g) for g in groups] == [ids_of(g) for g in whole]
+
+
+@pytest.mark.parametrize("rows", [None, 2])
+def test_a_next_turn_is_computed_from_what_was_said(policy, prompts, monkeypatch, rows):
+    """Keys and values of a prompt and its reply serve every prompt that begins with them."""
+    memory, lm, computed = PrefixMemory(1 << 30), policy.causal_lm, []
+    options = SamplingOptions(16, max_rows=rows, memory=memory)
+    first = sample(policy, prompts, n=3, options=options, keys_P=[("t0", p) for p in range(2)])
+    more = policy.encode_text("Ben gives Ann 2 apples.")
+    nexts = [(*prompts[p], *c.token_ids, *more) for p, g in enumerate(first) for c in g]
+    keys = [("t1", i) for i in range(len(nexts))]
+    plain = sample(policy, nexts, n=2, options=SamplingOptions(16), keys_P=keys)
+    forward = lm.forward
+    monkeypatch.setattr(
+        lm,
+        "forward",
+        lambda *args, **kw: computed.append(kw["input_ids"].shape[1]) or forward(*args, **kw),
+    )
+    known = sample(policy, nexts, n=2, options=options, keys_P=keys)
+    assert [ids_of(g) for g in known] == [ids_of(g) for g in plain]
+    for a, b in zip((c for g in known for c in g), (c for g in plain for c in g), strict=True):
+        assert a.logprobs == pytest.approx(b.logprobs, abs=5e-5)
+    # What is new and the reply's last token, which was drawn and never computed.
+    assert max(computed) == len(more) + 1
+
+
+def test_a_memory_forgets_the_oldest_and_knows_the_longest_beginning():
+    memory, states = PrefixMemory(3 * 4 * 10), torch.zeros(1, 1, 10, 1)
+    memory.add((1, 2), (3, 4), states)
+    memory.add((1, 2), (3, 5), states)
+    assert memory.longest((1, 2, 3, 5, 9))[0] == 4
+    assert memory.longest((1, 2, 3, 6, 9))[0] == 3
+    assert memory.longest((1, 2))[0] == 0  # a prompt's last token is always computed
+    assert memory.longest((1, 2, 3))[0] == 2
+    assert memory.longest((2, 2, 3)) == (0, None)
+    memory.add((1, 2), (3, 5), states)  # known already
+    memory.add((7,), (8,), states)
+    assert memory.longest((7, 8, 9))[0] == 2
+    memory.add((9,), (8,), states)
+    assert memory.longest((1, 2, 3, 5, 9)) == (0, None)
+    assert memory.longest((7, 8, 9))[0] == 2
 
 
 # -- the choice ----------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ All rows of a cache end in its last column; what stands before a row's first tok
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
@@ -160,6 +161,43 @@ def drop_columns(cache: DynamicCache, columns: int) -> None:
                 layer.cumulative_length -= columns
                 gone = max(0, layer.keys.shape[-2] - layer.cumulative_length)
             layer.keys, layer.values = (x[..., gone:, :] for x in (layer.keys, layer.values))
+
+
+def states_of(cache: DynamicCache, row: int, columns: Tensor) -> Tensor | None:
+    """Keys, then values, of a row [layers · 2, H, T, d]; None where layers are not all alike."""
+    if any(type(layer) is not BufferedLayer for layer in cache.layers):
+        return None
+    held = [layer.keys[row] for layer in cache.layers]
+    held += [layer.values[row] for layer in cache.layers]
+    if len({(x.shape[0], x.shape[2]) for x in held}) > 1:
+        return None
+    first, count = int(columns[0]), len(columns)
+    if int(columns[-1]) - first == count - 1:
+        return torch.stack([x[:, first : first + count] for x in held])
+    return torch.stack([x.index_select(1, columns) for x in held])
+
+
+def known_columns(
+    cache: DynamicCache, known: Sequence[tuple[int, Tensor | None]], like: Tensor
+) -> Tensor:
+    """Fills an empty cache with what is known of each row's beginning; its mask [U, W].
+
+    known: tokens, and the states (`states_of`) that begin with them.
+    """
+    width = max(count for count, _ in known)
+    mask = like.new_zeros(len(known), width)
+    sample = next((states for _, states in known if states is not None), None)
+    if sample is None:
+        return mask
+    depth, heads, _, size = sample.shape
+    held = sample.new_zeros(depth, len(known), heads, width, size)
+    for row, (count, states) in enumerate(known):
+        if states is not None:
+            held[:, row, :, width - count :] = states[:, :, :count]
+            mask[row, width - count :] = 1
+    for index, layer in enumerate(cache.layers):
+        layer.update(held[index], held[depth // 2 + index])
+    return mask
 
 
 def buffered_cache(config: Any) -> DynamicCache:

@@ -30,6 +30,7 @@ from icpo_lite.rollout.noise import (
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
+    from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
 
 #: New prompts are computed once so great a share of the rows is free: one alone costs a pass.
 REFILL_SHARE = 1 / 16
@@ -86,6 +87,7 @@ class _Decoder:
         self.logprobs = torch.zeros(len(keys) + 1, length, device=device)
         self.nan = torch.zeros((), dtype=torch.bool, device=device)
         self.cache: Any = None
+        self.owner: list[int] = []  # which reply each row was made for, -1 once it is remembered
 
     def run(self) -> list[Completion]:
         from icpo_lite.rollout.engines.kv_cache import takes_new_rows
@@ -103,6 +105,7 @@ class _Decoder:
             if not self.waiting and live <= CUT_SHARE * len(self.reply):
                 self._cut()
             self._draw(slice(None), self._next_logits())
+        self._remember()
         return completions(self.policy, self.tokens[:-1], self.logprobs[:-1])
 
     def _live(self) -> int:
@@ -117,12 +120,14 @@ class _Decoder:
         """New rows in a new cache, which the next replies that wait share out."""
         from icpo_lite.rollout.engines.kv_cache import take_rows
 
+        self._remember()
         self.cache = None  # what it held goes before new prompts are computed
         replies = self._next(self.rows)
         found, source = self._prompts_of(replies)
         self.computed = self._still_wanted(found)
         take_rows(found.cache, source)
         self.cache, self.mask = found.cache, found.mask.index_select(0, source)
+        self.owner = list(replies)
         self.reply = torch.tensor(replies, device=self.mask.device)
         self.step = torch.zeros_like(self.reply)
         self.drawn = torch.zeros_like(self.reply)
@@ -132,6 +137,7 @@ class _Decoder:
 
     def _refill(self) -> None:
         """The next replies that wait in the places of rows that have ended."""
+        self._remember()
         free = (self.reply == len(self.keys)).nonzero().squeeze(-1)
         replies = self._next(len(free), self._known())
         found, source = self._prompts_of(replies)
@@ -145,6 +151,8 @@ class _Decoder:
         put_rows(self.cache, rows, found.cache, source)
         mask = found.mask.index_select(0, source)
         self.mask[rows] = torch.nn.functional.pad(mask, (self.mask.shape[1] - mask.shape[1], 0))
+        for row, reply in zip(rows.tolist(), replies, strict=True):
+            self.owner[row] = reply
         self.reply[rows] = torch.tensor(replies, device=rows.device)
         self.step[rows] = 0
         self.position[rows] = mask.sum(-1) - 1
@@ -187,7 +195,7 @@ class _Decoder:
             return self.computed, torch.zeros(len(replies), dtype=torch.long).to(self.tokens.device)
         place: dict[tuple[int, ...], int] = {}
         source = [place.setdefault(self.prompts[n], len(place)) for n in numbers]
-        logits, cache, mask = prefill(self.policy, list(place))
+        logits, cache, mask = prefill(self.policy, list(place), memory=self.options.memory)
         of = dict(zip(source, numbers, strict=True))
         found = _Prompts(logits, cache, mask, [of[u] for u in range(len(place))])
         return found, torch.tensor(source, device=mask.device)
@@ -206,6 +214,26 @@ class _Decoder:
     def _noise(self, replies: Sequence[int]) -> Tensor:
         keys = [self.keys[reply] for reply in replies]
         return noise_of(keys, self.options.max_new_tokens, self.policy.device.torch_device)
+
+    def _remember(self) -> None:
+        """Keys and values of rows that have ended, where the options have a memory for them."""
+        from icpo_lite.rollout.engines.kv_cache import states_of
+
+        memory, free = self.options.memory, len(self.keys)
+        if memory is None or not self.owner:
+            return
+        ended = [row for row, reply in enumerate(self.reply.tolist()) if reply == free]
+        for row in [row for row in ended if self.owner[row] >= 0]:
+            reply, self.owner[row] = self.owner[row], -1
+            prompt = self.prompts[reply // self.group]
+            # The last token was drawn and never computed.
+            said = tuple(i for i in self.tokens[reply].tolist() if i >= 0)[:-1]
+            if memory.has(prompt, said):
+                continue
+            columns = self.mask[row].nonzero().squeeze(-1)[: len(prompt) + len(said)]
+            states = states_of(self.cache, row, columns)
+            if states is not None:
+                memory.add(prompt, said, states)
 
     # ------------------------------------------------------------------------------ one token
 
@@ -240,30 +268,41 @@ class _Decoder:
         """Only the rows that have not ended."""
         from icpo_lite.rollout.engines.kv_cache import take_rows
 
+        self._remember()
         rows = (self.reply < len(self.keys)).nonzero().squeeze(-1)
         take_rows(self.cache, rows)
+        self.owner = [self.owner[row] for row in rows.tolist()]
         for name in ("reply", "step", "drawn", "noise", "position", "mask"):
             setattr(self, name, getattr(self, name)[rows])
 
 
 def prefill(
-    policy: Policy, prompts: Sequence[Sequence[int]], *, drop_last: bool = False
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    *,
+    drop_last: bool = False,
+    memory: PrefixMemory | None = None,
 ) -> tuple[Tensor, Any, Tensor]:
-    """Each prompt computed once: logits [U, V], cache, attention mask [U, P].
+    """Each prompt computed once: logits [U, V], cache, attention mask [U, W].
 
-    drop_last: the cache leaves out the last token.
+    drop_last: the cache leaves out the last token. memory: what of them was computed before.
     """
     # Here, since unsloth must be imported before transformers is (`backends`).
-    from icpo_lite.rollout.engines.kv_cache import buffered_cache
+    from icpo_lite.rollout.engines.kv_cache import buffered_cache, known_columns
 
-    ids, mask = left_pad(prompts, policy.pad_id, policy.device.torch_device)
-    lm = policy.causal_lm
+    device, lm = policy.device.torch_device, policy.causal_lm
     cache = buffered_cache(lm.config)
+    known = [memory.longest(p) for p in prompts] if memory else [(0, None)] * len(prompts)
+    ids, new = left_pad(
+        [p[n:] for p, (n, _) in zip(prompts, known, strict=True)], policy.pad_id, device
+    )
+    mask = torch.cat([known_columns(cache, known, new), new], dim=1)
+    before = mask.shape[1] - new.shape[1]
     end = ids.shape[1] - 1 if drop_last else ids.shape[1]
     logits = lm(
         input_ids=ids[:, :end],
-        attention_mask=mask[:, :end],
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, :end],
+        attention_mask=mask[:, : before + end],
+        position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, before : before + end],
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,

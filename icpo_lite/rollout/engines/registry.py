@@ -44,12 +44,14 @@ MARGIN = 1.2
 class Engine:
     """sample: the engine. unfit: why it cannot run with this policy, None where it can.
 
-    refills: whether it takes any number of replies, `max_rows` at once.
+    refills: whether it takes any number of replies, `max_rows` at once. keyed: whether its samples
+    depend on their keys alone, not on what is sampled beside them.
     """
 
     sample: SampleChunk
     unfit: Callable[[Policy], str | None]
     refills: bool = False
+    keyed: bool = False
 
 
 def _unfit_unpatched(policy: Policy) -> str | None:
@@ -86,10 +88,10 @@ def _unfit_vllm(policy: Policy) -> str | None:
 
 
 ENGINES: dict[str, Engine] = {
-    "native": Engine(sample_native, _unfit_unpatched, refills=True),
-    "generate": Engine(sample_generate, _unfit_unpatched),
+    "native": Engine(sample_native, _unfit_unpatched, refills=True, keyed=True),
+    "generate": Engine(sample_generate, _unfit_unpatched, keyed=True),
     "continuous": Engine(sample_continuous, _unfit_continuous),
-    "unsloth": Engine(sample_unsloth, _unfit_unsloth),
+    "unsloth": Engine(sample_unsloth, _unfit_unsloth, keyed=True),
     "vllm": Engine(sample_vllm, _unfit_vllm),
 }
 
