@@ -7,8 +7,6 @@ What may be imported from here is listed in `icpo_lite.api`, which has the docum
 loaded when a name is first used, so that importing the package itself costs nothing.
 """
 
-from __future__ import annotations
-
 import os
 
 #: As in `typing`, whose import takes ten times as long as this module's.
@@ -41,7 +39,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _PUBLIC:
         raise AttributeError(f"module 'icpo_lite' has no attribute {name!r}")
     from icpo_lite import api

@@ -158,20 +158,15 @@ def evaluate(
     UsageError for an unknown option or setting, and what `load_policy` raises.
     """
     from icpo_lite.core.console import Display
-    from icpo_lite.evaluation.compare import Wishes, judge_models
-    from icpo_lite.recipe.messages import field_names, nearest
+    from icpo_lite.evaluation.compare import judge_models
+    from icpo_lite.evaluation.request import evaluation_request
 
-    known = field_names(Wishes)
-    for name in options:
-        if name not in known:
-            raise UsageError(f"evaluate: unknown option {name}{nearest(name, known)}")
-    if "settings" in options:
-        options["settings"] = tuple(options["settings"])
+    asked = evaluation_request(**options)
     with Path("/dev/null").open("w") as nowhere:
         display = Display(total=0, live=False, file=nowhere) if quiet else Display(total=0)
         name = Path(model).name
         place = None if output is None else Path(output)
-        found = judge_models({name: str(model)}, Wishes(**options), display=display, output=place)
+        found = judge_models({name: str(model)}, asked, display=display, output=place)
     return dict(found[name])
 
 

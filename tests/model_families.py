@@ -127,13 +127,18 @@ OTHER_CONFIGS = {
 RECURRENT = ("qwen3-next", "qwen3.5", "lfm2", "jamba")
 
 
-def save_tokenizer(folder: Path, template: str = CHATML, **special: str) -> None:
-    """Byte level; `<end>` ends a turn, `<eos>` is what the tokenizer calls its end."""
+def save_tokenizer(
+    folder: Path, template: str = CHATML, *, marks: tuple[str, ...] = SPECIAL, **special: str
+) -> None:
+    """Byte level; `<end>` ends a turn, `<eos>` is what the tokenizer calls its end.
+
+    marks: control tokens, in the order of their ids.
+    """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     core = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
-    core.add_special_tokens([*SPECIAL])  # in this order, after the alphabet
+    core.add_special_tokens([*marks])  # in this order, after the alphabet
     names = {"pad_token": "<pad>", "bos_token": "<bos>", "eos_token": "<eos>", **special}
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, chat_template=template, **names)
     tokenizer.save_pretrained(folder)

@@ -155,31 +155,42 @@ def test_no_two_modules_bear_one_name() -> None:
     assert sorted(names) == sorted(set(names))
 
 
-def settings_classes() -> Iterator[tuple[str, str, ast.AnnAssign]]:
+#: What a class is called that says how something is to be done, rather than what there is.
+SETTINGS_NAME = re.compile(
+    r"(Options|Settings|Config|Spec|Job|Wishes|Limits|Request|Choices|Keys|Params|Arguments)$"
+)
+
+
+def settings_classes() -> Iterator[tuple[str, str, str]]:
     """(file, class, field) of every options or settings class outside the recipe's own room."""
     for file in FILES:
+        if room_of(file) == "recipe":
+            continue
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ClassDef) and re.search(
-                r"(Options|Settings|Config|Spec|Job|Wishes|Limits)$", node.name
-            ):
+            if isinstance(node, ast.ClassDef) and SETTINGS_NAME.search(node.name):
                 for field in node.body:
-                    if isinstance(field, ast.AnnAssign):
-                        yield str(file.relative_to(PACKAGE)), node.name, field
+                    if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name):
+                        yield str(file.relative_to(PACKAGE)), node.name, field.target.id
 
 
-def test_a_default_of_a_recipe_key_exists_once() -> None:
-    """Other settings may bear a key's name, as the sampler's temperature; the default is its."""
+def test_no_settings_class_repeats_a_recipe_key() -> None:
+    """Who needs a key takes the recipe's section, or is one: so its default exists once."""
+    from icpo_lite.recipe import Evaluation, Recipe
+
+    keys = {*Recipe.model_fields, *Evaluation.model_fields}
+    found = list(settings_classes())
+    assert len({name for _, name, _ in found}) > 5, "the walk finds the classes it is about"
+    again = [f"{file}: {name}.{field}" for file, name, field in found if field in keys]
+    assert not again, "inherit the recipe's section that has the key, or hold the section"
+
+
+def test_a_key_stands_in_one_section() -> None:
     from icpo_lite.recipe import Recipe
 
-    again = [
-        f"{file}: {name}.{field.target.id}"
-        for file, name, field in settings_classes()
-        if isinstance(field.target, ast.Name)
-        and field.target.id in Recipe.model_fields
-        and field.value is not None
-        and not ast.unparse(field.value).startswith(("default_of(", "Field(default_of("))
-    ]
-    assert not again, "take the recipe's section, or default_of(...) of it"
+    sections = [c for c in Recipe.__mro__ if c is not Recipe and "__annotations__" in vars(c)]
+    stated = [name for c in sections for name in vars(c)["__annotations__"]]
+    keys = [name for name in stated if name in Recipe.model_fields]
+    assert sorted(keys) == sorted(Recipe.model_fields)
 
 
 PROBLEMS = [
@@ -210,9 +221,11 @@ def test_light_commands_leave_heavy_libraries_alone(code: str, tmp_path: Path) -
 
 
 def test_help_is_light_on_pydantic_and_yaml_too(tmp_path: Path) -> None:
+    """Nor is it kept waiting for small modules that it has no use for."""
     code = (
         "from icpo_lite.cli import run; run(['--help']); import sys\n"
-        "assert not {'pydantic', 'yaml', 'httpx', 'rich', 'numpy'} & set(sys.modules)"
+        "assert not {'pydantic', 'yaml', 'httpx', 'rich', 'numpy'} & set(sys.modules)\n"
+        "assert not {'signal', 'unicodedata', 'difflib'} & set(sys.modules)"
     )
     assert heavy_after(code, tmp_path) == []
 

@@ -13,13 +13,13 @@ import importlib
 import os
 import sys
 import warnings
+from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
 
 import click
 
 from icpo_lite import __version__
 from icpo_lite.core.errors import DeviceError, IcpoError
-from icpo_lite.core.visible_text import visible
 
 #: Command → its place as module:attribute, and what `icpo-lite --help` says of it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -51,6 +51,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 #: Libraries whose Python warnings (deprecations among themselves, mostly) a user cannot act on.
 NOISY = ("transformers", "peft", "bitsandbytes", "accelerate", "huggingface_hub")
 INTERRUPTED = 130
+#: Options that print a text and leave.
+TELLING = ("-h", "--help", "-V", "--version")
 _ENVIRONMENT = {
     # What these libraries print belongs to their developers, not into a table of progress.
     "TRANSFORMERS_VERBOSITY": "error",
@@ -174,14 +176,22 @@ def run(args: list[str]) -> int:
     Output that vanishes (`icpo-lite … | head`, a closed terminal) ends no command.
     """
     from icpo_lite.core.streams import steady_output
-    from icpo_lite.runs.signals import interrupting_signals
 
     with steady_output():
         try:
-            with interrupting_signals():
+            with _signals(args):
                 return _run(args)
         except KeyboardInterrupt:  # one that came while another was told of
             return INTERRUPTED
+
+
+def _signals(args: list[str]) -> AbstractContextManager[None]:
+    """Signals interrupt a command; what only prints its help is spared their module."""
+    if not args or args[0] in TELLING:
+        return nullcontext()
+    from icpo_lite.runs.signals import interrupting_signals
+
+    return interrupting_signals()
 
 
 def _run(args: list[str]) -> int:
@@ -193,6 +203,8 @@ def _run(args: list[str]) -> int:
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
     except click.ClickException as error:
+        from icpo_lite.core.visible_text import visible
+
         # It may quote a file or a server.
         error.message = visible(error.message)  # type: ignore[misc]
         error.show()

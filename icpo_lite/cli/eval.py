@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from icpo_lite.core.endpoint import EndpointOptions
-    from icpo_lite.core.types import JudgeName
-    from icpo_lite.evaluation.compare import UserKind
 
 
 @click.command()
@@ -83,6 +81,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--judge",
+    "judged_by",
     type=click.Choice(["rules", "linear", "self"]),
     default=None,
     help="Who names the types of replies. [default: the run's, else linear]",
@@ -100,26 +99,13 @@ if TYPE_CHECKING:
 )
 def eval_(
     model: str,
-    data: tuple[str, ...],
-    split: str,
     settings: str,
-    problems: int | None,
-    runs: int | None,
-    temperature: float,
-    max_new_tokens: int | None,
-    max_turns: int | None,
-    system: str | None,
-    user: UserKind,
+    compare: str,
+    output: Path | None,
     user_base_url: str | None,
     user_model: str | None,
     user_api_key_env: str | None,
-    ask_threshold: float | None,
-    judge: JudgeName | None,
-    allow_code_execution: bool,
-    compare: str,
-    device: str,
-    seed: int,
-    output: Path | None,
+    **given: Any,
 ) -> None:
     """Judge MODEL (a run directory, a model folder, a hub name or builtin:tiny).
 
@@ -131,29 +117,15 @@ def eval_(
     where it was.
     """
     from icpo_lite.core.console import Display
-    from icpo_lite.evaluation.compare import Wishes, judge_models, named_models
+    from icpo_lite.evaluation.compare import judge_models, named_models
+    from icpo_lite.evaluation.request import evaluation_request
 
-    wishes = Wishes(
-        data=data,
-        split=split,
-        settings=tuple(name.strip() for name in settings.split(",") if name.strip()),
-        problems=problems,
-        runs=runs,
-        temperature=temperature,
-        max_new_tokens=max_new_tokens,
-        max_turns=max_turns,
-        system=system,
-        user=user,
-        endpoint=_server(user, user_base_url, user_model, user_api_key_env),
-        ask_threshold=ask_threshold,
-        judged_by=judge,
-        allow_code_execution=allow_code_execution,
-        device=device,
-        seed=seed,
-    )
+    server = _server(given["user"], user_base_url, user_model, user_api_key_env)
+    given["settings"] = tuple(name.strip() for name in settings.split(",") if name.strip())
+    asked = evaluation_request(**given, endpoint=server)
     models = named_models(model, compare)
     try:
-        judge_models(models, wishes, display=Display(total=0), output=output)
+        judge_models(models, asked, display=Display(total=0), output=output)
     except KeyboardInterrupt:
         from icpo_lite.cli import INTERRUPTED, CommandError
 

@@ -100,6 +100,29 @@ def write_atomically(path: Path, data: bytes) -> None:
             raise
 
 
+def append_line(path: Path, line: bytes) -> None:
+    """Adds a line to a file and returns when it is on the disk.
+
+    A line that does not fit on the disk leaves the file as it was, and one that a kill cut short
+    does not swallow the next. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        size = os.fstat(descriptor).st_size
+        ended = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
+        try:
+            _write_all(descriptor, (b"" if ended else b"\n") + line)
+            os.fsync(descriptor)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.ftruncate(descriptor, size)
+            raise
+        if size == 0:
+            sync_directory(path.parent)
+    finally:
+        os.close(descriptor)
+
+
 def redact(value: Any) -> Any:
     """The same structure without secrets: values of telling keys, what looks like a token, and
     the values of environment variables with telling names.
@@ -151,7 +174,7 @@ def plain(value: Any) -> Any:
     raise TypeError(f"expected a value that JSON can hold, found {type(value).__name__}")
 
 
-def _json_row(row: Mapping[str, Any]) -> bytes:
+def json_row(row: Mapping[str, Any]) -> bytes:
     """One line of strict JSON. NaN and infinity, which JSON lacks, become null; half a surrogate
     pair, which UTF-8 lacks and a corpus may hold, a question mark."""
     text = json.dumps(_finite(plain(row)), ensure_ascii=False, allow_nan=False)
@@ -166,17 +189,17 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _json_file(value: Any) -> bytes:
+def json_file(value: Any) -> bytes:
     return (json.dumps(plain(value), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def read_metrics(run_directory: Path) -> list[dict[str, Any]]:
     """The rows of a run's metrics.jsonl without owning it, for reports; whole lines only."""
-    lines = (_read(run_directory / "metrics.jsonl") or b"").splitlines(keepends=True)
-    return [row for row in map(_row, lines) if row is not None]
+    lines = (read_if_there(run_directory / "metrics.jsonl") or b"").splitlines(keepends=True)
+    return [row for row in map(metrics_row, lines) if row is not None]
 
 
-def _read(file: Path) -> bytes | None:
+def read_if_there(file: Path) -> bytes | None:
     """A file's contents, None where there is no file."""
     with disk_errors("read", file):
         try:
@@ -185,7 +208,7 @@ def _read(file: Path) -> bytes | None:
             return None
 
 
-def _row(line: bytes) -> dict[str, Any] | None:
+def metrics_row(line: bytes) -> dict[str, Any] | None:
     """A line of metrics.jsonl, None unless it is whole: ended, JSON, with a step."""
     if not line.endswith(b"\n"):
         return None

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 import sys
-import unicodedata
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
@@ -54,6 +53,8 @@ def _alike(error: UnicodeError) -> tuple[str, int]:
 def _like(sign: str) -> str:
     if sign in _LIKE:
         return _LIKE[sign]
+    import unicodedata  # few signs ever need it
+
     plain = unicodedata.normalize("NFKD", sign).encode("ascii", "ignore").decode()
     return plain or "?"
 

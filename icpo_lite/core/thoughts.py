@@ -59,6 +59,28 @@ def said(text: str) -> str:
     return parted(text).said
 
 
+def marks_thought(text: str) -> bool:
+    """Whether a text is one mark of thought and nothing else, such as a control token's."""
+    found = _tags(text)
+    return len(found) == 1 and found[0][:2] == (0, len(text))
+
+
+def opened_at_end(text: str) -> str:
+    """The mark that a text opens a thought with as its last word, "" where it opens none."""
+    text = text.rstrip()
+    start, end, shuts = (_tags(text) or [(0, 0, True)])[-1]
+    return "" if shuts or end < len(text) else text[start:]
+
+
+def shutting(mark: str) -> str:
+    """The mark that ends what `mark` begins: </think>, [/THINK], <|end_of_thought|>."""
+    for opens, shuts in (("begin", "end"), ("start", "end"), ("START", "END"), ("BEGIN", "END")):
+        if opens in mark:
+            return mark.replace(opens, shuts, 1)
+    bar = 2 if mark[1] == "|" else 1
+    return f"{mark[:bar]}/{mark[bar:]}"
+
+
 def _tagged(text: str) -> Parts:
     """A shut mark without an open one ends a thought that began with the text."""
     thought: list[str] = []

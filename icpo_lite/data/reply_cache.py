@@ -6,7 +6,9 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+from icpo_lite.core.journal import Journal
 from icpo_lite.core.types import Generator, Message
 
 
@@ -17,63 +19,35 @@ class LateGenerator:
         self._make = make
         self._made: Generator | None = None
 
-    def generate(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        n: int = 1,
-        max_new_tokens: int = 256,
-        temperature: float = 1.0,
-        seed: int = 0,
-    ) -> list[list[str]]:
+    def generate(self, chats: Sequence[Sequence[Message]], **how: Any) -> list[list[str]]:
         """The replies of the one that is made now, or was before."""
         self._made = self._made or self._make()
-        return self._made.generate(
-            chats, n=n, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
-        )
+        return self._made.generate(chats, **how)
 
 
 class ReplyJournal:
-    """A `Generator` that writes each call's replies to a file and answers the same call from it.
+    """A `Generator` that keeps each call's replies in a journal and answers the same call from it.
 
-    name: which model replies; calls to another model are never answered from the file. A half
-    line at the end, as an interrupted run leaves it, is cut off.
+    name: which model replies; a journal of another model's replies is begun anew.
     """
 
     def __init__(self, generator: Generator, path: Path, *, name: str) -> None:
         self._generator = generator
-        self._path = path
-        self._name = name
-        self._replies: dict[str, list[list[str]]] = {}
-        if path.is_file():
-            whole = path.read_bytes().rpartition(b"\n")
-            path.write_bytes(whole[0] + whole[1])
-            for line in whole[0].splitlines():
-                entry = json.loads(line)
-                self._replies[entry["call"]] = entry["replies"]
+        self._journal = Journal(path, {"model": name})
+        self._replies: dict[str, list[list[str]]] = {
+            row["call"]: row["replies"] for row in self._journal.rows
+        }
 
-    def generate(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        n: int = 1,
-        max_new_tokens: int = 256,
-        temperature: float = 1.0,
-        seed: int = 0,
-    ) -> list[list[str]]:
+    def generate(self, chats: Sequence[Sequence[Message]], **how: Any) -> list[list[str]]:
         """The replies of an equal earlier call, else the model's."""
         said = [[(m.role, m.content) for m in chat] for chat in chats]
-        key = json.dumps([self._name, said, n, max_new_tokens, temperature, seed])
+        key = json.dumps([said, how], sort_keys=True)
         call = hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
         if call not in self._replies:
-            self._replies[call] = self._generator.generate(
-                chats, n=n, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed
-            )
-            with self._path.open("a", encoding="utf-8") as file:
-                entry = {"call": call, "replies": self._replies[call]}
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            self._replies[call] = self._generator.generate(chats, **how)
+            self._journal.add({"call": call, "replies": self._replies[call]})
         return self._replies[call]
 
     def close(self) -> None:
         """Forget the file; for a run that has come to its end."""
-        self._path.unlink(missing_ok=True)
+        self._journal.remove()

@@ -11,7 +11,7 @@ from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
 from icpo_lite.data.named_data import require_data
 from icpo_lite.data.system_prompts import openings
-from icpo_lite.evaluation.compare import CPU_ROWS, GPU_ROWS, remembered
+from icpo_lite.evaluation.judging import CPU_ROWS, GPU_ROWS, remembered
 from icpo_lite.evaluation.problems import (
     read_evaluation_problems,
     require_judgeable,

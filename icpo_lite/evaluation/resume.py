@@ -8,7 +8,6 @@ evaluation is the uninterrupted one, bit for bit.
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from icpo_lite.core.files import disk_errors, plain
+from icpo_lite.core.journal import Journal
 from icpo_lite.core.types import Message, Turn
 
 #: Lines of one portion, by setting.
@@ -27,29 +26,22 @@ WRITE_EVERY_S = 10.0
 
 
 class Progress:
-    """Finished portions of one evaluation, in a file that grows by a line each.
+    """Finished portions of one evaluation, kept in a journal.
 
     identity: names everything that the conversations depend on. A file of another identity is
-    begun anew; half a line at its end, as a kill leaves it, is cut off. `found` counts the
-    portions that were there.
+    begun anew. `found` counts the portions that were there.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
-        self._path = path
-        self._lock = threading.Lock()
-        self._done: dict[str, Lines] = {}
-        self._replies: dict[str, Turn] = {}
+        self._journal = Journal(path, {"identity": identity})
+        rows = self._journal.rows
+        self._done: dict[str, Lines] = {r["portion"]: r["lines"] for r in rows if "portion" in r}
+        self._replies: dict[str, Turn] = {
+            name: _turn(kept) for row in rows for name, kept in row.get("replies", ())
+        }
         self._unwritten: list[tuple[str, Turn]] = []
         self._written = time.monotonic()
-        with disk_errors("read", path):
-            lines = _whole_lines(path)
-            if lines and lines[0] == {"identity": identity}:
-                self._done = {li["portion"]: li["lines"] for li in lines[1:] if "portion" in li}
-                for line in lines[1:]:
-                    self._replies |= {name: _turn(turn) for name, turn in line.get("replies", ())}
-            else:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(json.dumps({"identity": identity}) + "\n", encoding="utf-8")
+        self._lock = threading.Lock()
         self.found = len(self._done)
 
     def get(self, portion: str) -> Lines | None:
@@ -58,19 +50,18 @@ class Progress:
 
     def add(self, portion: str, lines: Lines) -> None:
         """Keep a finished portion. Raises RunDirectoryError when the disk fails."""
-        with self._lock:
-            self._write({"portion": portion, "lines": plain(lines)})
-            self._done[portion] = lines
+        self._journal.add({"portion": portion, "lines": lines})
+        self._done[portion] = lines
 
     def replies(
         self, chats: Sequence[Sequence[Message]], keys: Sequence[tuple[int | str, ...]]
     ) -> list[Turn] | None:
         """The kept replies of a batch; None where one of them is still to be made."""
-        names = [_name(chat, key) for chat, key in zip(chats, keys, strict=True)]
-        with self._lock:
-            found = [self._replies.get(name) for name in names] if self._replies else [None]
+        if not self._replies:
+            return None
+        found = [self._replies.get(_name(*each)) for each in zip(chats, keys, strict=True)]
         turns = [turn for turn in found if turn is not None]
-        return turns if len(turns) == len(names) else None
+        return turns if len(turns) == len(found) else None
 
     def add_replies(
         self,
@@ -80,23 +71,16 @@ class Progress:
     ) -> None:
         """Keep a batch. Raises RunDirectoryError when the disk fails."""
         with self._lock:
-            self._unwritten += [
-                (_name(chat, key), turn) for chat, key, turn in zip(chats, keys, turns, strict=True)
-            ]
+            for chat, key, turn in zip(chats, keys, turns, strict=True):
+                self._unwritten.append((_name(chat, key), turn))
             if time.monotonic() - self._written >= WRITE_EVERY_S:
-                made = [(name, asdict(turn)) for name, turn in self._unwritten]
-                self._write({"replies": plain(made)})
+                self._journal.add({"replies": [(n, asdict(turn)) for n, turn in self._unwritten]})
                 self._unwritten.clear()
                 self._written = time.monotonic()
 
-    def _write(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps(line, ensure_ascii=False)
-        with disk_errors("write", self._path), self._path.open("ab") as file:
-            file.write(f"{text}\n".encode(errors="replace"))
-
     def remove(self) -> None:
         """Forget the file; the evaluation has come to its end."""
-        self._path.unlink(missing_ok=True)
+        self._journal.remove()
 
 
 def _name(chat: Sequence[Message], key: tuple[int | str, ...]) -> str:
@@ -108,14 +92,3 @@ def _name(chat: Sequence[Message], key: tuple[int | str, ...]) -> str:
 def _turn(kept: Mapping[str, Any]) -> Turn:
     ids, logps = tuple(kept["token_ids"]), tuple(kept["logprobs"])
     return Turn(kept["role"], kept["content"], ids, logps, kept["stop_reason"])
-
-
-def _whole_lines(path: Path) -> list[Any]:
-    if not path.is_file():
-        return []
-    body, newline, _ = path.read_bytes().rpartition(b"\n")
-    path.write_bytes(body + newline)
-    try:
-        return [json.loads(line) for line in body.splitlines()]
-    except ValueError:
-        return []  # a damaged file is begun anew

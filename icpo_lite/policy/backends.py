@@ -4,7 +4,7 @@
 them is: a run begins with `load.prepare`, and no module of the package imports transformers on the
 way there.
 
-What is relied on of unsloth was read from the sources of 2026.8.22, the oldest that is taken, and
+What is relied on of unsloth was read from the sources of 2026.10.4, the oldest that is taken, and
 2026.10.9; a test holds the names.
 """
 
@@ -115,6 +115,8 @@ def _import_unsloth(standby: bool) -> str:
         return f"{early[0]} was imported before unsloth could patch it"
     if standby:
         os.environ["UNSLOTH_VLLM_STANDBY"] = "1"  # read while it patches vLLM
+        # Else it replaces the recipe's share of the card by one of its own.
+        os.environ.setdefault("UNSLOTH_VLLM_STANDBY_UTIL_OVERRIDE", "1")
     os.environ.setdefault("UNSLOTH_DISABLE_STATISTICS", "1")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:

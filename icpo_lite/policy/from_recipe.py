@@ -26,10 +26,13 @@ class FoundModel:
         from icpo_lite.policy.load import load_policy
 
         if self.recipe is None:
-            return load_policy(ModelKeys(model_name_or_path=self.name, device=device))
+            # The built-in model is judged as it is trained.
+            in_4bit = True if self.name.startswith("builtin:") else "auto"
+            keys = ModelKeys(model_name_or_path=self.name, device=device, load_in_4bit=in_4bit)
+            return load_policy(keys)
         # Replies here are not sampled by vLLM, whose memory the model would go without.
-        keys = PolicyKeys.of(self.recipe).but(device=device, use_vllm=False)
-        return load_policy(keys, adapter=at_home(self.name), trainable=False)
+        trained = PolicyKeys.of(self.recipe).but(device=device, use_vllm=False)
+        return load_policy(trained, adapter=at_home(self.name), trainable=False)
 
 
 def find_model(name: str) -> FoundModel:

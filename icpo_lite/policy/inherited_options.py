@@ -77,6 +77,20 @@ def generation_config(
     )
 
 
+def plain_outputs(model: Any) -> None:
+    """Let a forward pass give what is asked for and nothing else, as a record.
+
+    A configuration that was saved while somebody looked into a model makes every pass keep all
+    hidden states, attention weights or router logits, or answer with a bare tuple.
+    """
+    for config in {id(c): c for c in (model.config, model.config.get_text_config())}.values():
+        for name in ("output_hidden_states", "output_attentions", "output_router_logits"):
+            if getattr(config, name, False):
+                setattr(config, name, False)
+        if getattr(config, "return_dict", True) is False:
+            config.return_dict = True
+
+
 def without_noise(model: nn.Module) -> list[str]:
     """Switch off dropout and router noise of the base, before LoRA comes; names what there was.
 

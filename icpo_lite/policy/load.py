@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -16,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors import SafetensorError
 
+from icpo_lite.core import thoughts
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.paths import at_home, reads_as_path
 from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
 from icpo_lite.policy.chat_template import chat_text, end_of_turn
+from icpo_lite.policy.cpu import set_threads, wants_4bit
 from icpo_lite.policy.fp16 import keep_finite
-from icpo_lite.policy.inherited_options import keep_token_ids, without_noise
+from icpo_lite.policy.inherited_options import keep_token_ids, plain_outputs, without_noise
 from icpo_lite.policy.layer_kinds import (
     adapted_of_experts,
     beyond_four_bits,
@@ -33,9 +34,8 @@ from icpo_lite.policy.layer_kinds import (
 from icpo_lite.policy.libraries import first_line
 from icpo_lite.policy.lora_targets import is_multimodal
 from icpo_lite.policy.template_options import (
-    THINK,
     check_header,
-    opens_thinking,
+    opened_thought,
     pin_template,
 )
 from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
 
     from icpo_lite.kernels.logprob import Impl
 
-#: Hidden size below which a second thread costs more than it brings.
-SMALL_HIDDEN = 512
 BUILTIN = {"builtin:tiny": "tiny"}
 
 
@@ -143,17 +141,41 @@ class Policy:
         return ids
 
     @cached_property
+    def opened_thought(self) -> str:
+        """The mark by which the template opens a block of thoughts where prompts end, or ""."""
+        return opened_thought(self.tokenizer)
+
+    @property
     def opens_thinking(self) -> bool:
-        """Whether prompts end inside a block of thoughts that the template has opened."""
-        return opens_thinking(self.tokenizer)
+        return bool(self.opened_thought)
+
+    @property
+    def shut_thought(self) -> str:
+        """What stands before a reply that does not think, where the prompt has opened a thought."""
+        return f"\n{thoughts.shutting(self.opened_thought)}\n\n" if self.opens_thinking else ""
 
     def decode_reply(self, token_ids: Sequence[int]) -> str:
         """What was said, with the opening of its thoughts where the prompt has written that."""
         text = self.decode(token_ids)
-        return f"{THINK}\n{text}" if self.opens_thinking else text
+        return f"{self.opened_thought}\n{text}" if self.opens_thinking else text
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        return str(self.tokenizer.decode(list(token_ids), skip_special_tokens=True)).strip()
+        """A text without control tokens, but for those that thoughts are told by."""
+        left_out = self._left_out
+        ids = [i for i in token_ids if i not in left_out]
+        # A tokenizer may ask for blanks before punctuation to be taken out: not what was said.
+        text = self.tokenizer.decode(
+            ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
+        )
+        return str(text).strip()
+
+    @cached_property
+    def _left_out(self) -> frozenset[int]:
+        """Control tokens that a text is written without."""
+        added = self.tokenizer.added_tokens_decoder
+        control = {i for i, t in added.items() if t.special} | {*self.tokenizer.all_special_ids}
+        marks = {i for i, t in added.items() if thoughts.marks_thought(str(t.content))}
+        return frozenset(control - marks)
 
     def save_adapter(self, folder: Path) -> None:
         """Adapter files that peft and transformers load, and the tokenizer beside them."""
@@ -262,18 +284,25 @@ def load_policy(
     path = model_path(keys.model_name_or_path)
     with _one_line_errors(keys.model_name_or_path):
         stored = _stored_quantisation(path, keys.trust_remote_code)
+        in_4bit, said = False, ""
+        if not stored:
+            in_4bit, said = wants_4bit(keys, device, _weights(path, keys, device))
+    if keys.load_in_4bit == "auto":
+        keys = keys.model_copy(update={"load_in_4bit": in_4bit or bool(stored)})
+    notes.append(said)
     tokenizer = tokenizer_of(keys)
-    if opens_thinking(tokenizer):
-        notes.append(f"the chat template opens {THINK} in the prompt: replies are read as thoughts")
+    if mark := opened_thought(tokenizer):
+        notes.append(f"the chat template opens {mark} in the prompt: replies are read as thoughts")
     if stored:
         notes.append(f"the checkpoint is quantised already ({stored}) and is taken as it is")
     with _one_line_errors(keys.model_name_or_path):
-        model = backend.loader.base(keys, path, device, keys.load_in_4bit and not stored)
+        model = backend.loader.base(keys, path, device, in_4bit)
     model.config.use_cache = True
     notes.append(check_vocabulary(keys.model_name_or_path, tokenizer, rows_of(model)))
-    if keys.load_in_4bit and not stored:
+    if in_4bit:
         notes.append(beyond_four_bits(model))
     keep_token_ids(model)
+    plain_outputs(model)
     if noise := without_noise(model):
         notes.append(
             f"the checkpoint's own {', '.join(noise)} is switched off: training must compute what "
@@ -282,7 +311,7 @@ def load_policy(
     if is_multimodal(model.config):
         notes.append("the model's text decoder alone is used and trained; no images, no sound")
     if device.torch_device.type == "cpu":
-        notes.append(_set_threads(model.config.get_text_config().hidden_size, threads))
+        notes.append(set_threads(model, threads))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     _prepare_4bit(model, device)
@@ -332,23 +361,22 @@ def _stored_quantisation(path: str, trust_remote_code: bool) -> str:
     return ""
 
 
+def _weights(path: str, keys: ModelKeys, device: Device) -> int:
+    """How many weights a model has, by its configuration; 0 on a GPU, where nobody asks."""
+    if device.torch_device.type != "cpu":
+        return 0
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    code = {"trust_remote_code": keys.trust_remote_code}
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **code), **code)
+    return sum(p.numel() for p in model.parameters())
+
+
 def _set_lora_dtype(model: nn.Module, dtype: torch.dtype) -> None:
     for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.to(dtype)
-
-
-def _set_threads(hidden_size: int, limit: int | None) -> str:
-    """Choose torch's threads and say why.
-
-    Threads of small matrices mostly wait for one another: where other programs want the cores
-    too, a step of the embedded model took 1.5 s with one thread and 20 s with two.
-    """
-    cores = os.cpu_count() or 1
-    count = 1 if hidden_size < SMALL_HIDDEN else min(limit or cores, cores)
-    torch.set_num_threads(count)
-    why = "more would not speed up a model this small" if count == 1 < cores else "one a core"
-    return f"{count} of {cores} cores' threads: {why}"
 
 
 def _prepare_4bit(model: nn.Module, device: Device) -> None:

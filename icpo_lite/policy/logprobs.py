@@ -166,9 +166,9 @@ class PolicyScorer:
         """Sum, or mean, of token log-probs of every continuation of its chat's next turn."""
         policy = self._policy
         # What is scored are answers, not thoughts that the prompt may have opened.
-        thoughts = self._ids("\n</think>\n\n") if policy.opens_thinking else ()
+        shut = self._ids(policy.shut_thought)
         pairs = [
-            (policy.encode_chat(chat) + thoughts, self._ids(text))
+            (policy.encode_chat(chat) + shut, self._ids(text))
             for chat, texts in zip(chats, continuations, strict=True)
             for text in texts
         ]

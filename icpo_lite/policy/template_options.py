@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, TemplateError, meta
 from jinja2.ext import Extension
 
+from icpo_lite.core import thoughts
 from icpo_lite.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: What a template finds where a reply of the assistant is to begin inside a block of thoughts.
-THINK = "<think>"
 _FIRST, _REPLY, _SECOND = "Zebra", "Okapi", "Quagga"
 
 
@@ -102,11 +101,12 @@ def check_header(tokenizer: PreTrainedTokenizerBase) -> None:
         )
 
 
-def opens_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether the prompt itself opens a block of thoughts, in which a reply then begins."""
+def opened_thought(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The mark by which the prompt itself opens a block of thoughts, in which a reply then begins;
+    "" where it opens none."""
     user = [{"role": "user", "content": _FIRST}]
     text = str(tokenizer.apply_chat_template(user, tokenize=False, add_generation_prompt=True))
-    return text.rstrip().endswith(THINK)
+    return thoughts.opened_at_end(text.rpartition(_FIRST)[2])
 
 
 def _check_options(tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any]) -> None:

@@ -65,10 +65,17 @@ class UnslothLoader:
                 use_gradient_checkpointing=_checkpointing(keys),
                 random_state=keys.seed,
             )
-        except (ValueError, AssertionError, TypeError, NotImplementedError) as error:
+        # unsloth asserts that it knows each name; peft beneath it raises ValueError for names that
+        # no layer has, or one that is not linear.
+        except (AssertionError, ValueError) as error:
             raise UsageError(
                 f"lora_target_modules: unsloth refuses them ({first_line(error)}); use names of "
                 "this model's layers, or backend: transformers"
+            ) from None
+        except NotImplementedError as error:  # LoRA of a kind that it has no fast path for
+            raise UsageError(
+                f"backend: unsloth cannot add this LoRA ({first_line(error)}); use backend: "
+                "transformers"
             ) from None
         for config in wrapped.peft_config.values():
             config.base_model_name_or_path = keys.model_name_or_path

@@ -33,7 +33,11 @@ class ModelKeys(Section):
     backend: Literal["auto", "unsloth", "transformers"] = Field(
         "auto", description="auto, unsloth or transformers; auto takes unsloth where it can run"
     )
-    load_in_4bit: bool = Field(True, description="hold the frozen weights as NF4 (QLoRA)")
+    load_in_4bit: Literal["auto"] | bool = Field(
+        True,
+        description="hold the frozen weights as NF4 (QLoRA); auto: yes on a GPU, on a CPU only "
+        "where they would not fit whole",
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto, float32, bfloat16 or float16; auto asks the device"
     )
@@ -68,7 +72,10 @@ class ModelKeys(Section):
         "update needs the rest",
     )
     vllm_max_num_seqs: int | None = Field(
-        None, ge=1, description="use_vllm: replies computed at once at most; null is vLLM's own 256"
+        None,
+        ge=1,
+        description="use_vllm: replies computed at once at most; null, and 256, leave it to "
+        "unsloth: 8 where 2 GiB are left for keys and values, 256 where more than 80 are",
     )
     vllm_enable_sleep_mode: bool = Field(
         False,

@@ -66,7 +66,7 @@ def _read(parse: Callable[[Said], Found | None], said: Said) -> Found | None:
         return parse(said)
     except GraderError:
         raise
-    except Exception:
+    except Exception:  # of any parser: sympy's, json's, a pattern's, recursion
         return None
 
 
@@ -76,7 +76,7 @@ def _same(compare: Callable[[str, str], bool], given: str, gold: str) -> bool:
         return compare(given, gold)
     except GraderError:
         raise
-    except Exception:
+    except Exception:  # of any comparison, math-verify's among them
         compare(gold, gold)  # the row's or the grader's fault, which is told
         return False
 
@@ -185,7 +185,7 @@ def grade(
         if not row or row in str(error):
             raise
         raise GraderError(f"{row}: {error}") from error
-    except Exception as error:
+    except Exception as error:  # a grader's own fault, of any type: told, never called wrong
         raise GraderError(
             f"{row or task}: the {task} grader failed: {type(error).__name__}: {error}"
         ) from error

@@ -38,7 +38,7 @@ def _explained(prompt: Prompt, reply: str) -> Classification:
     """A reply that the rules fail on says nothing: it may be anything, and ends no run."""
     try:
         return explain(reply, task=prompt.task, shards=prompt.shards)
-    except Exception:
+    except Exception:  # patterns, recursion, arithmetic: what no reply that was thought of raises
         return Classification(ResponseType.MISSING, "cannot be read")
 
 
@@ -100,7 +100,7 @@ class Judge:
         try:
             asking = with_description(prompt, reply, aim(prompt, reply))
             asking = with_wording(prompt, reply, asking)
-        except Exception:
+        except Exception:  # as in `_explained`: a reply may be anything, and ends no run
             return Verdict(ResponseType.MISSING, "cannot be read")
         targeted = None
         if (prompt.removed or prompt.targets) and asking.count:

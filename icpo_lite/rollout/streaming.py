@@ -11,7 +11,6 @@ from transformers import TextStreamer
 
 from icpo_lite.core.types import Message
 from icpo_lite.policy.inherited_options import generation_config
-from icpo_lite.policy.template_options import THINK
 from icpo_lite.rollout.sampler import Key, SamplingOptions
 
 if TYPE_CHECKING:
@@ -72,4 +71,4 @@ def stream_reply(
             raise
         pieces.end()
     said = pieces.said.strip()
-    return f"{THINK}\n{said}" if policy.opens_thinking else said
+    return f"{policy.opened_thought}\n{said}" if policy.opens_thinking else said

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -16,11 +17,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+
 import icpo_lite
 from icpo_lite.core.errors import RunDirectoryError, UsageError
 from icpo_lite.core.files import write_atomically
 from icpo_lite.core.outputs import Kind, begins_with, check_output
 from icpo_lite.core.parent import start_bound
+from icpo_lite.kernels.chunks import free_bytes
 from icpo_lite.recipe import load_recipe, resolved_yaml
 from icpo_lite.runs.run_directory import owner_of
 
@@ -40,17 +44,49 @@ LOOK_S = 0.5
 class ComparisonRuns:
     """Starts, looks at, awaits and stops the runs in `recipes` (name → recipe).
 
-    extend: whether they may go on where they are finished, as `train` says.
+    extend: whether they may go on where they are finished, threads: what each may take on a CPU,
+    both as `train` says. asked: whether there was a look at whether they fit beside this run.
     """
 
     def __init__(
-        self, recipes: Mapping[str, Recipe], display: Display, *, extend: bool = False
+        self,
+        recipes: Mapping[str, Recipe],
+        display: Display,
+        *,
+        extend: bool = False,
+        threads: int | None = None,
     ) -> None:
-        self.recipes, self.display = recipes, display
+        self.recipes, self.display, self.threads = recipes, display, threads
+        self.asked = False
         self._more = ["--extend"] if extend else []
         self._threads: dict[str, int] = {}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._told: set[str] = set()
+
+    def start_beside(self, threads: int) -> bool:
+        """Start those that find room in memory beside this run, and say which do not.
+
+        Asked after this run's first step: what it took at most is what each of them will take.
+        Returns whether any has been started, or there is none.
+        """
+        self.asked = True
+        peak, free = peak_bytes(), free_bytes(torch.device("cpu"))
+        for name in self.recipes:
+            if name in self._threads:
+                continue
+            if free < peak:
+                self.display.message(
+                    f"{name} is trained after this run: side by side it would need another "
+                    f"{peak / 1e9:.1f} GB, and {free / 1e9:.1f} GB are free"
+                )
+                continue
+            free -= peak
+            self.start(name, threads)
+        return bool(self._threads) or not self.recipes
+
+    def started(self, name: str) -> bool:
+        """Whether `start` was called for it."""
+        return name in self._threads
 
     def start(self, name: str, threads: int) -> None:
         """Trains one of them beside this process; all that it prints goes to `<output_dir>.log`.
@@ -164,6 +200,11 @@ def arguments(recipe: Recipe) -> list[str]:
     file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, f"{_MARK}\n{resolved_yaml(recipe)}".encode())
     return [str(file)]
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _log(recipe: Recipe) -> Path:

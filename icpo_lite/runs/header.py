@@ -15,7 +15,7 @@ def header_facts(
     recipe: Recipe, policy: Policy, corpus: str, measured: dict[str, str]
 ) -> dict[str, str | list[str]]:
     trainable, total = policy.parameter_counts()
-    weights = "4-bit NF4, double quantisation" if recipe.load_in_4bit else "not quantised"
+    weights = "4-bit NF4, double quantisation" if policy.keys.load_in_4bit else "not quantised"
     compared = ", ".join(recipe.compare) or "base"
     return {
         "recipe": f"{recipe.path.name} -> {recipe.output_dir}",

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.console import Display
-from icpo_lite.core.errors import (
-    RunDirectoryError,
-)
-from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, show_comparison
+from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.evaluation.compare import show_comparison
+from icpo_lite.evaluation.judging import JudgingOptions, judge_policy
 from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.recipe import compared_recipes
 from icpo_lite.rollout.from_recipe import sampling_options
@@ -24,15 +23,14 @@ if TYPE_CHECKING:
 def judge_run_and_base(session: Session, folder: Path, display: Display) -> None:
     """Judge this run, then the base, on the same problems with the same noise."""
     recipe = session.recipe
+    settings = settings_for(session.problems, recipe.evaluation.settings)
     options = JudgingOptions(
-        settings=settings_for(session.problems, recipe.evaluation.settings),
-        runs=recipe.evaluation.runs,
+        block=recipe.evaluation.model_copy(update={"settings": settings}),
         sampling=sampling_options(
             recipe,
             temperature=recipe.evaluation.temperature,
             engine=session.trainer.sampling.engine,
         ),
-        max_turns=recipe.evaluation.max_turns,
         system=recipe.served_system_prompt,
         facts=judged_with(recipe),
     )

@@ -33,13 +33,13 @@ import yaml
 from icpo_lite import __version__
 from icpo_lite.core.errors import RunDirectoryError
 from icpo_lite.core.files import (
-    _json_file,
-    _json_row,
-    _read,
-    _row,
-    _write_all,
+    append_line,
     disk_errors,
+    json_file,
+    json_row,
+    metrics_row,
     plain,
+    read_if_there,
     read_metrics,
     redact,
     remove_asides,
@@ -146,11 +146,11 @@ class RunDirectory:
             **redact(facts),
             "earlier": history,
         }
-        write_atomically(self.path / "run.json", _json_file(info))
+        write_atomically(self.path / "run.json", json_file(info))
 
     def run_info(self) -> dict[str, Any]:
         """run.json, {} where there is none or none that can be read."""
-        data = _read(self.path / "run.json")
+        data = read_if_there(self.path / "run.json")
         try:
             return dict(json.loads(data)) if data else {}
         except (ValueError, TypeError):
@@ -163,7 +163,7 @@ class RunDirectory:
 
     def recipe_value(self, key: str) -> Any:
         """A key of the directory's recipe.yaml; None where there is none that can be read."""
-        data = _read(self.path / "recipe.yaml")
+        data = read_if_there(self.path / "recipe.yaml")
         try:
             values = yaml.safe_load(data) if data is not None else {}
         except yaml.YAMLError:
@@ -176,7 +176,7 @@ class RunDirectory:
         A key that one side lacks has `None` there. {} where the directory has no recipe yet.
         """
         file = self.path / "recipe.yaml"
-        data = _read(file)
+        data = read_if_there(file)
         if data is None:
             return {}
         try:
@@ -196,11 +196,11 @@ class RunDirectory:
 
     def write_warm_up(self, record: Mapping[str, Any]) -> None:
         """How often the model asked before the first step, and what was done about it."""
-        write_atomically(self.path / "warm_up.json", _json_file(record))
+        write_atomically(self.path / "warm_up.json", json_file(record))
 
     def mark_finished(self, **summary: Any) -> None:
         """Says that the run is done, so that the same command starts nothing."""
-        write_atomically(self.path / "finished", _json_file(summary))
+        write_atomically(self.path / "finished", json_file(summary))
 
     def clear_finished(self) -> None:
         """Opens a finished run again (more steps were asked for)."""
@@ -224,22 +224,7 @@ class RunDirectory:
             raise ValueError(f"expected an integer `step` in a row, found {row.get('step')!r}")
         file = self.path / "metrics.jsonl"
         with disk_errors("write", file):
-            descriptor = os.open(file, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                size = os.fstat(descriptor).st_size
-                # A line that a kill cut short must not swallow this one.
-                ended = size == 0 or os.pread(descriptor, 1, size - 1) == b"\n"
-                try:
-                    _write_all(descriptor, (b"" if ended else b"\n") + _json_row(row))
-                    os.fsync(descriptor)
-                except OSError:
-                    with contextlib.suppress(OSError):
-                        os.ftruncate(descriptor, size)
-                    raise
-                if size == 0:
-                    sync_directory(self.path)
-            finally:
-                os.close(descriptor)
+            append_line(file, json_row(row))
 
     def cut_after(self, step: int) -> list[str]:
         """Takes back what was logged after `step`, the one that the run resumes from.
@@ -255,8 +240,10 @@ class RunDirectory:
         file = self.path / "metrics.jsonl"
         rows: dict[int, bytes] = {}
         later, damaged, again, before = 0, [], 0, 0
-        for number, line in enumerate((_read(file) or b"").splitlines(keepends=True), start=1):
-            row = _row(line)
+        for number, line in enumerate(
+            (read_if_there(file) or b"").splitlines(keepends=True), start=1
+        ):
+            row = metrics_row(line)
             if row is None or row["step"] < 1:
                 damaged.append(number)
             elif row["step"] > step:
@@ -304,7 +291,7 @@ class RunDirectory:
         with disk_errors("create", folder):
             folder.mkdir(exist_ok=True)
         file = folder / f"step-{int(step):06d}.jsonl"
-        write_atomically(file, b"".join(_json_row(row) for row in rows))
+        write_atomically(file, b"".join(json_row(row) for row in rows))
         return file
 
 
@@ -321,7 +308,7 @@ def _ranges(numbers: Sequence[int]) -> str:
 
 def finished_summary(folder: Path) -> dict[str, Any] | None:
     """What a run ended with, {} where that cannot be read, None where it has not ended."""
-    data = _read(folder / "finished")
+    data = read_if_there(folder / "finished")
     if data is None:
         return None
     try:

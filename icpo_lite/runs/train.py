@@ -28,6 +28,7 @@ from icpo_lite.core.errors import (
 )
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import require_writable
+from icpo_lite.policy.cpu import set_threads
 from icpo_lite.recipe import compared_recipes
 from icpo_lite.runs.checkpoint import latest_checkpoint, write_together
 from icpo_lite.runs.checkpoint_manager import CheckpointManager, bring_back, mirror_of
@@ -142,23 +143,19 @@ def _train(recipe: Recipe, display: Display, leave: _Leave, threads: int | None)
         run.write_recipe(resolved(recipe))
         idle = _idle(compared, session, display)
         compared = {name: other for name, other in compared.items() if name not in idle}
-        comparisons = ComparisonRuns(compared, display, extend=resumes)
+        comparisons = ComparisonRuns(compared, display, extend=resumes, threads=threads)
         stack.callback(comparisons.stop)
-        if on_cpu(session):
-            for name in compared:
-                comparisons.start(name, torch.get_num_threads())
         with stop_signals() as stop:
             manager = _train_steps(session, run, display, stop, comparisons)
         if recipe.evaluation.enabled:
             judge_run_and_base(session, folder, display)
-        alone, done_steps = not on_cpu(session), session.trainer.done_steps
+        done_steps = session.trainer.done_steps
         manager.let_go()
         del session
-        if alone:
-            empty_cache()
+        empty_cache()
         for name in compared:
-            if alone:  # one GPU holds one of them at a time
-                comparisons.start(name, torch.get_num_threads())
+            if not comparisons.started(name):
+                comparisons.start(name, threads or os.cpu_count() or 1)
             comparisons.wait(name)
         early = {"stopped_early": done_steps} if done_steps < recipe.max_steps else {}
         left_out = {"left_out": idle} if idle else {}
@@ -269,7 +266,7 @@ def _steps_left(
             run.write_completions(report.step, completion_rows(report.groups))
         tracking.log(report.step, rows[-1])
         display.step(report)
-        comparisons.look()
+        _beside(session, comparisons, display)
         every = recipe.log_completions_steps
         if every and report.step % every == 0:
             display.example(most_telling(report.groups, report.step // every))
@@ -304,6 +301,18 @@ def _steps_left(
             )
             return
         manager.remember()
+
+
+def _beside(session: Session, comparisons: ComparisonRuns, display: Display) -> None:
+    """After the first step on a CPU the runs to compare with are started, where memory holds them
+    too; after each further one they are looked at. With none beside it, this run takes all cores.
+    """
+    if not on_cpu(session):  # one GPU holds one run at a time
+        return
+    if comparisons.asked:
+        comparisons.look()
+    elif not comparisons.start_beside(torch.get_num_threads()):
+        display.message(set_threads(session.policy.causal_lm, comparisons.threads))
 
 
 def _warm_up(session: Session, run: RunDirectory, display: Display, stop: StopRequest) -> None:

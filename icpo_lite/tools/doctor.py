@@ -35,14 +35,19 @@ FLOORS = {
     "accelerate": "1.10",
     "safetensors": "0.6",
     "huggingface_hub": "1.0",
-    "unsloth": "2026.8",
+    "unsloth": "2026.10.4",
     "triton": "3.4",
 }
 OPTIONAL = ("unsloth", "triton")
-#: First versions that unsloth 2026.8 refuses.
-UNSLOTH_CAPS = {"transformers": "5.18", "trl": "1.16", "datasets": "5"}
+#: First versions that unsloth 2026.10 refuses.
+UNSLOTH_CAPS = {"torch": "2.15", "transformers": "5.18", "trl": "1.16", "datasets": "5"}
 #: What vLLM 0.33 is built for: versions from the first, below the second.
 VLLM_NEEDS = {"torch": ("2.14.0", "2.14.1"), "transformers": ("5.16.1", "5.18")}
+#: vLLM from 0.28 on takes 4-bit weights through this plugin alone.
+VLLM_IN_4_BITS = "vllm-bnb-plugin"
+_VLLM_REMEDY = 'pip install "icpo-lite[vllm]", or pip uninstall vllm'
+#: Whose own words on versions are read where they are installed.
+DECLARING = ("unsloth", "unsloth_zoo", "vllm", VLLM_IN_4_BITS)
 GIB = 1 << 30
 #: Free space below which a run with checkpoints is likely to end in a full disk.
 MIN_FREE = {"output": 2 * GIB, "cache": 5 * GIB}
@@ -76,6 +81,7 @@ def examine(output: Path = Path("runs")) -> Examination:
         gpu_findings,
         library_findings,
         vllm_findings,
+        declared_findings,
         nf4_findings,
         triton_findings,
         lambda: disk_findings(output),
@@ -256,8 +262,36 @@ def vllm_findings(version: Callable[[str], str | None] = installed) -> Iterator[
                 "problem",
                 f"{found or 'not installed'}, but vLLM {version('vllm')} needs {first} or later, "
                 f"below {last}",
-                'pip install "icpo-lite[vllm]", or pip uninstall vllm',
+                _VLLM_REMEDY,
             )
+    if version(VLLM_IN_4_BITS) is None:
+        yield Finding(
+            VLLM_IN_4_BITS,
+            "problem",
+            f"not installed; without it vLLM {version('vllm')} loads no 4-bit weights",
+            _VLLM_REMEDY,
+        )
+
+
+def declared_findings(
+    version: Callable[[str], str | None] = installed,
+    requires: Callable[[str], list[str] | None] = importlib.metadata.requires,
+) -> Iterator[Finding]:
+    """What unsloth and vLLM, where they are installed, say themselves against versions that the
+    tables above let pass: single releases between the bounds, and bounds of later releases."""
+    from packaging.requirements import Requirement
+
+    told = {f.subject for f in (*library_findings(version), *vllm_findings(version)) if f.remedy}
+    for owner in (name for name in DECLARING if version(name)):
+        for wanted in map(Requirement, requires(owner) or ()):
+            found = version(wanted.name)
+            applies = wanted.marker is None or wanted.marker.evaluate({"extra": ""})
+            fits = found is None or wanted.specifier.contains(found, prereleases=True)
+            if applies and not fits and wanted.name not in told:
+                told.add(wanted.name)
+                text = f"{found}, but {owner} {version(owner)} takes {wanted.specifier}"
+                remedy = f'pip install "{wanted.name}{wanted.specifier}", or pip uninstall {owner}'
+                yield Finding(wanted.name, "problem", text, remedy)
 
 
 def nf4_findings() -> Iterator[Finding]:
@@ -351,7 +385,7 @@ def pip_line(version: Callable[[str], str | None] = installed) -> str:
         f'"{name}>={FLOORS[name]}' + (f',<{caps[name]}"' if name in caps else '"')
         for name in wanted
     ]
-    specs += [f'"{n}<{cap}"' for n, cap in caps.items() if n not in wanted and version(n)]
+    specs += [f'"{n}<{cap}"' for n, cap in caps.items() if n not in FLOORS and version(n)]
     if version("unsloth"):
         specs.append(f'"unsloth>={FLOORS["unsloth"]}"')
     torch = version("torch")

@@ -151,6 +151,15 @@ def plan_memory(shape: ModelShape, job: Job) -> MemoryPlan:
     )
 
 
+#: vLLM's `max_num_seqs`, which unsloth takes for none given.
+VLLM_DEFAULT_SEQS = 256
+#: … and then its own, (up to so many GiB for keys and values, replies at once), of 2026.10.
+UNSLOTH_SEQS = (
+    *((2, 8), (4, 16), (8, 32), (12, 48), (16, 64), (24, 80)),
+    *((40, 96), (48, 112), (80, 128)),
+)
+
+
 def vllm_bytes(shape: ModelShape, job: Job) -> dict[str, int]:
     """What vLLM reserves for keys and values: its share of the card less the weights it shares."""
     if not (job.keys.use_vllm and job.cuda):
@@ -162,8 +171,15 @@ def vllm_bytes(shape: ModelShape, job: Job) -> dict[str, int]:
 def vllm_rows(shape: ModelShape, job: Job) -> int:
     """Replies of full length that vLLM holds at once."""
     one = kv_bytes(shape, job, 1, job.width - 1)
-    room = sum(vllm_bytes(shape, job).values()) // one
-    return min(room, job.keys.vllm_max_num_seqs or 256)
+    left = sum(vllm_bytes(shape, job).values())
+    asked = job.keys.vllm_max_num_seqs or VLLM_DEFAULT_SEQS
+    unset = asked == VLLM_DEFAULT_SEQS
+    return min(left // one, _unsloths_choice(left) if unset else asked)
+
+
+def _unsloths_choice(left: int) -> int:
+    """Replies at once where the recipe names no number. left: bytes for keys and values."""
+    return next((n for gib, n in UNSLOTH_SEQS if left <= gib << 30), VLLM_DEFAULT_SEQS)
 
 
 def weight_bytes(shape: ModelShape, job: Job) -> dict[str, int]:

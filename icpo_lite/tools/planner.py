@@ -79,7 +79,11 @@ def job_of(recipe: Recipe, card: Card) -> Job:
     """What a recipe's step is on a card."""
     from icpo_lite.policy.dense_copies import MOST_WEIGHTS
 
-    rows = recipe.prompts_per_step * recipe.num_generations // recipe.num_mini_batches
+    # RL-PLUS adds its demonstration to each group.
+    group = recipe.num_generations + (recipe.demonstrations == "rl_plus")
+    rows = recipe.prompts_per_step // recipe.num_mini_batches * group
+    if recipe.load_in_4bit == "auto":
+        recipe = recipe.model_copy(update={"load_in_4bit": card.cuda})
     if recipe.dtype == "auto":
         value_bytes = 2 if card.cuda else 4
     else:
@@ -111,8 +115,9 @@ _QWEN25 = {
 
 def known_config(name: str) -> dict[str, Any] | None:
     """The config facts of a Qwen2.5 model, which need no network; None for any other."""
-    size = name.removeprefix("Qwen/Qwen2.5-").removesuffix("-Instruct")
-    if name == size or size not in _QWEN25:
+    kind = name.removeprefix("Qwen/Qwen2.5-")
+    size = kind.removeprefix("Coder-").removesuffix("-Instruct")  # coders have the same shapes
+    if name == kind or size not in _QWEN25:
         return None
     hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = _QWEN25[size]
     return {

@@ -30,6 +30,7 @@ from icpo_lite.rollout.simulated_user import (
     recap_text,
     snowball_text,
 )
+from icpo_lite.tools.export.plain_tokenizer import make_plain
 
 PAD, END, START, UNKNOWN = "<|endoftext|>", "<|im_end|>", "<|im_start|>", "<|unk|>"
 CHATML = (
@@ -386,6 +387,7 @@ def save(model: Qwen2ForCausalLM, tokenizer: PreTrainedTokenizerFast, out: Path)
     out.mkdir(parents=True, exist_ok=True)
     model.to(torch.bfloat16).save_pretrained(out)
     tokenizer.save_pretrained(out)
+    make_plain(out, tokenizer, [])
 
 
 def main() -> None:

@@ -16,6 +16,7 @@ import torch
 
 from icpo_lite.core.types import QUESTIONS, Group, Intent, Prompt, Trajectory, Turn
 from icpo_lite.policy.chat_marks import harmless_text
+from icpo_lite.policy.chat_template import end_of_turn
 from icpo_lite.training.advantages import hpt_gate, zero_variance
 from icpo_lite.training.asking_demonstrations import asking_demonstration
 
@@ -55,15 +56,23 @@ def demonstration(
         text = asking_demonstration(prompt) or ""
     if not text:
         return None
+    # Where the prompt has opened a thought, an answer begins behind it.
+    opening = policy.encode_text(policy.shut_thought)
     ids = policy.encode_text(harmless_text(policy.tokenizer, text, "assistant"))
-    turn = Turn("assistant", text, (*ids, end_id), stop_reason="eos")
+    turn = Turn("assistant", text, (*opening, *ids, end_id), stop_reason="eos")
     if len(turn.token_ids) > limit:
         return None
     return Trajectory(prompt, prompt_ids, (turn,), demonstration=True)
 
 
 def turn_end_id(policy: Policy) -> int:
-    """The token with which this model's chat template closes an assistant's turn."""
+    """The token with which this model's chat template closes an assistant's turn.
+
+    Behind it a template may write the end of the whole chat (Phi's), which no reply is ended by.
+    """
+    written = end_of_turn(policy.tokenizer)
+    if written is not None:
+        return written
     chat = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
     text = policy.tokenizer.apply_chat_template(chat, tokenize=False)
     ids = policy.encode_text(text)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.console import clock
-from icpo_lite.core.types import Completion, Group, Trajectory
+from icpo_lite.core.types import Completion, Group, Prompt, Trajectory
 from icpo_lite.rollout.groups import as_turn
 from icpo_lite.rollout.sampler import sample
 from icpo_lite.training.batch import collate
@@ -76,7 +76,8 @@ def dry_run(trainer: Trainer) -> DryRun:
     """
     recipe, policy = trainer.recipe, trainer.policy
     device = policy.device.torch_device
-    longest = max((tuple(ids) for ids in trainer.prompt_ids.values()), key=len)
+    later = trainer.later.ids.values() if trainer.later else ()
+    longest = max((tuple(ids) for ids in (*trainer.prompt_ids.values(), *later)), key=len)
     undo, pool = trainer.updater.undo(), trainer.pool.state
     plan = trainer.schedules.at(trainer.done_steps)
     began, base = time.monotonic(), _resident(device)
@@ -90,11 +91,10 @@ def dry_run(trainer: Trainer) -> DryRun:
                 options=trainer.sampling.but(ignore_eos=True),
                 keys_P=[("rehearsal", place) for place in range(len(prompts))],
             )
-        # Advantages that differ, so that no row is left out; half of a group up, half down.
-        signs = tuple(1.0 if i % 2 else -1.0 for i in range(recipe.num_generations))
+        shown = recipe.demonstrations == "rl_plus"
         groups = [
-            Group(p, tuple(Trajectory(p, longest, (as_turn(_whole(c)),)) for c in some), signs)
-            for p, some in zip(prompts, replies, strict=True)
+            _largest_group(prompt, longest, some, shown=shown)
+            for prompt, some in zip(prompts, replies, strict=True)
         ]
         with _peak(device) as update:
             batch = collate(groups, policy.pad_id)
@@ -114,8 +114,8 @@ def dry_run(trainer: Trainer) -> DryRun:
         "sampling": max(sampling[0] - base, 0),
         "update": max(update[0] - base - optimizer, 0),
     }
-    asked = len(groups) * recipe.num_generations
-    micro = min(recipe.per_device_train_batch_size or asked, asked)
+    asked, learned = len(groups) * recipe.num_generations, len(batch)
+    micro = min(recipe.per_device_train_batch_size or learned, learned)
     updated, sampled = trainer.updater.limit.found, trainer.sampling_limit.found
     return DryRun(
         parts,
@@ -126,6 +126,16 @@ def dry_run(trainer: Trainer) -> DryRun:
         (min(updated.rows, micro) if updated else micro, micro),
         (sampled.rows if sampled else asked, asked),
     )
+
+
+def _largest_group(
+    prompt: Prompt, prompt_ids: tuple[int, ...], replies: Sequence[Completion], *, shown: bool
+) -> Group:
+    """A group of full-length rows. shown: a demonstration joins it, one row more."""
+    rows = [Trajectory(prompt, prompt_ids, (as_turn(_whole(c)),)) for c in replies]
+    rows += [replace(rows[0], demonstration=True)] if shown else []
+    # Advantages that differ, so that no row is left out; half of a group up, half down.
+    return Group(prompt, tuple(rows), tuple(1.0 if i % 2 else -1.0 for i in range(len(rows))))
 
 
 def _whole(completion: Completion) -> Completion:

@@ -19,16 +19,14 @@ MOST_FOR_ONE = 4
 More = Callable[[int, int, int], list[Group]]
 
 
-def teaching_groups(
-    groups: Sequence[Group], *, spread: float | None, hpt_gate: float | None
+def learnable_groups(
+    groups: Sequence[Group], *, spread: float, hpt_gate: float | None
 ) -> list[Group]:
-    """What is learned from without dynamic sampling, complete prompts first.
+    """What can be learned from without dynamic sampling, complete prompts first.
 
-    spread: groups whose rewards differ by no more are left out; None keeps all. hpt_gate: of
-    `demonstrations.gated`; None where demonstrations only join their groups.
+    spread, hpt_gate: of `demonstrations.gated`; None where demonstrations only join their groups.
     """
-    rows = _rows(groups, hpt_gate, spread)
-    return _by_kind([g for g in rows if spread is None or teaches(g, spread)])
+    return _by_kind(_rows(groups, hpt_gate, spread))
 
 
 def refilled_groups(
@@ -88,10 +86,10 @@ def count(groups: Sequence[Group], intent: Intent) -> int:
     return sum(g.prompt.intent is intent for g in groups)
 
 
-def _rows(groups: Sequence[Group], hpt_gate: float | None, spread: float | None) -> list[Group]:
+def _rows(groups: Sequence[Group], hpt_gate: float | None, spread: float) -> list[Group]:
     """Each group with the trajectories that would be learned from, demonstrations decided."""
     rows = fit_to_follow(groups, rare=hpt_gate is None)
-    return rows if hpt_gate is None else gated(rows, hpt_gate, spread or 0.0)
+    return rows if hpt_gate is None else gated(rows, hpt_gate, spread)
 
 
 def _of_each_kind(

@@ -65,7 +65,7 @@ def readable_failure(policy: Policy, engine: str) -> Iterator[None]:
         yield
     except IcpoError:
         raise
-    except Exception as error:
+    except Exception as error:  # a model's own code, an engine's, a driver's: of any type
         if is_out_of_memory(error):
             raise
         said = (str(error).strip() or type(error).__name__).splitlines()[0]

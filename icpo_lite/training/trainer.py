@@ -8,10 +8,13 @@ what `Trainer.state` gives (step number, prompt cursor, loss scale, schedules).
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
+
+import torch
 
 from icpo_lite.core.oom import RowLimit, Say, quiet
 from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, StepReport
@@ -23,7 +26,12 @@ from icpo_lite.rollout.noise import SamplingOptions
 from icpo_lite.training.advantages import advantage_groups
 from icpo_lite.training.batch import collate
 from icpo_lite.training.demonstrations import join_demonstrations
-from icpo_lite.training.dynamic_sampling import as_learned, refilled_groups, teaching_groups
+from icpo_lite.training.dynamic_sampling import (
+    as_learned,
+    learnable_groups,
+    refilled_groups,
+    teaches,
+)
 from icpo_lite.training.step_metrics import group_metrics, memory_gb, sampled_tokens
 from icpo_lite.training.step_plan import Plan, Schedules
 from icpo_lite.training.updater import Updater
@@ -105,9 +113,10 @@ class Trainer:
         prompts = self.pool.draw(self.recipe.prompts_per_step, plan.share_underspecified)
         groups, chosen, refills = self.select(self.rollout(prompts))
         sampled = time.monotonic()
-        learned = advantage_groups(
+        weighed = advantage_groups(
             chosen, self.recipe, plan.underspecified_weight, self.component_weights
         )
+        learned = self.counted(weighed)
         batch = collate(learned, self.policy.pad_id)
         self.phase = "updating"
         update = self.updater.update(batch, plan.loss, plan.learning_rate, self.done_steps)
@@ -142,15 +151,12 @@ class Trainer:
         return reward_groups(judge_groups(groups, self.judge), self.reward, self.change)
 
     def select(self, groups: list[Group]) -> tuple[list[Group], list[Group], int]:
-        """(all groups sampled, those learned from, refills): flat ones are dropped or refilled."""
+        """(all groups sampled, those of the step, refills): flat ones are refilled, if at all."""
         recipe = self.recipe
         gate = recipe.hpt_gate if recipe.demonstrations == "hpt" else None
         if not recipe.dynamic_sampling:
-            # Left out, a group would lose its KL and entropy terms as well.
-            terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target
-            every = recipe.count_zero_variance or terms
-            spread = None if every else recipe.min_reward_spread
-            return groups, teaching_groups(groups, spread=spread, hpt_gate=gate), 0
+            spread = recipe.min_reward_spread
+            return groups, learnable_groups(groups, spread=spread, hpt_gate=gate), 0
         return refilled_groups(
             groups,
             lambda q, q_star, place: self.rollout(self.pool.draw_kinds(q, q_star), place),
@@ -160,6 +166,18 @@ class Trainer:
             spread=recipe.min_reward_spread,
             hpt_gate=gate,
         )
+
+    def counted(self, groups: list[Group]) -> list[Group]:
+        """The groups that losses are averaged over.
+
+        Flat ones go, where they go, after advantages are made: a batch's std is of all groups. And
+        not where a term of the loss needs no advantage.
+        """
+        recipe = self.recipe
+        terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target or recipe.kl_cov
+        if recipe.dynamic_sampling or recipe.count_zero_variance or terms:
+            return groups
+        return [group for group in groups if teaches(group, recipe.min_reward_spread)]
 
     def _costs(
         self, plan: Plan, groups: Sequence[Group], sampling: float, seconds: float
@@ -187,6 +205,7 @@ class Trainer:
             "pool": self.pool.state,
             "scaler": self.updater.scaler.state_dict(),
             "schedules": self.schedules.states,
+            "threads": torch.get_num_threads(),
             "tried": {
                 "engine": self.sampling.engine,
                 "share_prompts": self.updater.logprobs.shared_prompts,
@@ -223,6 +242,10 @@ class Trainer:
 
     def _limits_hold_on(self) -> list[Any]:
         return [self.policy.device.name, self.recipe.per_device_train_batch_size]
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 def _can_run(policy: Policy, name: str, choice: Any) -> bool:

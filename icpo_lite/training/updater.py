@@ -269,14 +269,16 @@ class Updater:
     def _with_and_without_gradient(self, batch: Batch, loss: LossKeys) -> list[tuple[Tensor, bool]]:
         """Rows of a micro-batch that have a gradient, and those that are only measured.
 
-        Where the advantage is 0 the policy term has no gradient; KL, KL-Cov and entropy have one
-        whatever it is.
+        Where the advantage is 0 the policy term has no gradient; KL, KL-Cov, entropy and HPT's
+        demonstrations have one whatever it is.
         """
         every = torch.arange(len(batch), device=batch.advantages.device)
         terms = loss.beta or loss.entropy_coef or loss.kl_cov is not None
         if terms or not self.recipe.drop_zero_variance:
             return [(every, True)]
         learns = batch.advantages != 0
+        if loss.demonstrations == "hpt":
+            learns = learns | batch.demonstrations
         return [(every[rows], on) for rows, on in ((learns, True), (~learns, False)) if rows.any()]
 
     def _backward(

@@ -351,13 +351,7 @@ class Solver:
         self.key, self.otherwise, self.calls = key, otherwise, 0
 
     def generate(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        n: int = 1,
-        max_new_tokens: int = 256,
-        temperature: float = 1.0,
-        seed: int = 0,
+        self, chats: Sequence[Sequence[Message]], *, n: int = 1, **how: Any
     ) -> list[list[str]]:
         self.calls += 1
         return [

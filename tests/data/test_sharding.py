@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -227,13 +228,7 @@ class Canned:
         self.asked: list[str] = []
 
     def generate(
-        self,
-        chats: Sequence[Sequence[Message]],
-        *,
-        n: int = 1,
-        max_new_tokens: int = 256,
-        temperature: float = 1.0,
-        seed: int = 0,
+        self, chats: Sequence[Sequence[Message]], *, n: int = 1, **how: Any
     ) -> list[list[str]]:
         self.asked += [chat[-1].content for chat in chats]
         return [[reply] * n for reply in self.replies]

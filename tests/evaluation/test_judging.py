@@ -15,16 +15,18 @@ from icpo_lite.core.console import Display
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.data.tiny_world import world_problems
-from icpo_lite.evaluation import compare
+from icpo_lite.evaluation import compare, judging
 from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, question_words
-from icpo_lite.evaluation.compare import JudgingOptions, judge_policy, named_models
+from icpo_lite.evaluation.compare import named_models
+from icpo_lite.evaluation.judging import JudgingOptions, judge_policy
 from icpo_lite.evaluation.openings import Openings
+from icpo_lite.evaluation.request import evaluation_request
 from icpo_lite.evaluation.settings import SETTINGS
 from icpo_lite.evaluation.table import comparison_rows, fitting
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.opening_logprobs import opening_logprobs
-from icpo_lite.recipe import load_recipe, resolved_yaml
+from icpo_lite.recipe import Evaluation, load_recipe, resolved_yaml
 from icpo_lite.rewards.from_recipe import bind_judge
 from icpo_lite.rollout.groups import PolicyTalker
 from icpo_lite.rollout.sampler import SamplingOptions
@@ -100,10 +102,42 @@ def test_a_run_is_judged_on_what_its_recipe_names_for_it(tmp_path):
     data.write_text(json.dumps({**row, "answer": "7"}) + "\n")
     recipe = load_recipe("tiny", [f"evaluation.dataset_name={data}"])
     display = Display(total=0)
-    (problem,) = compare._judged_problems(compare.Wishes(), recipe, display)
+    (problem,) = compare._judged_problems(evaluation_request(), recipe, display)
     assert problem.question == row["question"]
-    world = compare.Wishes(data="builtin:world", problems=2)
+    world = evaluation_request(data="builtin:world", problems=2)
     assert len(compare._judged_problems(world, recipe, display)) == 2
+
+
+def test_options_of_an_evaluation_become_keys_of_a_recipe():
+    """What is not given is left to the data or to the first model's recipe; 0 is a value."""
+    plain = evaluation_request(data=(), settings=(), problems=None, allow_code_execution=False)
+    assert (plain.settings, plain.count("problems"), plain.count("runs")) == ((), None, None)
+    assert (plain.data, plain.keys, plain.block) == ((), {}, Evaluation())
+    recipe = load_recipe("tiny", seed=5, max_completion_length=40)
+    assert plain.key("max_completion_length", recipe) == 40
+    assert plain.key("max_completion_length", None, otherwise=48) == 48
+    assert plain.said("seed") == 0, "conversations are drawn alike for all models"
+    asked = evaluation_request(
+        data="a.jsonl", settings="full", runs=3, temperature=0, max_new_tokens=9, system="none"
+    )
+    assert (asked.data, asked.settings, asked.count("runs")) == (("a.jsonl",), ("full",), 3)
+    assert asked.block.temperature == 0
+    assert asked.key("max_completion_length", recipe) == 9
+    assert asked.key("system_prompt", recipe) == "none"
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"setting": ("full",)}, "unknown option setting; did you mean settings"),
+        ({"settings": ("ful",)}, "settings: expected some of full, .*, got 'ful'"),
+        ({"runs": 0}, "evaluate: runs: expected greater than or equal to 1, found 0"),
+        ({"temperature": -1}, "evaluate: temperature: expected greater than or equal to 0"),
+    ],
+)
+def test_wrong_options_of_an_evaluation_are_named(given, words):
+    with pytest.raises(UsageError, match=words):
+        evaluation_request(**given)
 
 
 def test_chat_talks_switches_the_adapter_and_leaves():
@@ -129,7 +163,7 @@ def test_nothing_is_known_of_a_base_that_no_evaluation_speaks_of(tmp_path, tiny,
     block = {"calibration": {"openings": [{"tokens": [5], "asks": 1.0}]}}
     (tmp_path / "eval" / "eval.json").write_text(json.dumps(block))
     monkeypatch.chdir(tmp_path)
-    assert compare.openings_for(tiny, "") == (
+    assert judging.openings_for(tiny, "") == (
         question_words(tiny),
         "words with which questions begin",
     )
@@ -187,7 +221,8 @@ WHOLE = [Message("user", f"{LACKING[0].content} Ann buys 4 apples.")]
 
 def judge_tiny(tiny, place, told=None, runs=2, problems=PROBLEMS, **options):
     settings = options.pop("settings", ("full", "sharded", "recap", "underspecified"))
-    wishes = JudgingOptions(settings, runs, SamplingOptions(32), **options)
+    block = Evaluation(settings=settings, runs=runs)
+    wishes = JudgingOptions(block, SamplingOptions(32), **options)
     tell = (told if told is not None else []).append
     return judge_policy("tiny", tiny, bind_judge(None, tiny), problems, wishes, place, tell)
 
@@ -197,14 +232,14 @@ def files(place):
 
 
 def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "CPU_AT_ONCE", 4)  # three portions a setting
+    monkeypatch.setattr(judging, "CPU_AT_ONCE", 4)  # three portions a setting
     judge_tiny(tiny, tmp_path / "whole")
 
     class Stopped(BaseException):
         pass
 
     calls = []
-    lines = compare.Progress.add
+    lines = judging.Progress.add
 
     def stop_after_four(self, portion, found):
         if len(calls) == 4:
@@ -212,14 +247,14 @@ def test_an_interrupted_evaluation_goes_on_and_ends_the_same(tiny, tmp_path, mon
         calls.append(portion)
         lines(self, portion, found)
 
-    monkeypatch.setattr(compare.Progress, "add", stop_after_four)
+    monkeypatch.setattr(judging.Progress, "add", stop_after_four)
     with pytest.raises(Stopped):
         judge_tiny(tiny, tmp_path / "cut")
     partial = tmp_path / "cut" / "conversations.partial.jsonl"
     assert not (tmp_path / "cut" / "eval.json").exists()
     with partial.open("ab") as file:
         file.write(b'{"portion": "full/')  # what a kill leaves behind
-    monkeypatch.setattr(compare.Progress, "add", lines)
+    monkeypatch.setattr(judging.Progress, "add", lines)
     told = []
     judge_tiny(tiny, tmp_path / "cut", told)
     assert any("goes on after 4 portions" in line for line in told)
@@ -236,9 +271,9 @@ def test_progress_of_another_evaluation_is_not_gone_on_with(tiny, tmp_path):
 
 
 def test_threads_do_not_change_the_result(tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "CPU_AT_ONCE", 4)
+    monkeypatch.setattr(judging, "CPU_AT_ONCE", 4)
     for name, workers in (("one", 1), ("three", 3)):
-        monkeypatch.setattr(compare, "_workers", lambda n=workers: n)
+        monkeypatch.setattr(judging, "_workers", lambda n=workers: n)
         judge_tiny(tiny, tmp_path / name, settings=("sharded", "full"))
     assert files(tmp_path / "one") == files(tmp_path / "three")
 
@@ -317,7 +352,7 @@ def test_eval_with_a_threshold_asks_more(tiny, tmp_path):
 
 def test_a_threshold_uses_the_openings_of_an_earlier_evaluation(tiny, tmp_path):
     judge_tiny(tiny, tmp_path / "run" / "eval", runs=8, settings=("full", "underspecified"))
-    openings, source = compare.openings_for(tiny, str(tmp_path / "run"))
+    openings, source = judging.openings_for(tiny, str(tmp_path / "run"))
     assert isinstance(openings, Openings)
     assert source.endswith("run/eval/eval.json")
     how = openings.tokens.index(tuple(tiny.tokenizer.convert_tokens_to_ids(["How"])))

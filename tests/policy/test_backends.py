@@ -23,14 +23,14 @@ from icpo_lite.policy.unsloth_backend import UnslothLoader, check_causal, guard_
 ROOT = Path(__file__).parents[2]
 CPU = Device(torch.device("cpu"), torch.float32, "CPU")
 GPU = Device(torch.device("cuda", 0), torch.bfloat16, "RTX 3060 (12 GiB)")
-#: The parameters that the calls in `backends` rely on, as unsloth 2026.8.22 and 2026.10.9 have
-#: them.
+#: The parameters that the calls in `unsloth_backend` rely on, as unsloth 2026.10.4 and 2026.10.9
+#: have them.
 RELIED_ON = {
     "from_pretrained": {
         *("model_name", "max_seq_length", "dtype", "load_in_4bit", "device_map"),
         *("trust_remote_code", "use_gradient_checkpointing", "use_exact_model_name"),
         *("fix_tokenizer", "random_state", "fast_inference", "max_lora_rank"),
-        *("gpu_memory_utilization", "unsloth_vllm_standby"),
+        "gpu_memory_utilization",
     },
     "get_peft_model": {
         *("model", "r", "target_modules", "lora_alpha", "lora_dropout", "bias"),
@@ -176,6 +176,53 @@ def test_a_run_can_be_imported_without_transformers(tmp_path):
         "assert not {'transformers', 'peft', 'unsloth'} & set(sys.modules)"
     )
     run_python(["-c", code], tmp_path, PYTHONPATH=str(ROOT))
+
+
+#: Parameters that reach a function further in through `**kwargs`: (file, function) -> names. The
+#: second reads the rest of the first's by name.
+HANDED_ON = {
+    ("unsloth/models/llama.py", "FastLlamaModel.from_pretrained"): {"unsloth_vllm_standby"},
+    ("unsloth/models/vision.py", "FastBaseModel.from_pretrained"): {"unsloth_vllm_standby"},
+    ("unsloth_zoo/vllm_utils.py", "load_vllm"): {"max_num_seqs", "gpu_memory_utilization"},
+    ("unsloth_zoo/vllm_utils.py", "load_lora"): {"model", "save_directory", "load_tensors"},
+}
+#: What unsloth reads of the environment before it loads vLLM.
+READ = ("UNSLOTH_VLLM_STANDBY", "UNSLOTH_VLLM_STANDBY_UTIL_OVERRIDE")
+
+
+def functions_of(source):
+    """Parameters by name, methods as Class.method, without importing anything."""
+    tree = ast.parse(source)
+    found = {}
+    for outer in (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))):
+        prefix = f"{outer.name}." if isinstance(outer, ast.ClassDef) else ""
+        for node in outer.body:
+            if isinstance(node, ast.FunctionDef):
+                arguments = (*node.args.args, *node.args.kwonlyargs)
+                found[f"{prefix}{node.name}"] = {a.arg for a in arguments}
+    return found
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("unsloth"), reason="unsloth is not installed")
+def test_the_sources_of_unsloth_have_what_is_relied_on():
+    """Read, not imported: that needs a GPU."""
+    unsloth = Path(importlib.util.find_spec("unsloth").origin).parents[1]
+    zoo = Path(importlib.util.find_spec("unsloth_zoo").origin).parents[1]
+    read = {
+        file: (folder / file).read_text(encoding="utf-8")
+        for folder in (unsloth, zoo)
+        for file in ("unsloth/models/loader.py", *(file for file, _ in HANDED_ON))
+        if (folder / file).is_file()
+    }
+    loader = functions_of(read["unsloth/models/loader.py"])
+    assert RELIED_ON["from_pretrained"] <= loader["FastLanguageModel.from_pretrained"]
+    llama = functions_of(read["unsloth/models/llama.py"])
+    for name in ("get_peft_model", "for_training", "for_inference"):
+        assert RELIED_ON[name] <= llama[f"FastLlamaModel.{name}"], name
+    for (file, function), wanted in HANDED_ON.items():
+        assert wanted <= functions_of(read[file])[function], function
+    for variable in READ:
+        assert f'"{variable}"' in read["unsloth_zoo/vllm_utils.py"], variable
 
 
 PARAMETERS = """
@@ -336,13 +383,15 @@ def test_vllms_memory_is_the_recipes():
 
 @pytest.mark.parametrize("standby", [False, True])
 def test_standby_is_asked_for_before_unsloth_patches_vllm(standby, monkeypatch):
-    monkeypatch.setenv("UNSLOTH_VLLM_STANDBY", "")  # put back to what it was afterwards
-    monkeypatch.delenv("UNSLOTH_VLLM_STANDBY")
+    for variable in READ:
+        monkeypatch.setenv(variable, "")  # put back to what it was afterwards
+        monkeypatch.delenv(variable)
     for name in ("unsloth", "transformers", "peft"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     seen = []
     monkeypatch.setattr(
-        importlib, "import_module", lambda name: seen.append(os.environ.get("UNSLOTH_VLLM_STANDBY"))
+        importlib, "import_module", lambda name: seen.append([os.environ.get(v) for v in READ])
     )
     assert backends._import_unsloth(standby) == ""
-    assert seen == (["1"] if standby else [None])
+    # The second keeps it from taking another share of the card than the recipe's.
+    assert seen == [["1", "1"] if standby else [None, None]]

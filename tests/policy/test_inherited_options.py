@@ -215,3 +215,26 @@ def test_the_bases_own_dropout_and_router_noise_are_off(tmp_path):
             policy, ids, torch.ones_like(ids), mask, LogprobOptions()
         )
     assert torch.allclose(rows[0], evaluated, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["qwen2", "qwen3-moe", "gemma3-vision"])
+def test_what_somebody_looked_into_is_not_kept_of_every_pass(family, tmp_path):
+    """Hidden states, router logits and bare tuples, asked for in config.json."""
+    save_family(tmp_path, family)
+    file = tmp_path / "config.json"
+    asked = {"output_hidden_states": True, "output_router_logits": True, "return_dict": False}
+    config = json.loads(file.read_text())
+    config |= asked
+    if "text_config" in config:
+        config["text_config"] |= asked
+    file.write_text(json.dumps(config))
+    policy = loaded(tmp_path)
+    ids = torch.tensor([policy.encode_chat([Message("user", TEXTS[0])])])
+    out = policy.causal_lm(input_ids=ids)
+    assert out.hidden_states is None
+    assert getattr(out, "router_logits", None) is None
+    logps, _ = completion_logprobs(
+        policy, ids, torch.ones_like(ids), torch.ones_like(ids[:, 1:]).bool(), LogprobOptions()
+    )
+    own = out.logits[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None])[..., 0]
+    assert torch.allclose(logps, own, atol=1e-4)

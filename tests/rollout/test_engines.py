@@ -450,9 +450,13 @@ class SamplingParams:
 class FakeVllm:
     """`unsloth`'s model with an engine, replies made of the seed."""
 
-    def __init__(self, policy, mode="processed_logprobs"):
-        config = SimpleNamespace(logprobs_mode=mode)
-        self.vllm_engine = SimpleNamespace(llm_engine=SimpleNamespace(model_config=config))
+    def __init__(self, policy, mode="processed_logprobs", **config):
+        config = SimpleNamespace(logprobs_mode=mode, **config)
+        engine = SimpleNamespace(vllm_config=SimpleNamespace(model_config=config))
+        self.slept = []
+        self.vllm_engine = SimpleNamespace(
+            llm_engine=engine, sleep=lambda level=1: self.slept.append((level, len(self.calls)))
+        )
         self.policy, self.calls, self.loras = policy, [], []
 
     def modules(self):
@@ -518,6 +522,16 @@ def test_vllm_gets_a_seed_for_each_reply_and_the_live_adapter(policy, prompts, v
     with policy.adapter_off():
         drawn(served, prompts, "vllm")
     assert served.model.calls[-1][2] is None
+
+
+def test_vllm_gives_its_memory_to_the_update_where_the_recipe_asks(prompts, vllm):
+    """Awake it keeps its keys and values; asleep after each call, unsloth wakes it at the next."""
+    awake, asleep = vllm(), vllm(enable_sleep_mode=True)
+    for served in (awake, asleep):
+        drawn(served, prompts, "vllm")
+        drawn(served, prompts, "vllm")
+    assert awake.model.slept == []
+    assert asleep.model.slept == [(1, 1), (1, 2)]
 
 
 @pytest.mark.parametrize(

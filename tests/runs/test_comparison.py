@@ -112,6 +112,20 @@ def replaced_by(monkeypatch, code):
     monkeypatch.setattr(comparison_runs, "start_bound", start)
 
 
+@pytest.mark.parametrize("free", [0.9, 1.1])
+def test_side_by_side_only_where_memory_holds_both(free, runs, tmp_path, monkeypatch):
+    """Two runs of 2 GB each: with 1.8 GB free one waits for the other's end."""
+    replaced_by(monkeypatch, "pass")
+    monkeypatch.setattr(comparison_runs, "peak_bytes", lambda: 2 * 10**9)
+    monkeypatch.setattr(comparison_runs, "free_bytes", lambda device: int(free * 2 * 10**9))
+    assert runs.start_beside(1) is (free > 1)
+    assert runs.asked
+    assert runs.started("rlvr") is (free > 1)
+    said = (tmp_path / "said").read_text()
+    assert ("rlvr is trained after this run" in said) is (free < 1)
+    assert ("another 2.0 GB" in said) is (free < 1)
+
+
 def test_the_lock_of_an_orphan_is_named_and_waited_for(runs, tmp_path, monkeypatch):
     place = tmp_path / "run-rlvr"
     replaced_by(monkeypatch, "pass")

@@ -127,6 +127,10 @@ def test_the_best_so_far_survives_a_resume(tmp_path, monkeypatch):
         "num_mini_batches=2",
         "drop_zero_variance=false",
         "per_device_train_batch_size=3",
+        "top_entropy_quantile=0.5",
+        "demonstrations=rl_plus",
+        "demonstrations=hpt",
+        "dynamic_sampling=true",
     ],
 )
 def test_the_dry_run_measures_every_token_of_full_length_rows(tmp_path, monkeypatch, key):
@@ -141,7 +145,8 @@ def test_the_dry_run_measures_every_token_of_full_length_rows(tmp_path, monkeypa
     monkeypatch.setattr(Updater, "undo", lambda self, **_: lambda: None)
     trainer = prepare_session(chosen, quiet(tmp_path), 1).trainer
     dry_run.dry_run(trainer)
-    rows = 2 * chosen.num_generations
+    # A demonstration joins its group: one row more, as long as the longest.
+    rows = 2 * (chosen.num_generations + (chosen.demonstrations == "rl_plus"))
     assert sum(counted) == rows * chosen.max_completion_length
 
 

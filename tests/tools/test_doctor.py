@@ -48,7 +48,10 @@ def test_a_problem_ends_with_1(monkeypatch, capsys) -> None:
         ("trl", "1.15.1", False),
         ("datasets", "5.2.0", True),
         ("datasets", "4.9", False),
+        ("torch", "2.15.0", True),
+        ("torch", "2.14.1+cu130", False),
         ("unsloth", "2025.11.1", True),
+        ("unsloth", "2026.9.9", True),  # takes no transformers from 5.6 on
         ("peft", "0.18.1", True),
     ],
 )
@@ -72,10 +75,82 @@ def test_versions_that_clash(name: str, version: str, clashes: bool) -> None:
     ],
 )
 def test_versions_that_clash_with_vllm(name: str, version: str, clashes: bool) -> None:
-    have = {"torch": "2.14.0", "transformers": "5.17.2", "vllm": "0.33.1", name: version}
+    plugin = {doctor.VLLM_IN_4_BITS: "0.0.3"}
+    have = {"torch": "2.14.0", "transformers": "5.17.2", "vllm": "0.33.1", **plugin, name: version}
     found = list(doctor.vllm_findings(have.get))
     assert [f.subject for f in found] == ([name] if clashes else [])
     assert not list(doctor.vllm_findings({name: version}.get))
+
+
+def test_vllm_without_the_plugin_for_4_bits() -> None:
+    have = {"torch": "2.14.0", "transformers": "5.17.0", "vllm": "0.33.0"}
+    (found,) = doctor.vllm_findings(have.get)
+    assert (found.subject, found.state) == ("vllm-bnb-plugin", "problem")
+    assert "icpo-lite[vllm]" in found.remedy
+
+
+#: Lines of the metadata of unsloth and unsloth_zoo 2026.10.9 and of vLLM 0.33.0.
+DECLARED = {
+    "unsloth": [
+        "torch<2.15.0,>=2.4.0",
+        "bitsandbytes!=0.46.0,!=0.48.0,>=0.45.5",
+        "datasets!=4.0.*,!=4.1.0,!=4.4.*,!=4.5.0,<5.0.0,>=3.4.1",
+        "transformers!=5.0.0,!=5.1.0,<=5.17.0,>=4.52.4",
+        "trl!=0.19.0,<=1.15.0,>=0.18.2",
+        'triton-windows; sys_platform == "win32"',
+        'peft==0.11.0; extra == "studio"',
+    ],
+    "unsloth_zoo": ['torchao>=0.13.0; sys_platform != "darwin"'],
+    "vllm": ["torch==2.14.0", "transformers<5.21.0,>=5.16.1", "torchvision==0.29.0"],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "owner"),
+    [
+        ("datasets", "4.4.2", "unsloth"),
+        ("transformers", "5.17.1", "unsloth"),
+        ("torchao", "0.12.0", "unsloth_zoo"),
+        ("torchvision", "0.28.0", "vllm"),
+        ("peft", "0.21.2", ""),  # the bound is an extra's
+        ("torch", "2.15.0", ""),  # told by the tables
+    ],
+)
+def test_what_libraries_say_of_each_other(name: str, version: str, owner: str) -> None:
+    have = {**GOOD, "torch": "2.14.0", "transformers": "5.17.0", "unsloth": "2026.10.9"}
+    have |= {"unsloth_zoo": "2026.10.9", "vllm": "0.33.0", "vllm-bnb-plugin": "0.0.3"}
+    have |= {name: version}
+    found = list(doctor.declared_findings(have.get, DECLARED.get))
+    assert [f.subject for f in found] == ([name] if owner else [])
+    assert all(owner in f.text and f.remedy for f in found)
+    assert not list(doctor.declared_findings({**have, name: None}.get, DECLARED.get))
+
+
+def test_the_extras_allow_nothing_that_unsloth_and_vllm_refuse() -> None:
+    """Of the releases that exist: the bounds between which `cuda` and `vllm` choose."""
+    from packaging.requirements import Requirement
+
+    root = Path(doctor.__file__).resolve().parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *extras["cuda"], *extras["vllm"][1:]]
+    asked = {}
+    for one in map(Requirement, lines):
+        asked[one.name] = asked.get(one.name, one.specifier) & one.specifier
+    released = {
+        "torch": ("2.13.0", "2.14.0", "2.14.1"),
+        "transformers": ("5.15.1", "5.16.0", "5.16.1", "5.17.0", "5.18.0", "5.24.0"),
+        "trl": ("1.15.0", "1.16.0"),
+    }
+    best = {
+        n: [v for v in versions if asked[n].contains(v)][-1] for n, versions in released.items()
+    }
+    assert best == {"torch": "2.14.0", "transformers": "5.17.0", "trl": "1.15.0"}
+    for line in (*DECLARED["unsloth"], *DECLARED["vllm"]):
+        wanted = Requirement(line)
+        if wanted.name in best:
+            assert wanted.specifier.contains(best[wanted.name]), line
+    assert "vllm-bnb-plugin" in asked
 
 
 def test_the_extras_ask_for_what_doctor_accepts() -> None:

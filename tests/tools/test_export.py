@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +32,7 @@ from icpo_lite.cli import run as run_cli
 from icpo_lite.cli.export import export as export_command
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
+from icpo_lite.core.types import Message
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy, load_tokenizer, model_path
 from icpo_lite.policy.lora_merge import LowRank, lora_updates
@@ -114,6 +116,59 @@ def test_merged_model_says_what_the_adapter_says(run, tmp_path, base):
     assert tokenizer.chat_template == load_tokenizer("builtin:tiny").chat_template
     assert (out / "README.md").is_file()
     assert not list(tmp_path.glob(".*")), "something was left aside"
+
+
+_PLAIN = """
+import json, sys
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, chats = sys.argv[1], json.loads(sys.argv[2])
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+said = []
+for chat in chats:
+    ids = tokenizer.apply_chat_template(
+        chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    out = model.generate(**ids, max_new_tokens=40, do_sample=False)
+    said.append(tokenizer.decode(out[0, ids["input_ids"].shape[1]:], skip_special_tokens=True))
+assert not [name for name in sys.modules if name.startswith("icpo_lite")]
+print(json.dumps(said))
+"""
+
+
+def plainly_said(folder, chats):
+    """Greedy replies through AutoModel and AutoTokenizer, in a process without this package."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PLAIN, str(folder), json.dumps(chats)],
+        capture_output=True,
+        text=True,
+        cwd=folder.parent,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_plain_transformers_says_what_the_policy_says(run, tmp_path, declared, monkeypatch):
+    """Also where the base's files do not say how its vocabulary is to be read."""
+    if not declared:
+        load = export_run.load_policy
+        monkeypatch.setattr(export_run, "load_policy", lambda *a, **k: _undeclared(load(*a, **k)))
+    out = exported(run, tmp_path / "merged", base="16bit")
+    policy = load_policy(model_keys(str(out), device="cpu", load_in_4bit=False))
+    chats = [
+        [Message("user", "Ann has 12 apples. Ann buys 3 apples. How many apples does Ann have?")],
+        [Message("user", "How many dates does Ben have after shopping? Ben has 4 dates.")],
+    ]
+    own = [policy.decode(parity.greedy(policy, policy.encode_chat(chat))) for chat in chats]
+    plain = [[{"role": m.role, "content": m.content} for m in chat] for chat in chats]
+    assert [text.strip() for text in plainly_said(out, plain)] == own
+
+
+def _undeclared(policy):
+    policy.tokenizer.init_kwargs.pop("auto_map", None)
+    return policy
 
 
 def test_weights_are_the_base_plus_the_scaled_product(run, tmp_path):

@@ -150,5 +150,8 @@ def test_vllm_takes_its_share_of_the_card_and_gives_it_back_asleep() -> None:
     assert plan_memory(shape, awake).at("backward") - plan_memory(shape, asleep).at("backward") == (
         reserved
     )
-    assert vllm_rows(shape, awake) == min(256, reserved // kv_bytes(shape, awake, 1, 63))
+    assert 8 << 30 < reserved < 12 << 30
+    assert vllm_rows(shape, awake) == min(48, reserved // kv_bytes(shape, awake, 1, 63)) == 48
+    assert vllm_rows(shape, awake.but(vllm_max_num_seqs=256)) == 48
+    assert vllm_rows(shape, awake.but(vllm_max_num_seqs=200)) == 200
     assert vllm_rows(shape, awake.but(vllm_max_num_seqs=3)) == 3

@@ -71,6 +71,21 @@ def test_a_t4_computes_in_16_bit_and_a_cpu_in_32() -> None:
     assert job_of(recipe, card_named("cpu")).value_bytes == 4
 
 
+@pytest.mark.parametrize(
+    ("changes", "rows"),
+    [
+        (("num_mini_batches=1",), 6 * 4),
+        (("num_mini_batches=2",), 3 * 4),
+        (("num_mini_batches=2", "demonstrations=rl_plus"), 3 * 5),  # a row more in each group
+        (("num_mini_batches=2", "demonstrations=hpt"), 3 * 4),
+        (("num_mini_batches=2", "per_device_train_batch_size=2"), 2),
+    ],
+)
+def test_the_update_is_planned_for_the_largest_mini_batch(changes, rows) -> None:
+    recipe = load_recipe("tiny", ["prompts_per_step=6", "num_generations=4", *changes])
+    assert job_of(recipe, card_named("cpu")).micro_batch == rows
+
+
 def test_cards_by_name_and_size() -> None:
     assert card_named("rtx 4090") == CARDS["4090"]
     assert 15 << 30 < card_named("16GB").usable < 16 << 30

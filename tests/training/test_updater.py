@@ -1,6 +1,8 @@
 """From a batch to a gradient: what is left out for speed changes nothing."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.training.advantages import advantage_groups
 from icpo_lite.training.batch import Batch, collate
 from icpo_lite.training.step_plan import Schedules
+from icpo_lite.training.trainer import Trainer
 from icpo_lite.training.updater import Updater
 
 BASE = ("device=cpu", "prompts_per_step=6", "num_generations=4", "load_in_4bit=false")
@@ -40,7 +43,7 @@ def groups() -> list[Group]:
         for i, reward in enumerate(rewards):
             ids = torch.randint(20, 90, (6 + (number + 2 * i) % 7,), generator=generator)
             turn = Turn("assistant", "", tuple(ids.tolist()), (-1.0,) * len(ids), "eos")
-            given = Reward(float(reward))
+            given = Reward(float(reward), {"right": float(reward)})
             turn = replace(turn, reward=given)
             rows.append(Trajectory(prompt, (5, 6, 7 + number), (turn,), reward=given))
         made.append(Group(prompt, tuple(rows)))
@@ -95,6 +98,98 @@ def test_rows_without_a_gradient_are_left_out_for_speed_alone(policy, loss, more
     for name in ("loss", "entropy", "grad_norm", "sampling/sampling_logp_difference/mean"):
         if name in shown:
             assert measured[name] == pytest.approx(shown[name], rel=1e-4, abs=1e-6), name
+
+
+def plain_logprobs(policy, input_ids, attention_mask, loss_mask, options):
+    """Log-probs and entropies from the model's own logits, in the weights' precision."""
+    policy.set_training(torch.is_grad_enabled())
+    logits = policy.causal_lm(input_ids=input_ids, attention_mask=attention_mask).logits[:, :-1]
+    logps = (logits / options.temperature).log_softmax(-1)
+    own = logps.gather(-1, input_ids[:, 1:, None])[..., 0]
+    entropy = -(logps.exp() * logps).sum(-1)
+    entropy = entropy if options.entropy_grad else entropy.detach()
+    return tuple(values.masked_fill(~loss_mask, 0.0) for values in (own, entropy))
+
+
+@pytest.fixture(scope="module")
+def exact(policy) -> Iterator[Policy]:
+    """The same weights in float64."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    policy.model.double()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("icpo_lite.training.updater.completion_logprobs", plain_logprobs)
+        yield policy
+    policy.model.float()
+    torch.set_default_dtype(before)
+
+
+#: Every loss with keys that change from loss to loss: all values of each key, all pairs of some.
+GRID = [
+    (
+        f"loss_type={loss}",
+        f"scale_rewards={('group', 'batch', 'none')[(i + j) % 3]}",
+        f"num_mini_batches={1 + (i + j) % 2}",
+        f"importance_sampling_level={'sequence' if j and loss != 'cispo' else 'token'}",
+        *(("multi_objective_aggregation=normalize_then_sum",) if i % 4 == 3 else ()),
+        *(("epsilon_high=5.0",) if loss == "cispo" else ()),
+    )
+    for i, loss in enumerate(LOSSES)
+    for j in range(2)
+]
+
+
+@pytest.mark.parametrize("keys", GRID, ids=" ".join)
+def test_in_float64_the_gradient_is_the_same_to_the_last_digits(exact, keys) -> None:
+    kept, shown = gradient(exact, *keys, "drop_zero_variance=false")
+    dropped, measured = gradient(exact, *keys, "drop_zero_variance=true")
+    largest = max(float(g.abs().max()) for g in kept)
+    assert largest > 1e-6
+    for one, other in zip(kept, dropped, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-11 * largest)
+    assert measured == pytest.approx(shown, rel=1e-5, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("key", "counted"),
+    [
+        ("count_zero_variance=true", 6),
+        ("count_zero_variance=false", 3),
+        # Terms that need no advantage would be lost with the groups.
+        ("beta=0.1", 6),
+        ("entropy_coef=0.1", 6),
+        ("entropy_target=0.5", 6),
+        ("kl_cov=0.2", 6),
+    ],
+)
+def test_groups_that_are_not_counted_leave_the_others_advantages(key, counted) -> None:
+    """A batch's std is of all its groups, whichever of them losses are averaged over."""
+    keys = [*BASE, "scale_rewards=batch", "count_zero_variance=false", key]
+    recipe = load_recipe("tiny", keys)
+    trainer = SimpleNamespace(recipe=recipe)
+    weighed = advantage_groups(Trainer.select(trainer, groups())[1], recipe)  # type: ignore[arg-type]
+    learned = Trainer.counted(trainer, weighed)  # type: ignore[arg-type]
+    assert len(learned) == counted
+    std = torch.tensor(REWARDS, dtype=torch.float64).std()
+    assert learned[0].advantages is not None
+    assert learned[0].advantages[0] == pytest.approx(0.5 / (float(std) + 1e-4))
+
+
+def test_a_demonstration_of_hpt_teaches_whatever_its_advantage_is(policy) -> None:
+    """`underspecified_weight: 0` makes that of a question 0; SFT never reads it."""
+    recipe = load_recipe("tiny", [*BASE, "demonstrations=hpt"])
+    batch = batch_of(policy, recipe)
+    shown = torch.zeros(len(batch), dtype=torch.bool)
+    shown[4:6] = True  # rows of a group whose advantages are 0
+    batch = replace(batch, advantages=torch.zeros(len(batch)), demonstrations=shown)
+    norms = []
+    for drop in (True, False):
+        updater = updater_of(policy, recipe.but(drop_zero_variance=drop))
+        undo = updater.undo()
+        norms.append(updater.update(batch, Schedules(recipe).at(0).loss, 1e-3)["grad_norm"])
+        undo()
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+    assert norms[0] > 1e-4
 
 
 def test_clip_cov_and_kl_cov_too(policy) -> None:

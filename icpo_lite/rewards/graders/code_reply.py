@@ -55,7 +55,7 @@ class Server:
             else:
                 value = _REQUESTS[kind](self, target, *given)
             return plain_values.encode(("value", value, arguments), self._refer)
-        except BaseException as error:
+        except BaseException as error:  # the reply's code may raise anything
             return failure(error)
 
     def get(self, name: str) -> Any:
@@ -141,7 +141,7 @@ def serve(job: dict[str, Any], requests: BinaryIO, answers: BinaryIO) -> None:
     """Run the reply, then answer until nobody asks."""
     try:
         server = Server(load(job["before"], job["code"]), requests, answers)
-    except BaseException as error:
+    except BaseException as error:  # as it may when it is loaded
         plain_values.send(answers, failure(error))
         return
     plain_values.send(answers, plain_values.encode(("value", None, None)))

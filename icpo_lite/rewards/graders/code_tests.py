@@ -95,7 +95,7 @@ class Reply:
         """(True, the value of a function that a test has handed over), or (False, its error)."""
         try:
             return True, self._functions[number](*given)
-        except Exception as error:
+        except Exception as error:  # the test's own function: whatever it raises is its answer
             return False, f"{type(error).__name__}: {error}"[:500]
 
     def _send(self, message: Any) -> None:
@@ -124,7 +124,7 @@ class Reply:
             kind, first, second = answer
         except EOFError:
             self._end("the reply ended the program")
-        except Exception as error:
+        except Exception as error:  # the reply may send any bytes
             self._end(f"the reply sent no value ({type(error).__name__})")
         if kind == "error" and type(first) is str and type(second) is str:
             self._throw(first, second)
@@ -373,7 +373,7 @@ def _define(job: dict[str, Any], scope: dict[str, Any]) -> None:
         tree = _parsed(job["setup"], "setup lines")
         try:
             exec(compile(tree, "<setup>", "exec"), scope)
-        except Exception as error:
+        except Exception as error:  # the row's code, whatever it raises
             raise RowFaultError(f"the row's setup lines fail: {error}") from None
 
 
@@ -417,7 +417,7 @@ def judge(job: dict[str, Any], reply: Reply, tell: Callable[[str, str], None]) -
             tell("passed", "")
     except RowFaultError as error:
         tell("fault", str(error))
-    except BaseException as error:
+    except BaseException as error:  # a test may raise anything, SystemExit and Ctrl-C's too
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         tell("failed", reply.ended or text)
 

@@ -154,7 +154,7 @@ def decode(data: bytes, resolve: Callable[[int, str], Any] | None = None) -> Any
         value = decoder.take()
     except NotPlainError:
         raise
-    except Exception as error:
+    except Exception as error:  # hostile bytes end in errors of struct, of slices, of numbers
         raise NotPlainError(f"expected a plain value, found {type(error).__name__}") from None
     if decoder.at != len(data):
         raise NotPlainError("expected one value, found more")

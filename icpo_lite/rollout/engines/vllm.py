@@ -55,6 +55,7 @@ def sample_vllm(
         use_tqdm=False,
         lora_request=_adapter(policy),
     )
+    _sleep(policy)
     if len(outputs) != len(keys):
         raise ModelError(
             f"engine vllm: expected {len(keys)} replies, got {len(outputs)}; use engine: unsloth"
@@ -89,11 +90,24 @@ def _scratch() -> TemporaryDirectory[str]:
     return TemporaryDirectory(prefix="icpo_lite-lora-")
 
 
+def _sleep(policy: Policy) -> None:
+    """Gives the memory of keys and values to the update; unsloth wakes the engine by itself when it
+    is called, and nobody else puts it to sleep."""
+    engine = policy.model.vllm_engine
+    if any(getattr(config, "enable_sleep_mode", False) for config in _model_configs(engine)):
+        engine.sleep(level=1)
+
+
+def _model_configs(engine: Any) -> list[Any]:
+    """What an engine was started with: releases of vLLM keep it in two places."""
+    inner = getattr(engine, "llm_engine", None)
+    return [getattr(c, "model_config", None) for c in (inner, getattr(inner, "vllm_config", None))]
+
+
 def _logprobs_are_ours(policy: Policy, options: SamplingOptions) -> bool:
     """Whether the engine's log-probs are those at this temperature of the whole distribution."""
-    engine = getattr(policy.model.vllm_engine, "llm_engine", None)
-    configs = (engine, getattr(engine, "vllm_config", None))
-    modes = [getattr(getattr(c, "model_config", None), "logprobs_mode", None) for c in configs]
+    configs = _model_configs(policy.model.vllm_engine)
+    modes = [getattr(config, "logprobs_mode", None) for config in configs]
     mode = next((str(getattr(m, "value", m)) for m in modes if m is not None), "raw_logprobs")
     if mode == "processed_logprobs":
         return not options.truncates

@@ -25,6 +25,7 @@ from icpo_lite.tools.export.hub import check_name, push
 from icpo_lite.tools.export.merged import Base, base_files, write_merged
 from icpo_lite.tools.export.ollama import detect_family, modelfile
 from icpo_lite.tools.export.parity import Parity, check_prompts, compare, logprobs, reference
+from icpo_lite.tools.export.plain_tokenizer import make_plain
 
 if TYPE_CHECKING:
     from icpo_lite.core.console import Display
@@ -138,6 +139,7 @@ def _write(
     kind = "16-bit" if options.base == "16bit" else "NF4-rounded"
     display.message(f"Merged into the {kind} base: {size / 2**30:.2f} GiB")
     tokenizer, ends, context = policy.tokenizer, sorted(policy.end_ids), policy.max_positions
+    make_plain(aside, tokenizer, [tokenizer.decode(ids) for ids in ref.prompts])
     keys = ModelKeys.of(policy.keys)
     del policy
     _free()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from icpo_lite.tools.report.charts import Chart, Interval, Point, Series, smooth, thin, window_of
@@ -12,6 +13,38 @@ from icpo_lite.tools.report.run_files import Judged, Judgement, Row, Run
 #: Settings in the order of Lost in Conversation (arXiv 2505.06120), then ours.
 SETTINGS = ("full", "concat", "sharded", "recap", "snowball", "clean_history")
 FIFTHS = ("1st", "2nd", "3rd", "4th", "5th")
+#: Of points and per cent, with room for the mark at 100.
+PERCENT = (0.0, 104.0)
+#: Figures of a setting that models are compared by: name, title, axis, caption.
+BY_SETTING = (
+    (
+        "P",
+        "Averaged performance",
+        "setting",
+        "Mean score over problems and runs, with 95 % intervals over problems.",
+    ),
+    (
+        "U",
+        "Unreliability",
+        "setting (lower is better)",
+        "90th minus 10th percentile of a problem's runs, averaged over problems.",
+    ),
+)
+#: Rates that an ask_threshold moves: key, title, rate, caption.
+BY_THRESHOLD = (
+    (
+        "under",
+        "asks on q*",
+        "asks_underspecified",
+        "Asking where something is missing, by the threshold that chat and eval take.",
+    ),
+    (
+        "over",
+        "over-asks on q",
+        "over_asks",
+        "Asking where nothing is missing, by the same threshold.",
+    ),
+)
 #: Settings whose conversations have a course, the most telling first.
 _COURSES = ("sharded", "recap", "snowball")
 
@@ -198,7 +231,7 @@ def paper_charts(number: int, judgement: Judgement, colour: Mapping[str, int]) -
             "no point.",
             categories=FIFTHS,
             marks="line",
-            y_range=(0.0, 104.0),
+            y_range=PERCENT,
         ),
         Chart(
             f"paper-{number}-accuracy",
@@ -212,7 +245,7 @@ def paper_charts(number: int, judgement: Judgement, colour: Mapping[str, int]) -
             "95 % intervals. Early answers are guesses; a model that waits knows more.",
             categories=FIFTHS,
             marks="dots",
-            y_range=(0.0, 104.0),
+            y_range=PERCENT,
         ),
     )
     return tuple(chart for chart in charts if not chart.empty)
@@ -220,6 +253,11 @@ def paper_charts(number: int, judgement: Judgement, colour: Mapping[str, int]) -
 
 def _block(model: Judged, setting: str, name: str) -> Any:
     return (model.summary["settings"].get(setting) or {}).get(name)
+
+
+def _of_setting(name: str, model: Judged, setting: str) -> Row | None:
+    found: Row | None = _block(model, setting, name)
+    return found
 
 
 def _first_answers(model: Judged, course: str, colour: Mapping[str, int]) -> Series:
@@ -272,27 +310,19 @@ def comparison_charts(
         r for r in rates if any((m.summary.get("rates") or {}).get(r) for m in judgement.models)
     ]
     charts = (
-        Chart(
-            f"compare-{number}-p",
-            "Averaged performance P",
-            "setting",
-            "points of 100",
-            _over(judgement, colour, settings, lambda m, s: _block(m, s, "P")),
-            caption="Mean score over problems and runs, with 95 % intervals over problems.",
-            categories=tuple(s.replace("_", " ") for s in settings),
-            marks="dots",
-            y_range=(0.0, 104.0),
-        ),
-        Chart(
-            f"compare-{number}-u",
-            "Unreliability U",
-            "setting (lower is better)",
-            "points of 100",
-            _over(judgement, colour, settings, lambda m, s: _block(m, s, "U")),
-            caption="90th minus 10th percentile of a problem's runs, averaged over problems.",
-            categories=tuple(s.replace("_", " ") for s in settings),
-            marks="dots",
-            y_range=(0.0, 104.0),
+        *(
+            Chart(
+                f"compare-{number}-{name.lower()}",
+                f"{title} {name}",
+                axis,
+                "points of 100",
+                _over(judgement, colour, settings, partial(_of_setting, name)),
+                caption=caption,
+                categories=tuple(s.replace("_", " ") for s in settings),
+                marks="dots",
+                y_range=PERCENT,
+            )
+            for name, title, axis, caption in BY_SETTING
         ),
         Chart(
             f"compare-{number}-rates",
@@ -304,7 +334,7 @@ def comparison_charts(
             "is (q: fewer is better), with 95 % intervals.",
             categories=tuple(rates[r] for r in held),
             marks="dots",
-            y_range=(0.0, 104.0),
+            y_range=PERCENT,
         ),
         _difference_chart(number, judgement, colour, differences),
     )
@@ -373,20 +403,18 @@ def calibration_charts(
             if points:
                 yield Series(model.name, colour[model.name], points)
 
-    unit = (0.0, 1.0)
+    chart = partial(Chart, x_range=(0.0, 1.0), y_range=(0.0, 1.0))
     charts = (
-        Chart(
+        chart(
             f"calibration-{number}-reliability",
             "Reliability",
             "predicted probability of asking",
             "share that asked",
             tuple(series("reliability", "predicted", "observed")),
             caption="On the dashed line the model asks as often as its probabilities say.",
-            x_range=unit,
-            y_range=unit,
             reference="diagonal",
         ),
-        Chart(
+        chart(
             f"calibration-{number}-risk",
             "Risk and coverage",
             "share of answers kept (coverage)",
@@ -394,28 +422,17 @@ def calibration_charts(
             tuple(series("risk_coverage", "coverage", "risk")),
             caption="Answers kept from the least to the most doubtful: a line that rises to the "
             "right says that doubt is where the errors are.",
-            x_range=unit,
-            y_range=unit,
         ),
-        Chart(
-            f"calibration-{number}-threshold-under",
-            "Threshold: asks on q*",
-            "ask_threshold",
-            "share that asks",
-            tuple(series("thresholds", "threshold", "asks_underspecified")),
-            caption="Asking where something is missing, by the threshold that chat and eval take.",
-            x_range=unit,
-            y_range=unit,
-        ),
-        Chart(
-            f"calibration-{number}-threshold-over",
-            "Threshold: over-asks on q",
-            "ask_threshold",
-            "share that asks",
-            tuple(series("thresholds", "threshold", "over_asks")),
-            caption="Asking where nothing is missing, by the same threshold.",
-            x_range=unit,
-            y_range=unit,
+        *(
+            chart(
+                f"calibration-{number}-threshold-{name}",
+                f"Threshold: {title}",
+                "ask_threshold",
+                "share that asks",
+                tuple(series("thresholds", "threshold", rate)),
+                caption=caption,
+            )
+            for name, title, rate, caption in BY_THRESHOLD
         ),
     )
     return tuple(chart for chart in charts if not chart.empty)

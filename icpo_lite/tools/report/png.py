@@ -8,6 +8,7 @@ from typing import Any
 
 from icpo_lite.core.errors import UsageError
 from icpo_lite.tools.report.charts import Chart
+from icpo_lite.tools.report.marks import Mark, marks_of
 
 COLOURS = (
     *("#5b6470", "#0b5fa5", "#b8430b", "#00734f"),
@@ -41,34 +42,11 @@ def write_pngs(charts: Sequence[Chart], folder: Path) -> list[Path]:
 
 
 def _draw(chart: Chart, axes: Any) -> None:
-    for place, series in enumerate(chart.series):
-        slot = series.slot
-        colour = COLOURS[slot % len(COLOURS)]
-        dash = DASHES[slot % len(DASHES)]
-        xs = [chart.shifted(place, x) for x, _ in series.points]
-        ys = [y for _, y in series.points]
-        if series.raw:
-            axes.plot(*zip(*series.raw, strict=True), color=colour, alpha=0.25, linewidth=0.8)
-        for x, low, high in series.intervals:
-            axes.plot([chart.shifted(place, x)] * 2, [low, high], color=colour, linewidth=1.2)
-        dotted = chart.marks == "dots" or bool(series.intervals) or len(xs) == 1
-        name = _plain(series.name)
-        if chart.marks == "bars":
-            axes.bar(xs, ys, width=chart.width * 0.88, color=colour, label=name)
-        else:
-            axes.plot(
-                xs,
-                ys,
-                color=colour,
-                label=name,
-                linestyle=dash if chart.marks == "line" else "none",
-                marker=MARKERS[slot % len(MARKERS)] if dotted else None,
-                markersize=5,
-            )
-    if chart.reference == "zero":
-        axes.axhline(0, color="#888888", linewidth=0.8, linestyle="--")
-    elif chart.reference == "diagonal":
-        axes.axline((0, 0), slope=1, color="#888888", linewidth=0.8, linestyle="--")
+    drawn: dict[str, dict[str, Any]] = {}  # of each series one mark of a kind, for the legend
+    for mark in marks_of(chart):
+        artist = _mark(axes, mark)
+        if mark.kind in ("line", "bar", "dot"):
+            drawn.setdefault(mark.series, {}).setdefault(mark.kind, artist)
     if chart.categories:
         axes.set_xticks(range(len(chart.categories)), [_plain(c) for c in chart.categories])
     axes.set_xlim(*chart.x_bounds())
@@ -81,7 +59,29 @@ def _draw(chart: Chart, axes: Any) -> None:
     axes.grid(axis="y", color="#e3e6ea", linewidth=0.6)
     axes.set_axisbelow(True)
     if len(chart.series) > 1:
-        axes.legend(fontsize=8, frameon=False)
+        handles = [tuple(artists.values()) for artists in drawn.values()]
+        axes.legend(handles, [_plain(name) for name in drawn], fontsize=8, frameon=False)
+
+
+def _mark(axes: Any, mark: Mark) -> Any:
+    """Draw a mark; returns matplotlib's object for it."""
+    xs, ys = zip(*mark.points, strict=True)
+    colour = COLOURS[mark.slot % len(COLOURS)]
+    if mark.kind == "bar":
+        return axes.bar(sum(xs) / 2, mark.value, width=xs[1] - xs[0], color=colour)
+    styles: dict[str, dict[str, Any]] = {
+        "reference": {"color": "#888888", "linewidth": 0.8, "linestyle": "--"},
+        "raw": {"color": colour, "alpha": 0.25, "linewidth": 0.8},
+        "line": {"color": colour, "linestyle": DASHES[mark.slot % len(DASHES)]},
+        "whisker": {"color": colour, "linewidth": 1.2},
+        "dot": {
+            "color": colour,
+            "linestyle": "none",
+            "marker": MARKERS[mark.slot % len(MARKERS)],
+            "markersize": 5,
+        },
+    }
+    return axes.plot(xs, ys, **styles[mark.kind])[0]
 
 
 def _plain(text: str) -> str:

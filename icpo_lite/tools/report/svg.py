@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup, escape
 
-from icpo_lite.tools.report.charts import Chart, Point, Series, number, ticks
+from icpo_lite.tools.report.charts import Chart, Point, number, ticks
+from icpo_lite.tools.report.marks import Mark, marks_of
 
 WIDTH, HEIGHT = 360, 232
 LEFT, TOP, BOTTOM = 42, 14, 40
@@ -36,9 +37,7 @@ class _Plane:
 def draw(chart: Chart) -> Markup:
     """The whole <svg>, with title and description for those who cannot see it."""
     plane = _Plane(chart)
-    parts = [*_axes(chart, plane), *_reference(chart, plane)]
-    for number_, series in enumerate(chart.series):
-        parts += _series(chart, plane, number_, series)
+    parts = [*_axes(chart, plane), *(_mark(plane, mark) for mark in marks_of(chart))]
     if chart.marks == "line":
         parts += _labels(chart, plane)
     head = Markup(
@@ -102,58 +101,40 @@ def _two_lines(name: str) -> list[str]:
     return [" ".join(words[:half]), " ".join(words[half:])] if len(name) > 8 else [" ".join(words)]
 
 
-def _reference(chart: Chart, plane: _Plane) -> Iterator[Markup]:
-    if chart.reference == "zero":
-        yield Markup('<path class="reference" d="M{} {}H{}"/>').format(
-            LEFT, plane.y(0), round(plane.right, 1)
+def _mark(plane: _Plane, mark: Mark) -> Markup:
+    slot = mark.slot % SLOTS
+    places = [(plane.x(x), plane.y(y)) for x, y in mark.points]
+    if mark.kind == "bar":
+        (left, top), (right, base) = places
+        return Markup(
+            '<rect class="fill s{}" x="{}" y="{}" width="{}" height="{}">'
+            "<title>{}: {}</title></rect>"
+        ).format(
+            slot,
+            left,
+            top,
+            round(right - left, 1),
+            round(max(base - top, 0.8), 1),
+            mark.series,
+            number(mark.value),
         )
-    elif chart.reference == "diagonal":
-        low, high = max(plane.x_low, plane.y_low), min(plane.x_high, plane.y_high)
-        yield Markup('<path class="reference" d="M{} {}L{} {}"/>').format(
-            plane.x(low), plane.y(low), plane.x(high), plane.y(high)
+    if mark.kind == "dot":
+        return Markup('<path class="dot s{}" d="{}"><title>{}: {}</title></path>').format(
+            slot, marker(slot, *places[0]), mark.series, number(mark.value)
         )
+    if mark.kind == "whisker":
+        (at, low), (_, high) = places
+        return Markup('<path class="whisker s{}" d="M{} {}V{}"/>').format(slot, at, low, high)
+    classes = {
+        "reference": "reference",
+        "raw": f"line raw s{slot}",
+        "line": f"line s{slot} d{slot}",
+    }
+    return Markup('<path class="{}" d="{}"/>').format(classes[mark.kind], _path(places))
 
 
-def _series(chart: Chart, plane: _Plane, place: int, series: Series) -> Iterator[Markup]:
-    slot = series.slot % SLOTS
-    if series.raw:
-        yield Markup('<path class="line raw s{}" d="{}"/>').format(slot, _path(plane, series.raw))
-    if chart.marks == "line" and len(series.points) > 1:
-        yield Markup('<path class="line s{0} d{0}" d="{1}"/>').format(
-            slot, _path(plane, [(chart.shifted(place, x), y) for x, y in series.points])
-        )
-    if chart.marks == "bars":
-        for x, y in series.points:
-            left = plane.x(chart.shifted(place, x) - chart.width * 0.44)
-            right = plane.x(chart.shifted(place, x) + chart.width * 0.44)
-            top, zero = plane.y(max(y, 0.0)), plane.y(min(y, 0.0))
-            yield Markup(
-                '<rect class="fill s{}" x="{}" y="{}" width="{}" height="{}">'
-                "<title>{}: {}</title></rect>"
-            ).format(
-                slot,
-                left,
-                top,
-                round(right - left, 1),
-                round(max(zero - top, 0.8), 1),
-                series.name,
-                number(y),
-            )
-    for x, low, high in series.intervals:
-        at = plane.x(chart.shifted(place, x))
-        yield Markup('<path class="whisker s{}" d="M{} {}V{}"/>').format(
-            slot, at, plane.y(low), plane.y(high)
-        )
-    if chart.marks == "dots" or series.intervals or len(series.points) == 1:
-        for x, y in series.points if chart.marks != "bars" else ():
-            shape = marker(slot, plane.x(chart.shifted(place, x)), plane.y(y))
-            yield Markup('<path class="dot s{}" d="{}"><title>{}: {}</title></path>').format(
-                slot, shape, series.name, number(y)
-            )
-
-
-def _path(plane: _Plane, points: Sequence[Point]) -> str:
-    return "M" + "L".join(f"{plane.x(x)} {plane.y(y)}" for x, y in points)
+def _path(places: Sequence[Point]) -> str:
+    return "M" + "L".join(f"{x} {y}" for x, y in places)
 
 
 def marker(slot: int, x: float, y: float, size: float = 4.2) -> str:

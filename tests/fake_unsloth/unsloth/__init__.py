@@ -35,7 +35,6 @@ class FastLanguageModel:
         fast_inference=False,
         max_lora_rank=16,
         gpu_memory_utilization=0.5,
-        unsloth_vllm_standby=False,
         **more,
     ):
         from transformers import AutoModelForCausalLM, BitsAndBytesConfig
@@ -46,7 +45,7 @@ class FastLanguageModel:
             four=load_in_4bit,
             length=max_seq_length,
             dtype=str(dtype),
-            memory=[gpu_memory_utilization, unsloth_vllm_standby, more],
+            memory=[gpu_memory_utilization, more],
         )
         config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_compute_dtype=dtype)
         model = AutoModelForCausalLM.from_pretrained(

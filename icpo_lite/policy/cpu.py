@@ -1,0 +1,94 @@
+"""What a model is given on a CPU: threads, by the clock, and 4 bits only where they save a run."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from icpo_lite.kernels.chunks import free_bytes
+
+if TYPE_CHECKING:
+    from icpo_lite.core.device import Device
+    from icpo_lite.recipe.sections import ModelKeys
+
+#: Hidden size below which a second thread costs more than it brings. Threads of small matrices
+#: mostly wait for one another: where other programs want the cores too, a step of the embedded
+#: model took 1.5 s with one thread and 20 s with two.
+SMALL_HIDDEN = 512
+#: More threads must be faster by so much: what noise turns would change the rounding of a run.
+MARGIN = 1.1
+#: Rows and tokens of the passes that are timed, a micro-batch's and a decoding step's.
+_TRIED = ((4, 32), (16, 1))
+#: Share of the free memory that whole weights may take before 4 bits are chosen.
+_ROOM = 0.4
+#: Weights from which unpacking 4 bits at every token is felt.
+_FELT = 50e6
+
+
+def set_threads(model: Any, limit: int | None) -> str:
+    """Choose torch's threads and say why. limit: what the runs beside this one leave over."""
+    cores = len(os.sched_getaffinity(0))
+    most = min(limit or cores, cores)
+    count, why = 1, "the others are left to the runs beside this one"
+    if model.config.get_text_config().hidden_size < SMALL_HIDDEN:
+        why = "more would not speed up a model this small"
+    elif most > 1:
+        seconds = {n: _seconds(model, n) for n in sorted({1, most // 2, most} - {0})}
+        count = 1
+        for n in sorted(seconds)[1:]:
+            count = n if seconds[n] * MARGIN < seconds[count] else count
+        told = ", ".join(f"{n}: {s * 1000:.0f} ms" for n, s in sorted(seconds.items()))
+        why = f"the fastest here ({told})"
+    elif cores == 1:
+        why = "there is one"
+    torch.set_num_threads(count)
+    return f"{count} of {cores} cores' threads: {why}"
+
+
+@torch.no_grad()
+def _seconds(model: Any, threads: int) -> float:
+    """Of one pass of each kind, the better of two."""
+    torch.set_num_threads(threads)
+    total = 0.0
+    for shape in _TRIED:
+        ids = torch.zeros(shape, dtype=torch.long)
+        times = []
+        for _ in range(2):
+            started = time.perf_counter()
+            model(input_ids=ids, use_cache=False, logits_to_keep=1)
+            times.append(time.perf_counter() - started)
+        total += min(times)
+    return total
+
+
+def wants_4bit(keys: ModelKeys, device: Device, weights: int) -> tuple[bool, str]:
+    """(whether to hold the frozen weights as NF4, what to say of it).
+
+    weights: of the model. On a GPU 4 bits are what lets a model fit. A CPU has no kernel for them:
+    each layer is unpacked at every token, so that there `auto` takes them only where the whole
+    weights would not fit.
+    """
+    if keys.load_in_4bit != "auto":
+        if keys.load_in_4bit and device.torch_device.type == "cpu" and weights > _FELT:
+            return True, (
+                "4-bit weights are unpacked at every token on a CPU, several times slower than "
+                f"whole ones, to save {_gb(weights, device) - weights * 0.55 / 1e9:.1f} GB; "
+                "load_in_4bit: auto weighs it up"
+            )
+        return bool(keys.load_in_4bit), ""
+    if device.torch_device.type != "cpu":
+        return True, ""
+    whole, free = _gb(weights, device), free_bytes(device.torch_device) / 1e9
+    if whole <= _ROOM * free:
+        return False, f"weights are held whole, {whole:.1f} GB: a CPU unpacks 4 bits too slowly"
+    return True, (
+        f"weights are held in 4 bits, slow on a CPU: whole they take {whole:.1f} GB, and "
+        f"{free:.1f} GB are free"
+    )
+
+
+def _gb(weights: int, device: Device) -> float:
+    return weights * device.dtype.itemsize / 1e9
