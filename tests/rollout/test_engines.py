@@ -5,6 +5,7 @@ unsloth and vLLM need a GPU: here stand models and modules with the signatures o
 `load_lora(name, load_tensors=True)`).
 """
 
+import contextlib
 import gc
 import math
 import sys
@@ -372,15 +373,59 @@ def test_auto_on_a_cpu_is_native(policy, prompts):
 )
 def test_auto_takes_the_fastest_by_a_margin(policy, prompts, monkeypatch, speeds, chosen):
     on_gpu = SimpleNamespace(torch_device=SimpleNamespace(type="cuda"))
-    monkeypatch.setattr(registry, "_tokens_per_second", lambda p, name, *_: speeds[name])
+    monkeypatch.setattr(registry, "_rate", lambda p, name, *_: speeds[name])
     gpu = SimpleNamespace(
         device=on_gpu, causal_lm=policy.causal_lm, model=policy.model, backend=policy.backend
     )
     name, why = choose_engine(gpu, "auto", prompts, SamplingOptions(8))
     assert name == chosen
-    assert why.startswith(f"{chosen} (tokens a second on 2 prompts: {chosen} ")
+    assert why.startswith(f"{chosen} (tokens a second of 256 replies of 8 tokens: {chosen} ")
     assert "\n" not in why
     assert all(other in why for other in speeds)
+
+
+class Clock:
+    """A clock that engines move; nothing else takes time."""
+
+    def __init__(self, monkeypatch):
+        self.now, self.calls = 0.0, []
+        monkeypatch.setattr(registry.time, "perf_counter", lambda: self.now)
+
+    def engine(self, start, a_token):
+        """An engine whose call takes `start` seconds and `a_token` for a token of all its rows."""
+
+        def sample(policy, prompts, keys, options):
+            assert options.ignore_eos
+            self.calls.append((len(keys), options.max_new_tokens))
+            self.now += start + a_token * options.max_new_tokens
+            return []
+
+        return registry.Engine(sample, lambda policy: None)
+
+
+def test_a_slow_start_is_no_reason_against_three_times_the_speed(policy, prompts, monkeypatch):
+    clock = Clock(monkeypatch)
+    engines = {"native": clock.engine(0.1, 0.06), "continuous": clock.engine(2.0, 0.02)}
+    monkeypatch.setattr(registry, "ENGINES", engines)
+    gpu = SimpleNamespace(device=SimpleNamespace(torch_device=SimpleNamespace(type="cuda")))
+    monkeypatch.setattr(registry, "wide_logits", lambda policy: contextlib.nullcontext())
+    long = SamplingOptions(512, max_rows=64)
+    name, why = choose_engine(gpu, "auto", prompts, long)
+    assert name == "continuous"
+    # 64 x 512 tokens in 2 + 10.24 seconds and in 0.1 + 30.72.
+    assert why == (
+        "continuous (tokens a second of 64 replies of 512 tokens: continuous 2,677, native 1,063)"
+    )
+    assert {rows for rows, _ in clock.calls} == {64}
+    # Where replies are short the start decides.
+    assert choose_engine(gpu, "auto", prompts, long.but(max_new_tokens=20))[0] == "native"
+
+
+def test_a_job_is_on_the_line_through_two_calls():
+    assert registry.job_seconds((8, 40), (1.0, 1.8), 512) == pytest.approx(0.8 + 0.025 * 512)
+    # The shorter call was the slower one: noise, not free tokens.
+    assert registry.job_seconds((8, 40), (2.0, 1.8), 512) == pytest.approx(1.62 + 0.0045 * 512)
+    assert registry.job_seconds((4, 4), (1.0, 1.0), 4) == 1.0
 
 
 def test_an_engine_that_fails_is_said_and_passed_over(policy, prompts, monkeypatch):
@@ -388,12 +433,12 @@ def test_an_engine_that_fails_is_said_and_passed_over(policy, prompts, monkeypat
         raise RuntimeError("no kernel image\nfor this device")
 
     monkeypatch.setitem(ENGINES, "generate", replace(ENGINES["generate"], sample=broken))
-    said = registry._tokens_per_second(policy, "generate", prompts, SamplingOptions(4))
+    said = registry._rate(policy, "generate", prompts, SamplingOptions(4))
     assert said == "failed: no kernel image"
     monkeypatch.setitem(ENGINES, "native", replace(ENGINES["native"], sample=broken))
     with pytest.raises(RuntimeError, match="no kernel"):
-        registry._tokens_per_second(policy, "native", prompts, SamplingOptions(4))
-    speed = registry._tokens_per_second(policy, "continuous", prompts, SamplingOptions(4))
+        registry._rate(policy, "native", prompts, SamplingOptions(4))
+    speed = registry._rate(policy, "continuous", prompts, SamplingOptions(4))
     assert speed > 0
 
 
