@@ -157,6 +157,43 @@ ESCAPES = [
         "args=(1,)).start()",
         "process",
     ),
+    Attack(
+        "a socket as 32-bit programs ask for it",
+        "import ctypes, mmap, platform, struct\nassert platform.machine() == 'x86_64'\n"
+        "code = b'\\x53\\xb8' + struct.pack('I', 359) + b'\\xbb\\1\\0\\0\\0\\xb9\\1\\0\\0\\0'\n"
+        "page = mmap.mmap(-1, 4096, flags=0x22, prot=7)\n"
+        "page.write(code + b'\\x31\\xd2\\xcd\\x80\\x5b\\xc3')\n"
+        "at = ctypes.addressof(ctypes.c_char.from_buffer(page))\n"
+        "assert ctypes.CFUNCTYPE(ctypes.c_int)(at)() >= 0",
+    ),
+    Attack(
+        "a socket by the numbers of x32",
+        "import ctypes\nassert ctypes.CDLL(None).syscall(0x40000029, 1, 1, 0) >= 0",
+    ),
+    Attack(
+        "typing into the terminal",
+        "import fcntl, os\nfound = []\nfor n in range(64):\n"
+        "    try: found.append(fcntl.ioctl(n, 0x5412, b'#'))\n    except OSError: pass\n"
+        "for name in ('/dev/tty', '/dev/console', '/dev/pts/0'):\n"
+        "    try: found.append(os.open(name, os.O_RDWR))\n    except OSError: pass\n"
+        "assert found",
+    ),
+    Attack(
+        "limits of others",
+        "import os, resource\nresource.prlimit({pid}, resource.RLIMIT_NOFILE, (9, 9))",
+    ),
+    Attack("priority of others", "import os\nos.setpriority(os.PRIO_PROCESS, {pid}, 19)"),
+    Attack(
+        "a key of the session",
+        "import ctypes\nassert ctypes.CDLL(None).syscall(250, 0, -3, 1) > 0",
+    ),
+    Attack("a hard link", "import os\nos.link({file!r}, '/tmp/mine')"),
+    Attack(
+        "an open folder's parents",
+        "import os\nfound = []\nfor n in range(64):\n"
+        "    try: found.append(os.open('../' * 9 + 'etc/passwd', os.O_RDONLY, dir_fd=n))\n"
+        "    except OSError: pass\nassert found",
+    ),
 ]
 
 TESTS = "assert add(2, 3) == 5\nassert add(-1, 1) == 0\nassert add(10, 10) == 20"
@@ -277,6 +314,44 @@ FORGERIES = [
     Attack("deep", "def add(a, b):\n    x = []\n    for _ in range(100000): x = [x]\n    return x"),
     Attack("endless value", "def add(a, b):\n    x = []\n    x.append(x)\n    return x"),
     Attack("huge", "def add(a, b): return 'x' * (64 << 20)"),
+    Attack(
+        "numbers compare alike",
+        "import ctypes\nkind = ctypes.PYFUNCTYPE(\n"
+        "    ctypes.py_object, ctypes.py_object, ctypes.py_object, ctypes.c_int)\n"
+        "always = kind(lambda a, b, op: True)\n"
+        "slot = ctypes.c_void_p.from_address(id(int) + 200)\n"
+        "slot.value = ctypes.cast(always, ctypes.c_void_p).value\ndef add(a, b): return 0",
+    ),
+    Attack(
+        "small numbers rewritten",
+        "import ctypes\ndef add(a, b):\n    for n in range(5, 200):\n"
+        "        ctypes.c_uint32.from_address(id(n) + 24).value = 4\n    return 4",
+    ),
+    Attack(
+        "asserts switched off",
+        "import os, sys\nif __debug__:\n    os.environ['PYTHONOPTIMIZE'] = '2'\n"
+        "    try: os.execv(sys.executable, [sys.executable, '-O', *sys.orig_argv[1:]])\n"
+        "    except OSError: pass\ndef add(a, b): return 0",
+    ),
+    Attack(
+        "an audit hook",
+        "import os, sys\n"
+        "sys.addaudithook(lambda event, _: event in ('compile', 'exec') and os._exit(0))\n"
+        "def add(a, b): return 0",
+    ),
+    Attack(
+        "jumps over the assert",
+        "import sys\ndef jump(frame, event, _):\n    if event == 'exception':\n"
+        "        try: frame.f_lineno += 1\n        except ValueError: pass\n    return jump\n"
+        "sys.settrace(jump)\nframe = sys._getframe()\n"
+        "while frame: frame.f_trace = jump; frame = frame.f_back\ndef add(a, b): return 0",
+    ),
+    Attack(
+        "a pickle in the value",
+        "import os\nclass Bomb:\n    def __reduce__(self): return (os._exit, (0,))\n"
+        "    def __repr__(self): return '__import__(\"os\")._exit(0)'\n"
+        "def add(a, b): return Bomb()",
+    ),
     Attack("no such function", "x = 1"),
 ]
 

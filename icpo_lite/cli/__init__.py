@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "plan": ("icpo_lite.cli.plan:plan", "Say what a recipe needs: memory, disk, time."),
     "doctor": (
         "icpo_lite.cli.doctor:doctor",
-        "Say whether this machine can train, and what to mend.",
+        "Say whether this machine can train, and what to fix.",
     ),
     "train": ("icpo_lite.cli.train:train", "Train a recipe, or resume an interrupted run."),
     "eval": ("icpo_lite.cli.eval:eval_", "Judge a run or model in FULL, CONCAT and SHARDED."),

@@ -33,7 +33,7 @@ WORLD_SIZE = 1000
 @click.option(
     "--share",
     type=click.FloatRange(0, 0.5, min_open=True),
-    help="Largest share of underspecified prompts; without it every certified one is kept.",
+    help="Largest fraction of underspecified prompts; without it every certified one is kept.",
 )
 @click.option(
     "--method",
@@ -91,7 +91,7 @@ WORLD_SIZE = 1000
     type=click.FloatRange(0, 1),
     default=0.0,
     show_default=True,
-    help="Share of prompts in which some facts were already given turn by turn.",
+    help="Fraction of prompts in which some facts were already given turn by turn.",
 )
 @click.option(
     "--column",

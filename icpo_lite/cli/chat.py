@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +84,8 @@ def chat(
     messages = list(opening)
     adapter = policy.has_adapter
     echo(f"{Path(model).name}: /base, /reset, /exit")
+    if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that its encoding has not end no chat
+        sys.stdin.reconfigure(errors="replace")
     while True:
         try:
             text = _line()
@@ -143,6 +146,8 @@ def _reply(
 def _line() -> str:
     """What is typed next; a line that was piped in is shown, so that the output reads as a chat."""
     typed = sys.stdin.isatty()
+    if isinstance(sys.stdin, io.TextIOWrapper):  # other bytes than its encoding has end no chat
+        sys.stdin.reconfigure(errors="replace")
     text: str = click.prompt("you", prompt_suffix="> ").strip()
     if not typed:
         echo(text)

@@ -1,4 +1,4 @@
-"""`icpo-lite doctor`: can this machine train, and what to mend."""
+"""`icpo-lite doctor`: can this machine train, and what to fix."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _WIDTH = 80
 )
 @click.pass_context
 def doctor(ctx: click.Context, as_json: bool, output_dir: Path) -> None:
-    """Look at GPU, driver, libraries, disk; say what clashes and how to mend it.
+    """Look at GPU, driver, libraries, disk; say what clashes and how to fix it.
 
     Ends with one pip line that leaves the installed torch alone. Exit code 0 when this machine
     can train, else 1.

@@ -17,11 +17,26 @@ Each message is one line that says what was expected, what was found and what to
 Only `icpo_lite.cli` turns them into text and an exit code.
 """
 
+from icpo_lite.core.visible_text import visible_line
+
+#: Of a longer message the beginning (what was expected) and the end (what to change) are told.
+_LONGEST, _BEGINNING, _END = 2000, 1200, 600
+
 
 class IcpoError(Exception):
-    """Base of all errors raised on purpose; `exit_code` is what the program ends with."""
+    """Base of all errors raised on purpose; `exit_code` is what the program ends with.
+
+    What a message quotes may come from a row, a server or a library: line ends and control
+    characters are escaped, and no quotation makes it endless.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "") -> None:
+        line = visible_line(message)
+        if len(line) > _LONGEST:
+            line = f"{line[:_BEGINNING]} … {line[-_END:]}"
+        super().__init__(line)
 
 
 class UsageError(IcpoError):

@@ -199,6 +199,27 @@ def read_metrics(run_directory: Path) -> list[dict[str, Any]]:
     return [row for row in map(metrics_row, lines) if row is not None]
 
 
+def read_json(text: str | bytes) -> Any:
+    """What a text spells as JSON; ValueError for all that it cannot be, nested without end too."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def json_rows(file: Path, *texts: str) -> Iterator[dict[str, Any]]:
+    """The JSON objects of a file, one a line, that hold a text under each of these keys.
+
+    Lines that are damaged are left out.
+    """
+    with file.open("rb") as lines:
+        for line in lines:
+            with contextlib.suppress(ValueError):
+                row = read_json(line)
+                if isinstance(row, dict) and all(isinstance(row.get(k), str) for k in texts):
+                    yield row
+
+
 def read_if_there(file: Path) -> bytes | None:
     """A file's contents, None where there is no file."""
     with disk_errors("read", file):
@@ -213,7 +234,7 @@ def metrics_row(line: bytes) -> dict[str, Any] | None:
     if not line.endswith(b"\n"):
         return None
     try:
-        row = json.loads(line)
+        row = read_json(line)
     except ValueError:
         return None
     return row if isinstance(row, dict) and type(row.get("step")) is int else None

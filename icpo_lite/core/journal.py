@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from icpo_lite.core.files import append_line, disk_errors, plain, write_atomically
+from icpo_lite.core.files import append_line, disk_errors, plain, read_json, write_atomically
 
 
 class Journal:
@@ -55,6 +55,6 @@ def _whole_rows(path: Path) -> list[Any]:
         if whole < len(data):
             os.truncate(path, whole)
     try:
-        return [json.loads(line) for line in data[:whole].splitlines()]
+        return [read_json(line) for line in data[:whole].splitlines()]
     except ValueError:
         return []

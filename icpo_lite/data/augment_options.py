@@ -24,7 +24,7 @@ class AugmentOptions(EndpointKeys):
         None,
         gt=0,
         le=0.5,
-        description="largest share of underspecified prompts among all that are written; null "
+        description="largest fraction of underspecified prompts among all that are written; null "
         "keeps every certified one",
     )
     accept_levels: tuple[CertificateLevel, ...] = Field(
@@ -54,7 +54,7 @@ class AugmentOptions(EndpointKeys):
         0.0,
         ge=0,
         le=1,
-        description="share of prompts that start after some facts were given turn by turn",
+        description="fraction of prompts that start after some facts were given turn by turn",
     )
     verify: int = Field(
         0,

@@ -39,7 +39,8 @@ def text_of(value: Any, what: str, *, numbers: bool = True) -> str:
 def unpacked(value: Any) -> Any:
     """A cell whose text is JSON, or Python's spelling, of a structure, as that structure.
 
-    "[0, 1)" and "[2, 5]" stay text: they are intervals. So does code, which does not parse.
+    "[0, 1)" and "[2, 5]" stay text: they are intervals, and "[5.0]" is a list of one. So does code
+    stay, which does not parse.
     """
     if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
         return value
@@ -48,8 +49,12 @@ def unpacked(value: Any) -> Any:
             found = read(value.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             continue
-        return found if _holds_text(found) else value
+        return found if _holds_text(found) or _is_one_number(found) else value
     return value
+
+
+def _is_one_number(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 1 and type(value[0]) in (int, float)
 
 
 def _holds_text(value: Any) -> bool:

@@ -125,7 +125,8 @@ _REFERS = re.compile(
 #: "Her sister is 5" says an age.
 _AGE = re.compile(r"\b(?:is|was|will be|turns) $")
 _SAYS_OF_WHAT = re.compile(
-    r"(?:more|fewer|less|as (?:many|much)) (?:[\w’'-]+ ){0,4}?(?:than|as) [a-zA-Z]"
+    r"(?:(?:half|twice|thrice|double|triple|(?:[\w/.-]+ )?times) )?"
+    r"(?:more|fewer|less|as (?:many|much)) (?:[\w’'-]+ ){0,6}?(?:than|as) [a-zA-Z]"
 )
 
 

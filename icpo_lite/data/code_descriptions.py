@@ -1,9 +1,12 @@
-"""A `q*` of a coding task by removal of its description: what shall the function do?
+"""A `q*` of a coding task by removal of what it asks for: what shall the function do?
 
-Where no single value of a request can go (`data/value_shards.py`), its description can: what is
-left is a header, with a name that says nothing. *Out of reach*: the tests ask for what only the
-description and its examples told. *Visibly incomplete*: nothing says what the function does. Code
-that stands before the function and defines more could tell it; then there is no such removal.
+Where no single value of a request can go (`data/value_shards.py`), the sentences that tell what the
+function returns can, with the examples, which show it: what is left is a header, with a name that
+says nothing, and what the request tells of the arguments alone ("You are given a positive integer
+n.") or of a case in which there is nothing to do ("Return None if there is no such element.").
+*Out of reach*: the tests ask for what only these sentences told. *Visibly incomplete*: nothing says
+what the function does. Code that stands before the function and defines more could tell it; then
+there is no such removal.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.core.words import content_words
 from icpo_lite.data.certificate import GAPS, Removal
-from icpo_lite.data.code_text import CodeText, signature_line
+from icpo_lite.data.code_text import CodeText, signature_line, single_examples
 from icpo_lite.data.sharding import FactShard, Sharding
 from icpo_lite.data.text_edits import Cut, Edit, apply
 
@@ -35,30 +38,86 @@ def description_removal(problem: Problem, code: CodeText) -> tuple[Sharding, Rem
     found = _of_docstring(problem.question, code) if code.opening else _of_prose(problem.question)
     if found is None:
         return None
-    header, told, examples, cut = found
+    header, told, cut = found
     described = [s.text for s in sentences(told)]
+    kept = [text for text in described if code.opening and is_of_arguments(text)]
+    asked = [text for text in described if text not in kept]
+    if len(content_words(" ".join(asked))) < _FEWEST_WORDS:
+        kept, asked = [], described
     if len(content_words(told)) < _FEWEST_WORDS:
         return None
-    shown = [f"For example:\n{examples}"] if examples else []
+    if kept:
+        cut = _around(cut, kept)
+    shown = [f"For example:\n{one}" for one in single_examples(code.examples, code.name)]
     facts = tuple(
-        FactShard(Shard(i, text), (), (cut,) if i == 1 else ())
-        for i, text in enumerate([*described, *shown], start=1)
+        FactShard(Shard(i, text), (), (cut,) if text == asked[0] else ())
+        for i, text in enumerate([*described, *(shown if code.opening else [])], start=1)
     )
     shards = (Shard(0, header, is_question=True), *(f.shard for f in facts))
-    evidence = f"what the tests ask for stands in {described[0]!r} and nothing left tells it"
+    evidence = f"what the tests ask for stands in {asked[0]!r} and nothing left tells it"
+    gone = [f for f in facts if f.shard.text not in kept]
     removal = Removal(
-        facts[0],
+        gone[0],
         cut,
         apply(problem.question, [cut]),
         Certificate("numbers", evidence, GAPS["description"].format(slot=cut.slot)),
         additive=False,
-        along=tuple(f.shard for f in facts[1:]),
+        along=tuple(f.shard for f in gone[1:]),
     )
     return Sharding(shards, facts, numbers(problem.question), header), removal
 
 
-def _of_docstring(text: str, code: CodeText) -> tuple[str, str, str, Cut] | None:
-    """(header as a request, description, examples, the cut that leaves a header alone)."""
+#: A sentence that tells of the arguments: what is given, what they hold, what may be assumed.
+_OF_ARGUMENTS = re.compile(
+    r"(?:you(?:'re| are| will be) given|(?:the )?(?:input|argument|parameter)s?\b|assume\b"
+    r"|you (?:can|may) assume|(?:the (?:given |input )?(?:list|array|string"
+    r"|number|integer|matrix|dictionary|words?|text)|all (?:elements|numbers|words)|[a-zA-Z]|both"
+    r"|the (?:length|elements))\b.{0,80}?\b(?:is guaranteed|are guaranteed|will be|will only|will"
+    r" not|contains? only|is always|are always|will always|consists? of)"
+    r"|there (?:is|are|will be)\b)",
+    re.IGNORECASE,
+)
+_NOTE = re.compile(r"(?:please )?note(?: that|:)? ", re.IGNORECASE)
+_NOTHING = (
+    r"\b(?:empty|no such|not exist|n't exist|not found|(?:is|are|contains?|has|have) no|isn't any"
+    r"|none|invalid|not valid|didn't find)\b"
+)
+#: A sentence that tells what comes out where there is nothing to do.
+_OF_NOTHING = re.compile(
+    rf"(?:if|when|in case)\b.{{0,50}}{_NOTHING}.{{0,50}}\breturn\b.{{0,30}}"
+    rf"|(?:(?:it|the function|you) should )?return .{{1,30}}\b(?:if|when|for)\b.{{0,30}}{_NOTHING}"
+    r".{0,40}",
+    re.IGNORECASE,
+)
+#: Words of a sentence that tells what to do with them, or what comes out.
+_ASKS = re.compile(
+    r"\b(?:return\w*|output\w*|find|determine|task|goal|implement|write|create|compute|calculate"
+    r"|check|should|must|need|function (?:that|which|takes)|convert|sort\w*|count\w*|replace\w*"
+    r"|remove\w*|order\w*|represent\w*|number of|sum|result|answer|print|if|otherwise|equal\w*"
+    r"|called|defined|means?|such that|valid|denote\w*|rule\w*|follow\w*|and you)\b|\?|[:=]",
+    re.IGNORECASE,
+)
+
+
+def is_of_arguments(sentence: str) -> bool:
+    """Whether a sentence tells of the arguments alone, so that it can stay where the task goes."""
+    sentence = _NOTE.sub("", sentence)
+    if _OF_NOTHING.fullmatch(sentence):
+        return True
+    return bool(_OF_ARGUMENTS.match(sentence)) and not _ASKS.search(sentence)
+
+
+def _around(cut: Cut, kept: list[str]) -> Cut:
+    """The cut that leaves the sentences about the arguments in a docstring of their own."""
+    *first, last = cut.edits
+    told = "\n    ".join(kept)
+    return Cut(
+        cut.kind, (*first, Edit(last.start, last.end, f'\n    """{told}\n    """')), cut.slot
+    )
+
+
+def _of_docstring(text: str, code: CodeText) -> tuple[str, str, Cut] | None:
+    """(header as a request, description, the cut that leaves a header alone)."""
     definitions = list(_DEFINITION.finditer(code.opening))
     if len(definitions) != 1 or not code.prose:
         return None
@@ -68,10 +127,10 @@ def _of_docstring(text: str, code: CodeText) -> tuple[str, str, str, Cut] | None
     header = f"Write the Python function `{signature_line(code.opening)}`."
     if before := code.opening[: named.start()].strip():
         header = f"{header} This stands before it: `{before}`"
-    return header, code.prose, code.examples, Cut("description", tuple(edits), NO_NAME)
+    return header, code.prose, Cut("description", tuple(edits), NO_NAME)
 
 
-def _of_prose(text: str) -> tuple[str, str, str, Cut] | None:
+def _of_prose(text: str) -> tuple[str, str, Cut] | None:
     naming = _NAMING.search(text)
     if naming is None:
         return None
@@ -80,4 +139,4 @@ def _of_prose(text: str) -> tuple[str, str, str, Cut] | None:
         Edit(naming.start("name"), naming.end("name"), NO_NAME),
     )
     header = f"Write the Python function `{naming['name']}{naming['rest']}`."
-    return header, text[: naming.start()].strip(), "", Cut("description", edits, NO_NAME)
+    return header, text[: naming.start()].strip(), Cut("description", edits, NO_NAME)

@@ -41,11 +41,13 @@ def read_code_text(text: str) -> CodeText:
     prose: list[str] = []
     spans: list[tuple[int, int]] = []
     inside = False
+    explains = False
     whole = True
     for at, stop, line in lines:
         bare = line.strip()
         example = _is_example(bare, name) or bool(_HEADING.match(line))
-        if example or (inside and bare and not _is_prose(bare)):
+        explains = bool(bare) and not example and (explains or bool(_EXPLAINS.match(bare)))
+        if example or (inside and bare and (explains or not _is_prose(bare))):
             spans.append((at, stop))
             inside = True
         else:
@@ -55,6 +57,34 @@ def read_code_text(text: str) -> CodeText:
             prose.append(bare)
     examples = "\n".join(text[a:b].strip() for a, b in spans)
     return CodeText(opening, name, _unwrapped(prose), examples, _stretches(text, spans), whole)
+
+
+#: A line under an example that says why it comes out so, and those that go on with it.
+_EXPLAINS = re.compile(r"explanation\b", re.IGNORECASE)
+_INPUT = re.compile(r"(?:>>>|input\b|assert\b)", re.IGNORECASE)
+#: Examples that are facts of their own; what is left over goes with the last.
+MOST_EXAMPLES = 4
+
+
+def single_examples(examples: str, name: str) -> list[str]:
+    """The examples of a request one by one, each with its result, without the line over them."""
+    lines = examples.split("\n")
+    while len(lines) > 1 and _HEADING.match(lines[0]) and not _is_call(lines[0], name):
+        lines = lines[1:]
+    by_prompt = any(line.startswith(">>>") for line in lines)
+    found: list[list[str]] = []
+    for line in lines:
+        opens = line.startswith(">>>") if by_prompt else _is_call(line, name) or _INPUT.match(line)
+        if opens or not found:
+            found.append([])
+        found[-1].append(line)
+    told = [[line for line in one if line] for one in found]
+    kept = ["\n".join(one) for one in told if one]
+    return [*kept[: MOST_EXAMPLES - 1], "\n".join(kept[MOST_EXAMPLES - 1 :])][: len(kept)]
+
+
+def _is_call(line: str, name: str) -> bool:
+    return bool(name) and bool(re.match(rf"(?:\W|\d)*(?:assert )?{re.escape(name)}\s*\(", line))
 
 
 def _stretches(text: str, lines: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
@@ -98,13 +128,22 @@ def _lines(text: str, start: int, end: int) -> list[tuple[int, int, str]]:
 def _is_example(line: str, name: str) -> bool:
     if line.startswith((">>>", "...")):
         return True
-    called = bool(name) and bool(re.match(rf"(?:\W|\d)*(?:assert )?{re.escape(name)}\s*\(", line))
-    return called or bool(re.search(r"(?:==>?|=>|->|➞|→|\boutput\b\W*:)", line) and name)
+    return _is_call(line, name) or bool(
+        re.search(r"(?:==>?|=>|->|➞|→|\boutput\b\W*:)", line) and name
+    )
 
 
 def _is_prose(line: str) -> bool:
     """Whether a line under examples is words again, and not a value or an explanation of one."""
     return len(re.findall(r"\b[A-Za-z]{2,}\b", line)) >= 5 and not re.search(r"[=\[{>]", line)
+
+
+#: Words that a line opens a sentence with, where the line before only lacks its full stop.
+_OPENS = re.compile(
+    r"(?:Ignore|Return|If|Note|For|You|Your|The|Input|Output|Assume|It|This|Each|Given|When|Please"
+    r"|Write|Implement|Do|Don't|Only|All|Otherwise|Every|Empty|Create|Find|Check)\b(?!['’_(])"
+)
+_GOES_ON = re.compile(r"(?:[,;:(]|\b(?:and|or|of|the|a|an|to|in|is|are|that|than|with|for|by))$")
 
 
 def _unwrapped(lines: list[str]) -> str:
@@ -115,7 +154,8 @@ def _unwrapped(lines: list[str]) -> str:
         if not line:
             fresh = True
             continue
-        if fresh or re.match(r"(?:[-*•]|\d+[.)])\s", line):
+        opens = bool(out) and not _GOES_ON.search(out[-1]) and bool(_OPENS.match(line))
+        if fresh or opens or re.match(r"(?:[-*•]|\d+[.)])\s", line):
             out.append(line)
         else:
             out[-1] = f"{out[-1]} {line}"

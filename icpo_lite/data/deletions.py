@@ -12,21 +12,21 @@ import re
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.words import bag, is_plural
-from icpo_lite.data.text_edits import Cut, Edit
-from icpo_lite.data.unit_words import MEASURES, TIMES, is_common_knowledge
+from icpo_lite.data.rate_cuts import cut_rate
+from icpo_lite.data.text_edits import Cut, Edit, previous_word
+from icpo_lite.data.unit_words import (
+    ADVERB,
+    BEFORE_MEASURE,
+    MEASURES,
+    TIMES,
+    is_common_knowledge,
+)
 
 _POURED = (
     "kg|kilograms?|kilos?|grams?|pounds?|lbs?|ounces?|oz|tons?|tonnes?|liters?|litres?|milliliters?"
     "|ml|gallons?|quarts?|pints?|cups?|teaspoons?|tablespoons?|square feet|acres?|feet|yards|meters"
     "|inches"
 )
-_ADVERB = re.compile(
-    r"\b(?<!no )(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least"
-    r"|at most|up to"
-    r"|a total of|the total of|a set of|as many as|an average of) $",
-    re.IGNORECASE,
-)
-_PREVIOUS = re.compile(r"([A-Za-z’'%]+|[,;:.?!($&-]) ?$")
 _BLOCKED_BEFORE = bag(
     "each every per another one of first last next than by to between from or other "
     "additional an a every within after before about into number chapter grade room page "
@@ -58,6 +58,7 @@ def number_cut(text: str, mention: NumberMention, clause_start: int) -> Cut | No
         _count,
         _share,
         _amount,
+        cut_rate,
     ):
         cut = make(text, mention, clause_start)
         if cut is not None:
@@ -88,9 +89,9 @@ def _comparison(text: str, mention: NumberMention, clause_start: int) -> Cut | N
     if "times" in (match["unit"] or "") and match["rest"].strip().startswith(("fewer", "less")):
         return None
     start = mention.start
-    if adverb := _ADVERB.search(text, 0, start):
+    if adverb := ADVERB.search(text, 0, start):
         start = adverb.start()
-    elif start == clause_start or _previous(text, start) in _NO_COMPARISON:
+    elif start == clause_start or previous_word(text, start) in _NO_COMPARISON:
         return None
     cut_end = end + len(match["unit"] or "") + 1
     return Cut("comparison", (Edit(start, cut_end),), match["rest"].strip())
@@ -118,7 +119,7 @@ def _modifier(text: str, mention: NumberMention, clause_start: int) -> Cut | Non
         return None
     if match["noun"] in _NO_NOUN:
         return None
-    before = _previous(text, mention.start)
+    before = previous_word(text, mention.start)
     if before in ("-", "$", "&", "to", "or", "and", "between"):
         return None
     return Cut("modifier", (Edit(mention.start, match.start("noun")),), match["noun"])
@@ -136,14 +137,16 @@ def _measure(text: str, mention: NumberMention, clause_start: int) -> Cut | None
     if match is None or mention.kind != "cardinal":
         return None
     start = mention.start
-    if adverb := _ADVERB.search(text, 0, start):
+    if adverb := ADVERB.search(text, 0, start):
         start = adverb.start()
-    elif _previous(text, start) in _BLOCKED_BEFORE - {"to", "into", "from", "by"}:
+    elif previous_word(text, start) in _BLOCKED_BEFORE - {"to", "into", "from", "by"}:
         return None
     stuff_end = _phrase_end(text, match.start("stuff"))
     verb = re.match(r" (?:are|were|have)\b", text[stuff_end:])  # "40 pounds of food were"
     if verb or _BLOCKED_AFTER.match(text, stuff_end) or start == clause_start:
         return None
+    if _THERE.search(text, max(0, start - 20), start) and not is_plural(match["stuff"]):
+        return None  # "there are water in a cup"
     return Cut("measure", (Edit(start, match.start("stuff")),), match["stuff"])
 
 
@@ -222,10 +225,10 @@ def _count(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     if end is None:
         return None
     start, replacement = mention.start, ""
-    adverb = _ADVERB.search(text, 0, start)
+    adverb = ADVERB.search(text, 0, start)
     if adverb:
         start = adverb.start()
-    before = _previous(text, start)
+    before = previous_word(text, start)
     if adverb and (before in ("a", "an", "one", "of", "is", "was") or start == clause_start):
         return None
     if not adverb and before == "another":
@@ -246,7 +249,9 @@ def _count(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     elif not replacement and (there or before in ("and", ",")):
         replacement = "some "  # "4 puppies and dogs" would read as four of each
     noun = text[mention.end : mention.unit_end].strip().rsplit(" ", 1)[-1]
-    return Cut("count", (Edit(start, mention.end + 1, replacement),), noun or "bills")
+    total = len("total ") * text.startswith("total ", mention.end + 1)  # "composes total songs"
+    end = mention.end + 1 + total
+    return Cut("count", (Edit(start, end, replacement),), noun or "bills")
 
 
 _GROUP_OF = re.compile(
@@ -297,10 +302,10 @@ def _percent(text: str, mention: NumberMention, clause_start: int) -> Cut | None
     if match is None or match["noun"] in ("off", "pay"):
         return None
     start = mention.start
-    if adverb := _ADVERB.search(text, 0, start):
+    if adverb := ADVERB.search(text, 0, start):
         start = adverb.start()
     if (
-        _previous(text, start) in ("by", "of", "another", "-", "at", "extra", "")
+        previous_word(text, start) in ("by", "of", "another", "-", "at", "extra", "")
         or start == clause_start
     ):
         return None
@@ -324,9 +329,9 @@ def _share(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     if _OF_WHOLE.match(text, mention.end) is None:
         return None
     start = mention.start
-    if adverb := _ADVERB.search(text, 0, start):
+    if adverb := ADVERB.search(text, 0, start):
         start = adverb.start()
-    before = _previous(text, start)
+    before = previous_word(text, start)
     if re.match(r" of (?:that|the|this) (?:total )?(?:number|amount)\b", text[mention.end :]):
         return None
     if before in _NOT_SHARES:
@@ -348,11 +353,6 @@ _AFTER_MONEY = re.compile(
     r"|or|to \$"
     r"|in (?:quarters|dimes))\b|[-/–]| ?\d"
 )
-_BEFORE_MEASURE = bag(
-    "each every per another one of first last next than by to between from or other "
-    "additional an a and the past total extra at no number chapter room level page above "
-    "below nearest"
-) | frozenset("-$&:(")
 _AFTER_MEASURE = re.compile(
     r" (?:daily|weekly|and \d|by|old|per|ago|long|tall|wide|high|deep|square|cubic|apiece|away"
     r"|each|more|less|or|to \d|later|times"
@@ -378,9 +378,9 @@ def _amount(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     if " " in noun or not is_plural(noun) or _AFTER_MEASURE.match(text, mention.unit_end):
         return None
     start = mention.start
-    if adverb := _ADVERB.search(text, 0, start):
+    if adverb := ADVERB.search(text, 0, start):
         start = adverb.start()
-    if _previous(text, start) in _BEFORE_MEASURE | {"", ",", "."}:
+    if previous_word(text, start) in BEFORE_MEASURE | {"", ",", "."}:
         return None
     return Cut("amount", (Edit(start, mention.end, "several"),), f"several {noun}")
 
@@ -398,11 +398,6 @@ def _may_open(text: str, after_noun: int, clause_start: int) -> bool:
             text[after_noun:],
         )
     )
-
-
-def _previous(text: str, at: int) -> str:
-    match = _PREVIOUS.search(text, max(0, at - 30), at)
-    return match[1].lower() if match else ""
 
 
 def _phrase_end(text: str, at: int) -> int:

@@ -8,6 +8,7 @@ sentence counts them.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from itertools import pairwise
 
 from icpo_lite.core.numbers import NumberMention
@@ -96,9 +97,17 @@ _AS_VERB = {
 _ITS_VERB = re.compile(rf"(?:{VERB}|{BASE}|can)$")
 
 
+def _relatives(whole: str) -> Iterator[re.Match[str]]:
+    """The relative clauses of a sentence, also those inside of one."""
+    at = 0
+    while match := _RELATIVE.search(whole, at):
+        yield match
+        at = match.start() + 1
+
+
 def what_each_is_like(whole: str) -> list[str]:
     """ "He has 8 mice, who each have 6 pups." → "He has 8 mice.", "The mice each have 6 pups."."""
-    for match in _RELATIVE.finditer(whole):
+    for match in _relatives(whole):
         noun = _thing_before(whole, match.start())
         what = match["what"]
         if not noun or not counted(what):
@@ -118,7 +127,7 @@ def what_each_is_like(whole: str) -> list[str]:
 
 def who_did(whole: str) -> list[str]:
     """ "… as his friend Scott, who won 4 awards." → "… Scott.", "Scott won 4 awards."."""
-    match = re.search(rf"\b(?P<name>[A-Z][a-z]+), who (?={VERB}\b)", whole)
+    match = re.search(rf"\b(?P<name>[A-Z][a-z]+),? who (?={VERB}\b)", whole)
     if match is None or not any(e.text.endswith(match["name"]) for e in entities(whole)):
         return []
     rest = whole[match.end() :]

@@ -40,7 +40,7 @@ _SHARED_TAIL = re.compile(
 )
 _OWN_TAIL = re.compile(
     r" (?:in|on|at|for|from|to|of|with|during|that|who|which|per|each|worth|costing|weighing|last"
-    r"|this|yesterday|the (?:first|second|third|fourth|fifth|last|next)"
+    r"|this|yesterday|[a-z]+ing|the (?:first|second|third|fourth|fifth|last|next)"
     r"|an? (?:day|week|month|year|hour))\b"
 )
 _PLURAL_VERB = re.compile(rf"(?<=[a-z]s )(?:each )?{BASE}\b")
@@ -99,9 +99,10 @@ def _opens_member(text: str, at: int) -> bool:
 
 def _members(segments: Sequence[str]) -> list[str]:
     """The members of a list as they read alone; none where one of them cannot."""
-    if any(has_verb(s) for s in segments):
-        return []
     found = [counted(s)[0] for s in segments]
+    # "dirt bikes" are things, though "bikes" may be a verb.
+    if any(has_verb(s[: m.start] + s[m.unit_end :]) for s, m in zip(segments, found, strict=True)):
+        return []
     if any(not _says_of_what(s, m) for s, m in zip(segments, found, strict=True)):
         return _shares(segments, found)
     nouns = [s[m.end : m.unit_end] for s, m in zip(segments, found, strict=True)]
@@ -142,14 +143,19 @@ def _shared_tail(tails: Sequence[str], found: Sequence[NumberMention]) -> str | 
     return ""
 
 
+_COMPARED = re.compile(
+    r"(?: times)? (?:as (?:many|much) [A-Za-z].* as [A-Za-z]|(?:more|fewer|less) .* than )"
+)
+_OF_A_WHOLE = re.compile(r" (?:of (?:the|his|her|their|its|all)\b|discount|off|tax)")
+
+
 def _says_of_what(segment: str, mention: NumberMention) -> bool:
     """Whether "twice as many" or "20%" says of what, so that it can stand alone."""
     after = segment[mention.end :]
     if mention.kind == "multiple" or re.match(r" times\b", after):
-        compared = r"(?: times)? (?:as (?:many|much) [a-z].* as [a-z]|(?:more|fewer|less) .* than )"
-        return bool(re.match(compared, after))
+        return bool(_COMPARED.match(after))
     if mention.kind in ("percent", "fraction"):
-        return bool(re.match(r" (?:of (?:the|his|her|their|its|all)\b|discount|off|tax)", after))
+        return bool(_COMPARED.match(after) or _OF_A_WHOLE.match(after))
     return mention.kind in ("cardinal", "money")
 
 
@@ -191,6 +197,11 @@ _PRICED = re.compile(
     r"(?P<how>for|at|worth|on|in|to|from|that costs?|that is|which costs?|costing|is|are|with) "
     r"(?:only |about )?(?=[$£€\d]|[a-z]+ (?:dollars|cents|hours|minutes|pounds))"
 )
+#: "was selling bags for $4", "can iron a blouse in 5 minutes": what all things of the list share.
+_MAIN_VERB = re.compile(
+    r"(?:(?:is|are|was|were|has been|had been) [a-z]+ing|(?:can|could|will|would|must|should|may"
+    r"|needs? to|wants? to|has to|have to|had to) [a-z]+) "
+)
 _PARTICLE = re.compile(r"(?:to [a-z]+ |up |out )?")
 
 
@@ -202,15 +213,18 @@ def by_thing(whole: str) -> list[str]:
     verbs = [v for v in FINITE.finditer(whole, 0, marks[0].start) if v[0] not in NO_VERBS]
     if not verbs or counted(whole[: verbs[0].end()]):
         return []
-    after = _PARTICLE.match(whole, verbs[0].end() + 1)
-    start = after.end() if after else verbs[0].end() + 1
+    main = _MAIN_VERB.match(whole, verbs[0].start())
+    at = main.end() if main else verbs[0].end() + 1
+    after = _PARTICLE.match(whole, at)
+    start = after.end() if after else at
     first = _PRICED.match(whole, start)
     if first is None:
         return []
+    how = first["how"].rstrip("s")
     places = [
         m
         for m in SEPARATOR.finditer(whole, marks[0].end)
-        if (item := _PRICED.match(whole, m.end())) and item["how"] == first["how"]
+        if (item := _PRICED.match(whole, m.end())) and item["how"].rstrip("s") == how
     ]
     starts = [start, *(m.end() for m in places)]
     ends = [*(m.start() for m in places), len(whole)]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import DataError, RecipeError
+from icpo_lite.core.files import write_atomically
 from icpo_lite.core.paths import user_cache
 from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import (
@@ -84,6 +85,7 @@ def _prompts_of(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], st
     from icpo_lite.data.tiny_world import world_problems
 
     source, part = recipe.dataset_name, trained_part(recipe)
+    left_out = Counter[str]()
     require_data(recipe, "dataset_name", source)
     if source == WORLD:
         world = world_problems(recipe.dataset_train_split, WORLD_PROBLEMS, seed=recipe.seed)
@@ -93,13 +95,19 @@ def _prompts_of(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], st
     elif Path(source).is_file() and holds_prompts(source):
         prompts, described = part.prompts(list(read_prompts(source))), f"from {source}"
     elif holds_labels(source, **_where(recipe)):
-        prompts, described = part.prompts(_labelled(recipe)), f"labelled in {source}"
+        prompts, described = part.prompts(_labelled(recipe, left_out)), f"labelled in {source}"
     else:
-        prompts, described = _augmented(recipe, policy)
+        prompts, described = _augmented(recipe, policy, left_out)
     kinds = Counter(p.intent for p in prompts)
     counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
     opened = [_opened(prompt, recipe.system_prompt) for prompt in prompts]
-    return opened, f"{counts}, {described}"
+    return opened, f"{counts}, {described}{_told(left_out)}"
+
+
+def _told(left_out: Counter[str]) -> str:
+    """What is said of rows that became no prompt, by what was expected of them."""
+    reasons = (f"{n} rows left out, expected {reason}" for reason, n in left_out.most_common())
+    return "".join(f", {reason}" for reason in reasons)
 
 
 def later_prompts(recipe: Recipe, policy: Policy | None = None) -> list[Prompt]:
@@ -134,8 +142,8 @@ def require_corpus(recipe: Recipe) -> None:
 def require_kinds(recipe: Recipe, prompts: Sequence[Prompt]) -> None:
     """Raises DataError where the corpus lacks a kind of prompt that the recipe asks for."""
     moves = recipe.share_schedule["name"] != "constant"
-    share = 0.5 if moves else recipe.share_underspecified  # what moves takes both kinds
-    PromptPool(prompts, seed=recipe.seed, weights=weights(recipe)).require(share)
+    fraction = 0.5 if moves else recipe.share_underspecified  # what moves takes both kinds
+    PromptPool(prompts, seed=recipe.seed, weights=weights(recipe)).require(fraction)
 
 
 def _augment_options(recipe: Recipe) -> AugmentOptions:
@@ -153,7 +161,7 @@ def _where(recipe: Recipe) -> dict[str, Any]:
     }
 
 
-def _labelled(recipe: Recipe) -> list[Prompt]:
+def _labelled(recipe: Recipe, left_out: Counter[str]) -> list[Prompt]:
     """Prompts of a corpus that says itself which of its rows lack something."""
     from icpo_lite.data.labelled_rows import read_labelled
 
@@ -164,6 +172,7 @@ def _labelled(recipe: Recipe) -> list[Prompt]:
         task=labelled_task(recipe),
         limit=options.limit,
         on_bad_row=options.on_bad_row,
+        bad_rows=left_out,
     )
 
 
@@ -172,15 +181,22 @@ def labelled_task(recipe: Recipe) -> TaskName | None:
     return None if recipe.task == "math" else recipe.task
 
 
-def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str]:
-    """Prompts of a raw corpus, from the cache where the same were made before."""
+def _augmented(
+    recipe: Recipe, policy: Policy | None, left_out: Counter[str]
+) -> tuple[list[Prompt], str]:
+    """Prompts of a raw corpus, from the cache where the same were made before.
+
+    left_out: counts the rows that cannot be read, by reason.
+    """
     from icpo_lite.data.augment import augment
     from icpo_lite.data.prompt_file import read_prompts, write_prompts
     from icpo_lite.data.sources import read_problems
 
     options = _augment_options(recipe)
     cached = user_cache("prompts") / f"{_corpus_key(recipe, options)}.jsonl"
-    if cached.is_file():
+    counted = cached.with_suffix(".left_out.json")
+    if cached.is_file() and counted.is_file():
+        left_out.update(json.loads(counted.read_text(encoding="utf-8")))
         return list(read_prompts(cached)), f"from {recipe.dataset_name}, augmented before"
     rows = read_problems(
         recipe.dataset_name,
@@ -190,6 +206,7 @@ def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str
         config=recipe.dataset_config,
         limit=options.limit,
         on_bad_row=options.on_bad_row,
+        bad_rows=left_out,
     )
     problems = trained_part(recipe).problems(rows)
     made = augment(
@@ -197,6 +214,7 @@ def _augmented(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], str
     )
     cached.parent.mkdir(parents=True, exist_ok=True)
     write_prompts(cached, made)
+    write_atomically(counted, json.dumps(left_out).encode())
     return list(read_prompts(cached)), f"from {recipe.dataset_name}"
 
 

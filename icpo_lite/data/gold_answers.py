@@ -57,8 +57,9 @@ def _lists_calls(value: Any) -> bool:
 _AN_ANSWER, _A_NUMBER = "an answer", "a number in the answer"
 _A_CHOICE = "an answer that is one of the choices in words"
 _ONE_ANSWER = "one answer at the end of its working"
-#: Reasons that speak of an answer in words, which is none for a grader of numbers.
-NOT_GRADED = frozenset((_A_NUMBER, _A_CHOICE, _ONE_ANSWER))
+_ALONE = "one answer"
+#: Reasons that speak of an answer in words, which is none for a grader of numbers, or of several.
+NOT_GRADED = frozenset((_A_NUMBER, _A_CHOICE, _ONE_ANSWER, _ALONE))
 #: "The answer is 5", "Answer: 5": behind it a worked answer says what it comes to.
 _STATED = re.compile(r"\banswer\b[^\n.?!:=]{0,40}?(?:\bis\b|[:=])\s*", re.IGNORECASE)
 _MARKED = re.compile(r"####[ \t]*([^\n]*)")
@@ -69,7 +70,7 @@ _PROSE = 6
 
 def math_gold(cells: Cells, reply: str) -> tuple[str, str]:
     """(answer, solution): what follows `####`, or stands in the box, or the answer column."""
-    given = cells.text("answer", _AN_ANSWER)
+    given = _alone(cells.take("answer"))
     if cells.column("choices") and given not in _choices(cells):
         raise BadRowError(
             _A_CHOICE, shown(given), "give the words of the choice, or leave the choices out"
@@ -86,6 +87,28 @@ def math_gold(cells: Cells, reply: str) -> tuple[str, str]:
     if len(_WORD.findall(text)) < _PROSE and "\n" not in text:
         return text, solution
     return _of_prose(text), solution or text
+
+
+def _alone(value: Any) -> str:
+    """The text of an answer, which a list may give several times in other words and not twice."""
+    found = unpacked(value)
+    if isinstance(found, Mapping) and isinstance(found.get("text"), list):
+        found = found["text"]
+    if (
+        isinstance(found, list)
+        and len(found) > 1
+        and not any(isinstance(v, Mapping) for v in found)
+    ):
+        said = [text_of(v, _AN_ANSWER) for v in found]
+        values = {tuple(n.value for n in numbers(text)) or text.casefold() for text in said}
+        if len(values) > 1:
+            raise BadRowError(
+                _ALONE,
+                shown(value),
+                "write one answer, or the expression that a reply should end in",
+            )
+        return said[0]
+    return text_of(value, _AN_ANSWER)
 
 
 def _choices(cells: Cells) -> list[str]:
@@ -130,6 +153,14 @@ def code_gold(cells: Cells, reply: str) -> tuple[dict[str, Any], str]:
 def actions_gold(cells: Cells, reply: str) -> tuple[Any, str]:
     """The calls that are allowed."""
     return _read(task_rows.actions_gold, cells, reply)
+
+
+def call_gold(call: Any) -> tuple[Any, str]:
+    """The calls that a row gives outside of its columns for calls."""
+    try:
+        return task_rows.actions_gold({"calls": call}.get, "")
+    except task_rows.TaskRowError as error:
+        raise BadRowError(*map(str, error.args)) from None
 
 
 def database_gold(cells: Cells, reply: str) -> tuple[str, str]:

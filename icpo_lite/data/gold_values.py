@@ -90,23 +90,26 @@ def _requires(schema: Mapping[str, Any], argument: str) -> bool:
     """Whether a call without the argument is no call: it is required and has no default."""
     properties = schema.get("properties")
     about = properties.get(argument, {}) if isinstance(properties, Mapping) else {}
-    described = about.get("description", "") if isinstance(about, Mapping) else ""
-    default = "default" in about or re.search(r"\bdefaults?\b", str(described), re.IGNORECASE)
-    return argument in (schema.get("required") or ()) and not default
+    if not isinstance(about, Mapping):
+        about = {}
+    described = str(about.get("description", ""))
+    default = "default" in about or re.search(r"\bdefaults?\b", described, re.IGNORECASE)
+    required = schema.get("required")
+    return isinstance(required, list) and argument in required and not default
 
 
 # ----------------------------------------------------------------------------------------- queries
 
 _COMPARED = re.compile(
-    r"(?P<column>[A-Za-z_][\w.]*|`[^`]+`|\"[^\"]+\")\s*(?:=|<>|!=|<=|>=|<|>|\bNOT\s+LIKE\b|\bLIKE\b)\s*"
+    r"(?P<column>(?<![\w.])[A-Za-z_][\w.]*+|`[^`]+`|\"[^\"]+\")\s*(?:=|<>|!=|<=|>=|<|>|\bNOT\s+LIKE\b|\bLIKE\b)\s*"
     r"(?P<value>'(?:[^']|'')*'|\"[^\"]*\"|-?\d+(?:\.\d+)?)(?!\s*\.)",
     re.IGNORECASE,
 )
 _BETWEEN = re.compile(
-    r"(?P<column>[A-Za-z_][\w.]*)\s+BETWEEN\s+(?P<low>'[^']*'|-?[\d.]+)\s+AND\s+(?P<high>'[^']*'|-?[\d.]+)",
+    r"(?P<column>(?<![\w.])[A-Za-z_][\w.]*+)\s+BETWEEN\s+(?P<low>'[^']*'|-?[\d.]+)\s+AND\s+(?P<high>'[^']*'|-?[\d.]+)",
     re.IGNORECASE,
 )
-_LIMIT = re.compile(r"\bLIMIT\s+(\d+)", re.IGNORECASE)
+_LIMIT = re.compile(r"\bLIMIT\s+(\d{1,9})\b", re.IGNORECASE)
 
 
 def _of_query(query: str) -> Iterator[GoldValue]:

@@ -37,16 +37,19 @@ from icpo_lite.core.types import Certificate, Intent, Message, Prompt, Shard, Ta
 from icpo_lite.core.words import content_words
 from icpo_lite.data.cells import text_of
 from icpo_lite.data.chats import Chat, read_chat
-from icpo_lite.data.gold_answers import GOLD, NOT_GRADED, guess_task
+from icpo_lite.data.gold_answers import GOLD, NOT_GRADED, call_gold, guess_task
 from icpo_lite.data.row_columns import Cells, check_columns
-from icpo_lite.data.row_files import BadRowError, Row
+from icpo_lite.data.row_files import BadRowError, LeftOutError, Row
 from icpo_lite.data.row_labels import (
     Point,
+    call_of_kind,
     is_labelled,
     kind_column,
     label_of,
     points_of,
+    require_label,
     sentences_of_a_case,
+    text_before,
     turn_that_lacks,
     underspecified_columns,
 )
@@ -54,6 +57,7 @@ from icpo_lite.data.row_prompts import around, question_text, read_prompt
 from icpo_lite.data.sources import (
     OnBadRow,
     Seen,
+    functions_of,
     name_of,
     nothing_found,
     plain_columns,
@@ -101,7 +105,7 @@ def holds_labels(
             try:
                 if is_labelled(Cells(found.row, columns or {})):
                     return True
-            except BadRowError:
+            except (BadRowError, LeftOutError):
                 continue
         if looked == LOOKED_AT:
             break
@@ -137,6 +141,9 @@ def read_labelled(
                 raise found.error
             assert found.row is not None
             prompts += reader.prompts(found.row, found.where, number)
+        except LeftOutError as error:
+            bad[str(error)] += 1
+            continue
         except BadRowError as error:
             if on_bad_row == "error":
                 raise DataError(f"{found.where}: {error}") from None
@@ -174,7 +181,10 @@ class _Reader:
         sides, evidence = _sides(cells, task)
         reply = next((s.chat.reply for s in sides if s.chat.reply), "")
         answer, solution = _gold(cells, task, reply)
-        functions = {"functions": cells.take("functions")} if cells.column("functions") else {}
+        if task == "math" and answer is None and cells.column("choices"):
+            task = "open"  # a choice in words is no mathematics
+        functions = {"functions": functions_of(cells)} if cells.column("functions") else {}
+        before = text_before(cells)
         row_id = self._seen.name(cells.take("id"), number)
         problem_id = self._whole_problem(row) or row_id
         out: list[Prompt] = []
@@ -192,7 +202,7 @@ class _Reader:
                 source=where,
                 opening=len(side.chat.opening),
             )
-            out.append(_lacking(prompt, side, evidence))
+            out.append(_held_out(_lacking(prompt, side, evidence), before))
         columns = plain_columns(row, cells.used) | functions
         return [replace(prompt, columns=columns) for prompt in out]
 
@@ -221,8 +231,10 @@ def _sides(cells: Cells, task: TaskName) -> tuple[list[_Side], str]:
         return [_Side(known[0], chat, points)], known[1]
     if first := sentences_of_a_case(cells):
         return _as_in_mediq(cells, chat, first), "context"
-    intent = Intent.UNDERSPECIFIED if points else Intent.COMPLETE
-    return [_Side(intent, chat, points)], str(cells.column("missing"))
+    if not points:
+        require_label(cells)
+        return [_Side(Intent.COMPLETE, chat)], ""
+    return [_Side(Intent.UNDERSPECIFIED, chat, points)], str(cells.column("missing"))
 
 
 def _whole(cells: Cells, task: TaskName) -> list[_Side]:
@@ -282,6 +294,8 @@ def _conversation(cells: Cells, turn: int) -> list[_Side]:
 
 def _gold(cells: Cells, task: TaskName, reply: str) -> tuple[Any, str]:
     """The answer and solution; None for an answer that is not there or that nothing grades."""
+    if (call := call_of_kind(cells)) is not None:
+        return call_gold(call)
     columns = {cells.column(name) for name in _GOLD_COLUMNS[task]} - {None}
     if columns & cells.used or not (columns or reply):
         return None, ""  # the calls of a conversation, or no answer at all
@@ -304,6 +318,14 @@ def _lacking(prompt: Prompt, side: _Side, evidence: str) -> Prompt:
         return prompt
     certificate = Certificate("given", f"the data says so: {evidence}")
     return _without(replace(prompt, certificate=certificate), side.points)
+
+
+def _held_out(prompt: Prompt, before: str) -> Prompt:
+    """The prompt with the facts that its text held before something was taken out of it."""
+    if prompt.intent is Intent.COMPLETE or not before:
+        return prompt
+    lost = lost_facts(before, prompt.messages[-1].content)
+    return replace(prompt, targets=(*prompt.targets, *lost))
 
 
 def _without(prompt: Prompt, points: Sequence[Point]) -> Prompt:

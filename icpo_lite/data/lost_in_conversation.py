@@ -20,17 +20,17 @@ from __future__ import annotations
 import ast
 import base64
 import binascii
-import json
 import pickletools
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import inside
 from icpo_lite.core.types import Problem, Shard, TaskName
+from icpo_lite.data.row_files import LeftOutError, Row
 
-Row = Mapping[str, Any]
 BENCHMARK = "lost_in_conversation"
 #: What a row's task is called here; HumanEval and LiveCodeBench both are code.
 TASKS: Mapping[str, TaskName] = {
@@ -48,7 +48,7 @@ TASKS: Mapping[str, TaskName] = {
 _MOST_BYTES = 64 << 20
 
 
-class NotGradedError(Exception):
+class NotGradedError(LeftOutError):
     """A row of a task without a grader, or without what its grader needs; the words to count by."""
 
 
@@ -172,12 +172,12 @@ def _loaded(value: Any) -> Any:
     if not isinstance(value, str) or not value.strip():
         return value
     try:
-        return json.loads(value)
+        return read_json(value)
     except ValueError:
         pass
     try:
         packed = zlib.decompressobj().decompress(base64.b64decode(value), _MOST_BYTES)
-        return json.loads(_pickled_text(packed))
+        return read_json(_pickled_text(packed))
     except (binascii.Error, zlib.error, ValueError, TypeError):
         raise LicRowError("test cases as JSON", repr(value[:40])) from None
 
@@ -212,10 +212,10 @@ def _read_test(test: Mapping[str, Any], named: bool) -> dict[str, Any]:
 def _value(text: Any) -> Any:
     if not isinstance(text, str):
         return text
-    for read in (json.loads, ast.literal_eval):
+    for read in (read_json, ast.literal_eval):
         try:
             return read(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             continue
     return text
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 
+from icpo_lite.core.files import read_json
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.types import Generator, Message, Shard
 from icpo_lite.data.deletions import number_cut
@@ -84,8 +84,8 @@ def _read_reply(reply: str) -> tuple[Shard, ...]:
     """The shards in a model's reply: the outermost JSON object, whatever stands around it."""
     start, end = reply.find("{"), reply.rfind("}")
     try:
-        data = json.loads(reply[start : end + 1]) if start >= 0 else None
-    except json.JSONDecodeError:
+        data = read_json(reply[start : end + 1]) if start >= 0 else None
+    except ValueError:
         data = None
     facts = data.get("facts") if isinstance(data, Mapping) else None
     question = data.get("question") if isinstance(data, Mapping) else None

@@ -33,6 +33,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from icpo_lite.core.errors import DataError
+from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import at_home
 from icpo_lite.core.types import (
     Certificate,
@@ -181,7 +182,7 @@ def holds_prompts(path: str | os.PathLike[str]) -> bool:
     with place.open("rb") as file:
         first = file.readline(1_000_000)
     try:
-        row = json.loads(first)
+        row = read_json(first)
     except ValueError:
         return False
     return isinstance(row, dict) and {"prompt_id", "intent", "messages"} <= row.keys()
@@ -231,7 +232,7 @@ def _inconsistency(row: _Row, shards: Mapping[int, Shard]) -> str:
     if lacking != told:
         return (
             f"removed: expected shards exactly where intent is underspecified, found "
-            f"{len(row.removed)} with {row.intent}; mend one of the two"
+            f"{len(row.removed)} with {row.intent}; correct one of the two"
         )
     if row.opening >= len(row.messages):
         return (

@@ -47,13 +47,13 @@ class PromptPool:
         self._carried = state["carried"]
 
     def require(self, share_underspecified: float) -> None:
-        """Raises DataError when a kind that the share asks for has no prompt."""
+        """Raises DataError when a kind that the fraction asks for has no prompt."""
         shares = {
             Intent.UNDERSPECIFIED: share_underspecified,
             Intent.COMPLETE: 1 - share_underspecified,
         }
-        for intent, share in shares.items():
-            if share and not self._decks[intent]:
+        for intent, fraction in shares.items():
+            if fraction and not self._decks[intent]:
                 if intent is Intent.UNDERSPECIFIED:
                     raise DataError(f"{NONE_LACKS}; or lower share_underspecified to 0")
                 raise DataError(
@@ -65,10 +65,10 @@ class PromptPool:
         return sum(map(len, self._decks[intent].values()))
 
     def draw(self, count: int, share_underspecified: float) -> list[Prompt]:
-        """`count` prompts, of which the given share is underspecified.
+        """`count` prompts, of which the given fraction is underspecified.
 
-        A share that makes no whole number of prompts is met on average over the steps.
-        Raises DataError when a kind that the share asks for has no prompt.
+        A fraction that makes no whole number of prompts is met on average over the steps.
+        Raises DataError when a kind that the fraction asks for has no prompt.
         """
         self.require(share_underspecified)
         # What rounding leaves over is carried on, so that 4.8 a step is not always 5.

@@ -67,6 +67,13 @@ def parsed(text: str, start: int, end: int) -> Clause | None:
         ):
             continue
         after = text[match.end() :]
+        follows = re.match(r" ([a-z]+)", after)
+        if word in SAME_PAST and follows and is_finite(follows[1]) and follows[1].endswith("s"):
+            continue  # "each set contains"
+        if word in ("cost", "total", "count", "rent") and after.startswith(" of "):
+            continue
+        if word.endswith("ed") and _IS_LATER.match(after[: max(start - match.end(), 0)]):
+            continue
         shift = match.end()
         return Clause(text[:begin].strip(" ,"), subject, word, after, start - shift, end - shift)
     return None
@@ -76,9 +83,19 @@ def _may_be_verb(subject: str, word: str, distance: int) -> bool:
     """Whether a word that no list knows acts like a verb: behind a name, or before the number."""
     if counted(subject) or not word.endswith(("s", "ed")) or word.endswith("ss"):
         return False
+    if word in _ADVERBS:
+        return False
     return bool(re.fullmatch(r"[A-Z]\w+|[Hh]e|[Ss]he", subject)) or distance == 1
 
 
+#: Behind a participle that belongs to the subject: "the age required to be employed there is ".
+_IS_LATER = re.compile(
+    r" (?:to be|by|for|in|at|from|on|to)\b(?:(?! and )[^,;])* (?:is|are|was|were) "
+)
+_ADVERBS = bag(
+    "always sometimes besides afterwards perhaps nowadays outdoors indoors upstairs downstairs "
+    "overseas thus plus across his hers theirs its this these those"
+)
 _LOOSE = re.compile(
     r" (?:also|only|still|just|now|already|then|usually|always|often|currently|each)$"
 )
@@ -87,8 +104,8 @@ _OPENS_PHRASE = re.compile(
     r"|Halfway|Once|Since)\b"
 )
 _ON_A_DAY = re.compile(
-    r"(?:every|each|last|this|next|that|one) (?:day|week|month|year|night|morning|afternoon"
-    r"|evening)"
+    r"(?:every|each|last|this|next|that|one|the (?:first|second|third|last|next|same)) "
+    r"(?:day|week|month|year|night|morning|afternoon|evening|hour|minute)"
     r" (?=(?:[A-Z]|the |an? |his |her |he |she |they ))",
     re.IGNORECASE,
 )
@@ -98,7 +115,8 @@ _NAMED_SUBJECT = re.compile(r"\b(?:[A-Z][\w’']*(?: and [A-Z]\w+)?|he|she|they)
 def _subject_at(text: str, limit: int) -> int:
     """Where the subject of a clause begins, behind "Last week, " or "For every foul "."""
     comma = text.find(", ", 0, max(limit, 0))
-    if comma > 0 and not has_verb(text[:comma]):
+    listed = re.match(r"[A-Z]\w+(?:, (?!and )[A-Z]\w+)+,? and [A-Z]", text)
+    if comma > 0 and not listed and not has_verb(text[:comma]):
         return comma + 2
     if day := _ON_A_DAY.match(text):
         return day.end()
@@ -121,10 +139,25 @@ def is_many(subject: str) -> bool:
     head = re.split(r" (?:of|in|on|at|for|from|with|who|that) ", subject)[0]
     last = head.rsplit(" ", 1)[-1]
     return (
-        is_plural(last)
+        (is_plural(last) and (last.islower() or head.startswith(("The ", "the "))))
         or " and " in subject
         or last.lower() in ("they", "you", "we", "i", "people")
     )
+
+
+def is_several(subject: str) -> bool:
+    """Whether the head of a subject is a plural noun, whatever its verb says."""
+    head = re.split(r" (?:of|in|on|at|for|from|with|who|that|which) ", subject)[0]
+    last = head.rsplit(" ", 1)[-1]
+    one = re.match(r"(?:each|every|one|an?|this|that)\b", head, re.IGNORECASE)
+    return last.islower() and is_plural(last) and not one
+
+
+def known(subject: str) -> str:
+    """A subject as somebody speaks of it who has heard of it: "a library" → "the library"."""
+    if re.search(r"\b(?:of|for|with)\b", subject):
+        return subject
+    return re.sub(r"^(?:An?|an?) (?=[a-z])", "the ", subject)
 
 
 def small(words: str) -> str:
@@ -135,7 +168,7 @@ def small(words: str) -> str:
         r"|My|Our|Each|Every|Last|This|These|Those|That|There|It|He|She|They|One|All|Some|Another"
         r"|Both|Only|Out|Over|Of|With|Every|Next|First|Second|Third|Every|Two|Three|Four|Five|Six"
         r"|Seven|Eight|Nine|Ten|You|We|Your|Half|Since|As|Additionally|Once|Currently|Initially"
-        r"|Originally|Later|Today|Yesterday|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
+        r"|Originally|So|Just|Across|Around|Through|Under|Without|Within|Among|Between|Along|Despite|Later|Today|Yesterday|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
         first,
     )
     lower = words[:1].lower() + words[1:]

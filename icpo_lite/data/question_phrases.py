@@ -15,7 +15,8 @@ _MORE = re.compile(
 
 _ADVERB = re.compile(
     r"\b(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least|at most"
-    r"|up to|a total of|the total of|an average of|over|another|an additional|an extra|all) $",
+    r"|up to|a total of|the total of|an average of|(?:a|the) (?:group|set|number|team|collection"
+    r"|herd|flock) of|over|another|an additional|an extra|all) $",
     re.IGNORECASE,
 )
 
@@ -44,6 +45,8 @@ def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
         return words + text[end:stop], start, stop
     if mention.kind == "cardinal":
         stop = _noun_end(text, mention)
+        owned = re.compile(r"['’]s? [a-z]+").match(text, stop)
+        stop = owned.end() if owned else stop
         noun = text[mention.end : stop]
         return words + extra + _plural(noun, mention), start, stop
     if mention.kind == "money" and extra:
@@ -83,22 +86,28 @@ _SECOND_NOUN = re.compile(
 )
 
 
+#: Words that begin something else than the rest of a noun.
+_NO_NOUN = (
+    "he|she|they|it|we|you|his|her|their|remaining|each|both|so|for|in|on|at|to|from|with|and|or"
+    "|that|which|who|per|every|a|an|is|are|was|were|into|during|by|of|last|this|weigh|cost|hold"
+    "|need|have|left|today|yesterday|daily|weekly|before|after|when|if|while|total|only|altogether"
+    "|already|just|also|now|then|still"
+)
+_OF_WHAT = re.compile(
+    r" of (?!(?:the|his|her|their|each|them|those|both)\b)"
+    rf"(?:[a-z’'-]+(?: (?!(?:{_NO_NOUN})\b)[a-z’'-]+){{0,2}}|[A-Z][a-z]+ [a-z]+)\b"
+)
+_LOOSE_PREPOSITION = re.compile(r" (?:across|along|around|through|inside|outside|up|down|apart)$")
+_OF_SO_MANY = re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b")
+
+
 def _noun_end(text: str, mention: NumberMention) -> int:
     """End of "boxes of green tea"; a clause or another preposition ends it."""
     end = mention.unit_end
-    stuff = (
-        re.compile(
-            r" of (?!the\b|his\b|her\b|their\b|each\b|them\b|those\b|both\b)[a-z’'-]+"
-            r"(?: (?!(?:he|she|they|it|we|you|his|her|their|remaining|each|both|so)\b|for|in|on"
-            r"|at|to|from|with|and|that|which|who|per|each|every|a|an|is|are|was"
-            r"|were"
-            r"|into|during|by|of|last|this|left|today|yesterday|daily|weekly|before"
-            r"|after)[a-z’'-]+)?\b"
-        ).match(text, end)
-        or _SECOND_NOUN.match(text, end)
-        or re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b").match(text, end)
-    )
-    return stuff.end() if stuff else end
+    if loose := _LOOSE_PREPOSITION.search(text[mention.end : end]):
+        return mention.end + loose.start()
+    found = (pattern.match(text, end) for pattern in (_OF_WHAT, _SECOND_NOUN, _OF_SO_MANY))
+    return next((match.end() for match in found if match), end)
 
 
 def _than_end(text: str, at: int) -> int:
@@ -108,19 +117,46 @@ def _than_end(text: str, at: int) -> int:
         return at
     inner = re.compile(
         r"(?:(?:the|a|an|his|her|their|its|my|each|twice|half|double) )?(?:number of |amount of )?"
-        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$.-]*\w(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b"
+        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$.-]*\w(?: (?!\d|in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b"
         r"|than\b|per\b|is\b|are\b"
-        r"|was\b|were\b|last\b|this\b|by\b|with\b)[\w’'$-]+){0,4}"
+        r"|was\b|were\b|last\b|this\b|by\b|with\b|every\b|each\b|daily\b|today\b"
+        r"|yesterday\b|does\b|did\b|do\b|has\b|had\b|have\b)[\w’'$-]+){0,4}"
     ).match(text, match.end())
-    return inner.end() if inner else match.end()
+    if inner is None:
+        return match.end()
+    if text[match.end() :].startswith("what "):
+        return len(text)
+    stop = inner.end()
+    for more in (_TOGETHER, _VERB_OF_THE_OTHER):
+        stop = found.end() if (found := more.match(text, stop)) else stop
+    return stop
+
+
+_TOGETHER = re.compile(r"(?: of [A-Z]\w+)?(?: and [A-Z]\w+)?(?: together| combined)\b")
+_VERB_OF_THE_OTHER = re.compile(
+    r" (?:is|was|are|were|does|did|do|has|had|have)\b[^.,;\d]*(?=[.,;]|$)"
+)
 
 
 def _of_end(text: str, at: int) -> int:
-    match = re.compile(
-        r" of (?:(?:the|his|her|their|its|all|these|those|this|that|my|our) )*[\w’'-]+"
-        r"(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|is\b|are\b|was\b|were\b|have\b|has\b"
-        r"|had\b|who\b|that\b|which\b|with\b|by\b|are\b|as\b|go\b|goes\b)[a-z’'-]+)?"
-        r"|(?: [a-z]+)? (?:discount|tax|tip|raise|interest|profit|increase|decrease|commission|off"
-        r"|more|less|fewer)\b"
-    ).match(text, at)
-    return match.end() if match else at
+    """End of "40% of the eggs", "a 10% discount", "50% more expensive"."""
+    match = _OF_SHARE.match(text, at) or _SHARE_NOUN.match(text, at)
+    if match is None:
+        return at
+    left = re.compile(r" (?:remaining|left)\b(?: in the [a-z]+)?").match(text, match.end())
+    return left.end() if left else match.end()
+
+
+_OF_SHARE = re.compile(
+    r" of (?:(?:the|his|her|their|its|all|these|those|this|that|my|our) )*"
+    r"(?:(?:volume|number|amount|total|rest|weight|length|price|cost|value) of (?:the )?)?"
+    r"[\w’'-]+"
+    r"(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|is\b|are\b|was\b|were\b|have\b|has\b"
+    r"|had\b|who\b|that\b|which\b|with\b|by\b|are\b|as\b|go\b|goes\b)[a-z’'-]+)?"
+)
+_SHARE_NOUN = re.compile(
+    r"(?: [a-z]+){0,2}? (?:fee|charge|bonus|chance|reduction|discount|tax|tip|raise|interest|profit"
+    r"|increase|decrease|commission|off|(?:more|less)(?: [a-z]+(?:ive|ful|ous|ent|ant|al))?|fewer"
+    r"|longer|taller|bigger|larger|faster|slower|higher|lower|cheaper|heavier|older|younger"
+    r"|shorter|smaller|greater)\b"
+)

@@ -35,7 +35,9 @@ class ReplyJournal:
         self._generator = generator
         self._journal = Journal(path, {"model": name})
         self._replies: dict[str, list[list[str]]] = {
-            row["call"]: row["replies"] for row in self._journal.rows
+            row["call"]: row["replies"]
+            for row in self._journal.rows
+            if isinstance(row, dict) and isinstance(row.get("replies"), list)
         }
 
     def generate(self, chats: Sequence[Sequence[Message]], **how: Any) -> list[list[str]]:

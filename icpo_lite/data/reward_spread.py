@@ -6,12 +6,12 @@ differ most keeps groups informative (the rule of eva, arXiv 2411.00062, for wha
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from pathlib import Path
 from statistics import fmean, pstdev
 
 from icpo_lite.core.errors import DataError
+from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import at_home, no_run_at
 
 
@@ -28,7 +28,7 @@ def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
     for file in sorted(at_home(run).glob("completions/step-*.jsonl")):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             try:
-                row = json.loads(line)
+                row = read_json(line)
                 key = (file.name, row["prompt_id"])
                 groups[key].append(float(row["reward"]))
                 removed[key] = [(row["problem_id"], shard) for shard in row["removed_ids"]]

@@ -109,7 +109,7 @@ class Cells:
         if name in self._columns:
             column = self._columns[name]
             if column not in self.row:
-                raise BadRowError(f"a column {column!r}", listing(self.row), "mend `columns`")
+                raise BadRowError(f"a column {column!r}", listing(self.row), "correct `columns`")
             return [column]
         mapped = {self._columns[n] for n in self._columns if n != name}
         found = (self._folded.get(n) for n in NAMES[name])

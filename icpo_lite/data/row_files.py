@@ -2,12 +2,13 @@
 
     .jsonl .ndjson   one JSON object a line
     .json            the same; or one array of objects; or an object that holds the array under
-                     a name such as "data"; or one row
+                     a name such as "data"; or one list a column; or one row
     .csv .tsv        a header, then rows; commas, semicolons, tabs or bars, read off the header
     .parquet .pq     Parquet
     ….gz .bz2 .xz    any of the above but Parquet, packed
 
-Memory does not grow with the file, except for an array, which is read whole.
+A row that was written as JSON twice, as text that holds an object, is that object. Memory does not
+grow with the file, except for an array, which is read whole.
 """
 
 from __future__ import annotations
@@ -43,9 +44,16 @@ class BadRowError(Exception):
     advice: what to change, where that is more than the row itself.
     """
 
-    def __init__(self, reason: str, detail: str, advice: str = "mend the row") -> None:
+    def __init__(self, reason: str, detail: str, advice: str = "correct the row") -> None:
         super().__init__(f"expected {reason}, found {detail}; {advice} or set on_bad_row: skip")
         self.reason = reason
+
+
+class LeftOutError(Exception):
+    """A row that is in order and that nothing here can use; the words to count it by.
+
+    It is left out and counted, whatever `on_bad_row` says.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +143,8 @@ def _holds_lines(path: Path) -> bool:
         lines = (line for line in iter(lambda: file.readline(MAX_ROW_BYTES), b"") if line.strip())
         first, second = next(lines, b""), next(lines, b"")
     try:
-        return isinstance(json.loads(first.decode("utf-8-sig")), dict) and bool(second)
+        row = _written_twice(json.loads(first.decode("utf-8-sig")))
+        return isinstance(row, dict) and bool(second)
     except (ValueError, RecursionError):
         return False
 
@@ -147,8 +156,8 @@ def _whole(path: Path) -> Any:
     except (ValueError, RecursionError) as error:
         message = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "other bytes"
         raise DataError(
-            f"expected an array of JSON objects in {path.name}, found {message}; mend the file, or "
-            "write one object a line (JSON Lines)"
+            f"expected an array of JSON objects in {path.name}, found {message}; correct the "
+            "file, or write one object a line (JSON Lines)"
         ) from None
 
 
@@ -163,7 +172,8 @@ def _listed(path: Path, value: Mapping[str, Any], split: str) -> list[Any]:
         and all(isinstance(row, dict) for row in rows)
     }
     if not lists:
-        return [value]
+        inner = next((value[n] for n in WRAPPERS if isinstance(value.get(n), dict)), None)
+        return _listed(path, inner, split) if inner else _rows_of_columns(path, value)
     if split in lists:
         return lists[split]
     if len(lists) > 1:
@@ -176,8 +186,39 @@ def _listed(path: Path, value: Mapping[str, Any], split: str) -> list[Any]:
     return [r["row"] if isinstance(r.get("row"), dict) else r for r in rows]
 
 
+def _rows_of_columns(path: Path, value: Mapping[str, Any]) -> list[Any]:
+    """The rows of an object that holds one list a column; the object itself where it is a row."""
+    columns = [v for v in value.values() if isinstance(v, list)]
+    listed = len(columns) == len(value) > 1 and not any(
+        isinstance(v, dict) for c in columns for v in c
+    )
+    if not listed or max(map(len, columns)) < 2 or not any(_all_text(c) for c in columns):
+        return [value]
+    if len(set(map(len, columns))) > 1:
+        raise DataError(
+            f"expected as many values in each column of {path.name}, found "
+            f"{', '.join(f'{len(v)} in {k}' for k, v in value.items())}; mend the file, or write "
+            "one object a line (JSON Lines)"
+        )
+    return [dict(zip(value, row, strict=True)) for row in zip(*columns, strict=True)]
+
+
+def _all_text(column: list[Any]) -> bool:
+    return bool(column) and all(isinstance(v, str) for v in column)
+
+
+def _written_twice(row: Any) -> Any:
+    """What a text holds that is a JSON object itself; anything else as it is."""
+    if not isinstance(row, str) or not row.lstrip().startswith("{"):
+        return row
+    try:
+        return json.loads(row)
+    except (ValueError, RecursionError):
+        return row
+
+
 def _array(path: Path, rows: list[Any]) -> Iterator[Found]:
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(map(_written_twice, rows), start=1):
         where = f"{path.name}[{number}]"
         if not isinstance(row, dict):
             detail = f"a {type(row).__name__}"
@@ -215,7 +256,7 @@ def _bounded_line(file: BinaryIO) -> tuple[bytes, bool]:
 
 def _read_json(line: bytes, where: str) -> Found:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
+        row = _written_twice(json.loads(line.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         detail = f"byte {line[error.start]:#04x} at {error.start}"
         return Found(where, error=BadRowError("UTF-8", detail, "save the file as UTF-8"))

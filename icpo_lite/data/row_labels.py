@@ -9,7 +9,7 @@ from typing import Any
 from icpo_lite.core.types import Intent
 from icpo_lite.data.cells import shown, text_of, unpacked
 from icpo_lite.data.row_columns import Cells
-from icpo_lite.data.row_files import BadRowError
+from icpo_lite.data.row_files import BadRowError, LeftOutError
 
 _YES = frozenset(("true", "yes", "y", "1"))
 _NO = frozenset(("false", "no", "n", "0"))
@@ -76,14 +76,13 @@ def _is_label(value: Any) -> bool:
 def label_of(cells: Cells) -> tuple[Intent, str] | None:
     """What the row's labels say, and which column; None where it has none.
 
-    Raises BadRowError where they contradict each other or cannot be read.
+    Raises BadRowError where they contradict each other or cannot be read, LeftOutError where
+    neither is the case.
     """
     if column := kind_column(cells):
         word = str(cells.use(column)).strip().lower()
         if word in _NEITHER:
-            raise BadRowError(
-                "a row that lacks something, or nothing", f"{word!r}", "leave such rows out"
-            )
+            raise LeftOutError(f"a row that lacks something, or nothing, found {word!r}")
         return _WORDS[word], f"{column}: {word}"
     said: dict[Intent, str] = {}
     lacking = set(cells.present("lacks"))
@@ -109,6 +108,38 @@ def kind_column(cells: Cells) -> str:
     value = cells.row.get("correct_answer")
     known = isinstance(value, str) and value.strip().lower() in {*_WORDS, *_NEITHER}
     return "correct_answer" if known and cells.column("functions") else ""
+
+
+def call_of_kind(cells: Cells) -> Any:
+    """When2Call's right call, which stands among the replies of all kinds; None elsewhere."""
+    column = kind_column(cells)
+    if not column or str(cells.row[column]).strip().lower() != "tool_call":
+        return None
+    replies = unpacked(cells.row.get("answers"))
+    return replies.get("tool_call") if isinstance(replies, Mapping) else None
+
+
+def text_before(cells: Cells) -> str:
+    """When2Call's question as it was before a value was held out; "" elsewhere."""
+    if not kind_column(cells) or "orig_question" not in cells.row:
+        return ""
+    return text_of(cells.use("orig_question"), "the question in orig_question")
+
+
+def require_label(cells: Cells) -> None:
+    """Raises BadRowError where nothing in a row speaks of whether something lacks.
+
+    A row that has a column for what lacks, or for the text that lacks it, and leaves it empty lacks
+    nothing; so does a case of one sentence. A label that is empty says neither.
+    """
+    pairs = any(cells.has(name) for name in ("missing", "underspecified"))
+    alone = cells.column("complete") not in (None, "task")
+    if not (pairs or alone or _tells_a_case(cells)):
+        raise BadRowError(
+            "a label in each row, since others of its file have one",
+            "none",
+            "label the row, or keep rows without labels in a file of their own",
+        )
 
 
 # ------------------------------------------------------------------------------------ what lacks
@@ -139,15 +170,18 @@ def sentences_of_a_case(cells: Cells) -> list[str]:
     """MediQ's sentences about a patient, of which the first is known at the beginning."""
     value = unpacked(cells.row.get("context"))
     if isinstance(value, list) and len(value) > 1 and all(isinstance(v, str) for v in value):
-        told = {"facts", "atomic_facts", "initial_info"} & cells.row.keys()
-        return value if told else []
+        return value if _tells_a_case(cells) else []
     return []
+
+
+def _tells_a_case(cells: Cells) -> bool:
+    return bool({"facts", "atomic_facts", "initial_info"} & cells.row.keys())
 
 
 def turn_that_lacks(cells: Cells) -> int | None:
     """Of BFCL's conversations the turn that cannot be acted on: the one without calls.
 
-    Raises BadRowError where it is a function that lacks, and nothing that the user could tell.
+    Raises LeftOutError where it is a function that lacks, and nothing that the user could tell.
     """
     turns, calls = cells.row.get("question"), cells.row.get("ground_truth")
     if not (isinstance(turns, list) and isinstance(calls, list) and len(turns) == len(calls) > 1):
@@ -156,9 +190,7 @@ def turn_that_lacks(cells: Cells) -> int | None:
         return None
     empty = [i for i, made in enumerate(calls) if not made]
     if "missed_function" in cells.row:
-        raise BadRowError(
-            "a turn that lacks something of the user's",
-            "one that lacks a function",
-            "leave such rows out",
+        raise LeftOutError(
+            "a turn that lacks something of the user's, found one that lacks a function"
         )
     return empty[0] if len(empty) == 1 and empty[0] + 1 < len(calls) else None

@@ -44,6 +44,7 @@ from icpo_lite.data.row_files import (
     SUFFIXES,
     BadRowError,
     Found,
+    LeftOutError,
     Row,
     is_data_file,
     stem_of,
@@ -94,7 +95,7 @@ def read_problems(
             break
         try:
             problem = reader.problem(found, number)
-        except lic.NotGradedError as error:
+        except LeftOutError as error:
             bad[str(error)] += 1
             continue
         except BadRowError as error:
@@ -153,7 +154,9 @@ class Seen:
         name = text_of(value, "an id of letters or digits")
         key = hashlib.blake2b(name.encode(), digest_size=8).digest()
         if key in self._seen:
-            raise BadRowError("each id once", f"{value!r} again")
+            raise BadRowError(
+                "each id once", f"{value!r} again", "give each row its own, or leave the column out"
+            )
         self._seen.add(key)
         return name
 
@@ -190,7 +193,7 @@ class _RowReader:
             )
         task = self._task or guess_task(cells)
         chat = read_prompt(cells, task)
-        answer, solution = GOLD[task](cells, chat.reply)
+        answer, solution = self._gold(cells, task, chat.reply)
         question = chat.question
         if task == "code":
             answer = with_prompt(answer, question)
@@ -199,7 +202,7 @@ class _RowReader:
         shards = _given_shards(unpacked(cells.take("shards")))
         extra: dict[str, Any] = {}
         if task == "actions":
-            extra = {"functions": functions(_functions(cells))}
+            extra = {"functions": functions_of(cells)}
         elif task == "database":
             extra = _database(row, self._folder)
         if column := cells.unread_label():
@@ -215,6 +218,19 @@ class _RowReader:
             columns=plain_columns(row, cells.used) | extra,
             opening=chat.opening,
         )
+
+    def _gold(self, cells: Cells, task: TaskName, reply: str) -> tuple[Any, str]:
+        """The answer and solution; a row of another task is refused with its name."""
+        own = guess_task(cells)
+        try:
+            if task != "math" or own != "code" or cells.column("answer"):
+                return GOLD[task](cells, reply)
+            raise BadRowError("an answer", "tests")  # a program's numbers are no answer
+        except BadRowError:
+            if own == task:
+                raise
+            detail, advice = f"a row that looks like {own}", f"set task: {own}, or mend the row"
+            raise BadRowError(f"rows of the task {task}", detail, advice) from None
 
     def _lic_problem(self, where: str, row: Row, number: int) -> Problem:
         try:
@@ -256,11 +272,12 @@ def _database(row: Row, folder: Path | None) -> dict[str, Any]:
         raise BadRowError(*map(str, error.args)) from None
 
 
-def _functions(cells: Cells) -> Any:
+def functions_of(cells: Cells) -> list[Any]:
+    """The functions that a row's calls may name. Raises BadRowError for what is no list of them."""
     value = cells.take("functions")
     if value is not None and not isinstance(value, list | dict | str):
         raise BadRowError("functions as a list", shown(value))
-    return value
+    return functions(value)
 
 
 def _given_shards(value: Any) -> tuple[Shard, ...]:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
@@ -22,8 +21,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import inside
 from icpo_lite.core.words import bag
+from icpo_lite.data.cells import text_of, unpacked
 
 Take = Callable[[str], Any]
 Row = Mapping[str, Any]
@@ -61,7 +62,7 @@ def code_gold(take: Take, reply: str, row: Row) -> tuple[dict[str, Any], str]:
 def _lines(setup: Any) -> str:
     if isinstance(setup, str) and setup.lstrip().startswith("["):
         with contextlib.suppress(ValueError):
-            setup = json.loads(setup)
+            setup = read_json(setup)
     lines = setup if isinstance(setup, list) else [setup or ""]
     if not all(isinstance(line, str) for line in lines):
         raise TaskRowError("setup code", repr(setup)[:60])
@@ -86,7 +87,7 @@ def _tests(given: Any) -> Any:
     """Sources as a list of texts, pairs as a list of mappings or a mapping of two lists."""
     if isinstance(given, str) and given.lstrip().startswith(("[", "{")):
         with contextlib.suppress(ValueError):  # then it is source that starts so
-            given = json.loads(given)
+            given = read_json(given)
     if isinstance(given, Mapping) and (
         {"inputs", "outputs"} <= set(given) or {"input", "output"} <= set(given)
     ):
@@ -110,14 +111,10 @@ def _paired(tests: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def _solution(given: Any) -> str:
     """The reference solution; the first of several (a list, or a list as JSON)."""
-    if isinstance(given, str) and given.lstrip().startswith('["'):
-        try:
-            given = json.loads(given)
-        except ValueError:
-            return given
-    if isinstance(given, list):
-        return next((s for s in given if isinstance(s, str) and s.strip()), "")
-    return str(given or "")
+    found = unpacked(given)
+    if isinstance(found, list) and all(isinstance(s, str) for s in found):
+        return next((s for s in found if s.strip()), "")
+    return found if isinstance(found, str) else text_of(found, "a solution as source")
 
 
 _DEFINITION = re.compile(r"^(?:async )?def\s+(\w+)\s*\(", re.MULTILINE)
@@ -178,7 +175,7 @@ def actions_gold(take: Take, reply: str) -> tuple[Any, str]:
         calls = reply or None
     if isinstance(calls, str) and calls.lstrip().startswith(("[{", "{", "[[")):
         try:
-            calls = json.loads(calls)
+            calls = read_json(calls)
         except ValueError:
             raise TaskRowError("possible_answer as JSON", repr(calls[:60])) from None
     if isinstance(calls, Mapping) and calls:
@@ -196,12 +193,20 @@ def functions(given: Any) -> list[Any]:
     """The functions of an actions row as a list, however the row holds them."""
     if isinstance(given, str):
         try:
-            given = json.loads(given)
+            given = read_json(given)
         except ValueError:
             return [given] if given.strip() else []
     if isinstance(given, Mapping):
         given = [given]
-    return list(given) if isinstance(given, list) else []
+    return [_described(f) for f in given] if isinstance(given, list) else []
+
+
+def _described(function: Any) -> Any:
+    """A function that is described in JSON, as text, as what it describes."""
+    if isinstance(function, str) and function.lstrip().startswith("{"):
+        with contextlib.suppress(ValueError):
+            return read_json(function)
+    return function
 
 
 # ---------------------------------------------------------------------------------------- database

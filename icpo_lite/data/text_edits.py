@@ -99,3 +99,12 @@ def _sounds_like_vowel(rest: str) -> bool:
 
 
 _VOWEL_SOUNDS = ("a", "e", "i", "o", "um", "un", "up", "hour", "hono", "8", "11-", "18")
+
+
+_PREVIOUS = re.compile(r"([A-Za-z’'%]+|[,;:.?!($&-]) ?$")
+
+
+def previous_word(text: str, at: int) -> str:
+    """The word or sign in front of a place, in lower case; "" where there is none near."""
+    match = _PREVIOUS.search(text, max(0, at - 30), at)
+    return match[1].lower() if match else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from icpo_lite.core.numbers import NumberMention
 from icpo_lite.core.words import bag, stem
 
@@ -48,3 +50,18 @@ def counts_people(mention: NumberMention) -> bool:
 def is_common_knowledge(mention: NumberMention) -> bool:
     """Legs of a spider, wheels of a car, cards of a deck: a reader may know the number."""
     return mention.unit in _KNOWN
+
+
+#: What qualifies a number and goes with it.
+ADVERB = re.compile(
+    r"\b(?<!no )(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least"
+    r"|at most|up to"
+    r"|a total of|the total of|a set of|as many as|an average of) $",
+    re.IGNORECASE,
+)
+#: Words behind which "several" cannot stand in a number's place.
+BEFORE_MEASURE = bag(
+    "each every per another one of first last next than by to between from or other "
+    "additional an a and the past total extra at no number chapter room level page above "
+    "below nearest"
+) | frozenset("-$&:(")

@@ -28,7 +28,12 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.data.certificate import GAPS, Removal, implied
 from icpo_lite.data.code_descriptions import description_removal
-from icpo_lite.data.code_text import CodeText, read_code_text, signature_line
+from icpo_lite.data.code_text import (
+    CodeText,
+    read_code_text,
+    signature_line,
+    single_examples,
+)
 from icpo_lite.data.gold_values import GoldValue, gold_values
 from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sharding import (
@@ -83,10 +88,11 @@ def shard_by_values(problem: Problem) -> ValueSharding:
     left = apply(text, _together([f.cut for f in found]))
     question, told, examples = _rest(left, code)
     facts = [FactShard(Shard(i, f.statement), (), (f.cut,)) for i, f in enumerate(found, start=1)]
-    for words in (*told, *([examples] if examples else [])):
+    for words in (*told, *examples):
         facts.append(FactShard(Shard(len(facts) + 1, words), (), ()))
     shards = (Shard(0, question, is_question=True), *(f.shard for f in facts))
-    removals, more = _removals(problem, code, found, facts)
+    shown = tuple(f.shard for f in facts[len(facts) - len(examples) :])
+    removals, more = _removals(problem, code, found, facts, shown)
     if code is not None and not removals and (described := description_removal(problem, code)):
         plain, removal = described
         return ValueSharding(plain.shards, plain.facts, plain.mentions, plain.question, (removal,))
@@ -181,12 +187,12 @@ def _place(
 # ---------------------------------------------------------------------- what else is said, removals
 
 
-def _rest(left: str, code: CodeText | None) -> tuple[str, list[str], str]:
+def _rest(left: str, code: CodeText | None) -> tuple[str, list[str], list[str]]:
     """(question, other sentences, examples) of a request without its values."""
     if code is None or not code.opening:
         spoken = [s.text for s in sentences(left)]
         asking = [s for s in spoken if s.endswith("?") or is_request(s)] or spoken[:1]
-        return " ".join(asking), [s for s in spoken if s not in asking], ""
+        return " ".join(asking), [s for s in spoken if s not in asking], []
     parts = read_code_text(left)
     spoken = [s.text for s in sentences(parts.prose)]
     signature = signature_line(parts.opening)
@@ -195,16 +201,18 @@ def _rest(left: str, code: CodeText | None) -> tuple[str, list[str], str]:
     told = spoken[1:]
     if before:
         told = [f"This code stands before it:\n```python\n{before}\n```", *told]
-    shown = re.sub(r"\A[^\n]*examples?\W*\n", "", parts.examples, flags=re.IGNORECASE)
-    examples = f"For example:\n{shown}" if shown else ""
+    examples = [f"For example:\n{one}" for one in single_examples(parts.examples, parts.name)]
     return f"Write the Python function `{signature}`. {intent}", told, examples
 
 
 def _removals(
-    problem: Problem, code: CodeText | None, found: Sequence[SaidValue], facts: Sequence[FactShard]
+    problem: Problem,
+    code: CodeText | None,
+    found: Sequence[SaidValue],
+    facts: Sequence[FactShard],
+    shown: tuple[Shard, ...],
 ) -> tuple[list[Removal], list[str]]:
     removals, refused = [], []
-    shown = facts[-1].shard if code is not None and code.examples and facts else None
     for one, fact in zip(found, facts, strict=False):
         result = _certified(problem, code, one, fact, shown)
         if isinstance(result, Removal):
@@ -215,11 +223,15 @@ def _removals(
 
 
 def _certified(
-    problem: Problem, code: CodeText | None, one: SaidValue, fact: FactShard, examples: Shard | None
+    problem: Problem,
+    code: CodeText | None,
+    one: SaidValue,
+    fact: FactShard,
+    examples: tuple[Shard, ...],
 ) -> Removal | str:
     """The certified removal of a value, or the reason why there is none.
 
-    examples: the shard that shows them, where there are any; they go with the value.
+    examples: the shards that show them, where there are any; they go with the value.
     """
     cut = one.cut
     along: tuple[Shard, ...] = ()
@@ -228,7 +240,7 @@ def _certified(
             return "examples among the words give it away"
         shown = tuple(Edit(start, end) for start, end in code.example_spans)
         cut = replace(cut, edits=(*cut.edits, *shown))
-        along = (examples,) if examples else ()
+        along = examples
     left = apply(problem.question, [cut])
     hints = f"{left}\n{problem.columns.get('evidence') or ''}"
     if any(next(spans_of(hints, value), None) for value in one.gold.values):

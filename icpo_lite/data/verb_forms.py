@@ -26,6 +26,10 @@ _PASTS = _pairs(
     "bred:breed sank:sink bled:bleed sped:speed withdrew:withdraw blew:blow bit:bite lit:light "
     "dealt:deal fought:fight shook:shake "
     "stuck:stick struck:strike tore:tear bound:bind hurt:hurt shut:shut bet:bet fit:fit "
+    "oversaw:oversee overtook:overtake undertook:undertake overcame:overcome became:become "
+    "underwent:undergo withstood:withstand overheard:overhear dug:dig hung:hang swung:swing "
+    "rang:ring froze:freeze wound:wind sought:seek crept:creep leapt:leap learnt:learn slid:slide "
+    "spun:spin burst:burst beat:beat shone:shine repaid:repay rebuilt:rebuild outran:outrun "
     "overslept:oversleep broke:break bent:bend spread:spread quit:quit split:split hid:hide"
 )
 #: Participles behind "has", "have" or "had" that no -ed shows.
@@ -37,6 +41,7 @@ _PARTICIPLES = bag(
 )
 MODALS = bag("will can could would must should may might")
 BE = bag("is are was were")
+AUXILIARIES = MODALS | BE | bag("does do did has have had")
 _PLURALS_OF_DO = {"has": ("does", "have"), "have": ("do", "have"), "had": ("did", "have")}
 #: Verbs whose past looks like their base; their subject tells which it is.
 SAME_PAST = frozenset(v for v, base in _PASTS.items() if v == base)
@@ -55,6 +60,10 @@ _BARE = bag(
 )
 
 
+_MORE_BASES = bag(
+    "hatch sprout bloom germinate survive graduate prefer attend vote ripen melt rot "
+    "warm hunt cool heat freeze shrink allow flow lend crawl drift glide float"
+)
 _NO_PAST = bag("need feed seed weed speed shed bleed sled hundred red bed indeed")
 
 
@@ -117,5 +126,6 @@ def is_finite(word: str) -> bool:
         word in VERBS
         or word in BASES
         or word in _PASTS
+        or word in _MORE_BASES
         or (word.endswith("ed") and len(word) > 3 and word not in _NO_PAST)
     )

@@ -12,7 +12,6 @@ or 1 this is exactly its reply given that it asks. Below the threshold nothing c
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from icpo_lite.core.files import read_json
 from icpo_lite.core.types import Message, Turn
 from icpo_lite.evaluation.openings import Openings, from_json
 from icpo_lite.policy.opening_logprobs import opening_logprobs
@@ -90,7 +90,7 @@ def openings_for(policy: Policy, model: str) -> tuple[Openings, str]:
     places = [folder / "eval", *sorted(folder.glob(f"eval-*/{folder.name}"))] if model else []
     for place in places:
         try:
-            rows = json.loads((place / "eval.json").read_text())["calibration"]["openings"]
+            rows = read_json((place / "eval.json").read_text())["calibration"]["openings"]
         except (OSError, ValueError, LookupError, TypeError):
             continue  # no evaluation, or one without q and q*
         return from_json(rows), f"openings of {place / 'eval.json'}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
+from icpo_lite.core.files import read_json
 from icpo_lite.core.types import Message
 from icpo_lite.policy.chat_marks import harmless, harmless_text
 
@@ -44,7 +44,7 @@ def _rendered(
 def tools_of(functions: str) -> list[dict[str, Any]]:
     """Functions (JSON, in BFCL's form or in OpenAI's) as `tools`; [] for what is no such list."""
     try:
-        listed = json.loads(functions) if functions else []
+        listed = read_json(functions) if functions else []
     except ValueError:
         return []
     listed = [listed] if isinstance(listed, dict) else listed

@@ -177,6 +177,8 @@ def check_mergeable(model: Any) -> None:
     outer = (model.get_input_embeddings(), model.get_output_embeddings())
     bad = []
     for name, module in model.named_modules():
+        if getattr(module, "modules_to_save", None):  # trained whole, as unsloth does embeddings
+            bad.append(name)
         if not (getattr(module, "lora_A", None) or getattr(module, "lora_embedding_A", None)):
             continue
         base = module.get_base_layer() if hasattr(module, "get_base_layer") else None

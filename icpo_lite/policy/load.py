@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from icpo_lite.core import thoughts
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import ModelError, UsageError
+from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import at_home, reads_as_path
 from icpo_lite.core.types import Message
 from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
@@ -38,6 +38,7 @@ from icpo_lite.policy.template_options import (
     opened_thought,
     pin_template,
 )
+from icpo_lite.policy.unsloth_backend import started_with
 from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
@@ -99,8 +100,10 @@ class Policy:
     @property
     def max_positions(self) -> int:
         positions = int(self.causal_lm.config.get_text_config().max_position_embeddings)
-        # unsloth's own limit, beyond which it cuts inputs off.
-        return min(positions, getattr(self.causal_lm, "max_seq_length", positions))
+        # unsloth's own limit, beyond which it cuts inputs off, and that of vLLM beside it, which is
+        # lower where its memory holds fewer keys and values.
+        served = started_with(self.model, "max_model_len") or positions
+        return min(positions, getattr(self.causal_lm, "max_seq_length", positions), served)
 
     def set_training(self, on: bool) -> None:
         """Switch dropout and gradient checkpointing on, or off for sampling with a KV cache."""
@@ -220,12 +223,10 @@ def load_tokenizer(
     # AutoTokenizer goes by config.json's model_type: beside a qwen2 config it builds a Qwen2
     # tokenizer, whatever tokenizer.json says, and a word-level vocabulary gets wrong ids.
     declared = Path(path) / "tokenizer_config.json"
-    plain = declared.is_file() and json.loads(declared.read_text()).get("tokenizer_class") in (
-        "PreTrainedTokenizerFast",
-        "TokenizersBackend",
-    )
     with _one_line_errors(name):
-        if plain:
+        said = read_json(declared.read_text()) if declared.is_file() else {}
+        kind = said.get("tokenizer_class") if isinstance(said, dict) else None
+        if kind in ("PreTrainedTokenizerFast", "TokenizersBackend"):
             tokenizer = PreTrainedTokenizerFast.from_pretrained(path)
         else:
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=trust_remote_code)

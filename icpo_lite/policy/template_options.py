@@ -48,7 +48,7 @@ def pin_template(
     if parts and not _keeps_words(plain, pinned, as_parts=True):
         raise ModelError(
             f"{tokenizer.name_or_path}: expected a chat template that writes the words of a user "
-            "and of an assistant, found one that loses some; use another tokenizer, or mend its "
+            "and of an assistant, found one that loses some; use another tokenizer, or correct its "
             "chat_template"
         )
     # A method: a copy of the tokenizer renders with the template of its own.

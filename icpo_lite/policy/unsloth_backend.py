@@ -115,6 +115,19 @@ def _vllm(keys: PolicyKeys) -> dict[str, Any]:
     }
 
 
+def started_with(model: Any, option: str) -> Any:
+    """An option that the vLLM beside a model was started with; None without one, or without vLLM.
+
+    Releases of vLLM keep them in two places.
+    """
+    inner = getattr(getattr(model, "vllm_engine", None), "llm_engine", None)
+    for holder in (inner, getattr(inner, "vllm_config", None)):
+        found = getattr(getattr(holder, "model_config", None), option, None)
+        if found is not None:
+            return found
+    return None
+
+
 def _checkpointing(keys: ModelKeys) -> str | bool:
     return "unsloth" if keys.gradient_checkpointing else False
 

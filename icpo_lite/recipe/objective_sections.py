@@ -42,7 +42,7 @@ class LossKeys(Section):
     )
     beta: float = Field(0.0, ge=0, description="weight of the KL divergence from the base model")
     use_bias_correction_kl: bool = Field(
-        False, description="multiply the KL term by the ratio, which mends its gradient"
+        False, description="multiply the KL term by the ratio, which corrects its gradient"
     )
     sapo_temperature_pos: float = Field(1.0, gt=0, description="sapo: gate where the advantage > 0")
     sapo_temperature_neg: float = Field(1.05, gt=0, description="sapo: … and where it is not")

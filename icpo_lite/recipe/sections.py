@@ -178,7 +178,7 @@ class DataKeys(Section):
         "null keeps them",
     )
     share_underspecified: float = Field(
-        0.5, ge=0, le=1, description="share of prompts that lack a needed condition"
+        0.5, ge=0, le=1, description="fraction of prompts that lack a needed condition"
     )
     augment: dict[str, Any] = Field(
         default_factory=dict, description="options of how underspecified prompts are made"

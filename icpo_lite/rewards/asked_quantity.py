@@ -1,4 +1,4 @@
-"""What kind of thing a question wants told, and what kind of thing a fact tells.
+"""What kind of thing a question wants told, and how well what a fact tells answers it.
 
 A question about a colour is never met by a number, nor one about minutes by a price: before words
 are compared, the sorts of quantity must fit.
@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from functools import lru_cache
 
-from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.words import bag, is_plural, stem
 from icpo_lite.rewards.quantity_words import (
     COLLECTIVES,
@@ -33,8 +31,9 @@ class Quantity:
     sorts: that it may have; empty where the words do not say. nouns: stems of what is counted.
     measurable: False for a question that wants no quantity at all. compared: whether it is a
     difference of two ("how many more", "5 fewer than"). phrase: the words of what is counted
-    ("grey cats"), as written. sized: whether a size is asked for that may be of any sort ("how
-    big"); of_many: of something that is many things, such as a class.
+    ("grey cats"), as written. stuff: stems of what it is made of ("layers of paint"). sized:
+    whether a size is asked for that may be of any sort ("how big"); of_many: of something that is
+    many things, such as a class.
     """
 
     sorts: frozenset[str] = frozenset()
@@ -42,11 +41,12 @@ class Quantity:
     measurable: bool = True
     compared: bool = False
     phrase: str = ""
+    stuff: frozenset[str] = frozenset()
     sized: bool = False
     of_many: bool = False
 
 
-_COMPARES = re.compile(
+COMPARES = re.compile(
     r"\b(?:more|fewer|less|older|younger|taller|shorter|longer|heavier|lighter|faster|slower"
     r"|bigger|larger|smaller|higher|lower|cheaper|warmer|colder|farther|further|greater)\b"
     r"(?=[^.?!]{0,60}\bthan\b)|\bdifference\b|\bby how (?:much|many)\b|\bexceeds?\b"
@@ -64,17 +64,17 @@ _ASKING = re.compile(
 )
 #: "…, in minutes?"
 _IN_UNITS = re.compile(
-    r"\bin (percent|dollars|cents|minutes|hours|days|weeks|months|years|miles|feet|meters|inches"
-    r"|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
+    r"\bin (percent|dollars|cents|seconds|minutes|hours|days|weeks|months|years|miles|feet|meters"
+    r"|inches|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
     re.IGNORECASE,
 )
 #: "…, in problems?"
 _IN_NOUNS = re.compile(r",\s*(?:counted )?in (?:number of )?([a-z]+s)\W*$", re.IGNORECASE)
-_WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
+WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
 _AUXILIARY = bag(
     "do does did is are was were be will would can could should has have had must might may 's"
 )
-_ENDS_NOUN = bag(
+ENDS_NOUN = bag(
     "of in on at to for from by with without that which who when if before after during since "
     "until than per between among and or but so left did she he they it we you i into as each "
     "every while because off inside outside behind under"
@@ -86,7 +86,7 @@ _SKIPPED = bag("the a an his her its their our your my this these those more les
 def wanted(question: str) -> Quantity:
     """What a question, or a request without a question mark, wants told."""
     text = question.replace("’", "'")
-    compared = bool(_COMPARES.search(text))
+    compared = bool(COMPARES.search(text))
     if in_units := _IN_UNITS.search(text):
         return Quantity(UNITS[stem(in_units[1])], compared=compared)
     if in_nouns := _IN_NOUNS.search(text):
@@ -104,8 +104,9 @@ def wanted(question: str) -> Quantity:
         nouns,
         compared=compared,
         phrase=" ".join(f.phrase for f in kept),
+        stuff=frozenset[str]().union(*(f.stuff for f in kept)),
         sized=bool(_SIZED.search(text)),
-        of_many=any(stem(word) in COLLECTIVES for word in _WORD.findall(text)),
+        of_many=any(stem(word) in COLLECTIVES for word in WORD.findall(text)),
     )
 
 
@@ -135,11 +136,16 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
         by = text[: match.start()].rstrip().lower().endswith("by")
         return Quantity() if by else _after_much(rest)
     if how in HOW:
-        sorts = HOW[how]
+        sorts = HOW[how] - ({"time"} if how in _SPEEDS and not _ENDS.search(rest) else set())
         return Quantity((len(sorts) > 4 and _named_anywhere(rest)) or sorts)
     return Quantity()
 
 
+#: "How fast did he finish" asks for a time, "how fast did he go" for none.
+_SPEEDS = bag("fast quickly")
+_ENDS = re.compile(
+    r"\b(?:finish|complete|solve|clean|fill|empty|get|be done|run the)", re.IGNORECASE
+)
 _TIMES_AS = re.compile(r"\s*times\s+(?:as|more|larger|bigger|older|heavier|greater)\b", re.I)
 
 
@@ -154,11 +160,26 @@ def _after_many(rest: str) -> Quantity:
     if sorts := UNITS.get(nouns[-1]):
         more = {"age"} if nouns[-1] == "year" else set()
         return Quantity(sorts | more, frozenset({nouns[-1]}))
-    return Quantity(frozenset({"count"}), frozenset({nouns[-1]}), phrase=_phrase_words(rest))
+    return Quantity(
+        frozenset({"count"}),
+        frozenset({nouns[-1]}),
+        phrase=_phrase_words(rest),
+        stuff=_made_of(rest),
+    )
+
+
+_MADE_OF = re.compile(r"\s*(?:[a-z'-]+ ){1,3}?of ([a-z]+)", re.IGNORECASE)
+
+
+def _made_of(rest: str) -> frozenset[str]:
+    """Of "how many layers of paint": paint; nothing for "how many of the kids"."""
+    match = _MADE_OF.match(rest)
+    made = match and match[1].lower() not in _SKIPPED and not rest.lstrip().startswith("of ")
+    return frozenset({stem(match[1].lower())}) if match and made else frozenset()
 
 
 def _after_much(rest: str) -> Quantity:
-    words = [w.lower() for w in _WORD.findall(rest)][:12]
+    words = [w.lower() for w in WORD.findall(rest)][:12]
     if words and words[0] in COMPARED:
         return Quantity(COMPARED[words[0]])
     nouns = _noun_phrase(rest)
@@ -170,9 +191,11 @@ def _after_much(rest: str) -> Quantity:
             frozenset(["volume", "weight", "amount", "length", "area", "count", "share"]),
             frozenset({nouns[-1]}),
         )
+    if "worth" in words:
+        return Quantity(frozenset({"money"}))
     for word in words:
         if sorts := VERBS.get(stem(word)):
-            return Quantity(sorts)
+            return Quantity(sorts - {"count"})
     if words[:1] == ["of"] or " of " in f" {' '.join(words[:4])} ":
         return Quantity(MUCH | {"factor", "count"})
     return Quantity(MUCH)
@@ -181,8 +204,8 @@ def _after_much(rest: str) -> Quantity:
 def _phrase_words(rest: str) -> str:
     """The words right behind "how many", up to a verb or a preposition."""
     words: list[str] = []
-    for word in _WORD.findall(rest)[:8]:
-        if word.lower() in _AUXILIARY or word.lower() in _ENDS_NOUN:
+    for word in WORD.findall(rest)[:8]:
+        if word.lower() in _AUXILIARY or word.lower() in ENDS_NOUN:
             break
         words.append(word)
     return " ".join(words)
@@ -191,12 +214,12 @@ def _phrase_words(rest: str) -> str:
 def _noun_phrase(rest: str) -> list[str]:
     """Stems of the noun phrase that stands right behind "how many"."""
     found: list[str] = []
-    words = _WORD.findall(rest)[:8]
+    words = WORD.findall(rest)[:8]
     if words[:1] and words[0].lower() == "of":
         words = words[1:]
     for word in words:
         low = word.lower()
-        if low in _AUXILIARY or low in _ENDS_NOUN:
+        if low in _AUXILIARY or low in ENDS_NOUN:
             break
         if low in _SKIPPED or low in ("total", "other", "additional"):
             continue
@@ -213,7 +236,9 @@ def _after_what(wh: str, rest: str) -> Quantity:
         return Quantity(frozenset({"clock", "time"}))
     if wh[:3] == "who" or wh in ("where", "why"):
         return Quantity(measurable=False)
-    words = [w.lower() for w in _WORD.findall(rest)][:16]
+    words = [w.lower() for w in WORD.findall(rest)][:16]
+    if wh == "what" and words[:1] == ["time"]:
+        return Quantity(frozenset({"clock"}))
     behind_is = wh == "what's" or bool(
         words and words[0] in ("is", "are", "was", "were", "will", "would")
     )
@@ -230,21 +255,27 @@ def _after_what(wh: str, rest: str) -> Quantity:
 def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
     """Of "what [is the] <noun phrase>": the sort that its noun names."""
     phrase: list[str] = []
+    asks_verb = False
     for word in words:
+        if behind_is and not phrase and word in ENDS_NOUN:
+            return Quantity(measurable=False)  # "what was inside the box"
         if word in ("is", "are", "was", "were", "will", "would", "be") and not phrase:
             continue
-        if word in _AUXILIARY or (word in _ENDS_NOUN and phrase):
+        if word in _AUXILIARY or (word in ENDS_NOUN and phrase):
+            asks_verb = word in _AUXILIARY
             break
         if word not in _SKIPPED:
             phrase.append(stem(word.removesuffix("'s")))
-    if behind_is and (not phrase or phrase[0] in _ENDS_NOUN):
+    if behind_is and (not phrase or phrase[0] in ENDS_NOUN):
         return Quantity(measurable=False)
     if any(p in NO_QUANTITY for p in phrase[-2:]):
         return Quantity(measurable=False)
     for noun in phrase:
         if noun == "siz" and not behind_is:
-            return Quantity(NAMED[noun] - {"count"})
+            return Quantity(NAMED[noun] - {"count", "money", "time"})
         if noun in NAMED:
+            if noun in _COUNTS and phrase.index(noun) > 0:
+                return Quantity(frozenset({"count"}))  # "the word count of the text"
             if len(NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=noun)):
                 return Quantity(closer)
             return _number_of(NAMED[noun], rest)
@@ -253,10 +284,11 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
     if behind_is:
         return Quantity()
     verbs = (VERBS[stem(word)] for word in words[:6] if stem(word) in VERBS)
-    sorts = next(verbs, None)  # "what Julie spent"
+    sorts = None if asks_verb else next(verbs, None)  # "what Julie spent", not "what dish is made"
     return Quantity(sorts) if sorts else Quantity(measurable=False)
 
 
+_COUNTS = frozenset({stem("count"), stem("tally")})
 _NUMBER_OF = re.compile(
     r"\b(?:number|count|counts|quantity|amount|total|tally)\s+(?:of|for)\s+([^?.,;]*)", re.I
 )
@@ -271,100 +303,14 @@ def _counted(text: str) -> frozenset[str]:
 
 def _named_anywhere(text: str, besides: str = "") -> frozenset[str]:
     """The sorts of the first noun of a text that names a quantity."""
-    for word in _WORD.findall(text):
+    for word in WORD.findall(text):
         noun = stem(word.removesuffix("'s"))
         if noun != besides and (sorts := NAMED.get(noun)):
             return sorts
     return frozenset()
 
 
-# ----------------------------------------------------------------------------------------- facts
-
-
-def _noun_words(clause: str, number: NumberMention) -> set[str]:
-    """Of "4 adult patients" and "3 cups of coffee": all nouns that the number counts."""
-    if hyphened := _HYPHENED.match(clause, number.end):
-        return {stem(hyphened[1])}
-    words = {stem(w) for w in _WORD.findall(clause[number.end : number.unit_end])}
-    if of := _OF.match(clause, number.unit_end):
-        words |= {stem(w) for w in of[1].split() if w.lower() not in _ENDS_NOUN}
-    if not words and _TIMES.match(clause, number.end):
-        words.add("tim")
-    return words
-
-
-_TIMES = re.compile(r" times\b", re.I)
-_HYPHENED = re.compile(r"-([a-z]+)", re.I)
-_OF = re.compile(r" of (?:(?:the|his|her|their|its|these|those) )?([a-z]+(?: [a-z]+)?)", re.I)
-_SPEED = re.compile(
-    r"\b(?:mph|kph|km/h"
-    r"|(?:miles?|km|kilometers?|feet|meters?) (?:per|an?|each) (?:hour|second|minute))\b",
-    re.IGNORECASE,
-)
-_OFTEN = re.compile(
-    r"\b(?:twice|once)\b[^.,;]{0,20}\b(?:an?|per|each|every) (?:day|week|month|year|hour|night)"
-    r"|\btimes?\b",
-    re.IGNORECASE,
-)
-_AGED = re.compile(
-    r"\b(?:ages?|aged|old|older|younger|turns?|birthday|brother|sister|years?)\b", re.I
-)
-_OLDER = re.compile(r"\b(?:older|younger|age|as old)\b", re.IGNORECASE)
-_TIMES_AS_MANY = re.compile(r"\b(?:times|twice|half) as many ([a-z]+)", re.IGNORECASE)
-_CLOCK = re.compile(r"\b\d{1,2}(?::\d\d)? ?(?:[ap]\.?m\b|o'clock)", re.I)
-_WEIGHS = re.compile(r"\bweigh", re.I)
-
-
-@lru_cache(maxsize=16384)
-def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
-    """What the numbers of a fact are.
-
-    clause: the part of the fact that holds them, sentence: the whole of it. of: values of the
-    numbers that count; others in the clause are beside the point.
-    """
-    sorts: set[str] = set()
-    nouns: set[str] = set()
-    for number in numbers(clause):
-        if number.kind == "ordinal" or number.value not in of:
-            continue
-        counted = _noun_words(clause, number)
-        nouns |= counted
-        if number.kind == "money":
-            sorts.add("money")
-        elif number.kind in ("percent", "fraction"):
-            sorts |= {"share", "factor"}
-        elif number.kind == "multiple":
-            sorts |= {"factor", "frequency"}
-        else:
-            units = {u for noun in counted for u in UNITS.get(noun, ())}
-            sorts |= units or {"count"}
-            if "tim" in counted:
-                sorts |= {"factor", "frequency"}
-    nouns -= {"", "$", "%"}
-    if not sorts:
-        return Quantity(measurable=False)
-    if _SPEED.search(clause):
-        sorts |= {"speed"}
-        sorts.discard("length")
-    if _OFTEN.search(clause):
-        sorts |= {"frequency"}
-    if many := _TIMES_AS_MANY.search(clause):
-        sorts |= {"count"}
-        nouns.add(stem(many[1]))
-    if "factor" in sorts and _OLDER.search(clause):
-        sorts |= {"age"}
-    if "time" in sorts and _AGED.search(sentence):
-        sorts |= {"age"}
-    if _CLOCK.search(clause):
-        sorts |= {"clock"}
-    if _WEIGHS.search(clause):
-        sorts |= {"weight"}
-    for word in _WORD.findall(clause):
-        named = NAMED.get(stem(word), frozenset())
-        if len(named) == 1 and sorts == {"count"}:
-            sorts |= named
-    return Quantity(frozenset(sorts), frozenset(nouns), compared=bool(_COMPARES.search(clause)))
-
+# ----------------------------------------------------------------------------------------- fit
 
 #: Nouns that stand for whatever is counted.
 _GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object"))
@@ -402,9 +348,12 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
     if not nouns:
         return 1.0 if len(question.sorts) <= 2 else 0.5
     if any(_same_noun(a, b) for a in nouns for b in fact.nouns):
-        return 1.0
+        counts = question.sorts == {"count"} and fact.sorts == {"count"}
+        return 0.3 if counts and nouns <= fact.stuff else 1.0  # wheels are not their rows
     if question.nouns & PEOPLE and fact.nouns & PEOPLE and not (question.nouns & known):
         return 0.8
+    if question.stuff & fact.nouns and not question.nouns & known:
+        return 0.8  # "layers of paint" are its coats
     if all(n in UNITS for n in question.nouns):
         return 0.3 if question.nouns & known else 0.6
     return -1.0 if question.nouns & known and fact.nouns else 0.2

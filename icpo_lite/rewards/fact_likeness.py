@@ -20,8 +20,9 @@ from icpo_lite.core.questions import questions
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Shard
 from icpo_lite.core.words import content_words
-from icpo_lite.rewards.asked_quantity import Quantity, fit, told, wanted
+from icpo_lite.rewards.asked_quantity import Quantity, fit, wanted
 from icpo_lite.rewards.subject_keys import DECISIVE, KIN, RELATIONS, SORT_TAGS, keys, names, of_each
+from icpo_lite.rewards.told_quantity import told
 
 #: What each agreement is worth and each difference costs, in units of a content word that no other
 #: fact has. Chosen on questions written for 100 problems of GSM8K's training set; the shares that
@@ -50,14 +51,16 @@ class Fact:
     """What one fact, or the problem's own question, is about.
 
     phrase: keys around its number, clause: of the clause that holds it, sentence: of that
-    sentence, rest: of all else. tells: what its numbers are; own: their values; beside: other
-    numbers that the prompt has in the same clause. each: see `of_each`.
+    sentence, rest: of all else. others: of clauses about numbers that are there to read. tells:
+    what its numbers are; own: their values; beside: other numbers that the prompt has in the same
+    clause. each: see `of_each`.
     """
 
     phrase: frozenset[str]
     clause: frozenset[str]
     sentence: frozenset[str] = frozenset()
     rest: frozenset[str] = frozenset()
+    others: frozenset[str] = frozenset()
     tells: Quantity = field(default_factory=Quantity)
     own: frozenset[Fraction] = frozenset()
     beside: frozenset[Fraction] = frozenset()
@@ -153,10 +156,22 @@ def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
         clause,
         sentence,
         everything - clause - sentence,
+        _others(fact, spans) - clause,
         tells,
         own=frozenset(n.value for _, _, found in spans for n in found),
         each=of_each(clause_text),
     )
+
+
+def _others(fact: str, spans: list[tuple[int, str, list[NumberMention]]]) -> frozenset[str]:
+    """Keys of the clauses of a fact whose numbers are none of those that it is read for.
+
+    Behind "each wall needs one coat of primer and", "two coats of paint" are of a wall too.
+    """
+    mine = {start for start, _, _ in spans}
+    shares = any(found[0].start == start for start, _, found in spans)
+    others = ((start, text, found) for start, text, found in _clauses(fact) if start not in mine)
+    return keys(" ".join(t[found[0].start - at if shares else 0 :] for at, t, found in others))
 
 
 def _phrase(start: int, clause: str, found: list[NumberMention]) -> frozenset[str]:
@@ -307,13 +322,14 @@ def _weight(key: str, frame: Frame) -> float:
 
 def _reach(fact: Fact) -> frozenset[str]:
     """Keys of a fact's clause; what somebody has is what they start with."""
-    starts = "~own" in fact.clause and not fact.is_goal
+    starts = "~own" in fact.clause and "~left" not in fact.clause
+    starts = starts and not fact.is_goal
     return fact.clause | {"~start"} if starts else fact.clause
 
 
 def _shared(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) -> float:
     clause, about = _reach(fact), asked.about
-    farther = about - clause - contrast
+    farther = about - clause - contrast - fact.others
     worth = _weigh(about & fact.phrase, frame)
     worth += _CLAUSE * _weigh(about & clause - fact.phrase, frame)
     worth += _SENTENCE * _weigh(farther & fact.sentence, frame)
@@ -324,7 +340,7 @@ def _shared(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) ->
 
 def _foreign(asked: Asked, fact: Fact, contrast: frozenset[str], frame: Frame) -> float:
     """What the question says and the fact does not; a fact's own number is not asked for."""
-    farther = fact.sentence | fact.rest
+    farther = (fact.sentence | fact.rest) - fact.others
     strange = asked.about - _reach(fact) - (farther - contrast) - SORT_TAGS
     known = [k for k in strange if k in frame.weight or k[0] == "~"]
     loosely = farther - asked.narrow

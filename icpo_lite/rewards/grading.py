@@ -18,7 +18,15 @@ from icpo_lite.core.plain_text import capped
 from icpo_lite.core.thoughts import said
 from icpo_lite.core.types import TaskName
 from icpo_lite.recipe.sections import ExecutionKeys
-from icpo_lite.rewards.graders import actions, code, math, math_verify, sandbox, sql
+from icpo_lite.rewards.graders import (
+    actions,
+    code,
+    math,
+    math_verify,
+    sandbox,
+    sql,
+    worded_answers,
+)
 from icpo_lite.rewards.graders.row_tests import read_tests
 
 
@@ -98,6 +106,9 @@ def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingO
 def _symbolic(reply: str, gold: str, options: GradingOptions) -> Grade:
     if not gold.strip():
         raise GraderError("expected a gold answer, found an empty one; change the row")
+    if worded_answers.in_words(gold):
+        named = _read(lambda said: worded_answers.is_right(said, gold), reply)
+        return Grade(*named) if named is not None else Grade(False)
     extracted = _read(math.whole_statement, reply)
     if extracted is None:
         return Grade(False)

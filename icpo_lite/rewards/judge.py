@@ -7,6 +7,7 @@ from typing import Protocol
 
 from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
 from icpo_lite.rewards.description_targets import with_description
+from icpo_lite.rewards.graders import worded_answers
 from icpo_lite.rewards.grading import GradingOptions, grade
 from icpo_lite.rewards.linear_judge import LinearTyper
 from icpo_lite.rewards.model_targets import Targeter, retarget
@@ -91,6 +92,8 @@ class Judge:
     def _verdict(self, item: Item, found: Classification) -> Verdict:
         prompt, reply, stop_reason = item
         kind = found.response_type
+        if kind is not ResponseType.ANSWER_ATTEMPT and (said := _stated_without_number(item)):
+            return self._graded(prompt, reply, said)
         if stop_reason == "length" and kind is not ResponseType.ANSWER_ATTEMPT:
             return Verdict(ResponseType.MISSING, "cut off before it was said")
         if kind is ResponseType.ANSWER_ATTEMPT:
@@ -113,6 +116,18 @@ class Judge:
         row = prompt.source or prompt.prompt_id
         graded = grade(prompt.task, reply, prompt.answer, prompt.columns, self._grading, row=row)
         return Verdict(ResponseType.ANSWER_ATTEMPT, evidence, graded.extracted, graded.correct)
+
+
+def _stated_without_number(item: Item) -> str:
+    """What a reply to a task of mathematics states whose answer is no number; "" elsewhere.
+
+    A typer looks for numbers, and would take "the answer is ellipse" for talk.
+    """
+    prompt, reply, _ = item
+    if prompt.task != "math" or prompt.answer is None:
+        return ""
+    gold = str(prompt.answer)
+    return worded_answers.states(reply, gold) if worded_answers.has_no_number(gold) else ""
 
 
 def _missing(prompt: Prompt, reply: str, stop_reason: StopReason | None) -> str | None:

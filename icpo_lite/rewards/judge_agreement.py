@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from icpo_lite.core.errors import DataError
-from icpo_lite.core.files import write_atomically
+from icpo_lite.core.files import read_json, write_atomically
 from icpo_lite.core.thoughts import parted
 from icpo_lite.core.types import Intent, Message, Prompt, ResponseType, TaskName
 from icpo_lite.rewards.judge import Typer
@@ -75,8 +75,8 @@ def read_rows(file: Path, columns: Columns) -> list[Row]:
 
 def _row(place: str, line: str, columns: Columns) -> Row:
     try:
-        data = json.loads(line)
-    except json.JSONDecodeError as error:
+        data = read_json(line)
+    except ValueError as error:
         raise DataError(f"{place}: expected a JSON object, found {error}") from error
     if not isinstance(data, dict) or columns.text not in data:
         raise DataError(f"{place}: expected a column {columns.text!r}; name the reply with --text")

@@ -43,6 +43,19 @@ _WITH_LETTER = re.compile(r"\d\s*[a-z]\b(?!')|\b[b-hj-z]\b\s*[-+=]|[-+]\s*[a-z]\
 _END = 80
 _ENDS_IN_NUMBER = re.compile(r"\d[\d,.%$\\() ]*\W*$")
 
+#: A letter beside an operator or an equals sign: "15 / t", "x = 3b + 2".
+_FORMULA = re.compile(
+    r"(?:^|[\s(=+*/×-])[a-z](?:_\w{1,20})?\s?[-+*/×=]"
+    r"|[-+*/×=]\s?[\d.]{0,20}\s?\(?[a-z](?:_\w{1,20})?(?:$|[\s).,;])"
+)
+_STANDS_FOR = re.compile(
+    r"\bwhere\b.{0,60}\b(?:is|represents?|stands? for|denotes?)\b|\brepresents?\b|\bin terms of\b"
+)
+#: Cues that are looked for in the last two sentences that neither ask nor offer.
+_TOLD_CUES = ("lack", "if", "suppose", "conclude", "update")
+#: Share of a reply behind its conclusion from which the conclusion stands early.
+_EARLY = 0.3
+
 _CALL = re.compile(r"\b[A-Za-z_][\w.]{0,80}\(")
 _OPENS_WITH_CALL = re.compile(r"\W{0,9}(?:\w{1,30}\s)?\W{0,3}[\w.]{1,80}\(")
 #: An argument that names no value: none, a question mark, "unknown", "some_team", "target_value".
@@ -94,6 +107,7 @@ def facts(reply: str, task: TaskName) -> dict[str, float]:
     out["one ?"] = float(marks == 1)
     out["several ?"] = float(marks > 1)
     out |= {name: float(holds) for name, holds in _combined(parts).items()}
+    out |= {name: float(holds) for name, holds in _told(parts).items()}
     if task != "math":
         out |= _act_facts(reply, reading, task)
     return out
@@ -125,6 +139,26 @@ def _combined(parts: _Parts) -> dict[str, bool]:
         "asks without a digit": asking and not _DIGIT.search(reading.text),
         "asks in a list": asking and ITEM.search(reading.text) is not None,
         "asks nowhere": not any(parts.asking),
+    }
+
+
+def _told(parts: _Parts) -> dict[str, bool]:
+    """How a reply ends once what asks and offers is left out: in a formula, or with a lack."""
+    sentences = parts.reading.sentences
+    told = [s for s, asks in zip(sentences, parts.asking, strict=True) if not asks]
+    flat = features.flatten(" ".join(s[:REACH] for s in told[-2:]))
+    formulas = [_FORMULA.search(s[-REACH:]) is not None for s in told[-3:]]
+    at = len(sentences) - 1 - round(parts.back * len(sentences))
+    behind = " ".join(s[:REACH] for s in sentences[at:][-_MOST:]) if parts.conclusion else ""
+    return {
+        "formula at the end": formulas[-1:] == [True],
+        "formula near the end": any(formulas),
+        "a letter stands for something": any(_STANDS_FOR.search(s[:REACH]) for s in told[-4:]),
+        "lacks behind its conclusion": bool(
+            features.found(features.CUES["lack"], features.flatten(behind))
+        ),
+        "concludes early": parts.back > _EARLY,
+        **{f"{cue}@told": bool(features.found(features.CUES[cue], flat)) for cue in _TOLD_CUES},
     }
 
 

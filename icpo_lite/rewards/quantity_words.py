@@ -66,7 +66,7 @@ NAMED = _table(
         "share": "probability chance odds",
         "factor": "factor multiple multiplier",
         "temperature": "temperature",
-        "time": "duration lifespan",
+        "time": "duration lifespan runtime",
         "time clock": "time deadline",
         "clock": "date",
     }

@@ -19,7 +19,7 @@ _RELATIONS = {
     "own": "have has had having own owns owned possess possesses hold there belong belongs start "
     "starts started begin begins began",
     "start": "start starts started begin begins began beginning initial initially originally "
-    "original first starting opening before already arrive arrives arrived",
+    "original starting opening before already arrive arrives arrived",
     "buy": "buy buys bought buying purchase purchases purchased purchasing shopping pick "
     "picks picked picking acquire "
     "acquired order orders ordered ordering",
@@ -33,8 +33,8 @@ _RELATIONS = {
     "earn": "earn earns earned earning earnings salary wage wages income revenue profit",
     "weigh": "weigh weighs weighed weight heavy heavier lighter pound pounds kilogram kilograms "
     "ounce ounces",
-    "capacity": "capacity carry carries fit fits contain contains content holds serve serves feed "
-    "feeds",
+    "capacity": "capacity carry carries carrying fit fits contain contains containing content "
+    "holds holding serve serves feed feeds",
     "eat": "eat eats ate eaten eating snack snacks consume consumes consumed",
     "find": "find finds found",
     "age": "age ages old older younger",
@@ -82,6 +82,7 @@ _RELATIONS = {
     "rock": "rock rocks stone stones",
     "crew": "team teams crew squad",
     # when
+    "first": "first 1st",
     "now": "now current currently presently moment",
     "day": "day days daily",
     "week": "week weeks weekly",
@@ -110,7 +111,7 @@ _FLUFF = bag(
     "information info detail details specific exact please share specify clarify calculate "
     "determine figure answer question help let could would can clarification value values "
     "additional required following more make sure also still actual current currently mean "
-    "means first order able problem missing find compute solve work thing things bit little "
+    "means order able problem missing find compute solve work thing things bit little "
     "count quantity size what how which when into times time per each every does did do fewer "
     "less some several part portion itself mr mrs ms dr dollar dollars cents money cash double "
     "twice half both"
@@ -125,6 +126,9 @@ KIN = frozenset(stem(word) for word in _KIN)
 _TITLES = bag("Mr. Mrs. Ms. Dr. Prof. St.")
 #: What is asked, not what it is asked of.
 _HOW = re.compile(r"\bhow (?:big|large|small|long|far|old|fast|heavy|tall|high|deep|wide)\b", re.I)
+_AT_FIRST = re.compile(r"\bat first\b", re.IGNORECASE)
+#: Of a thing, what it is sold for is what it costs.
+_SELLS_FOR = re.compile(r"\b(?:sell|sells|sold|go|goes|went) for(?=\W*$| \$)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*(?:-ups?)?")
 
 
@@ -132,7 +136,9 @@ _WORD = re.compile(r"[A-Za-z][A-Za-z']*(?:-ups?)?")
 def keys(text: str) -> frozenset[str]:
     """What a question or a fact is about; numbers, pronouns and words of courtesy left out."""
     found: set[str] = set()
-    for match in _WORD.finditer(_HOW.sub(" ", text[:LONGEST].replace("’", "'"))):
+    text = _SELLS_FOR.sub("costs", text[:LONGEST].replace("’", "'"))
+    text = _AT_FIRST.sub("initially", text)
+    for match in _WORD.finditer(_HOW.sub(" ", text)):
         word = match[0].lower().removesuffix("'s")
         if word in _SMALL or word in _SCALES:
             continue

@@ -7,13 +7,13 @@ says it in other words, held to the facts of the shard.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from icpo_lite.core.files import read_json
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.sentences import entities
 from icpo_lite.core.types import Generator, Message, Shard
@@ -116,7 +116,7 @@ def _parse(reply: str) -> tuple[int | None, str]:
     """(index of the fact, message) of the first JSON object in a reply."""
     match = re.search(r"\{.*?\}", reply, re.DOTALL)
     try:
-        found: Any = json.loads(match[0]) if match else None
+        found: Any = read_json(match[0]) if match else None
     except ValueError:
         return None, ""
     if not isinstance(found, dict):

@@ -35,6 +35,7 @@ from icpo_lite.core.errors import RunDirectoryError
 from icpo_lite.core.files import (
     ASIDE,
     disk_errors,
+    read_json,
     remove_asides,
     sync_directory,
     write_atomically,
@@ -192,8 +193,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             f"expected a whole checkpoint in {path}, found {why}; resume from an earlier one"
         )
     with disk_errors("read", path):
-        stems = json.loads((path / MANIFEST).read_bytes())["tensors"]
-        state = json.loads((path / STATE).read_bytes())
+        stems = read_json((path / MANIFEST).read_bytes())["tensors"]
+        state = read_json((path / STATE).read_bytes())
         return Checkpoint({stem: load_file(path / f"{stem}.safetensors") for stem in stems}, state)
 
 
@@ -326,7 +327,7 @@ def _candidates(run_dir: Path) -> list[Path]:
 def _why_broken(path: Path, *, hashes: bool = True) -> str | None:
     """What keeps a checkpoint from being used, None when it is whole."""
     try:
-        manifest = json.loads((path / MANIFEST).read_bytes())
+        manifest = read_json((path / MANIFEST).read_bytes())
         files = manifest["files"]
         for name, expected in files.items():
             file = path / name

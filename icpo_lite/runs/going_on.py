@@ -45,6 +45,11 @@ def require_own_place(recipe: Recipe) -> None:
     Such as the recipe itself, lying in the folder that it names as its output_dir.
     """
     folder = Path(recipe.output_dir)
+    if folder.exists() and not folder.is_dir():
+        raise RunDirectoryError(
+            f"expected a folder for the run in output_dir, found the file {folder}; set output_dir "
+            "to a new folder"
+        )
     if is_run(folder) or not folder.is_dir():
         return
     if (folder / "lock").exists() or (folder / "run.json").exists():

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.core.files import read_json
 from icpo_lite.evaluation.compare import show_comparison
 from icpo_lite.evaluation.judging import JudgingOptions, judge_policy
 from icpo_lite.evaluation.settings import settings_for
@@ -58,17 +58,17 @@ def judged_with(recipe: Recipe) -> dict[str, Any]:
 def judged_as(place: Path) -> dict[str, Any] | None:
     """What the judgement in `place` was made with, None where there is none."""
     try:
-        facts = json.loads((place / "eval.json").read_text()).get("judged_with")
-    except (FileNotFoundError, ValueError):  # none, or half of one: it is made anew
+        facts = _summary(place / "eval.json").get("judged_with")
+    except (FileNotFoundError, RunDirectoryError):  # none, or half of one: it is made anew
         return None
-    return dict(facts) if facts else None
+    return dict(facts) if isinstance(facts, dict) and facts else None
 
 
 def _summary(path: Path) -> dict[str, Any]:
     """The figures in an eval.json. Raises RunDirectoryError when it cannot be read."""
     try:
-        return dict(json.loads(path.read_text()))
-    except ValueError as error:
+        return dict(read_json(path.read_text()))
+    except (ValueError, TypeError) as error:
         raise RunDirectoryError(
             f"{path}: expected figures as JSON, found {error}; delete the file and run this again"
         ) from None

@@ -18,7 +18,6 @@ import contextlib
 import errno
 import fcntl
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -40,6 +39,7 @@ from icpo_lite.core.files import (
     metrics_row,
     plain,
     read_if_there,
+    read_json,
     read_metrics,
     redact,
     remove_asides,
@@ -58,7 +58,7 @@ class RunDirectory:
     """A run directory, created if it is not there, and owned until `close`.
 
     Raises RunDirectoryError when another process owns it (its pid is named) or when it cannot be
-    written. `notes` says in plain words what had to be mended or could not be had.
+    written. `notes` says in plain words what had to be repaired or could not be had.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -152,7 +152,7 @@ class RunDirectory:
         """run.json, {} where there is none or none that can be read."""
         data = read_if_there(self.path / "run.json")
         try:
-            return dict(json.loads(data)) if data else {}
+            return dict(read_json(data)) if data else {}
         except (ValueError, TypeError):
             self.notes.append("run.json was damaged and is begun anew")
             return {}
@@ -312,7 +312,7 @@ def finished_summary(folder: Path) -> dict[str, Any] | None:
     if data is None:
         return None
     try:
-        return dict(json.loads(data))
+        return dict(read_json(data))
     except (ValueError, TypeError):
         return {}
 

@@ -26,11 +26,12 @@ from icpo_lite.core.errors import (
     OutOfMemory,
     RunDirectoryError,
 )
+from icpo_lite.core.files import read_metrics
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import require_writable
 from icpo_lite.policy.cpu import set_threads
 from icpo_lite.recipe import compared_recipes
-from icpo_lite.runs.checkpoint import latest_checkpoint, write_together
+from icpo_lite.runs.checkpoint import latest_checkpoint, step_of, write_together
 from icpo_lite.runs.checkpoint_manager import CheckpointManager, bring_back, mirror_of
 from icpo_lite.runs.comparison_runs import ComparisonRuns
 from icpo_lite.runs.completion_rows import completion_rows, most_telling
@@ -85,10 +86,7 @@ def train(
         with interrupting_signals():
             return _train(recipe, shown, _Leave(resume_anyway, extend), threads)
     except KeyboardInterrupt as error:
-        raise Interrupted(
-            f"interrupted, {_last_good(Path(recipe.output_dir))}; the same command goes on from "
-            "there"
-        ) from error
+        raise Interrupted(_interruption(recipe)) from error
     finally:
         shown.close()
 
@@ -147,6 +145,8 @@ def _train(recipe: Recipe, display: Display, leave: _Leave, threads: int | None)
         stack.callback(comparisons.stop)
         with stop_signals() as stop:
             manager = _train_steps(session, run, display, stop, comparisons)
+        if stop.requested:  # in the last step, which leaves no other to end before
+            raise _interrupted(recipe, display, stop)
         if recipe.evaluation.enabled:
             judge_run_and_base(session, folder, display)
         done_steps = session.trainer.done_steps
@@ -285,14 +285,7 @@ def _steps_left(
                 "stop_on to go on from there"
             )
         if stop.requested and not last:
-            display.close()
-            told = (
-                f"interrupted after step {report.step} of {recipe.max_steps}, saved in "
-                f"{run.path}; the same command goes on from there"
-            )
-            if stop.signal in ("SIGHUP", "SIGQUIT"):  # nobody may be there to read it
-                display.record(f"{told} ({stop.signal})")
-            raise Interrupted(told)
+            raise _interrupted(recipe, display, stop)
         if manager.ended:
             display.message(
                 f"Stopped after step {report.step} of {recipe.max_steps}: "
@@ -315,6 +308,30 @@ def _beside(session: Session, comparisons: ComparisonRuns, display: Display) -> 
         display.message(set_threads(session.policy.causal_lm, comparisons.threads))
 
 
+def _interrupted(recipe: Recipe, display: Display, stop: StopRequest) -> Interrupted:
+    """What a wish to stop ends a run with once its step is made and saved."""
+    display.close()
+    told = _interruption(recipe)
+    if stop.signal in ("SIGHUP", "SIGQUIT"):  # nobody may be there to read it
+        display.record(f"{told} ({stop.signal})")
+    return Interrupted(told)
+
+
+def _interruption(recipe: Recipe) -> str:
+    """How every interruption is told, whenever it comes: after which step, and what is saved."""
+    folder = Path(recipe.output_dir).resolve()
+    rows, newest = read_metrics(folder), latest_checkpoint(folder).path
+    saved = step_of(newest) if newest else 0
+    done = max(saved, rows[-1]["step"] if rows else 0)
+    if not done:
+        return f"interrupted before step 1 of {recipe.max_steps}; the same command begins anew"
+    kept = f"saved in {folder}" if saved == done else _last_good(folder)
+    next_time = "goes on from there" if saved else "begins anew"
+    return (
+        f"interrupted after step {done} of {recipe.max_steps}, {kept}; the same command {next_time}"
+    )
+
+
 def _warm_up(session: Session, run: RunDirectory, display: Display, stop: StopRequest) -> None:
     """What the model does before it is trained, and SFT where it hardly asks.
 
@@ -327,10 +344,7 @@ def _warm_up(session: Session, run: RunDirectory, display: Display, stop: StopRe
     for line in warm_up.run():
         display.message(line)
         if stop.requested:
-            display.close()
-            raise Interrupted(
-                "interrupted before the first step; the same command begins again from there"
-            )
+            raise _interrupted(recipe, display, stop)
     run.write_warm_up(warm_up.record)
 
 

@@ -378,7 +378,7 @@ def disk_findings(output: Path) -> Iterator[Finding]:
 
 
 def pip_line(version: Callable[[str], str | None] = installed) -> str:
-    """One command that mends the libraries and leaves the installed torch as it is."""
+    """One command that repairs the libraries and leaves the installed torch as it is."""
     wanted = [n for n in FLOORS if n not in OPTIONAL and n != "torch"]
     caps = UNSLOTH_CAPS if version("unsloth") else {}
     specs = [

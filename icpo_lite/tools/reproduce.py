@@ -21,7 +21,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from icpo_lite.core.errors import IcpoError, RunDirectoryError
-from icpo_lite.core.files import write_atomically
+from icpo_lite.core.files import read_json, write_atomically
 from icpo_lite.core.oom import Say
 from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.parent import start_bound
@@ -120,8 +120,8 @@ def _do(arguments: list[str], run: Callable[[list[str]], int] | None) -> None:
         raise PartInterruptedError("interrupted; the same command goes on from there")
     if code:
         raise IcpoError(
-            f"`icpo-lite {shlex.join(arguments)}` ended with exit code {code}; mend what it says, "
-            "then run the same command again"
+            f"`icpo-lite {shlex.join(arguments)}` ended with exit code {code}; correct what it "
+            "says, then run the same command again"
         )
 
 
@@ -193,7 +193,7 @@ def collect(plan: Plan, recipes: Mapping[int, Recipe]) -> Results:
 def _read(file: Path) -> Any:
     """A JSON file, {} where there is none."""
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except ValueError as error:

@@ -33,7 +33,7 @@ from icpo_lite.tools.judge_turns import plain_turns
 MIN_TURNS, MIN_PROBLEMS = 8, 4
 #: Inverse strength of the ridge, the factor of n-grams beside facts, and how far rare types are
 #: lifted (0: as common as in the labels, 1: all alike). Chosen on leave-one-model-out.
-STRENGTH, GRAMS, LIFT = 0.25, 2.0, 0.5
+STRENGTH, GRAMS, LIFT = 0.25, 2.0, 0.7
 #: What turns in plain style are learned as, besides what all tasks share.
 PLAIN_TASK = "plain"
 #: Turns in plain style beside the labelled ones, and what each counts.

@@ -52,7 +52,7 @@ def group_advantages(
         found = rewards_PG[prompt, sample].item()
         raise NumericsError(
             f"expected finite rewards, found {found} for sample {sample} of prompt {prompt} of "
-            "the step; mend the reward function that gave it"
+            "the step; correct the reward function that gave it"
         )
     centred = rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
     if keys.scale_rewards == "group":
@@ -73,7 +73,7 @@ def select_groups(
     DAPO (arXiv 2503.14476) keeps groups with 0 < #right < G. A question back is neither right
     nor wrong, so here the spread of the reward decides (`zero_variance`), which for rewards of 0
     and 1 is the same.
-    Counting each kind apart keeps the share of `q*` where the recipe wants it; dropping groups
+    Counting each kind apart keeps the fraction of `q*` where the recipe wants it; dropping groups
     without doing so lets it drift, since all-ask and all-answer groups do not come equally often.
 
     teaches_P, underspecified_P: bool [P] of all groups sampled for this step, refills at the end.

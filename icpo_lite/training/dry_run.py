@@ -28,8 +28,8 @@ class DryRun:
 
     parts: memory in bytes by what it is for, the peaks of sampling and update above what lies in
     memory all the time. peak, room: bytes at the worst moment, and all there are (0: not known).
-    seconds: of the step. rows: that fitted in the update, of those asked for. mended: whether
-    anything had to be split.
+    seconds: of the step. rows, sample_rows: that fitted in the update and while sampling, of those
+    asked for.
     """
 
     parts: dict[str, int]
@@ -89,7 +89,7 @@ def dry_run(trainer: Trainer) -> DryRun:
                 [longest] * len(prompts),
                 n=recipe.num_generations,
                 options=trainer.sampling.but(ignore_eos=True),
-                keys_P=[("rehearsal", place) for place in range(len(prompts))],
+                keys_P=[("dry run", place) for place in range(len(prompts))],
             )
         shown = recipe.demonstrations == "rl_plus"
         groups = [

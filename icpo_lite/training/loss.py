@@ -300,7 +300,7 @@ def k3(logps: Tensor, ref_logps: Tensor) -> Tensor:
     """exp(d) - d - 1 with d = logp_ref - logp: KL(pi || pi_ref) a token, never negative.
 
     Schulman's k3, arXiv 2402.03300 eq. 4: unbiased in value for samples of pi. Its gradient is
-    not that of the KL, which `use_bias_correction_kl` mends by the ratio (arXiv 2512.02556).
+    not that of the KL, which `use_bias_correction_kl` corrects by the ratio (arXiv 2512.02556).
     """
     d = ref_logps - logps
     return d.exp() - d - 1

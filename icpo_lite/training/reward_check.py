@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Prompt, Turn, Verdict
+from icpo_lite.data.point_questions import value_question
+from icpo_lite.training.asking_demonstrations import asking_demonstration
 from icpo_lite.training.said_answers import WAYS, fault, ways_of_saying
 
 if TYPE_CHECKING:
@@ -401,36 +403,19 @@ def _bare(source: str) -> str:
     return match[1] if match else source
 
 
-_FACT = re.compile(
-    r'(?:In "(?P<context>.+?)", t|T)he (?P<noun>.+?)(?: (?P<verb>is|are) |: )'
-    r"|Take (?P<letter>\S+) = "
-)
-
-
-def _task_question(prompt: Prompt, fact: str) -> str:
-    """A question about a fact of an actions, database or code task ("The year is 2014.")."""
-    stated = _FACT.match(fact)
-    if stated and stated["letter"]:
-        return f"What is {stated['letter']}?"
-    if stated:
-        where = f' in "{stated["context"]}"' if stated["context"] else ""
-        return f"What {stated['verb'] or 'are'} the {stated['noun']}{where}?"
-    if prompt.task == "code":
-        return "What should the function do?"
-    return f"Could you tell me more about this: {fact.rstrip('.?!')}?"
-
-
 def _last_number(reply: str) -> str:
     found = numbers(reply)
     return found[-1].surface if found else reply.rstrip(".")
 
 
 def _question(prompt: Prompt) -> str:
-    """A question about a fact: the first removed one, or one that is there when none is.
+    """A question about a fact: a removed one, or one that is there when none is.
 
-    The built-in world knows its questions (column `asks`); elsewhere the fact itself is turned
-    into one by taking out its numbers.
+    The question that is shown as a demonstration, where there is one; else the fact itself is
+    turned into a question by taking out its numbers.
     """
+    if asked := asking_demonstration(prompt):
+        return asked
     facts = prompt.removed or tuple(s for s in prompt.shards if not s.is_question)
     if not facts:
         return "Could you tell me how many there are?"
@@ -445,3 +430,12 @@ def _question(prompt: Prompt) -> str:
     for number in reversed(numbers(clause)):
         clause = f"{clause[: number.start]}how many{clause[number.end :]}"
     return f"Could you tell me: {clause.strip().rstrip('.?!')}?"
+
+
+def _task_question(prompt: Prompt, fact: str) -> str:
+    """A question about a fact of an actions, database or code task ("The year is 2014.")."""
+    if question := value_question(fact):
+        return question
+    if prompt.task == "code":
+        return "What should the function do?"
+    return f"Could you tell me more about this: {fact.rstrip('.?!')}?"

@@ -16,6 +16,7 @@ from typing import Any
 from icpo_lite.core.errors import GraderError
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.rewards.graders.math import is_plain
+from icpo_lite.rewards.graders.worded_answers import bare, in_words
 from icpo_lite.rewards.grading import grade
 
 #: Names of the ways in which a right answer is said, as rows of the check's table.
@@ -66,6 +67,11 @@ def ways_of_saying(answer: Any) -> dict[str, str]:
     text = _marked(answer)
     said = _number(text)
     plain, sentence = said, f"that comes to {said} in total."
+    if in_words(text):
+        said = bare(text)
+        texts = (f"The answer is {said}.", f"\\boxed{{\\text{{{said}}}}}", f"So, it is {said}.")
+        texts = texts if len(said) > 3 else (*texts[:2], f"So, the answer is {said}, I think.")
+        return dict(zip(WAYS, texts, strict=True))
     if said is None:  # an expression: said as it is written, where a grader looks for one
         said = text
         plain = text if numbers(text) and "\\" not in text else f"\\boxed{{{text}}}"

@@ -1,4 +1,4 @@
-"""What changes over a run, as pure functions: learning rate, share of `q*`, entropy coefficient.
+"""What changes over a run, as pure functions: learning rate, fraction of `q*`, entropy coefficient.
 
 A schedule that learns from what was measured keeps its memory in a `State`, a dictionary of
 numbers that goes into a checkpoint as it is: `state = schedule.start()`, `schedule.value(step,
@@ -48,7 +48,7 @@ def lr_factor(
     return min_ratio + (1 - min_ratio) * fall
 
 
-# -- share of underspecified prompts, or the weight of their reward -------------------------------
+# -- fraction of underspecified prompts, or the weight of their reward ----------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Measured:
 
 
 class Schedule(Protocol):
-    """A number for each step: the share of `q*`, or a factor of its reward."""
+    """A number for each step: the fraction of `q*`, or a factor of its reward."""
 
     def start(self) -> State:
         """The state before the first step."""
@@ -183,13 +183,13 @@ SCHEDULES: dict[str, tuple[type[Constant] | type[Linear] | type[Adaptive], str]]
 }
 
 
-def split_prompts(share: float, prompts: int, carried: float) -> tuple[int, float]:
+def split_prompts(fraction: float, prompts: int, carried: float) -> tuple[int, float]:
     """How many of a step's `prompts` are underspecified, and what is carried to the next step.
 
-    The rounding error is carried on (start with 0), so that over many steps the mean share is
-    `share` to within 1/prompts, whatever it is: 30 % of 8 prompts is 2, 2, 3, 2, 3.
+    The rounding error is carried on (start with 0), so that over many steps the mean is
+    `fraction` to within 1/prompts, whatever it is: 30 % of 8 prompts is 2, 2, 3, 2, 3.
     """
-    wanted = share * prompts + carried
+    wanted = fraction * prompts + carried
     # The tiny term takes back what float sums lose: 0.1 · 10 carried ten times must give whole
     # prompts.
     count = min(max(math.floor(wanted + 1e-9), 0), prompts)

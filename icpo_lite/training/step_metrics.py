@@ -17,7 +17,7 @@ def group_metrics(
 ) -> dict[str, float]:
     """What the samples of a step say, in TRL's names where it has one; demonstrations do not count.
 
-    chosen: the groups that are learned from: the share of underspecified ones among them is
+    chosen: the groups that are learned from: the fraction of underspecified ones among them is
     share_underspecified_kept.
     spread: of rewards, up to which a group counts as flat (`min_reward_spread`).
     accuracy and over_asking_rate are over replies to complete prompts, clarification_rate and

@@ -34,11 +34,11 @@ class Schedules:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe, self.loss = recipe, LossKeys.of(recipe)
-        self.share = schedule(recipe, "share_schedule", recipe.share_underspecified)
+        self.fraction = schedule(recipe, "share_schedule", recipe.share_underspecified)
         self.weight = schedule(recipe, "weight_schedule", recipe.underspecified_weight)
         self.entropy = EntropyTarget(self.loss) if recipe.entropy_target is not None else None
         self.states: dict[str, State] = {
-            "share": self.share.start(),
+            "share": self.fraction.start(),
             "weight": self.weight.start(),
             "entropy": self.entropy.start() if self.entropy else {},
         }
@@ -53,7 +53,7 @@ class Schedules:
             step, recipe.max_steps, recipe.lr_scheduler_type, recipe.warmup, recipe.min_lr_ratio
         )
         return Plan(
-            self.share.value(step, self.states["share"]),
+            self.fraction.value(step, self.states["share"]),
             self.weight.value(step, self.states["weight"]),
             recipe.learning_rate * factor,
             loss,
@@ -68,7 +68,7 @@ class Schedules:
         )
         now = self.states
         self.states = {
-            "share": self.share.update(now["share"], measured),
+            "share": self.fraction.update(now["share"], measured),
             "weight": self.weight.update(now["weight"], measured),
             "entropy": self.entropy.update(now["entropy"], metrics["entropy"])
             if self.entropy and "entropy" in metrics

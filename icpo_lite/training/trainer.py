@@ -70,7 +70,7 @@ class Trainer:
     """Trains a policy's LoRA weights by group sampling, as the recipe says.
 
     prompt_ids: token ids of every prompt that `pool` holds, by prompt id. change: adds the user's
-    own rewards (`core.types.RewardChange`). say: takes a line on what was mended on the way.
+    own rewards (`core.types.RewardChange`). say: takes a line on what was changed on the way.
     later: prompts that change on the way.
     """
 

@@ -32,17 +32,20 @@ def on_target(prompt: Prompt, question: str) -> bool:
 
 
 def missing_numbers(prompt: Prompt) -> set[str]:
-    return {str(n.value) for shard in prompt.removed for n in numbers(shard.text)}
+    """The numbers of the removed facts that the prompt no longer holds."""
+    left = {n.value for n in numbers(prompt.text)}
+    told = {n.value for shard in prompt.removed for n in numbers(shard.text)}
+    return {str(value) for value in told - left}
 
 
 def cases(corpus: Path) -> Iterator[tuple[dict[str, object], Prompt]]:
-    """Each row with its prompt, where the corpus still makes one that lacks the same number."""
+    """Each row with its prompt, where the corpus still makes one that lacks the same numbers."""
     rows = {row["problem_id"]: row for row in map(json.loads, QUESTIONS.open(encoding="utf-8"))}
     problems = [p for p in read_problems(str(corpus)) if p.problem_id in rows]
     for prompt in augment(problems, AugmentOptions()):
         row = rows.get(prompt.problem_id)
         lacks = prompt.intent is Intent.UNDERSPECIFIED and row is not None
-        if lacks and row is not None and set(row["lacks"]) <= missing_numbers(prompt):
+        if lacks and row is not None and set(row["lacks"]) == missing_numbers(prompt):
             yield row, prompt
 
 

@@ -121,6 +121,14 @@ def test_chat_goes_on_after_ctrl_c_with_what_was_said(monkeypatch):
     assert "you> Ann has 3 apples.\n" in result.output
 
 
+def test_bytes_that_are_no_text_end_no_chat():
+    arguments = ["builtin:tiny", "--device", "cpu", "--max-new-tokens", "2"]
+    result = CliRunner().invoke(chat, arguments, input=b"hi \xff\xfe \xed\xa0\x80?\nbye\n")
+    assert result.exit_code == 0, result.exception
+    assert "hi" in result.output
+    assert "you> bye" in result.output
+
+
 def test_piped_into_the_program():
     """No terminal on either side: a prompt, a reply, the end of the input, exit code 0."""
     command = [sys.executable, "-m", "icpo_lite", "chat", "builtin:tiny", "--device", "cpu"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import pickle
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from click.testing import CliRunner
 import icpo_lite
 from icpo_lite import cli
 from icpo_lite.core.console import Display
+from icpo_lite.core.errors import DataError, GraderError
 from icpo_lite.core.types import (
     Group,
     Intent,
@@ -298,3 +300,15 @@ def test_a_replys_thoughts_are_still_taken_out(tiny: Any) -> None:
     qwen = families(tiny)["qwen 3"]
     assert "secret" not in templated(qwen, "assistant", "<think>secret</think>b")
     assert "</think>" not in harmless_text(qwen, "<think>x</think>")
+
+
+def test_an_error_is_one_line_whatever_it_quotes() -> None:
+    """Such as a row's schema of many lines, or a server's answer of a megabyte."""
+    told = str(DataError("rows.jsonl:1: expected SQL, found a\nb\r\n\tc\x1b[2J\u202e; change it"))
+    assert told == "rows.jsonl:1: expected SQL, found a\\nb\\n\\tc\\x1b[2J\\u202e; change it"
+    long = str(GraderError(f"row 3: expected a number, found {'x' * 1_000_000}; change the row"))
+    assert len(long) < 2000
+    assert long.startswith("row 3: expected a number, found xxx")
+    assert long.endswith("xxx; change the row")
+    again = pickle.loads(pickle.dumps(GraderError("a\nb")))
+    assert (type(again), str(again)) == (GraderError, "a\\nb")

@@ -14,9 +14,11 @@ from click.testing import CliRunner
 from icpo_lite.cli.augment import augment as command
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.types import Intent, Message, Prompt
+from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.data.labelled_rows import holds_labels, lost_facts, read_labelled
 from icpo_lite.data.prompt_file import read_prompts, write_prompts
 from icpo_lite.data.sources import read_problems
+from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.icpo import REWARDS
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.training.reward_check import check_reward
@@ -141,53 +143,107 @@ def test_clamber_rows_keep_their_context(tmp_path: Path) -> None:
         "clarifying_question": "Which museum do you mean?",
         "require_clarification": 1,
         "category": "MC",
+        "subclass": "what",
+        "predict_ambiguous": 0,
+        "predict_is_ambiguous_response": '{"Output": "False", "Confidence": 4}',
+        "predict_clarifying_question": "Clarifying question: Which year?",
     }
     clear = row | {"require_clarification": 0, "clarifying_question": "", "question": "Why?"}
-    lacking, whole = read(tmp_path, row, clear)
+    # The published file holds each row as a JSON text around the JSON of the row.
+    lacking, whole = read(tmp_path, *(json.dumps(r) + "\n" for r in (row, clear)))
     assert lacking.text == "There are two museums in the town.\n\nWhen did it open?"
     assert texts(lacking) == ["Which museum do you mean?"]
     assert (whole.intent, whole.text) == (COMPLETE, "There are two museums in the town.\n\nWhy?")
+    assert read(tmp_path, row, clear) == [lacking, whole]
+    (tmp_path / "list.json").write_text(json.dumps([json.dumps(row), clear]))
+    assert [p.text for p in read_labelled(tmp_path / "list.json")] == [lacking.text, whole.text]
 
 
 def test_mediq_rows_begin_with_the_first_sentence(tmp_path: Path) -> None:
     row = {
         "id": 7,
         "question": "What is the diagnosis?",
+        "context": ["A 40-year-old man coughs", "He has a fever.", "His toe is fine."],
+        "context_len": 3,
         "options": {"A": "Gout", "B": "Flu"},
         "answer": "Flu",
         "answer_idx": "B",
-        "context": ["A 40-year-old man coughs.", "He has a fever.", "His toe is fine."],
-        "atomic_facts": ["The man is 40."],
+        "explanation": "",
+        "facts": ["1. The man is 40.", "2. The man coughs."],
+        "patient": {"age": "40 years", "gender": "male", "specialty_prob": [0.6, 0.4]},
     }
     whole, lacking = pair(tmp_path, row)
     ending = "\n\nWhat is the diagnosis?\n\nA. Gout\nB. Flu"
     assert whole.text == "\n".join(row["context"]) + ending
     assert lacking.text == row["context"][0] + ending
     assert texts(lacking) == row["context"][1:]
-    assert whole.answer is None
+    assert (whole.answer, whole.task, lacking.task) == (None, "open", "open")
+    # A case of one sentence is known from the beginning.
+    short = row | {"id": 8, "context": ["A man coughs."], "context_len": 1}
+    prompts = read(tmp_path, row, short)
+    assert [p.intent for p in prompts] == [COMPLETE, LACKS, COMPLETE]
+    assert prompts[-1].text == "A man coughs." + ending
+
+
+WEATHER = {"name": "weather", "parameters": {"type": "dict", "properties": {}, "required": []}}
+WHEN2CALL = {
+    "uuid": "u1",
+    "source": "BFCL v2 Live Simple",
+    "source_id": "live_simple_1-1-0",
+    "question": "I pack my bag. What is the weather?",
+    "orig_question": "I pack my bag for 3 days in Rome. What is the weather?",
+    "correct_answer": "request_for_info",
+    "answers": {
+        "direct": "Sunny.",
+        "tool_call": '{"name": "weather", "arguments": {"city": "Rome"}}',
+        "request_for_info": "Which city?",
+        "cannot_answer": "I cannot.",
+    },
+    "target_tool": None,
+    "tools": [json.dumps(WEATHER)],
+    "orig_tools": [json.dumps(WEATHER)],
+    "held_out_param": "city",
+}
 
 
 def test_when2call_rows_lack_the_argument_that_was_held_out(tmp_path: Path) -> None:
-    tools = [json.dumps({"name": "weather", "parameters": {}})]
-    row = {
-        "uuid": "u1",
-        "question": "What is the weather?",
-        "correct_answer": "request_for_info",
-        "answers": {"direct": "Sunny.", "tool_call": "weather()"},
-        "held_out_param": "city",
-        "tools": tools,
-    }
-    other = row | {"uuid": "u2", "correct_answer": "tool_call", "held_out_param": None}
-    lacking, whole = read(tmp_path, row, other)
-    assert (lacking.intent, whole.intent) == (LACKS, COMPLETE)
-    assert lacking.task == whole.task == "actions"
+    asked = {"orig_question": WHEN2CALL["question"], "held_out_param": None}
+    called = WHEN2CALL | asked | {"uuid": "u2", "correct_answer": "tool_call"}
+    direct = WHEN2CALL | asked | {"uuid": "u3", "correct_answer": "direct", "tools": []}
+    lacking, whole, told = read(tmp_path, WHEN2CALL, called, direct)
+    assert (lacking.intent, whole.intent, told.intent) == (LACKS, COMPLETE, COMPLETE)
+    assert {lacking.task, whole.task, told.task} == {"actions"}
+    assert lacking.columns["functions"] == [WEATHER]
     assert texts(lacking) == ["city"]
-    assert lacking.columns["functions"] == tools
-    none = row | {"uuid": "u3", "correct_answer": "cannot_answer"}
+    assert lacking.targets == ("I pack my bag for 3 days in Rome.",)
+    assert whole.answer == [{"name": "weather", "arguments": {"city": "Rome"}}]
+    assert Judge().judge(whole, '[weather(city="Rome")]').correct
+    assert (lacking.answer, told.answer) == (None, None)
+
+
+def test_rows_that_nobody_could_complete_are_left_out_and_counted(tmp_path: Path) -> None:
+    none = WHEN2CALL | {"uuid": "u4", "correct_answer": "cannot_answer", "tools": []}
     bad: Counter[str] = Counter()
-    path = jsonl(tmp_path / "more.jsonl", row, none)
-    assert len(read_labelled(path, on_bad_row="skip", bad_rows=bad)) == 1
-    assert bad == {"a row that lacks something, or nothing": 1}
+    assert len(read(tmp_path, WHEN2CALL, none, bad_rows=bad)) == 1
+    assert bad == {"a row that lacks something, or nothing, found 'cannot_answer'": 1}
+    recipe = load_recipe("tiny", (f"dataset_name={tmp_path / 'set.jsonl'}",))
+    assert "1 rows left out, expected a row that lacks" in training_prompts(recipe)[1]
+    calls = {"id": "f_0", "question": [[{"role": "user", "content": "List."}]] * 3}
+    jsonl(tmp_path / "f.jsonl", calls | {"missed_function": {"1": ["ls"]}})
+    jsonl(tmp_path / "f_answers.jsonl", {"id": "f_0", "ground_truth": [["ls()"], [], ["ls()"]]})
+    with pytest.raises(DataError, match="1 × expected a turn that lacks something of the user's"):
+        list(read_problems(tmp_path / "f.jsonl"))
+
+
+def test_in_a_labelled_file_each_row_is_labelled(tmp_path: Path) -> None:
+    labelled = {"question": PENS, "answer": "5", "answerable": True}
+    for bare in ({"question": PENS, "answer": "5"}, labelled | {"answerable": None}):
+        path = jsonl(tmp_path / "set.jsonl", labelled, bare)
+        with pytest.raises(DataError, match=r"set\.jsonl:2: expected a label in each row.*none"):
+            read_labelled(path)
+    twins = {"question": PENS, "answer": "5", "insufficient_question": "How many pens?"}
+    alone = twins | {"insufficient_question": None}
+    assert [p.intent for p in read(tmp_path, twins, alone)] == [COMPLETE, LACKS, COMPLETE]
 
 
 def test_a_turn_without_calls_is_where_a_parameter_lacks(tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ def try_row(tmp_path: Path, seed: int) -> None:
         ([1.0], "1"),
         ("['72']", "72"),
         ({"value": 72}, "72"),
+        (["72", 72.0, "seventy-two"], "72"),
+        ({"text": ["72", "72"], "answer_start": [3, 9]}, "72"),
         ({"role": "assistant", "content": "2*36\n#### 72"}, "72"),
         ([{"role": "assistant", "content": [{"type": "text", "text": "#### 72"}]}], "72"),
         ({"choices": [{"message": {"content": "So \\boxed{72}."}}]}, "72"),
@@ -199,6 +201,7 @@ def test_an_answer_is_the_value_and_not_its_spelling(
     "answer",
     [
         *(True, False, None, [], {}, ["1", "2", 3], {"a": 1}, "nothing at all", float("inf")),
+        *(["5", "7"], {"text": ["5", "7"]}, "['5', '7']", ["5", "five or 7"], ["yes", "no"]),
         *([[1, 2]], "Of the 12 pens in the box 5 are red and 7 are blue, as you can see."),
     ],
 )
@@ -336,13 +339,16 @@ def test_every_format_gives_the_same_problems(tmp_path: Path) -> None:
         ("c.json", json.dumps({"data": ROWS})),
         ("d.json", json.dumps({"version": 1, "rows": [{"row": row} for row in ROWS]}, indent=2)),
         ("e.json", json.dumps({"train": ROWS, "test": ROWS[:1]})),
+        ("f.json", json.dumps({"info": {}, "data": {"train": ROWS, "test": ROWS[:1]}})),
+        ("g.json", json.dumps({key: [row[key] for row in ROWS] for key in ROWS[0]})),
+        ("h.jsonl", "".join(json.dumps(json.dumps(row)) + "\n" for row in ROWS)),
     ):
         (tmp_path / name).write_text(text)
     for packed, suffix in ((gzip, "gz"), (bz2, "bz2"), (lzma, "xz")):
         (tmp_path / f"a.jsonl.{suffix}").write_bytes(packed.compress(lines.encode()))
     (tmp_path / "c.csv.gz").write_bytes(gzip.compress((tmp_path / "59.csv").read_bytes()))
     files = sorted(tmp_path.iterdir())
-    assert len(files) == 15
+    assert len(files) == 18
     for file in files:
         found = list(read_problems(file))
         assert [(p.question, p.answer) for p in found] == [tuple(r.values()) for r in ROWS], file

@@ -302,3 +302,13 @@ def test_a_hub_that_cannot_be_reached_is_one_line(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(huggingface_hub.HfApi, "list_repo_files", refuse)
     with pytest.raises(DataError, match="found: no route to host; check the name"):
         list(sources.read_problems("openai/gsm8k"))
+
+
+def test_a_row_of_another_task_says_which(tmp_path: Path) -> None:
+    row = {"prompt": "def f(x):\n", "test": "assert f(1) == 2", "canonical_solution": "return 2"}
+    path = tmp_path / "code.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    with pytest.raises(
+        DataError, match=r"code\.jsonl:1: expected rows of the task math.*task: code"
+    ):
+        list(read_problems(path, task="math"))

@@ -8,6 +8,8 @@ from task_cases import ROWS, human_eval_rows, write_rows
 
 from icpo_lite.core.types import Intent, Problem
 from icpo_lite.data.augment import AugmentOptions, augment
+from icpo_lite.data.code_descriptions import is_of_arguments
+from icpo_lite.data.code_text import single_examples
 from icpo_lite.data.gold_values import noun_of
 from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sources import read_problems
@@ -264,3 +266,78 @@ def test_nearly_every_published_request_has_a_certified_removal(tmp_path):
     made = list(augment(read_problems(write_rows(tmp_path / "a.jsonl", rows))))
     lacking = [p for p in made if p.intent is Intent.UNDERSPECIFIED]
     assert len(lacking) >= 0.95 * len(rows)
+
+
+# ------------------------------------------------------- what a code request holds, one by one
+
+KEEPS = '''def halves(numbers):
+    """
+    You are given a list of integers.
+    Return the half of each even number of the list.
+    Return None if there is no such number.
+    Note: the list will not contain zero.
+
+    Examples:
+    halves([2, 4]) ➞ [1, 2]
+    Explanation: both of these numbers are even, so that
+                 both of them have a half.
+    halves([3]) ➞ None
+    """
+'''
+
+
+def test_a_code_request_without_its_task_keeps_what_it_tells_of_its_arguments() -> None:
+    problem = Problem(
+        "c",
+        "code",
+        KEEPS,
+        json.dumps({"tests": ["assert halves([2]) == [1]"], "entry_point": "halves"}),
+        solution="    return [n // 2 for n in numbers if n % 2 == 0] or None",
+    )
+    whole, lacking = augment([problem], AugmentOptions(mid_conversation=0.0))
+    assert [s.text for s in whole.shards[1:]] == [
+        "You are given a list of integers.",
+        "Return the half of each even number of the list.",
+        "Return None if there is no such number.",
+        "Note: the list will not contain zero.",
+        "For example:\nhalves([2, 4]) ➞ [1, 2]\nExplanation: both of these numbers are even, so "
+        "that\nboth of them have a half.",
+        "For example:\nhalves([3]) ➞ None",
+    ]
+    assert lacking.text == (
+        'def solve(numbers):\n    """You are given a list of integers.\n    Return None if there '
+        'is no such number.\n    Note: the list will not contain zero.\n    """'
+    )
+    assert [s.shard_id for s in lacking.removed] == [2, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("sentence", "stays"),
+    [
+        ("You are given a positive integer n.", True),
+        ("The input list is guaranteed to hold unique elements.", True),
+        ("Assume n > 1.", True),
+        ("If the array is empty, return -1.", True),
+        ("Return an empty list if there are no odd numbers.", True),
+        ("You are given a list of integers and have to sort them.", False),
+        ("Return the sum of the list.", False),
+        ("If the list holds an odd number, return its square.", False),
+        ("A word is happy if no two of its letters are equal.", False),
+    ],
+)
+def test_what_tells_the_task_is_told_from_what_tells_of_the_arguments(
+    sentence: str, stays: bool
+) -> None:
+    assert is_of_arguments(sentence) == stays
+
+
+def test_examples_are_facts_of_their_own_up_to_a_few() -> None:
+    shown = "Examples:\n>>> f(1)\n2\n>>> f(2)\n4\n>>> f(3)\n6\n>>> f(4)\n8\n>>> f(5)\n10"
+    assert single_examples(shown, "f") == [
+        ">>> f(1)\n2", ">>> f(2)\n4", ">>> f(3)\n6", ">>> f(4)\n8\n>>> f(5)\n10",
+    ]  # fmt: skip
+    assert single_examples("f(1) == 2\nf(2) == 4", "f") == ["f(1) == 2", "f(2) == 4"]
+    assert single_examples("Input: 1\nOutput: 2\nInput: 2\nOutput: 4", "f") == [
+        "Input: 1\nOutput: 2", "Input: 2\nOutput: 4",
+    ]  # fmt: skip
+    assert single_examples("", "f") == []

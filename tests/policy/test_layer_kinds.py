@@ -5,13 +5,14 @@ import torch
 import transformers
 from model_families import CONFIGS, OTHER_CONFIGS, RECURRENT, save_family, save_tokenizer
 from packaging.version import Version
+from peft import LoraConfig, get_peft_model
 from policies import model_keys
 from test_families import CHATS, load
 from transformers import AutoModelForCausalLM, MambaConfig, RwkvConfig
 
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
-from icpo_lite.policy.layer_kinds import recurrent_layers
+from icpo_lite.policy.layer_kinds import check_mergeable, recurrent_layers
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.prompt_packing import why_not_shared
@@ -171,6 +172,15 @@ def test_what_an_export_cannot_merge_is_refused_before_training(family, targets,
         load(folders(family), lora_target_modules=targets)
     assert "\n" not in str(error.value)
     assert "lora_target_modules" in str(error.value)
+
+
+def test_a_module_that_is_trained_whole_is_refused_too(folders):
+    """unsloth trains embeddings among the targets so, without LoRA."""
+    model = AutoModelForCausalLM.from_pretrained(folders("qwen2"))
+    config = LoraConfig(target_modules=["q_proj"], modules_to_save=["embed_tokens"])
+    wrapped = get_peft_model(model, config)
+    with pytest.raises(UsageError, match=r"found model\.embed_tokens, whose training an export"):
+        check_mergeable(wrapped.get_base_model())
 
 
 def test_weights_beyond_4_bits_are_said(folders):

@@ -398,7 +398,7 @@ def test_models_that_it_never_saw_are_typed_as_labelled() -> None:
     typed = train_judge.typed_by(examples, hard)
     math = [t for t in typed if t.row.task == "math"]
     actions = [t for t in typed if t.row.task == "actions"]
-    assert judge_agreement.binary_agreement(math) >= 0.925  # n-grams alone reach 0.922
+    assert judge_agreement.binary_agreement(math) >= 0.93  # n-grams alone reach 0.922
     assert judge_agreement.binary_agreement(actions) >= 0.95
     assert judge_agreement.macro_f1(math) >= 0.57
     assert judge_agreement.macro_f1(actions) >= 0.62

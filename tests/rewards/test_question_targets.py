@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from icpo_lite.core.types import Intent, Message, Prompt, Shard
-from icpo_lite.rewards.asked_quantity import told, wanted
+from icpo_lite.rewards.asked_quantity import wanted
 from icpo_lite.rewards.fact_likeness import number_clauses
 from icpo_lite.rewards.question_targets import aim, asked
+from icpo_lite.rewards.told_quantity import told
 
 
 def _prompt(goal: str, removed: str, *given: str, text: str = "") -> Prompt:

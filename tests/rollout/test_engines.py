@@ -579,6 +579,11 @@ def test_vllm_gives_its_memory_to_the_update_where_the_recipe_asks(prompts, vllm
     assert asleep.model.slept == [(1, 1), (1, 2)]
 
 
+def test_vllm_with_room_for_fewer_tokens_shortens_what_may_be_asked(policy, vllm):
+    assert vllm(max_model_len=100).max_positions == 100
+    assert vllm().max_positions == policy.max_positions > 100
+
+
 @pytest.mark.parametrize(
     ("mode", "options", "known"),
     [

@@ -1,6 +1,7 @@
 """The comparison run: it ends with its parent, is looked at, waits for its lock."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -196,8 +197,8 @@ def test_a_killed_run_leaves_no_process_and_the_next_call_succeeds(tmp_path):
     run.wait()
     until(lambda: not alive(child))
     assert owner_of(rival) is None
-    # "… after step n" within the steps; "…, the last good checkpoint is …" told outside of them.
-    assert "interrupted" in Path(f"{rival}.log").read_text()
+    said = Path(f"{rival}.log").read_text()
+    assert re.search(rf"interrupted after step \d+ of 12, saved in {rival};", said), said
     keys[-1] = "max_steps=13"
     done = subprocess.run([*command, *keys], capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr

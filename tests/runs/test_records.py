@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sys
 
 import pytest
@@ -10,6 +11,7 @@ from reliability.small_run import SMALL, few_problems, same_adapter
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import (
     GraderError,
+    Interrupted,
     ModelError,
     RecipeError,
     RunDirectoryError,
@@ -256,6 +258,79 @@ def f(prompts, completions, **columns):
     with few_problems(), pytest.raises(RecipeError, match=r"mine\.py:2: cannot be loaded: System"):
         run_module.train(chosen, said, threads=1)
     assert not (tmp_path / "new").exists()
+
+
+def test_a_wish_to_stop_in_the_last_step_ends_the_run_there(whole, train, tmp_path, monkeypatch):
+    """No evaluation and no run to compare with begins then; the same command does the rest."""
+    real = trainer.Trainer.step
+
+    def told(self):
+        if self.done_steps == 2:
+            signal.raise_signal(signal.SIGHUP)
+        return real(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.Trainer, "step", told)
+        patched.setattr(run_module, "judge_run_and_base", None)
+        patched.setattr(run_module, "show_result", None)
+        with pytest.raises(Interrupted) as raised:
+            train("run", "evaluation.enabled=true")
+    folder = tmp_path / "run"
+    assert str(raised.value) == (
+        f"interrupted after step 3 of 3, saved in {folder}; the same command goes on from there"
+    )
+    assert f"{raised.value} (SIGHUP)" in (folder / "console.log").read_text()
+    assert not (folder / "finished").exists()
+    train()
+    assert (folder / "finished").exists()
+    assert same_adapter(whole, folder)
+
+
+@pytest.mark.parametrize(
+    ("made", "saved", "told"),
+    [
+        (0, 0, "before step 1 of 3; the same command begins anew"),
+        (2, 2, "after step 2 of 3, saved in {run}; the same command goes on from there"),
+        (3, 3, "after step 3 of 3, saved in {run}; the same command goes on from there"),
+        (2, 0, "after step 2 of 3, no checkpoint yet; the same command begins anew"),
+        (
+            *(3, 2),
+            "after step 3 of 3, the last good checkpoint is {run}/checkpoint-2; the same command "
+            "goes on from there",
+        ),
+    ],
+)
+def test_an_interruption_outside_the_steps_is_told_like_one_within(
+    made, saved, told, whole, tmp_path, monkeypatch
+):
+    """The same words whenever it comes, true of what was made and of what is saved."""
+    folder = tmp_path / "run"
+    shutil.copytree(whole, folder)
+    (folder / "finished").unlink()
+    rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(rows[:made]))
+    (folder / "checkpoint-3").rename(tmp_path / "kept")
+    if saved:
+        shutil.copytree(tmp_path / "kept", folder / f"checkpoint-{saved}")
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_module, "prepare_session", interrupted)
+    recipe = load_recipe("tiny", [f"output_dir={folder}", *SMALL, *FEW])
+    with pytest.raises(Interrupted) as raised, (tmp_path / "said").open("w") as said:
+        run_module.train(recipe, Display(total=3, live=False, file=said), threads=1)
+    assert str(raised.value) == f"interrupted {told.format(run=folder)}"
+
+
+def test_an_output_dir_that_is_a_file_is_told_before_anything_is_loaded(tmp_path, monkeypatch):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    monkeypatch.setattr(run_module, "prepare_session", None)
+    recipe = load_recipe("tiny", [f"output_dir={file}", *SMALL, *FEW])
+    with pytest.raises(RunDirectoryError, match=r"found the file .*notes\.txt; set output_dir"):
+        run_module.train(recipe, Display(total=3, live=False, file=sys.stderr), threads=1)
+    assert file.read_text() == "mine"
 
 
 def test_a_recipe_in_the_folder_that_it_names_is_not_written_over(tmp_path):

@@ -77,6 +77,7 @@ def made(folder, family, four_bits):
         *(f"load_in_4bit={str(four_bits).lower()}", "lora_r=4", "device=cpu", "learning_rate=0.02"),
         *("max_steps=2", "warmup_steps=0", "prompts_per_step=2", "num_generations=3"),
         *("max_completion_length=6", "max_prompt_length=512", "evaluation.enabled=false"),
+        *("share_prompts=false", "engine=native"),
         f"output_dir={folder / 'run'}",
     ]
     run_module.train(load_recipe(folder / "r.yaml", keys), quiet(folder))

@@ -30,9 +30,9 @@ from icpo_lite.rewards.graders.written_numbers import (
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s{0,3}\{")
 _HASHES = re.compile(r"####[ \t]*([^\n]+)")
 _ANSWER = re.compile(
-    r"\banswer[\s*_]{0,4}(?:\([^()\n]{0,40}\)\s{0,2})?"
-    r"(?:(?:is|would be|will be|comes out (?:to|as))\b(?! (?:not|no)\b)|[:=])"
-    r"|^[#*_\s]{0,6}(?:the )?final answer[*_ ]{0,4}$"
+    r"(?<![^\W_])answer[\s*_\"'”]{0,4}(?:\([^()\n]{0,40}\)\s{0,2})?"
+    r"(?:(?:is|would be|will be|comes (?:out )?(?:to|as))\b(?! (?:not|no)\b)|[:=→])"
+    r"|^[#*_\s]{0,6}(?:the )?(?:final )?answer[*_ ]{0,4}$|^\W{0,6}ans\b\.?[*_ ]{0,4}[:=]"
     rf"|{languages.ANSWER}",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -59,7 +59,8 @@ _CHECKING = re.compile(
     re.IGNORECASE,
 )
 _CORRECTS = re.compile(
-    r"\b(?:therefore|thus|hence|final\w*|answer|doesn't|does not|don't|didn't|not match"
+    r"\b(?:therefore|thus|hence|final\w*|answer(?! is (?:correct|right|confirmed|verified))"
+    r"|doesn't|does not|don't|didn't|not match"
     r"|incorrect|mistake|wrong|instead|wait|however|actually"
     r"|correction)\b",
     re.IGNORECASE,
@@ -104,7 +105,7 @@ def extract(reply: str) -> str | None:
 def stated(reply: str) -> Stated | None:
     """The answer of a reply with the kind of evidence that it stands on."""
     text = without_closing(spoken(reply))
-    if found := _boxed(text) or _hashed(text) or _marked(text):
+    if found := _boxed(text) or _hashed(text) or _marked(text) or _opening(text):
         return found
     text = _unchecked(text)
     told = _of_conclusion(text)
@@ -153,6 +154,29 @@ def _marked(text: str) -> Stated | None:
     return None
 
 
+#: A first line that is an answer alone, and what explains it: "**7 hours**", "Explanation: …".
+_ALONE = re.compile(
+    r"\W{0,6}(?:[a-z]{1,12}\s?=\s?)?[$€£-]{0,2}\d[\d,./: ]*(?:e\d+)?(?:\s?%|\s?[a-z/°]{1,12}){0,2}"
+    r"(?:\s?\([a-z -]{1,30}\))?\W{0,4}",
+    re.IGNORECASE,
+)
+_EXPLAINS = re.compile(
+    r"\W{0,6}(?:explanation|explained|reason(?:ing)?|because|here(?:'s| is)|work(?:ing)?|solution"
+    r"|calculations?|justification|steps?|details|how (?:i|we|to)|why)\b",
+    re.IGNORECASE,
+)
+
+
+def _opening(text: str) -> Stated | None:
+    """The answer that stands alone on the first line, before its explanation."""
+    first, _, rest = text.strip().partition("\n")
+    if not _EXPLAINS.match(rest.lstrip()[:40]):
+        return None
+    first = tidy(first[:80])
+    found = answers(first) if _ALONE.fullmatch(first) else []
+    return Stated(*_told(first, found[0]), "marked", first) if len(found) == 1 else None
+
+
 def _balanced(text: str, start: int) -> str:
     """From just behind an opening brace to its closing one, or to the end."""
     depth = 1
@@ -163,7 +187,10 @@ def _balanced(text: str, start: int) -> str:
     return text[start:]
 
 
-_IMMEDIATE = re.compile(r"[\s*_$:\\({\[~≈=-]{0,8}(?:about |approximately |exactly )?[$€£]?")
+_IMMEDIATE = re.compile(
+    r"[\s*_$:\\({\[~≈=\"'`>-]{0,8}(?:about |approximately |exactly |[a-z]\s?=\s?)?[$€£]?",
+    re.IGNORECASE,
+)
 _WORKS = re.compile(r"^\W{0,9}(?:to|first|let|since|we|step|given|if)\b|=", re.IGNORECASE)
 _GOES_ON = re.compile(r"=|^\s?[-+*/×÷]\s?[$\d]")
 
@@ -231,15 +258,20 @@ _LAST, _MOST_SENTENCES = 6, 150
 def _last_with_numbers(text: str, results: tuple[Fraction, ...]) -> tuple[list[str], list[str]]:
     """The last sentences that tell a number, and those that ask or look back, last first.
 
-    A number in words counts where it is a result, or where the text holds no digits.
+    A number in words counts where it is a result, where the text holds no digits, or where the
+    last sentence concludes with it ("so the total is five").
     """
     telling: list[str] = []
     asking: list[str] = []
     no_digits = not _DIGIT.search(text)
     for sentence in reversed(BREAK.split(text)[-_MOST_SENTENCES:]):
         if not _DIGIT.search(sentence):
-            words = in_words(sentence[-_LONGEST_SENTENCE:]) if no_digits or results else []
-            if not any(no_digits or word[0].amount in results for word in words):
+            concludes = not telling and bool(_CONCLUDES.search(sentence[-_LONGEST_SENTENCE:]))
+            read = no_digits or results or concludes
+            words = in_words(sentence[-_LONGEST_SENTENCE:]) if read else []
+            if concludes and words:
+                words, concludes = words[-1:], words[-1][0].amount != 1
+            if not any(no_digits or concludes or w[0].amount in results for w in words):
                 continue
         beside = _REQUEST.search(sentence) or (not telling and _ASIDE.search(sentence))
         (asking if beside else telling).append(sentence)
@@ -248,6 +280,14 @@ def _last_with_numbers(text: str, results: tuple[Fraction, ...]) -> tuple[list[s
     return telling, asking
 
 
+#: The beginning of a sentence that tells what the working came to, and words that name it.
+_CONCLUDES = re.compile(
+    r"^\W*(?:so|thus|therefore|hence|consequently|in conclusion|in total|in all|in the end"
+    r"|altogether|finally|(?:i|we) get|(?:that|this|which) (?:leaves|makes|gives|is|comes))\b|∴"
+    r"|\b(?:result|solution|total|final|value|amount|outcome|answer)\b[^.]{0,60}"
+    r"\b(?:is|are|was|be|equals|to|as|of)\b",
+    re.IGNORECASE,
+)
 #: Characters of a sentence, from its end, and numbers in it that are weighed.
 _LONGEST_SENTENCE, _MOST_NUMBERS = 800, 40
 #: How many of the last equations are looked at for what the working came to.
@@ -276,6 +316,17 @@ def _last_equals(text: str, end: int) -> int:
     return max(text.rfind("=", 0, end), text.rfind("≈", 0, end))
 
 
+#: Signs before what a line comes to, beside those of an equation.
+_ARROWS = "→⇒⟹➔⟶"
+
+
+def _last_sign(text: str) -> int:
+    """Where the last equals sign or arrow stands; -1 for none."""
+    if text.isascii():
+        return _last_equals(text, len(text))
+    return max(_last_equals(text, len(text)), *(text.rfind(arrow) for arrow in _ARROWS))
+
+
 def _of_sentence(sentence: str, results: tuple[Fraction, ...]) -> Told | None:
     sentence = sentence[-_LONGEST_SENTENCE:]
     bold = " ".join(b for b in _BOLD.findall(sentence) if not b.endswith(":"))
@@ -287,7 +338,7 @@ def _of_phrase(
     text: str, results: tuple[Fraction, ...], bold: frozenset[Fraction] = frozenset()
 ) -> Told | None:
     found = answers(text)
-    at = _last_equals(text, len(text))
+    at = _last_sign(text)
     behind = [number for number in found if number[1] > at]
     if at >= 0 and behind:
         return _told(text, _behind_equals(text, behind))
@@ -295,14 +346,20 @@ def _of_phrase(
     found = [*found, *(w for w in _words(text, found) if not found or w[0].amount in results)]
     if not found:
         return None
+    chinese = bool(_NO_BLANKS.search(text))  # the conclusion is the last clause of a sentence
 
     def rank(number: Found) -> tuple[int, int]:
         amount = number[0].amount
-        known = (2 if amount in results[:1] else 1) if amount in results else 0
+        meant = {amount, number[0].other}  # "25 cents" where the working came to $0.25
+        known = 3 if meant & set(results[:1]) else bool(meant & set(results))
         compound = 3 * (amount in results[:1] and bool(_COMPOUND.match(text, number[2])))
-        return _weight(text, number) + known + compound + 3 * (amount in bold), -number[1]
+        at = number[1] if chinese else -number[1]
+        return _weight(text, number) + known + compound + 3 * (amount in bold), at
 
     return _told(text, max(found, key=rank))
+
+
+_NO_BLANKS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]")
 
 
 def _words(text: str, found: list[Found]) -> list[Found]:
@@ -346,6 +403,12 @@ _IF_BEFORE = re.compile(
     r"|with)) [^,]{0,160}$",
     re.IGNORECASE,
 )
+#: "…, leaving Tom with 5": what a sentence was there to tell, beside other numbers of it.
+_COMES_TO = re.compile(
+    r"(?:, (?:thus |thereby )?(?:making|giving|yielding|bringing)| (?:leaving|totall?ing"
+    r"|resulting in))\b[^,.;:\d]{0,40}$",
+    re.IGNORECASE,
+)
 _DOING_BEFORE = re.compile(r"(?:^|, )\W{0,5}(?:by )?\w{2,12}ing [^,]{0,40}$", re.IGNORECASE)
 _COMPOUND = re.compile(r"-[a-z]", re.IGNORECASE)
 _OPERATED = re.compile(
@@ -360,11 +423,12 @@ def _weight(text: str, number: Found) -> int:
         return -4
     if _OPERATOR.match(text, number[2]) or _OPERATED.search(before):
         return -2
-    if _TOTAL.search(before):
+    if _TOTAL.search(before) or _COMES_TO.search(before):
         return 3
-    weight = 2 if _AFTER_VERB.search(before) else -1 if _AFTER_PREPOSITION.search(before) else 0
+    verb = bool(_AFTER_VERB.search(before))
+    weight = 2 if verb else -1 if _AFTER_PREPOSITION.search(before) else 0
     weight -= 3 * bool(_IF_BEFORE.search(before))
-    weight -= bool(_DOING_BEFORE.search(before))
+    weight -= bool(not verb and _DOING_BEFORE.search(before))
     return weight - 2 * (before.rfind("(") > before.rfind(")"))
 
 

@@ -133,7 +133,7 @@ def same_symbols(given: str, gold: str) -> bool:
     return bare(given) == bare(gold)
 
 
-_TEXT = re.compile(r"\\(?:text|mathrm|boxed)\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|mbox|mathrm|boxed)\s*\{([^{}]*)\}")
 
 # ------------------------------------------------------------------- Lost in Conversation's rule
 

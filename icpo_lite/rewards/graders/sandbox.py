@@ -1,9 +1,10 @@
 """Run code that nobody has read, with nothing to reach and little to use.
 
 A guest runs in its own user, network, process, mount and IPC namespaces (Linux), in a root that
-holds Python, its libraries and one empty folder in memory. It has no capabilities, no sockets, no
-files of the machine, and limits on CPU time, wall time, file size, output, and on processes and
-memory together: the parent watches the sum over all of them. Bubblewrap builds the root where it
+holds Python, its libraries and one empty folder in memory. It has no capabilities, no sockets
+(but pairs of its own, which asyncio needs and which reach nobody), no files of the machine, and
+limits on CPU time, wall time, file size, output, and on processes and memory together: the parent
+watches the sum over all of them. Bubblewrap builds the root where it
 is installed, `sandbox_inside` does elsewhere. Where the system grants neither, `why_not` says
 why and nothing is run; no program ever runs in the open.
 """

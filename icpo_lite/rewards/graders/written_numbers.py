@@ -56,7 +56,7 @@ _GROUP_MARKS = re.compile(r"(?<=\d)(?:\{,\}|\\[,;:! ]|~|,\\!)(?=\d{3}(?!\d))")
 _SPACES = re.compile(r"\\[,;:! ]|~")
 _DEGREES = re.compile(r"\^\s?\{?\s?\\circ\s?\}?|\\degree\b")
 _TIMES_TEN = re.compile(
-    r"(?<=\d)\s?(?:\\times|\\cdot|[×·⋅*]|x(?=\s?10))\s?10\s?\^\s?[{(]?\s?([-−+]?\d{1,4})\s?[})]?"
+    r"(?<=\d)\s?(?:\\times|\\cdot|[×·⋅*]|x(?=\s?10))\s?10\s?\^\s?[{(]?\s?([-−+]?\d{1,4})(?:\s?[})])?"
 )
 _POWER = re.compile(r"(?<![\w.^])(\d{1,6})\s?\^\s?\{?\s?(\d{1,9})\s?\}?(?!\d|\.\d)")
 #: The exponent of a unit or a variable: cm^2, s^{-1}.
@@ -123,20 +123,25 @@ _DIGITS = (
     r"|(?<![\d,(\[])\d+,\d{1,2}(?![\d,)\]]|\.\d)"  # 5,40
     r"|\d+(?:\.\d+)?|\.\d+"
 )
+#: What a minus sign stands behind: an operand. A sign behind a Chinese word is the number's own.
+_ENDS = r"[A-Za-z\d_\u00c0-\u024f)\]}.]"
+#: The end of an English word; a word of a script without blanks may follow at once.
+_WORD_END = r"(?![a-z\d_])"
 _NUMBER = re.compile(
-    r"(?P<sign>(?<![\w)\]}.]\s)(?<![\w)\]}.%])[-−]\s?)?(?:[$€£¥₹]\s?)?(?P<minus>(?<![\w)\]}%])-)?"
+    rf"(?P<sign>(?<!{_ENDS}\s)(?<!{_ENDS})(?<!%)[-−]\s?)?(?:[$€£¥₹]\s?)?(?P<minus>(?<!{_ENDS})(?<!%)-)?"
     r"(?:(?P<hour>\d{1,2}):(?P<minute>[0-5]\d)(?::[0-5]\d)?(?![\d:])(?:\s?(?P<half>[ap])\.?m\b)?"
     r"|(?P<oclock>1[0-2]|[1-9])\s?(?:(?P<noon>[ap])\.?m\b|o'clock\b)"
     r"|(?P<whole>\d+)(?:[ ]{1,8}|[ ]and[ ])(?P<mixed>\d+/\d+)(?![\d/])"
     r"|(?P<ratio>\d+(?:\.\d+)?\s?/\s?\d+(?:\.\d+)?)(?![\d/])"
-    rf"|(?P<digits>{_DIGITS})(?P<power>e[+-]?\d+\b)?)"
-    r"(?P<scale>\s?(?:hundred|thousand|million|billion|trillion|dozen)\b|k\b)?"
-    r"(?P<percent>\s?\\?%|\s?percent\b)?(?P<cents>\s?(?:cents?\b|¢))?",
+    rf"|(?P<digits>{_DIGITS})(?P<power>e[+-]?\d+{_WORD_END})?)"
+    rf"(?P<scale>\s?(?:hundred|thousand|million|billion|trillion|dozen){_WORD_END}|k{_WORD_END}"
+    r"|\s?[万萬億亿])?"
+    rf"(?P<percent>\s?\\?%|\s?percent{_WORD_END})?(?P<cents>\s?(?:cents?{_WORD_END}|¢))?",
     re.IGNORECASE,
 )
 _SCALE = {
     "k": 10**3, "hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9,
-    "trillion": 10**12, "dozen": 12,
+    "trillion": 10**12, "dozen": 12, "万": 10**4, "萬": 10**4, "億": 10**8, "亿": 10**8,
 }  # fmt: skip
 _DIGIT = re.compile(r"\d")
 #: What makes of the number before it a factor or a base: "2\\pi", "3x", "5√2", "10^x".

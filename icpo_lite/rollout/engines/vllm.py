@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Completion
+from icpo_lite.policy.unsloth_backend import started_with
 from icpo_lite.rollout.noise import Key, SamplingOptions, completion, seed_of
 
 if TYPE_CHECKING:
@@ -93,22 +94,14 @@ def _scratch() -> TemporaryDirectory[str]:
 def _sleep(policy: Policy) -> None:
     """Gives the memory of keys and values to the update; unsloth wakes the engine by itself when it
     is called, and nobody else puts it to sleep."""
-    engine = policy.model.vllm_engine
-    if any(getattr(config, "enable_sleep_mode", False) for config in _model_configs(engine)):
-        engine.sleep(level=1)
-
-
-def _model_configs(engine: Any) -> list[Any]:
-    """What an engine was started with: releases of vLLM keep it in two places."""
-    inner = getattr(engine, "llm_engine", None)
-    return [getattr(c, "model_config", None) for c in (inner, getattr(inner, "vllm_config", None))]
+    if started_with(policy.model, "enable_sleep_mode"):
+        policy.model.vllm_engine.sleep(level=1)
 
 
 def _logprobs_are_ours(policy: Policy, options: SamplingOptions) -> bool:
     """Whether the engine's log-probs are those at this temperature of the whole distribution."""
-    configs = _model_configs(policy.model.vllm_engine)
-    modes = [getattr(config, "logprobs_mode", None) for config in configs]
-    mode = next((str(getattr(m, "value", m)) for m in modes if m is not None), "raw_logprobs")
+    found = started_with(policy.model, "logprobs_mode")
+    mode = "raw_logprobs" if found is None else str(getattr(found, "value", found))
     if mode == "processed_logprobs":
         return not options.truncates
     return mode == "raw_logprobs" and options.temperature in (0, 1)

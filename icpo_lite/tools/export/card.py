@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RunDirectoryError
-from icpo_lite.core.files import redact
+from icpo_lite.core.files import json_rows, read_json, redact
 from icpo_lite.core.types import Intent
 from icpo_lite.evaluation.table import comparison_rows
 from icpo_lite.recipe.strict_yaml import dump_yaml
@@ -109,8 +108,8 @@ def shares(recipe: Recipe, run: Path) -> list[dict[str, Any]]:
     sampled = {str(intent): 0 for intent in Intent}
     distinct: dict[str, set[str]] = {str(intent): set() for intent in Intent}
     for file in (run / "completions").glob("step-*.jsonl"):
-        with file.open(encoding="utf-8") as lines:
-            for row in map(json.loads, lines):
+        for row in json_rows(file, "intent", "prompt_id"):
+            if row["intent"] in sampled:
                 sampled[row["intent"]] += 1
                 distinct[row["intent"]].add(row["prompt_id"])
     total = sum(sampled.values())
@@ -154,7 +153,7 @@ def _evaluation(run: Path, recipe: Recipe) -> dict[str, Any] | None:
 def _json(file: Path) -> dict[str, Any] | None:
     """A JSON object, None where there is no file."""
     try:
-        return dict(json.loads(file.read_text(encoding="utf-8")))
+        return dict(read_json(file.read_text(encoding="utf-8")))
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:

@@ -24,6 +24,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from icpo_lite.core.errors import ModelError
+from icpo_lite.core.files import read_json
 from icpo_lite.policy.load import model_path
 from icpo_lite.policy.lora_merge import (
     LowRank,
@@ -74,8 +75,7 @@ def base_files(name: str, *, code: bool = False) -> BaseFiles:
         folder = _downloaded(name, code)
     config_file = folder / "config.json"
     if (folder / INDEX).is_file():
-        index = json.loads((folder / INDEX).read_text())
-        shards = tuple(sorted(set(index["weight_map"].values())))
+        shards = tuple(sorted(set(_object(folder / INDEX).get("weight_map", {}).values())))
     else:
         shards = (SINGLE,)
     missing = [s for s in (config_file.name, *shards) if not (folder / s).is_file()]
@@ -84,7 +84,17 @@ def base_files(name: str, *, code: bool = False) -> BaseFiles:
             f"{name}: expected {missing[0]} among its files, found none; export needs a base in "
             "safetensors"
         )
-    return BaseFiles(folder, shards, json.loads(config_file.read_text()))
+    return BaseFiles(folder, shards, _object(config_file))
+
+
+def _object(file: Path) -> dict[str, Any]:
+    """A JSON object of a model's. Raises ModelError where the file holds none."""
+    try:
+        return dict(read_json(file.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise ModelError(
+            f"{file}: expected a JSON object, found {error}; download the model again"
+        ) from None
 
 
 def _downloaded(name: str, code: bool) -> Path:

@@ -7,7 +7,6 @@ adapter, so that the bound is this model's own.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from icpo_lite.core.errors import ModelError
+from icpo_lite.core.files import json_rows
 from icpo_lite.core.types import Intent, Message
 from icpo_lite.policy.inherited_options import generation_config
 
@@ -105,16 +105,24 @@ def check_prompts(run: Path, count: int) -> list[list[Message]]:
     kinds: dict[str, list[list[Message]]] = {str(i): [] for i in Intent}
     seen: set[str] = set()
     for file in sorted((run / "completions").glob("step-*.jsonl"), reverse=True):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row: dict[str, Any] = json.loads(line)
-            if row["prompt_id"] not in seen:
+        for row in json_rows(file, "prompt_id", "intent"):
+            chat = _chat(row.get("prompt"))
+            if chat and row["prompt_id"] not in seen and row["intent"] in kinds:
                 seen.add(row["prompt_id"])
-                kinds[row["intent"]].append([Message(**m) for m in row["prompt"]])
+                kinds[row["intent"]].append(chat)
         if min(map(len, kinds.values())) >= count:
             break
     mixed = [chat for pair in zip(*kinds.values(), strict=False) for chat in pair]
     rest = [chat for chats in kinds.values() for chat in chats if chat not in mixed]
     return (mixed + rest)[:count] or [[Message("user", text)] for text in _FALLBACK]
+
+
+def _chat(rows: Any) -> list[Message]:
+    """The turns of a completion's row; none where they are damaged."""
+    try:
+        return [Message(m["role"], m["content"]) for m in rows]
+    except (LookupError, TypeError):
+        return []
 
 
 def reference(policy: Policy, chats: Sequence[Sequence[Message]]) -> Reference:

@@ -1,0 +1,428 @@
+"""The forms of a question for a number: which words go to the front, and in which order the rest.
+
+Each form takes a clause and the number in it, and gives the question without its capital and mark,
+or None where the clause is of another form.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from icpo_lite.core.numbers import NumberMention, numbers
+from icpo_lite.core.sentences import is_plural
+from icpo_lite.core.words import bag
+from icpo_lite.data.clause_words import BASES, OWN_SUBJECT
+from icpo_lite.data.question_clauses import (
+    Clause,
+    has_verb,
+    is_many,
+    is_several,
+    known,
+    later_verb,
+    parsed,
+    small,
+    without_members,
+)
+from icpo_lite.data.question_phrases import phrase_of
+from icpo_lite.data.verb_forms import BE, SAME_PAST, asks_with, is_finite
+
+
+def ask(text: str, mention: NumberMention) -> str | None:
+    """The question for a number by the first form that fits; None where none does."""
+    for rule in _RULES:
+        question = rule(text, mention)
+        if question is not None:
+            return question
+    return None
+
+
+def _leading_phrase(text: str, mention: NumberMention) -> str | None:
+    """ "In 5 years, Ann will be 16" → "in how many years will Ann be 16"."""
+    words, start, end = phrase_of(text, mention)
+    before = re.fullmatch(
+        r"(?P<words>(?:In|For|After|At|Within|Over|During|Every|By|With|On|From|Of)"
+        r"(?: the (?:next|last|past|first)| the)?) ",
+        text[:start],
+    )
+    rest = re.match(
+        r"(?P<more>[^,]{0,40}?),? (?P<clause>(?:[A-Z][\w’']*|he|she|they|it|the|there|his|her"
+        r"|an?|each|\d\S*) .*)$",
+        text[end:],
+    )
+    if before is None or rest is None or has_verb(rest["more"]):
+        return None
+    if before["words"].startswith("Of"):
+        return f"{words}{rest['more']} are there"
+    inverted = _inverted(rest["clause"])
+    return f"{before['words']} {words}{rest['more']} {inverted}" if inverted else None
+
+
+def _inverted(clause: str) -> str | None:
+    """ "Ann will be 16" → "will Ann be 16"."""
+    found = parsed(clause, len(clause), len(clause))
+    if found is None or found.lead:
+        return None
+    auxiliary, verb = asks_with(found.verb, found.after)
+    return f"{auxiliary} {small(found.subject)}{_space(verb)}{found.after}"
+
+
+_THERE = re.compile(
+    r"(?P<lead>.*?)\bthere (?P<be>are|is|were|was|will be|would be) $", re.IGNORECASE
+)
+
+
+def _existential(text: str, mention: NumberMention) -> str | None:
+    """ "There are 24 marbles in a jar" → "how many marbles are there in a jar"."""
+    words, start, end = phrase_of(text, mention)
+    match = _THERE.fullmatch(text[:start])
+    if match is None or mention.kind == "money":
+        return None
+    if match["lead"] and not re.search(r", $|^(?:In|On|At|For|Inside|By|Of)\b", match["lead"]):
+        return None
+    be = match["be"].lower()
+    verb = {"will be": "will there be", "would be": "would there be"}.get(be, f"{be} there")
+    verb = {"is there": "are there", "was there": "were there"}.get(verb, verb)
+    lead = match["lead"].strip(" ,")
+    return f"{words} {verb}{text[end:]}" + (f" {small(lead)}" if lead else "")
+
+
+def _subject_number(text: str, mention: NumberMention) -> str | None:
+    """ "10 racers are eliminated" → "how many racers are eliminated"."""
+    words, start, end = phrase_of(text, mention)
+    lead = text[:start]
+    if lead and not re.fullmatch(r"(?:[A-Z][^,]*, )", lead):
+        return None
+    if not lead and not text[end:] and mention.kind in ("percent", "fraction"):
+        return words  # which holds the verb: "40% of the eggs hatch"
+    verb = re.match(r"(?: [\w’'-]+){0,6}? (?P<verb>[a-z]+)\b", text[end:])
+    rest = text[end:]
+    first = re.match(r" ([a-z]+)", rest)
+    if mention.kind == "money" or first is None:
+        return None
+    if not any(is_finite(w) for w in re.findall(r"[a-z]+", rest)[:8]) or verb is None:
+        return None
+    tail = f" {small(lead.strip(' ,'))}" if lead and not has_verb(lead) else ""
+    return f"{words}{rest}{tail}"
+
+
+def _age(text: str, mention: NumberMention) -> str | None:
+    """ "Betty is 60 years old" → "how old is Betty"."""
+    match = re.match(r"(?P<unit> years?| months?| weeks?)(?: old| of age)\b|$", text[mention.end :])
+    before = re.search(
+        r"^(?P<who>.*?)(?:’s|'s| is| was| are| will be| turned| turns) (?:now |currently |only )?$",
+        text[: mention.start],
+    )
+    if match is None or before is None or mention.kind != "cardinal":
+        return None
+    if not match[0] and not re.search(
+        r"[A-Z]|brother|sister|mother|father|son|daughter", before["who"]
+    ):
+        return None
+    if not match[0] and re.search(
+        r"\b(?:age|number|price|cost|average|score|sum|total|weight|length|distance)\b",
+        before["who"],
+    ):
+        return f"what is {small(before['who'])}"
+    be = re.search(
+        r"(is|was|are|will be|'s|’s|turned|turns) (?:now |currently |only )?$",
+        text[: mention.start],
+    )
+    verb = (
+        {"'s": "is", "’s": "is", "turned": "was", "turns": "is"}.get(be[1], be[1]) if be else "is"
+    )
+    tail = text[mention.end + match.end() :]
+    if verb == "will be":
+        return f"how old will {small(before['who'])} be{tail}"
+    return f"how old {verb} {small(before['who'])}{tail}"
+
+
+_HYPHENED = re.compile(
+    r"-(?P<unit>[a-z]+)(?:[- ](?P<adjective>old|long|tall|wide|high|deep"
+    r"|thick))? (?P<noun>[a-z]+(?: [a-z]+)?)"
+)
+_HAS_UNITS = frozenset(
+    (
+        "page",
+        "slice",
+        "piece",
+        "room",
+        "bedroom",
+        "question",
+        "seat",
+        "story",
+        "chapter",
+        "part",
+        "word",
+        "count",
+        "card",
+    )
+)
+_UNIT_PLURAL = {"foot": "feet", "inch": "inches", "story": "stories"}
+
+
+def _modifier(text: str, mention: NumberMention) -> str | None:
+    """ "a 120-page book" → "how many pages does the book have"."""
+    match = _HYPHENED.match(text, mention.end)
+    if match is None or match["unit"] in ("square", "cubic"):
+        return None
+    units = _UNIT_PLURAL.get(match["unit"], match["unit"] + "s")
+    noun = (
+        match["noun"].split(" ")[0]
+        if re.search(r" (?:to|for|in|on|at|of|with|and|from|that|is|was|by)$", match["noun"])
+        else match["noun"]
+    )
+    many = is_plural(noun)
+    if more := re.match(r"-[a-z]+ (?P<more>[a-z]+er) (?P<noun>[a-z]+)", text[mention.end :]):
+        return f"how many {units} {more['more']} {_be(more['noun'])} the {more['noun']}"
+    be, do = ("are", "do") if many else ("is", "does")
+    if match["adjective"]:
+        return f"how many {units} {match['adjective']} {be} the {noun}"
+    if match["unit"] in _HAS_UNITS:
+        return f"how many {units} {do} the {noun} have"
+    if match["unit"] in ("minute", "hour", "second", "day", "week", "month", "year"):
+        return f"how many {units} long {be} the {noun}"
+    return f"how many {units} {be} the {noun}"
+
+
+def _be(noun: str) -> str:
+    return "are" if is_plural(noun) else "is"
+
+
+_PREPOSITION = re.compile(
+    r"\b(?P<words>(?:in|for|at|by|with|to|from|over|within|after|into|on|during|of|per|every"
+    r"|among|between|under)"
+    r"(?: (?:a|an|the))?(?: (?:speed|rate|price|cost|total|distance|average|maximum|constant"
+    r"|average speed|pace) of)?"
+    r"(?: (?:the )?(?:next|last|past|first))?) $"
+)
+
+
+_FROM_WHAT = re.compile(r" of (?:her|him|it|them|the [a-z]+|[A-Z]\w+)\b")
+_AT_A_RATE = re.compile(r"\bat $")
+_PER_TIME = re.compile(r" ?(?:/ ?|per |an? )(?:hour|minute|second|hr|day)\b")
+_AT_SPEED = re.compile(r"\bat an? (?P<what>(?:[a-z]+ )?(?:speed|rate|pace)) of $")
+_GETS = bag("bring make buy order have own get bake")
+_WITH_BARE = re.compile(r" (?P<noun>(?!(?:off|up|out|home|back|along|together)\b)[a-z]+) with $")
+_WITH_WHAT = re.compile(
+    r"(?<!to )(?<!into )(?<!on )\ban? (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $"
+)
+
+
+_TAKES = re.compile(
+    r"(?:It|it) (?:takes?|took|will take) (?P<who>[A-Z]\w+|him|her|them|an?[ \w]+?|the[ \w]+?) "
+    r"(?P<time>\S+ [a-z]+) to (?P<verb>[a-z]+)(?P<before> .*)?$"
+)
+_HE = {"him": "he", "her": "she", "them": "they"}
+
+
+def _in_a_time(text: str, mention: NumberMention) -> str | None:
+    """ "It takes Omar 12 minutes to raise it 240 feet" → "how many feet does Omar raise it"."""
+    words, start, end = phrase_of(text, mention)
+    match = _TAKES.match(text[:start].rstrip())
+    if match is None:
+        return None
+    who = _HE.get(match["who"], known(match["who"]))
+    do = "do" if who == "they" else "did" if " took " in text else "does"
+    return f"{words} {do} {who} {match['verb']}{match['before'] or ''}{text[end:]}"
+
+
+def _of_verb(text: str, mention: NumberMention) -> str | None:
+    """ "Mary buys 5 boxes of tea" → "how many boxes of tea does Mary buy"."""
+    words, start, end = phrase_of(text, mention)
+    clause = parsed(text, start, end)
+    if clause is None or clause.at < 0:
+        return None
+    before = without_members(_NO_ARTICLE.sub("", clause.after[: clause.at]))
+    if clause.verb in _THINKS and OWN_SUBJECT.match(before.strip()):
+        said = clause.after.lstrip()
+        inner = [m for m in numbers(said) if m.value == mention.value]
+        return ask(said, inner[-1]) if inner else None
+    if clause.verb in BE and before.strip() == "worth":
+        return f"{words} {clause.verb} {small(known(clause.subject))} worth"
+    if each := _EACH_ING.search(text[:start]):
+        return f"{words} does each one {_OF_ING[each['ing']]}"
+    if _GERUND.search(before) and (asked := _of_gerund(words, clause, before)):
+        return f"{asked}{clause.after[clause.end :]}"
+    if thing := _thing_compared(words, clause, before):
+        return f"{thing}{clause.after[clause.end :]}"
+    if _MODIFIES.search(before):
+        return _relative(text, start, end, words)
+    clause, before = _nearest_verb(clause, before)
+    before = _EARLIER_MEMBER.sub(" ", before)
+    rest = _OTHER_MEMBER.sub("", clause.after[clause.end :])
+    lead = f" {small(clause.lead)}" if clause.lead else ""
+    if clause.verb in BE and not before.strip():
+        return _of_be(small(known(clause.subject)), clause.verb, words, rest, mention) + lead
+    if mention.kind == "money" and words == "how much" and not before.strip():
+        words = _how_much(clause)
+    asked = _turned(clause, words, before, rest, mention)
+    return asked if asked.endswith(" have") and "with" in before else asked + lead
+
+
+_EACH_ING = re.compile(r",? (?:each|all) (?P<ing>containing|holding|weighing|measuring|costing) $")
+#: A member of a list with a number of its own: "a kite for $8 and " before "a frisbee for ".
+_EARLIER_MEMBER = re.compile(r"^[^,]*\d[^,]* and (?=(?:an?|the|some) )")
+_GERUND = re.compile(r"\b(?:before|after|while|by) (?P<verb>[a-z]+)ing(?P<rest> [^,]*)?$")
+
+
+def _of_gerund(words: str, clause: Clause, before: str) -> str | None:
+    """ "Ann rests before covering 18 miles" → "how many miles does Ann cover"."""
+    match = _GERUND.search(before)
+    stem = match["verb"] if match else ""
+    bases = (stem, f"{stem}e", stem[:-1])
+    verb = next((b for b in bases if b in BASES), None)
+    if match is None or verb is None:
+        return None
+    auxiliary = asks_with(clause.verb, before)[0]
+    auxiliary = auxiliary if auxiliary in ("do", "does", "did") else "does"
+    return (
+        f"{words} {auxiliary} {small(known(clause.subject))} {verb}{(match['rest'] or '').rstrip()}"
+    )
+
+
+def _thing_compared(words: str, clause: Clause, before: str) -> str:
+    """ "… on a ladder 4 feet shorter than his" → "how many feet shorter than his is the ladder"."""
+    noun = re.search(r" an? (?P<noun>(?:[a-z]+ )?[a-z]+) ?$", before)
+    if noun is None or not re.search(r"\w+er than\b", words) or clause.verb in BE:
+        return ""
+    be = "was" if asks_with(clause.verb, before)[0] == "did" else "is"
+    return f"{words} {be} the {noun['noun']}"
+
+
+_NO_ARTICLE = re.compile(
+    r"\b(?:(?:each|all|both|every one) (?:of )?)?"
+    r"(?:an?|the|these|those|his|her|their|its|my|our|your|[A-Z][\w-]*['’]s?) ?$"
+    r"|\b(?:each|all|both) of ?$"
+)
+_MODIFIES = re.compile(
+    r"\b(?:that|which|who|containing|holding|weighing|measuring|costing|worth)\b"
+)
+
+
+def _nearest_verb(clause: Clause, before: str) -> tuple[Clause, str]:
+    """The verb of the same subject that is nearest to the number, with the words between."""
+    if passive := _PASSIVE.search(before):
+        return replace(clause, verb=passive["be"]), before[passive.end("be") :]
+    if beside := re.fullmatch(r" and (?P<verb>[a-z]+(?:s|ed)) ?", before):
+        return replace(clause, verb=beside["verb"]), ""
+    if later := later_verb(before):
+        return replace(clause, verb=later["verb"]), later["rest"]
+    return clause, before
+
+
+def _how_much(clause: Clause) -> str:
+    _, verb = asks_with(clause.verb, clause.after)
+    has = verb in ("have", "save", "raise", "receive", "win", "get", "earn")
+    return "how much money" if has else "how much"
+
+
+def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberMention) -> str:
+    """The question of a clause: phrase, auxiliary, subject, verb and what is left, in order."""
+    auxiliary, verb = asks_with(clause.verb, f"{before} {rest}")
+    if auxiliary == "does" and is_several(clause.subject):
+        auxiliary = "do"
+    if auxiliary == "do" and not is_many(clause.subject):
+        auxiliary = "did" if clause.verb in SAME_PAST else "does"
+    core = f"{auxiliary} {small(known(clause.subject))}{_space(verb)}"
+    if mention.kind == "cardinal" and _AT_A_RATE.search(before) and _PER_TIME.match(rest):
+        gone = _PER_TIME.sub("", rest, count=1)
+        return f"at what speed {core}{_AT_A_RATE.sub('', before).rstrip()}{gone}"
+    if speed := _AT_SPEED.search(before):
+        rest = re.sub(r"^ ?(?:/|per |an? )\w+", "", rest)
+        return f"at what {speed['what']} {core}{before[: speed.start()].rstrip()}{rest}"
+    with_what = _WITH_WHAT.search(before) or (verb in _GETS and _WITH_BARE.match(before))
+    if with_what and mention.kind == "cardinal":
+        return f"{words} does the {with_what['noun']} have"
+    placed = _PREPOSITION.search(before)
+    if placed is None:
+        return f"{words} {core}{before.rstrip()}{rest}"
+    if away := _FROM_WHAT.match(rest):
+        words, rest = words + away[0], rest[away.end() :]
+    middle, preposition = before[: placed.start()].rstrip(), placed["words"].split()[0]
+    if mention.kind == "money" and preposition in ("for", "at", "of", "with"):
+        preposition = {"at": "for"}.get(preposition, preposition)
+        return f"{words} {core}{middle} {preposition}{rest}"
+    return f"{placed['words']} {words} {core}{middle}{rest}"
+
+
+_THINKS = bag(
+    "knows knew thinks thought says said believes realizes realized notices noticed sees saw "
+    "estimates calculates figures decides finds found"
+)
+
+
+_PASSIVE = re.compile(
+    r" (?:and|but) (?P<be>is|are|was|were)(?: then| also| later)? (?=[a-z]+(?:ed|en)\b)(?!.* and )"
+)
+_OTHER_MEMBER = re.compile(
+    r"^,? and (?:some|an?|the|his|her) [a-z ]+?(?= (?:at|in|on|for|to|from|with)\b|$)"
+)
+
+
+def _space(verb: str) -> str:
+    return f" {verb}" if verb else ""
+
+
+def _of_be(subject: str, be: str, words: str, rest: str, mention: NumberMention) -> str:
+    """ "The cost of the phone is $1300" → "what is the cost of the phone"."""
+    named = re.match(
+        r"(?:the|his|her|their|its|[\w’']+['’]s) (?:[a-z-]+ ){0,3}?(?:cost|price|number|total"
+        r"|age|weight|length|distance|width"
+        r"|height|speed|rate|average|score|population|salary|income|fee|bill|budget|time|area"
+        r"|rent|capacity|ratio)\b",
+        subject,
+    )
+    if (
+        named
+        and mention.kind in ("money", "cardinal", "percent", "fraction")
+        and "than" not in words
+    ):
+        return f"what {be} {subject}{rest}"
+    return f"{words} {be} {subject}{rest}"
+
+
+_OF_ING = {
+    "containing": "contain",
+    "holding": "hold",
+    "weighing": "weigh",
+    "measuring": "measure",
+    "costing": "cost",
+}
+
+
+def _relative(text: str, start: int, end: int, words: str) -> str | None:
+    """ "… a bus that holds 40 people" → "how many people does the bus hold"."""
+    match = _WITH_RELATIVE.search(text[:start])
+    if match is None:
+        return None
+    place = re.search(
+        r"\b(?:from|in|on|at|off) (?:the |a |an )?(?:[a-z]+ )?$", text[: match.start()]
+    )
+    if place and match["verb"]:
+        return None  # which of the two nouns is meant, its place does not say
+    between, noun = match["between"].rstrip(), match["noun"] or match["many"]
+    many = is_plural(noun)
+    if match["ing"] == "worth":
+        return f"{words} {'are' if many else 'is'} the {noun} worth{text[end:]}"
+    if match["ing"]:
+        do = "do" if many else "does"
+        return f"{words} {do} the {noun} {_OF_ING[match['ing']]}{between}{text[end:]}"
+    if not is_finite(match["verb"]):
+        return None
+    auxiliary, verb = asks_with(match["verb"], match["between"])
+    if auxiliary in ("do", "does"):
+        auxiliary = "do" if many else "does"
+    return f"{words} {auxiliary} the {noun}{_space(verb)}{between}{text[end:]}"
+
+
+_WITH_RELATIVE = re.compile(
+    r"\b(?:(?:an?|the|one|his|her) (?P<noun>(?:[\w-]+ ){0,2}?[\w-]+)"
+    r"|(?P<many>(?!(?:is|was|has|does|this|its|his|costs)\b)[a-z]+s)),? "
+    r"(?:(?:that|which|who) (?:only |also |already )?(?P<verb>[a-z]+)"
+    r"|(?P<ing>containing|holding|weighing|measuring|costing|worth))(?P<between>[^,]*)$"
+)
+
+
+#: Forms of question, the first that fits.
+_RULES = (*(_leading_phrase, _existential, _subject_number, _age, _modifier, _in_a_time, _of_verb),)
