@@ -1,7 +1,10 @@
 """What a user imports: `from icpo_lite import train, load_recipe, ...`. All else is private.
 
-from icpo_lite import load_recipe, train
-train(load_recipe("tiny", max_steps=20))
+    from icpo_lite import load_recipe, train
+    train(load_recipe("tiny", max_steps=20))
+
+Sizes in docstrings: N token rows, V vocabulary, D hidden size. Shapes stand beside a tensor's name
+(`hidden [N, D]`), units in words (nats, points of 100, seconds). Every error is an IcpoError.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from icpo_lite.core.errors import (
     DataError,
@@ -94,11 +97,11 @@ def train(
 
     display: where progress is shown, None for the terminal. resume_anyway: also where a key that
     decides what is learned has changed. extend: also where max_steps asks for more than a finished
-    run has made. threads: of torch on a CPU; None shares the cores among
-    this run and those compared with it. The same call resumes a run that was interrupted. Works
-    in a script without a `__main__` guard, in a thread, in a notebook cell. Raises Interrupted
-    once the work is saved after a signal, RunDirectoryError for a directory that cannot be used,
-    and any other IcpoError with the last whole checkpoint named.
+    run has made. threads: of torch on a CPU; None shares the cores among this run and those
+    compared with it. The same call resumes a run that was interrupted. Works in a script without a
+    `__main__` guard, in a thread, in a notebook cell. Raises Interrupted once the work is saved
+    after a signal, which only the main thread hears, RunDirectoryError for a directory that cannot
+    be used, and any other IcpoError with the last whole checkpoint named.
     """
     from icpo_lite.runs.train import train as trained
 
@@ -215,11 +218,18 @@ def classify(reply: str, task: TaskName = "math", prompt: str | None = None) -> 
         classify("How many apples does Ann buy?")  # ResponseType.CLARIFICATION
         classify("3 + 4 = 7. The answer is 7.")    # ResponseType.ANSWER_ATTEMPT
 
-    prompt: what was asked, where it is known: a reply that only repeats it answers nothing.
+    prompt: what was asked, where it is known: a reply that only repeats it answers nothing. Raises
+    UsageError for a task that is none.
     """
     from icpo_lite.core.sentences import sentences
+    from icpo_lite.recipe.messages import nearest
     from icpo_lite.rewards.response_type import classify as typed
 
+    if task not in (tasks := get_args(TaskName)):
+        raise UsageError(
+            f"classify: expected a task out of {', '.join(tasks)}, found {task!r}"
+            f"{nearest(str(task), tasks)}"
+        )
     said = [Shard(i, sentence.text) for i, sentence in enumerate(sentences(prompt or ""))]
     return typed(reply, task=task, shards=said)
 

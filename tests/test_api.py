@@ -1,5 +1,6 @@
 """What `from icpo_lite import …` gives, used as a stranger would."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -54,11 +55,44 @@ def test_all_names_can_be_imported_and_are_documented() -> None:
     assert set(icpo_lite.__all__) - {"__version__"} == set(api.__all__)
     for name in api.__all__:
         assert getattr(icpo_lite, name) is getattr(api, name)
-    for name in ("load_recipe", "train", "load_policy", "evaluate", "augment", "classify", "grade"):
-        assert getattr(icpo_lite, name).__doc__
     assert "Trainer" in dir(icpo_lite)
     with pytest.raises(AttributeError, match="no attribute 'trian'"):
         _ = icpo_lite.trian
+
+
+def calls_something(line: str) -> bool:
+    """Whether a line is Python that calls something; prose is not."""
+    try:
+        tree = ast.parse(line.strip())
+    except SyntaxError:
+        return False
+    return any(isinstance(node, ast.Call) for node in ast.walk(tree))
+
+
+@pytest.mark.parametrize("name", sorted(set(icpo_lite.__all__) - {"__version__"}))
+def test_what_is_public_is_explained_with_an_example(name: str) -> None:
+    words = getattr(icpo_lite, name).__doc__ or ""
+    if name in ("Prompt", "IcpoError"):
+        return  # a record that `augment` makes, and the base of what is raised
+    assert any(map(calls_something, words.splitlines()[1:])), f"{name}: a line that shows its use"
+
+
+def test_a_task_that_is_none_is_named() -> None:
+    with pytest.raises(
+        UsageError, match=r"expected a task out of .*, found 'mth'; did you mean math"
+    ):
+        classify("How many?", task="mth")  # type: ignore[arg-type]
+    with pytest.raises(icpo_lite.GraderError, match=r"expected a task out of .*, found 'mth'$"):
+        grade("7", "7", task="mth")  # type: ignore[arg-type]
+
+
+def test_a_trainer_without_a_run_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    trainer = icpo_lite.Trainer.from_recipe(load_recipe("tiny", **SMALL))
+    (report,) = trainer.steps()
+    assert (report.step, trainer.done_steps) == (1, 1)
+    assert "reward" in report.metrics
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_error_is_public() -> None:

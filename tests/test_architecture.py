@@ -155,6 +155,12 @@ def test_no_two_modules_bear_one_name() -> None:
     assert sorted(names) == sorted(set(names))
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_a_module_can_be_read_at_one_sitting(file: Path) -> None:
+    """One idea a module; more than 450 lines have been two every time."""
+    assert len(file.read_text(encoding="utf-8").splitlines()) <= 450
+
+
 #: What a class is called that says how something is to be done, rather than what there is.
 SETTINGS_NAME = re.compile(
     r"(Options|Settings|Config|Spec|Job|Wishes|Limits|Request|Choices|Keys|Params|Arguments)$"

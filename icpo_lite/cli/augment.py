@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -142,7 +142,7 @@ def augment(source: str, output: Path, preview: int, seed: int, **given: Any) ->
         written = write_prompts(output, watch(prompts))
     if journal is not None:
         journal.close()
-    _show_summary(summary, written, output)
+    _show_summary(summary, written, output, options.accept_levels)
     if preview:
         _show_pairs(output, preview)
     if not summary.underspecified:
@@ -283,7 +283,7 @@ class _progress:
                 self._bar.update(task, description=f"{done} problems, {found} underspecified")
 
 
-def _show_summary(summary: Summary, written: int, output: Path) -> None:
+def _show_summary(summary: Summary, written: int, output: Path, accepted: Collection[str]) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -296,14 +296,15 @@ def _show_summary(summary: Summary, written: int, output: Path) -> None:
     for reason, count in summary.bad_rows.most_common():
         table.add_row(str(count), Text(visible_line(f"rows skipped: expected {reason}")))
     table.add_row(str(summary.sharded), "split into shards")
-    if summary.certified or "none" not in summary.levels:
+    certifies = set(accepted) != {"none"}
+    if certifies:
         share = f"{100 * summary.certified / total:.1f} %"
         table.add_row(str(summary.certified), f"with a certified underspecified prompt ({share})")
     table.add_row(str(summary.complete), "complete prompts written")
     table.add_row(str(summary.underspecified), "underspecified prompts written")
     for level, count in summary.levels.most_common():
         told = {"none": "without a certificate", "tested": "certified by experiment (tested)"}
-        how = told.get(level, f"certified by {level}")
+        how = told.get(level, f"certified by {level}" if certifies else f"by the level {level}")
         table.add_row(str(count), f"  {how}")
     if summary.mid_conversation:
         table.add_row(str(summary.mid_conversation), "prompts start mid-conversation")

@@ -40,44 +40,81 @@ class IcpoError(Exception):
 
 
 class UsageError(IcpoError):
+    """The recipe, the arguments or what was named on the command line is wrong.
+
+    evaluate("runs/tiny", setting=("full",))  # unknown option setting
+    """
+
     exit_code = 2
 
 
 class RecipeError(UsageError):
-    pass
+    """A key, a value or a combination of a recipe, with its file and line.
+
+    Recipe(max_step=2)  # unknown key max_step; did you mean max_steps?
+    """
 
 
 class DataError(UsageError):
-    pass
+    """A row, a column or a file of a corpus, with the row's place.
+
+    augment([{"question": "How many?"}], max_remove=1)  # unknown key max_remove
+    """
 
 
 class ModelError(IcpoError):
-    pass
+    """A model that cannot be loaded, or that does not fit what is asked of it.
+
+    load_policy("some/name-that-no-hub-has")
+    """
 
 
 class DeviceError(IcpoError):
-    pass
+    """An accelerator that is not there, or cannot do what was asked.
+
+    load_policy("builtin:tiny", device="cuda:7")
+    """
 
 
 class GraderError(IcpoError):
-    pass
+    """A gold answer or the grader itself is at fault; never told as a wrong reply.
+
+    grade("The answer is 7.", "seven or so")
+    """
 
 
 class NumericsError(IcpoError):
-    pass
+    """NaN or infinity where a number was needed: updates that had to be skipped, logits.
+
+    train(load_recipe("tiny", learning_rate=1e9))
+    """
 
 
 class OutOfMemory(IcpoError):
-    pass
+    """Not even the least there is to compute fits; says which key makes it smaller.
+
+    train(load_recipe("qwen32b"))  # on a card of 8 GB
+    """
 
 
 class RunDirectoryError(IcpoError):
-    pass
+    """A run directory or a checkpoint that cannot be used: owned, damaged, of another run.
+
+    train(load_recipe("tiny", output_dir="/proc/run"))
+    """
 
 
 class Interrupted(IcpoError):
+    """A run was asked to stop and has saved its work; the same call goes on from there.
+
+    train(load_recipe("tiny"))  # and Ctrl-C
+    """
+
     exit_code = 130
 
 
 class Halted(IcpoError):
-    pass
+    """A finding that `stop_on` names has ended a run, its work saved.
+
+    train(load_recipe("tiny", stop_on=["always_asks"]))
+    """

@@ -2,6 +2,9 @@
 
 Pure functions over `str`, written for word problems and for short chat turns in English. They are
 heuristics, linear in the length of the text.
+
+The tables: written by hand. tests/claims/tables.json has what each is worth alone: on 138 replies
+`_DENOMINATORS` is worth 1.4 points, `_ORDINALS` and `_MULTIPLES` cost 0.7.
 """
 
 from __future__ import annotations

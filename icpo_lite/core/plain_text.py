@@ -3,6 +3,10 @@
 A policy can write anything: a hundred thousand tabs, a number of five thousand digits, digits of
 another script. Every parser of replies reads `plain(text)`, so that none has to be safe alone and
 none takes long. What is cut is what no reader would read on to.
+
+The tables: written by hand and tried on lic_math_answers_dev.jsonl, so figures on that file are of
+data that the author has seen. tests/claims/tables.json has what each is worth alone: none changes a
+grade on 138 replies.
 """
 
 from __future__ import annotations

@@ -2,6 +2,11 @@
 
 Pure functions over `str`, written for word problems and for short chat turns in English. They are
 heuristics, linear in the length of the text.
+
+The tables: written by hand and tried on lic_turn_types_dev.jsonl, so figures on that file are of
+data that the author has seen; a model held out is judged in `icpo_lite.tools.train_judge`.
+tests/claims/tables.json has what each is worth alone: without `_CAPITAL` 11 points fewer of 153
+problems are certified.
 """
 
 from __future__ import annotations

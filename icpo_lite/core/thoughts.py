@@ -4,6 +4,9 @@ Reasoning models put their thought before the reply and mark it in many ways: `<
 and its kin, a lone `</think>` (the template opened it), `[THINK]…[/THINK]`, the analysis channel of
 harmony, begin and end marks in special tokens, or a block headed "Reasoning:". The user reads what
 is left, so that is what is typed, graded, searched for guesses, and kept in a chat's history.
+
+The marks were gathered by hand. tests/claims/tables.json has what each is worth alone: few of 164
+rows hold a thought, and there `_TAG` costs 1.2 points.
 """
 
 from __future__ import annotations

@@ -32,7 +32,10 @@ class Intent(StrEnum):
 
 
 class ResponseType(StrEnum):
-    """The seven response types of Lost in Conversation (arXiv 2505.06120)."""
+    """The seven response types of Lost in Conversation (arXiv 2505.06120), which are texts too.
+
+    classify("How many apples does Ann buy?") == "clarification"
+    """
 
     ANSWER_ATTEMPT = "answer_attempt"
     CLARIFICATION = "clarification"

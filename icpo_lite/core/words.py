@@ -2,6 +2,9 @@
 
 Pure functions over `str`, written for word problems and for short chat turns in English. They are
 heuristics, linear in the length of the text.
+
+The tables: written by hand. tests/claims/tables.json has what each is worth alone: none changes the
+number of certified problems by a point, nor a type of reply.
 """
 
 from __future__ import annotations

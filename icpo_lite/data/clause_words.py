@@ -3,6 +3,11 @@
 The lists hold the verbs that stand behind pronouns in word problems, in the forms they have there.
 What is no verb of the lists and no regular past is taken for no verb, so that a rule which looks
 for one does nothing where it is unsure.
+
+The tables: written by hand and changed while q* of GSM8K's training half were read (seven draws of
+200; the last held 1 faulty one), so figures on that half are of data that the author has seen.
+tests/claims/tables.json has what each is worth alone: without any one of them fewer than 2 q* of
+153 change; several cover the same clauses.
 """
 
 from __future__ import annotations
@@ -125,8 +130,7 @@ _REFERS = re.compile(
 #: "Her sister is 5" says an age.
 _AGE = re.compile(r"\b(?:is|was|will be|turns) $")
 _SAYS_OF_WHAT = re.compile(
-    r"(?:(?:half|twice|thrice|double|triple|(?:[\w/.-]+ )?times) )?"
-    r"(?:more|fewer|less|as (?:many|much)) (?:[\w’'-]+ ){0,6}?(?:than|as) [a-zA-Z]"
+    r"(?:more|fewer|less|as (?:many|much)) (?:[\w’'-]+ ){0,4}?(?:than|as) [a-zA-Z]"
 )
 
 

@@ -4,6 +4,12 @@ A cut is made only where the words around the number show that the rest still re
 still shows the gap: "his 3 friends" → "his friends", "a 120-page book" → "a book", "is 5 years
 older than Ann" → "is older than Ann", "buys a hat for $10" → "buys a hat". Where no pattern fits
 there is no cut; the caller then has the clause.
+
+The tables: written by hand and changed while q* of GSM8K's training half were read (seven draws of
+200; the last held 1 faulty one), so figures on that half are of data that the author has seen.
+tests/claims/tables.json has what each is worth alone: of 153 problems 2.6 points fewer are
+certified without `_THAN`, 4.6 without `_THERE`, 3.3 more without `_BLOCKED_AFTER`, which is there
+to keep faulty ones out.
 """
 
 from __future__ import annotations

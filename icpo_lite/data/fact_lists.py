@@ -3,6 +3,9 @@
 "Emily catches 4 trout, 3 catfish, and 5 bluegills at the lake." gives three sentences. A list is
 taken apart only where each member reads alone: it has a noun, or takes that of its neighbours, and
 what stands behind the last member is its own or plainly everybody's.
+
+The tables: written by hand and changed while q* of GSM8K's training half were read (seven draws of
+200; the last held 1 faulty one), so figures on that half are of data that the author has seen.
 """
 
 from __future__ import annotations

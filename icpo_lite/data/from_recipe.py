@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import DataError, RecipeError
-from icpo_lite.core.files import write_atomically
+from icpo_lite.core.files import read_json, write_atomically
 from icpo_lite.core.paths import user_cache
 from icpo_lite.core.turns import with_opening
 from icpo_lite.core.types import (
@@ -195,8 +195,8 @@ def _augmented(
     options = _augment_options(recipe)
     cached = user_cache("prompts") / f"{_corpus_key(recipe, options)}.jsonl"
     counted = cached.with_suffix(".left_out.json")
-    if cached.is_file() and counted.is_file():
-        left_out.update(json.loads(counted.read_text(encoding="utf-8")))
+    if cached.is_file() and (before := _counted(counted)) is not None:
+        left_out.update(before)
         return list(read_prompts(cached)), f"from {recipe.dataset_name}, augmented before"
     rows = read_problems(
         recipe.dataset_name,
@@ -216,6 +216,15 @@ def _augmented(
     write_prompts(cached, made)
     write_atomically(counted, json.dumps(left_out).encode())
     return list(read_prompts(cached)), f"from {recipe.dataset_name}"
+
+
+def _counted(file: Path) -> dict[str, int] | None:
+    """How many rows were left out when a corpus was augmented, by reason; None where not told."""
+    try:
+        counts = read_json(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return counts if isinstance(counts, dict) else None
 
 
 def _augmenting_model(

@@ -2,6 +2,9 @@
 
 A shard is what a user says in one turn. It may leave a word of the problem out; it may not put a
 vague word or a number where its sentence has none, nor repeat another shard without its number.
+
+The tables: written by hand and changed while q* of GSM8K's training half were read (seven draws of
+200; the last held 1 faulty one), so figures on that half are of data that the author has seen.
 """
 
 from __future__ import annotations

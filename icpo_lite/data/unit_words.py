@@ -1,4 +1,8 @@
-"""Words for what a number counts: units of time and of measure, people, and well known things."""
+"""Words for what a number counts: units of time and of measure, people, and well known things.
+
+The tables: written by hand and changed while q* of GSM8K's training half were read (seven draws of
+200; the last held 1 faulty one), so figures on that half are of data that the author has seen.
+"""
 
 from __future__ import annotations
 

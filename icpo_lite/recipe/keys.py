@@ -44,6 +44,9 @@ class Recipe(
 ):
     """All that a run is made of, every key with its default. Usually made by `load_recipe`.
 
+        recipe = Recipe(model_name_or_path="builtin:tiny", dataset_name="builtin:world")
+        recipe = recipe.but(max_steps=20)
+
     Raises RecipeError, one line, for an unknown key (with the nearest name), a value of another
     kind, or values that contradict each other.
     """

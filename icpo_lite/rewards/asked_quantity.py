@@ -2,6 +2,10 @@
 
 A question about a colour is never met by a number, nor one about minutes by a price: before words
 are compared, the sorts of quantity must fit.
+
+The tables: written by hand as ordinary English. tests/claims/question_targets.py measures what is
+built on them, by questions of which one half was held back: recall 0.909, precision 0.926; both
+halves and the tables are by one author.
 """
 
 from __future__ import annotations
@@ -342,6 +346,13 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
             return -1.0
         if question.sorts & fact.sorts == {"money"}:
             return 0.2
+    if (
+        question.stuff
+        and fact.stuff
+        and question.stuff <= known
+        and not question.stuff & fact.stuff
+    ):
+        return -1.0  # cups of tea are none of coffee
     nouns = question.nouns - _GENERIC
     if not fact.nouns and "count" in fact.sorts and nouns & known:
         return 0.6

@@ -3,6 +3,11 @@
 A phrase makes a courtesy only together with the rest of its sentence: "Would you like help?" is
 one, "How many apples would you like me to count?" and "Is there anything else that Ann buys?" are
 questions.
+
+The tables: written by hand and tried on lic_turn_types_dev.jsonl, so figures on that file are of
+data that the author has seen; a model held out is judged in `icpo_lite.tools.train_judge`.
+tests/claims/tables.json has what each is worth alone: none changes a type on 164 rows; they matter
+for what a question is paid.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Weights of the cues in `cues.features`, rounded: a table that can be added up by hand.
+"""Weights of the cues in `features.CUES`, rounded: a table that can be added up by hand.
 
 The first column tells an answer attempt (sum above 0) from everything else, the other five tell
 the kinds of non-answer apart (the highest sum wins). Fitted by regularised logistic regression on
-labelled turns of eight models; tests/test_rewards_response_type.py measures it, and fits the cues
-anew without the models that it scores, where that file is at hand.
+labelled turns of eight models; tests/rewards/test_rewards_response_type.py measures it, and fits
+the cues anew without the models that it scores, where that file is at hand.
 """
 
 from __future__ import annotations

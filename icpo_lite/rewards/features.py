@@ -5,6 +5,11 @@ phrases are ordinary English for that meaning, so they hold across models. `read
 whole reply, its opening and its end apart, because where a cue stands tells as much as the cue:
 "for example" before "please provide" is help with a question, "therefore … = 9." at the end is
 an answer.
+
+The tables: written by hand and tried on lic_turn_types_dev.jsonl, so figures on that file are of
+data that the author has seen; a model held out is judged in `icpo_lite.tools.train_judge`.
+tests/claims/tables.json has what each is worth alone: on 164 rows `_NUMBER` is worth 2.4 points of
+the seven types, `_NOT_WORD` 1.8.
 """
 
 from __future__ import annotations

@@ -57,7 +57,12 @@ class GradingOptions(ExecutionKeys):
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """extracted: the answer as it was written, None where the reply holds none."""
+    """Whether a reply is right, and the answer that it gives.
+
+        grade("It is $7.50.", "7.5")  # Grade(correct=True, extracted="7.50")
+
+    extracted: the answer as it was written, None where the reply holds none.
+    """
 
     correct: bool
     extracted: str | None = None
@@ -188,7 +193,8 @@ def grade(
     """
     grader = GRADERS.get(task)
     if grader is None:
-        raise GraderError(f"expected a task out of {', '.join(GRADERS)}, found {task!r} in {row}")
+        place = f" in {row}" if row else ""
+        raise GraderError(f"expected a task out of {', '.join(GRADERS)}, found {task!r}{place}")
     reply = said(reply) if task == "code" else capped(said(reply))
     try:
         return grader(reply, answer, columns or {}, options or GradingOptions())

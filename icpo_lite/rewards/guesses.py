@@ -6,6 +6,9 @@ in digits or in words, in a table, in JSON, in bold, in a made-up turn of the us
 question that offers it ("Is it 30?"). Two or more numbers that an open question names as examples
 of an answer's form ("how far, e.g. 5 or 10 miles?") commit to none of them and are free; a single
 one is an offer.
+
+The tables were written beside the forms of `guess_attacks.py`: 93 forms x 13 prompts x 5 lengths,
+none of which was paid more than 0.3 of an honest question; by one author.
 """
 
 from __future__ import annotations

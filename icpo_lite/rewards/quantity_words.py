@@ -2,6 +2,10 @@
 
 A sort is a dimension ("money", "time", "length" …); what has none is a "count" of some noun. A
 word may have several sorts ("long": a time, a length); one that is in no table decides nothing.
+
+The tables: written by hand as ordinary English. tests/claims/question_targets.py measures what is
+built on them, by questions of which one half was held back: recall 0.909, precision 0.926; both
+halves and the tables are by one author.
 """
 
 from __future__ import annotations

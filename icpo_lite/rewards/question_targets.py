@@ -4,6 +4,10 @@ A question is compared with every fact of the problem, removed or given, and wit
 own question (`fact_likeness`). It is *targeted* when it is most like a removed fact; it *repeats*
 when that fact is there to read; and when it is most like the problem's own question, it only hands
 the task back.
+
+The tables: written by hand as ordinary English. tests/claims/question_targets.py measures what is
+built on them, by questions of which one half was held back: recall 0.909, precision 0.926; both
+halves and the tables are by one author.
 """
 
 from __future__ import annotations

@@ -2,6 +2,10 @@
 
 A tag stands for words that a speaker may exchange (bought, purchased; kids, children). The tables
 hold ordinary English and were written for the domain of word problems, not for a test's items.
+
+The tables: written by hand as ordinary English. tests/claims/question_targets.py measures what is
+built on them, by questions of which one half was held back: recall 0.909, precision 0.926; both
+halves and the tables are by one author.
 """
 
 from __future__ import annotations

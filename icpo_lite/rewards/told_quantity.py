@@ -51,6 +51,10 @@ _CLOCK = re.compile(r"\b\d{1,2}(?::\d\d)? ?(?:[ap]\.?m\b|o'clock)", re.I)
 _WEIGHS = re.compile(r"\bweigh", re.I)
 
 
+#: People whose names are quantities, or their units, where they begin with a small letter.
+_NAMES = frozenset({"Bill", "Penny", "Mark", "Grant", "Miles", "Max", "Dollar", "Price", "Rich"})
+
+
 @lru_cache(maxsize=16384)
 def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
     """What the numbers of a fact are.
@@ -99,7 +103,7 @@ def told(clause: str, sentence: str, of: frozenset[Fraction]) -> Quantity:
         sorts |= {"weight"}
     words = WORD.findall(clause)
     for before, word in zip(["", *words], words, strict=False):
-        named = NAMED.get(stem(word), frozenset())
+        named = NAMED.get(stem(word), frozenset()) if word not in _NAMES else frozenset()
         if len(named) == 1 and sorts == {"count"} and before.lower() != "for":
             sorts |= named
     return Quantity(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,6 @@ from icpo_lite.data.contamination import seen_line_of
 from icpo_lite.data.from_recipe import (
     WORLD,
     corpus_needs_model,
-    later_prompts,
     require_corpus,
     require_kinds,
     training_prompts,
@@ -25,16 +24,15 @@ from icpo_lite.evaluation.problems import evaluation_problems, judges_on_trainin
 from icpo_lite.policy.load import Policy, load_policy, prepare
 from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe.input_paths import require_model
-from icpo_lite.recipe.objective_sections import steps_of
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.engines.registry import require_engine
 from icpo_lite.rollout.from_recipe import wanted_engine
 from icpo_lite.rollout.groups import encode_prompts
 from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
-from icpo_lite.training.from_recipe import tried
+from icpo_lite.training.from_recipe import later_of, tried
 from icpo_lite.training.reward_check import check_reward
-from icpo_lite.training.trainer import Later, Trainer
+from icpo_lite.training.trainer import Trainer
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -95,7 +93,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     impl, checked = check_impl(policy, max(prompt_ids.values(), key=len))
     chosen, sampled, shared = tried(recipe, policy, prompt_ids, impl)
     pool = PromptPool(prompts, seed=recipe.seed, weights=weights(recipe))
-    later = _later(recipe, policy, prompt_ids)
+    later = later_of(recipe, policy, prompt_ids)
     trainer = Trainer(
         policy, pool, prompt_ids, judge, reward, recipe, chosen, change, display.message, later
     )
@@ -114,15 +112,6 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     for warning in filter(None, [*report.warnings, unknown, seen, small_warning, *told, idle]):
         display.message(f"warning: {warning}")
     return Session(recipe, policy, trainer, judge, problems, small, prompts)
-
-
-def _later(recipe: Recipe, policy: Policy, prompt_ids: Mapping[str, Sequence[int]]) -> Later | None:
-    """The run's prompts once `system_prompt` is dropped."""
-    if recipe.system_prompt_steps is None:
-        return None
-    prompts = {p.prompt_id: p for p in later_prompts(recipe, policy) if p.prompt_id in prompt_ids}
-    ids = {name: policy.encode_chat(p.messages) for name, p in prompts.items()}
-    return Later(steps_of(recipe.system_prompt_steps, recipe.max_steps), prompts, ids)
 
 
 def _contamination(

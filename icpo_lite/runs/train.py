@@ -68,19 +68,7 @@ def train(
     extend: bool = False,
     threads: int | None = None,
 ) -> Path:
-    """Train, save, judge and compare as the recipe says; returns the run directory.
-
-        train(load_recipe("tiny", max_steps=20))
-
-    display: where progress is shown, None for the terminal. resume_anyway: also where a key that
-    decides what is learned has changed. extend: also where max_steps asks for more than a finished
-    run has made. threads: of torch on a CPU; None shares the cores among this run and those
-    compared with it. The same call resumes a run that was interrupted. Works in a script, a thread
-    or a notebook: a signal ends the run after its step where this is the main thread.
-
-    Raises Interrupted once the work is saved after SIGINT, SIGTERM, SIGHUP or SIGQUIT, and any
-    other IcpoError with the last whole checkpoint named.
-    """
+    """Train, save, judge and compare as the recipe says: `icpo_lite.train`, which says more."""
     shown = display or Display(total=recipe.max_steps, every=recipe.logging_steps)
     try:
         with interrupting_signals():

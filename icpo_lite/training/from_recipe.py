@@ -1,4 +1,4 @@
-"""What a recipe leaves to the machine, tried out on it."""
+"""A recipe as a trainer, and what it leaves to the machine, tried out on it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from icpo_lite.core.errors import ModelError
+from icpo_lite.data.from_recipe import later_prompts, require_kinds, training_prompts
+from icpo_lite.data.mixture import weights
+from icpo_lite.data.prompt_pool import PromptPool
+from icpo_lite.policy.load import load_policy, prepare
 from icpo_lite.policy.logprobs import LogprobOptions
+from icpo_lite.recipe.objective_sections import steps_of
+from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.engines.registry import ENGINES, choose_engine
 from icpo_lite.rollout.from_recipe import sampling_options, wanted_engine
+from icpo_lite.rollout.groups import encode_prompts
 from icpo_lite.training.prompt_sharing import choose_sharing
 from icpo_lite.training.sampling_check import check_sampling, readable_failure
-from icpo_lite.training.trainer import Chosen
+from icpo_lite.training.trainer import Chosen, Later, Trainer
 from icpo_lite.training.update_rows import fitting_update_rows
 
 if TYPE_CHECKING:
@@ -79,3 +86,35 @@ def _agreeing(
         native = replace(chosen, sampling=chosen.sampling.but(engine="native"))
         agreed = check_sampling(policy, prompts, native.sampling, native.logprobs)
         return native, f"not taken: {error}; native, {agreed}"
+
+
+def later_of(
+    recipe: Recipe, policy: Policy, prompt_ids: Mapping[str, Sequence[int]]
+) -> Later | None:
+    """The run's prompts once `system_prompt` is dropped."""
+    if recipe.system_prompt_steps is None:
+        return None
+    prompts = {p.prompt_id: p for p in later_prompts(recipe, policy) if p.prompt_id in prompt_ids}
+    ids = {name: policy.encode_chat(p.messages) for name, p in prompts.items()}
+    return Later(steps_of(recipe.system_prompt_steps, recipe.max_steps), prompts, ids)
+
+
+def trainer_of(recipe: Recipe) -> Trainer:
+    """A trainer with policy, prompts, judge and reward as the recipe names them."""
+    prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
+    reward, change = bind_reward(recipe), bind_reward_change(recipe)
+    policy = load_policy(recipe)
+    prompts, _ = training_prompts(recipe, policy)
+    prompt_ids = encode_prompts(
+        policy,
+        prompts,
+        recipe.max_prompt_length,
+        recipe.max_completion_length,
+        recipe.on_long_prompt,
+    )
+    prompts = [p for p in prompts if p.prompt_id in prompt_ids]
+    require_kinds(recipe, prompts)
+    pool = PromptPool(prompts, seed=recipe.seed, weights=weights(recipe))
+    judge, later = bind_judge(recipe, policy), later_of(recipe, policy, prompt_ids)
+    chosen = untried(recipe)
+    return Trainer(policy, pool, prompt_ids, judge, reward, recipe, chosen, change, later=later)

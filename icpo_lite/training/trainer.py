@@ -67,11 +67,16 @@ class Later:
 
 
 class Trainer:
-    """Trains a policy's LoRA weights by group sampling, as the recipe says.
+    """Trains a policy's LoRA weights by group sampling, as the recipe says; keeps nothing on disk.
+
+        trainer = Trainer.from_recipe(load_recipe("tiny", max_steps=20))
+        for report in trainer.steps():
+            print(report.step, report.metrics["reward"])
 
     prompt_ids: token ids of every prompt that `pool` holds, by prompt id. change: adds the user's
     own rewards (`core.types.RewardChange`). say: takes a line on what was changed on the way.
-    later: prompts that change on the way.
+    later: prompts that change on the way. A step raises NumericsError after max_skipped_updates
+    in a row, OutOfMemory where a single row does not fit, GraderError where a grader is at fault.
     """
 
     def __init__(
@@ -103,6 +108,16 @@ class Trainer:
         self.done_steps = 0
         # Where a step stands: weights and optimizer move while "updating" alone.
         self.phase: Literal["", "sampling", "updating"] = ""
+
+    @classmethod
+    def from_recipe(cls, recipe: Recipe) -> Trainer:
+        """A trainer of what the recipe names: `train` without run directory and evaluation.
+
+        Raises RecipeError, DataError, ModelError and DeviceError as `train` does.
+        """
+        from icpo_lite.training.from_recipe import trainer_of
+
+        return trainer_of(recipe)
 
     def steps(self) -> Iterator[StepReport]:
         """Run what is left of `max_steps`, a report after each; the caller logs and saves."""

@@ -37,8 +37,8 @@ MODULES = {
     ),
     "math": (
         *("core.numbers", "core.plain_text", "core.thoughts"),
-        *("rewards.graders.extraction", "rewards.graders.written_numbers"),
-        *("rewards.format_faults", "rewards.languages"),
+        *("rewards.graders.extraction", "rewards.graders.number_weights"),
+        *("rewards.graders.written_numbers", "rewards.format_faults", "rewards.languages"),
     ),
     "augment": (
         *("core.numbers", "core.sentences", "core.words", "data.certificate"),

@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -114,3 +115,20 @@ def test_what_has_no_certificate_is_not_called_certified(
     assert result.exit_code == 0, result.output
     assert "certified" not in result.output
     assert "without a certificate" in result.output
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"question": "Name 2 colours of the flag.", "answer": "2"},
+        {"question": "Ann has pens. How many?", "answer": None, "answerable": False},
+    ],
+)
+def test_without_certificates_nothing_is_called_certified(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row: dict[str, Any]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n")
+    result = CliRunner().invoke(cli, ["augment", "rows.jsonl", "-o", "o.jsonl", "--accept", "none"])
+    assert "certified" not in result.output
+    assert "complete prompts written" in result.output

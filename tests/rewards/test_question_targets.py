@@ -210,3 +210,70 @@ def test_a_title_ends_no_question() -> None:
 )
 def test_words_inside_of_words_are_no_courtesy(question: str) -> None:
     assert asked(question) == (question,)
+
+
+# ------------------------------------------------------------- kinds that strangers' words showed
+
+WALLS = _prompt(
+    "How many cans does Ana need?",
+    "Each wall needs one coat of primer and two coats of paint.",
+    "Ana has 6 walls.",
+    text="Each wall needs one coat of primer and some coats of paint. Ana has 6 walls. How many "
+    "cans does Ana need?",
+)
+PUZZLE = _prompt("What do they cost together?", "A puzzle costs $15.", "A game costs $9.")
+TEXT = _prompt(
+    "How many minutes does it take?", "The letter has 900 words.", "She types 60 words a minute."
+)
+BAG = _prompt(
+    "How many apples did she give away?",
+    "Sara carried a bag with 25 apples to school.",
+    "Sara had 3 apples left in the bag at home.",
+)
+TRIP_LENGTH = _prompt("How far did he go?", "Ed was on an 8-hour trip.", "Ed drove at 70 mph.")
+TRAIN = _prompt(
+    "How many wheels does it have?",
+    "Each carriage has 3 rows of wheels.",
+    "It has 4 carriages.",
+    "In each row there are 5 wheels.",
+)
+DRINK = _prompt(
+    "How much does he pay?",
+    "A soft drink is $3. The burger meal costs $9.",
+    "He orders 2 of each.",
+    text="A soft drink is $3. The burger meal is on the list. He orders 2 of each. How much does "
+    "he pay?",
+)
+QUIZ = _prompt("How much does he earn?", "Bill writes 20 questions for money.", "Ann writes 9.")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        (WALLS, "How many layers of paint go on each wall?"),
+        (PUZZLE, "What does the puzzle sell for?"),
+        (TEXT, "What's the word count of the letter?"),
+        (BAG, "How many apples were in the bag at first?"),
+        (TRIP_LENGTH, "What was the duration of the trip, in hours?"),
+        (DRINK, "What is the price of the burger meal?"),
+        (TRAIN, "How many rows of wheels are on each carriage?"),
+    ],
+)
+def test_other_words_of_these_kinds_are_on_target(prompt: Prompt, question: str) -> None:
+    assert aim(prompt, question).hits == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        (WALLS, "How many coats of primer does a wall need?"),
+        (TRIP_LENGTH, "How fast did he drive?"),
+        (TRIP_LENGTH, "At what time did the trip begin?"),
+        (TRAIN, "How many wheels are in one row?"),
+        (DRINK, "How much is a soft drink?"),
+        (DRINK, "What was inside the burger meal?"),
+        (QUIZ, "How much does Bill get for each question?"),
+    ],
+)
+def test_near_misses_of_these_kinds_are_off_target(prompt: Prompt, question: str) -> None:
+    assert aim(prompt, question).hits == 0

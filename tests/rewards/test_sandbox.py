@@ -154,6 +154,17 @@ def test_every_extension_of_python_loads(method: Method) -> None:
     assert (outcome.finished, outcome.output) == (True, "(42,) e3b0\n"), outcome.reason
 
 
+def test_a_reply_may_use_asyncio_and_its_pair_of_sockets_reaches_nobody(method: Method) -> None:
+    program = (
+        "import asyncio, socket\nasync def told(): return 5\nprint(asyncio.run(told()))\n"
+        "for one in socket.socketpair():\n"
+        "    try: one.connect('\\0x')\n    except OSError: print('nobody')\n"
+    )
+    outcome = sandbox.run(program, Limits(seconds=20.0), method=method)
+    assert outcome.output.split() == ["5", "nobody", "nobody"]
+    assert outcome.finished
+
+
 def test_standard_input_arguments_and_status(method: Method) -> None:
     limits = Limits(seconds=60.0)
     echo = "import sys\nprint(input())\nprint(sys.stdin.read(), end='')\nprint(1, file=sys.stderr)"

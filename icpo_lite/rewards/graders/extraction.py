@@ -4,6 +4,9 @@ Hard evidence outranks weak: a box, then "the answer is", then the last sentence
 number. Within that sentence a number weighs by where it stands ("costs $5" more than "in 5 days")
 and by whether the working came to it; words such as "so" or "total" in an earlier sentence decide
 nothing. The last committed answer counts: a reply that boxes 5 and then boxes 7 has answered 7.
+
+The tables were written by hand beside lic_math_answers_dev.jsonl; tests/claims/tables.json has
+what each is worth there.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from icpo_lite.core.plain_text import spoken
 from icpo_lite.core.sentences import BREAK
 from icpo_lite.rewards import languages
 from icpo_lite.rewards.courtesies import without_closing
+from icpo_lite.rewards.graders.number_weights import COMPOUND, OPERATOR, weight_of
 from icpo_lite.rewards.graders.written_numbers import (
     Found,
     Value,
@@ -292,12 +296,6 @@ _CONCLUDES = re.compile(
 _LONGEST_SENTENCE, _MOST_NUMBERS = 800, 40
 #: How many of the last equations are looked at for what the working came to.
 _MOST_RESULTS = 4
-_OPERATOR = re.compile(
-    r"\s?(?:[a-z%]{1,12}\s|\([^()\d]{0,40}\)\s)?(?:[-+*/×÷·](?=\s?[$€£(]?\d)|minus\b|plus\b"
-    r"|times \d"
-    r"|divided by\b|multiplied by\b)",
-    re.IGNORECASE,
-)
 
 
 def _results(text: str) -> tuple[Fraction, ...]:
@@ -307,7 +305,7 @@ def _results(text: str) -> tuple[Fraction, ...]:
     while len(out) < _MOST_RESULTS and (at := _last_equals(text, at)) >= 0:
         side = tidy(text[at + 1 : at + 80].split("\n\n")[0].split("=")[0])
         found = answers(side)
-        if found and not _OPERATOR.match(side, found[0][2]):
+        if found and not OPERATOR.match(side, found[0][2]):
             out.append(found[0][0].amount)
     return tuple(out)
 
@@ -352,9 +350,9 @@ def _of_phrase(
         amount = number[0].amount
         meant = {amount, number[0].other}  # "25 cents" where the working came to $0.25
         known = 3 if meant & set(results[:1]) else bool(meant & set(results))
-        compound = 3 * (amount in results[:1] and bool(_COMPOUND.match(text, number[2])))
+        compound = 3 * (amount in results[:1] and bool(COMPOUND.match(text, number[2])))
         at = number[1] if chinese else -number[1]
-        return _weight(text, number) + known + compound + 3 * (amount in bold), at
+        return weight_of(text, number) + known + compound + 3 * (amount in bold), at
 
     return _told(text, max(found, key=rank))
 
@@ -374,62 +372,9 @@ def _behind_equals(text: str, behind: list[Found]) -> Found:
     first = behind[0]
     for number in behind[1:]:
         between = text[first[2] : number[1]]
-        if _NEW_CLAUSE.search(between) and _weight(text, number) > 0:
+        if _NEW_CLAUSE.search(between) and weight_of(text, number) > 0:
             return number
     return first
-
-
-_AFTER_VERB = re.compile(
-    r"\b(?:is|are|was|were|be|been|equals?|equal to|equates to|equivalent to|comes? to|came to"
-    r"|amounts? to|results? in|gives?|gave|yields?|takes?|took|needs?|needed|has|have|had|makes?"
-    r"|made"
-    r"|earns?|earned|gets?|got|costs?|pays?|paid|spends?|spent|eats?|eaten|ate|worth|receives?|received"
-    r"|saves?|saved|sells?|sold|weighs?|leaves?|left with|leaving|lasts?|remains?|requires?"
-    r"|reach(?:es)?"
-    r"|totals?|totaling|exactly|approximately|about|another|additional|extra|up to)"
-    r"(?: (?:him|her|them|it|me|us|you|only|just|exactly|about|approximately|around|an? additional"
-    r"|an? extra|a total of|at least|at most|another|[A-Z]\w{1,12}))?[:\s*]{1,4}[$€£]?$"
-)
-_TOTAL = re.compile(r"\b(?:total|average|sum|maximum|minimum) of [$€£]?$", re.IGNORECASE)
-_AFTER_PREPOSITION = re.compile(
-    r"\b(?:in|for|over|after|during|within|of|with|from|per|by|every|each|when|all|on|at|than"
-    r"|only if"
-    r"|minus|plus|times)"
-    r" (?:the |all |these |those |his |her |their |its |a )?(?:\w{2,12} )?[$€£]?$",
-    re.IGNORECASE,
-)
-_IF_BEFORE = re.compile(
-    r"(?:\b(?:if|when|because|since|given|assuming)|(?:^|[,.;:] )\W{0,5}(?:after|as"
-    r"|with)) [^,]{0,160}$",
-    re.IGNORECASE,
-)
-#: "…, leaving Tom with 5": what a sentence was there to tell, beside other numbers of it.
-_COMES_TO = re.compile(
-    r"(?:, (?:thus |thereby )?(?:making|giving|yielding|bringing)| (?:leaving|totall?ing"
-    r"|resulting in))\b[^,.;:\d]{0,40}$",
-    re.IGNORECASE,
-)
-_DOING_BEFORE = re.compile(r"(?:^|, )\W{0,5}(?:by )?\w{2,12}ing [^,]{0,40}$", re.IGNORECASE)
-_COMPOUND = re.compile(r"-[a-z]", re.IGNORECASE)
-_OPERATED = re.compile(
-    r"[-+*/×÷]\s?[$€£(]?$|\b(?:minus|plus|times|divided by|multiplied by) [$€£]?$"
-)
-
-
-def _weight(text: str, number: Found) -> int:
-    """How much a number looks like what its sentence is there to tell."""
-    before = text[max(0, number[1] - 170) : number[1]]
-    if _COMPOUND.match(text, number[2]):
-        return -4
-    if _OPERATOR.match(text, number[2]) or _OPERATED.search(before):
-        return -2
-    if _TOTAL.search(before) or _COMES_TO.search(before):
-        return 3
-    verb = bool(_AFTER_VERB.search(before))
-    weight = 2 if verb else -1 if _AFTER_PREPOSITION.search(before) else 0
-    weight -= 3 * bool(_IF_BEFORE.search(before))
-    weight -= bool(not verb and _DOING_BEFORE.search(before))
-    return weight - 2 * (before.rfind("(") > before.rfind(")"))
 
 
 def _told(text: str, number: Found) -> Told:
