@@ -11,7 +11,7 @@ from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
 from icpo_lite.data.named_data import require_data
 from icpo_lite.data.system_prompts import openings
-from icpo_lite.evaluation.judging import CPU_ROWS
+from icpo_lite.evaluation.judging import CPU_ROWS, GPU_ROWS, remembered
 from icpo_lite.evaluation.problems import (
     read_evaluation_problems,
     require_judgeable,
@@ -102,19 +102,22 @@ class SmallEvaluation:
     def due(self, step: int) -> bool:
         return step % (self._recipe.eval_steps or 1) == 0 or step == self._recipe.max_steps
 
-    def run(self, policy: Policy, judge: Judge, say: Say) -> dict[str, float]:
+    def run(self, policy: Policy, judge: Judge, say: Say, engine: str = "auto") -> dict[str, float]:
         """Figures by their names in metrics.jsonl, which begin with `eval/`.
 
         Noise is keyed by the problem and the run, the same at every step, so that two checkpoints
         differ by their weights alone; the training's own random numbers stay as they are.
+        engine: the one that samples in training.
         """
         recipe, started = self._recipe, time.monotonic()
         on_cpu = policy.device.torch_device.type == "cpu"
-        rows = CPU_ROWS if on_cpu else recipe.prompts_per_step * recipe.num_generations
+        rows = CPU_ROWS if on_cpu else GPU_ROWS
         options = sampling_options(
             recipe,
             temperature=recipe.evaluation.temperature,
             max_rows=rows,
+            engine=engine,
+            memory=remembered(policy),
             limit=RowLimit("evaluation", say=say),
         )
         with same_random_numbers():

@@ -21,6 +21,8 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
+from icpo_lite.rollout.engines.fitting_rows import fitting_rows
+from icpo_lite.rollout.engines.registry import engine_for
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 if TYPE_CHECKING:
@@ -69,8 +71,12 @@ class PolicyTalker:
 
     def encoded(self, chats: Sequence[Sequence[Message]]) -> list[tuple[int, ...]]:
         """Token ids of each chat, up to the header that opens the assistant's turn."""
+        known: dict[tuple[Message, ...], tuple[int, ...]] = {}
         with _TOKENIZING:
-            return [self.policy.encode_chat(chat) for chat in chats]
+            for chat in map(tuple, chats):
+                if chat not in known:
+                    known[chat] = self.policy.encode_chat(chat)
+        return [known[tuple(chat)] for chat in chats]
 
     def _sampled(
         self, prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str, ...]]
@@ -81,8 +87,16 @@ class PolicyTalker:
         runs = _runs_alike(prompts, keys)
         each = prompts[::runs]
         shared = [key[:-1] for key in keys[::runs]] if runs > 1 else keys
-        groups = sample(self.policy, each, n=runs, options=self.options, keys_P=shared)
+        groups = sample(self.policy, each, n=runs, options=self._fitting(prompts), keys_P=shared)
         return [as_turn(completion) for group in groups for completion in group]
+
+    def _fitting(self, prompts: Sequence[Sequence[int]]) -> SamplingOptions:
+        """Options with no more rows than free memory holds, where that changes no sample."""
+        if not engine_for(self.policy, self.options.engine).keyed:
+            return self.options
+        longest = max(map(len, prompts)) + self.options.max_new_tokens
+        fit = fitting_rows(self.policy, longest)
+        return self.options.but(max_rows=min(fit, self.options.max_rows or fit))
 
 
 #: Fast tokenizers refuse to be used by two threads at once.

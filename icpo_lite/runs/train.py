@@ -349,7 +349,9 @@ def _small_evaluation(
     small = session.small
     if small is None or not small.due(step):
         return {}, False
-    figures = small.run(session.policy, session.judge, display.message)
+    figures = small.run(
+        session.policy, session.judge, display.message, session.trainer.sampling.engine
+    )
     value = figures[f"eval/{small.metric}"]
     best = manager.judged(step, value, greater_is_better=small.greater_is_better)
     so_far = "the best so far" if best else f"best {manager.best.value:.1f}"

@@ -21,6 +21,7 @@ from icpo_lite.rollout.groups import encode_prompts
 from icpo_lite.training.prompt_sharing import choose_sharing
 from icpo_lite.training.sampling_check import check_sampling, readable_failure
 from icpo_lite.training.trainer import Chosen, Later, Trainer
+from icpo_lite.training.update_rows import fitting_update_rows
 
 if TYPE_CHECKING:
     from icpo_lite.policy.kernels.logprob import Impl
@@ -47,11 +48,13 @@ def tried(
     wish = wanted_engine(recipe)
     with readable_failure(policy, wish):
         engine, sampled = choose_engine(policy, wish, prompts, plain.sampling)
+    update_rows = fitting_update_rows(policy, recipe, len(prompts[-1]))
+    most = recipe.per_device_train_batch_size or update_rows or sys.maxsize
     share, shared = choose_sharing(
         policy,
         recipe.share_prompts,
         prompts[len(prompts) // 2],
-        rows=min(recipe.num_generations, recipe.per_device_train_batch_size or sys.maxsize),
+        rows=min(recipe.num_generations, most),
         length=recipe.max_completion_length,
         options=plain.logprobs,
     )
@@ -60,7 +63,10 @@ def tried(
         plain.sampling.but(engine=engine),
         plain.logprobs.but(shared_prompts=share),
         tuple(name for name, wish in wishes if wish == "auto"),
+        update_rows,
     )
+    if update_rows:
+        shared += f"; an update takes {update_rows} responses at once, as memory has room for"
     chosen, agreed = _agreeing(policy, prompts, chosen)
     return chosen, f"{sampled}; {agreed}", shared
 
