@@ -19,10 +19,9 @@ from icpo_lite.evaluation.kept_evaluation import identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.settings import open_conversation
 from icpo_lite.policy.cpu import SMALL_HIDDEN
-from icpo_lite.policy.kernels.chunks import free_bytes
 from icpo_lite.recipe import Evaluation
 from icpo_lite.rewards.from_recipe import make_user
-from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
+from icpo_lite.rollout.engines.fitting_rows import prefix_memory
 from icpo_lite.rollout.engines.registry import ENGINES, TRIED_PROMPTS, choose_engine
 from icpo_lite.rollout.from_recipe import wanted_engine
 from icpo_lite.rollout.groups import PolicyTalker
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
 CPU_ROWS = 512
 #: … and on a GPU; fewer where free memory does not hold them.
 GPU_ROWS = 256
-#: Share of the free memory for what conversations go on from.
-REMEMBERED = 0.2
 #: Conversations that are played together on a CPU: few enough that each core has its share.
 CPU_AT_ONCE = 560
 #: … and on a GPU: enough that the last, half-full batch of a turn is rare.
@@ -93,7 +90,7 @@ def judge_policy(
     """
     on_cpu = policy.device.torch_device.type == "cpu"
     rows, at_once = (CPU_ROWS, CPU_AT_ONCE) if on_cpu else (GPU_ROWS, GPU_AT_ONCE)
-    sampling = options.sampling.but(max_rows=rows, memory=remembered(policy))
+    sampling = options.sampling.but(max_rows=rows, memory=prefix_memory(policy))
     talker = PolicyTalker(policy, sampling)
     openings: Openings | None = None
     if options.ask_threshold is not None:
@@ -146,11 +143,6 @@ def judging_engine(
     if not prompts:
         return wanted, wanted
     return choose_engine(policy, wanted, prompts, options.sampling.but(max_rows=GPU_ROWS))
-
-
-def remembered(policy: Policy) -> PrefixMemory:
-    """A memory of what this policy's conversations go on from."""
-    return PrefixMemory(int(REMEMBERED * free_bytes(policy.device.torch_device)))
 
 
 def _kept_at_once(policy: Policy) -> int | None:

@@ -1,16 +1,19 @@
-"""How many rows of keys, values and logits free memory holds."""
+"""How many rows of keys, values and logits free memory holds, and what is remembered of them."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from icpo_lite.policy.kernels.chunks import free_bytes
+from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
 
 #: Share of the free memory that rows may take: a cut holds a layer twice, others use it too.
 SHARE = 0.5
+#: … and for the keys and values that conversations go on from.
+REMEMBERED = 0.2
 #: Bytes of one number of a row's logits while a token is drawn: as they come, exponentials, sums.
 LOGIT_BYTES = 16
 
@@ -28,3 +31,8 @@ def fitting_rows(policy: Policy, tokens: int) -> int:
     vocabulary = policy.causal_lm.config.get_text_config().vocab_size
     row = tokens * token_bytes(policy) + LOGIT_BYTES * vocabulary
     return max(1, int(SHARE * free_bytes(policy.device.torch_device)) // row)
+
+
+def prefix_memory(policy: Policy) -> PrefixMemory:
+    """A memory of what this policy's conversations go on from; for as long as no weight moves."""
+    return PrefixMemory(int(REMEMBERED * free_bytes(policy.device.torch_device)))
