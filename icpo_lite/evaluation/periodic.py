@@ -88,6 +88,7 @@ class SmallEvaluation:
             )
         greater = recipe.greater_is_better
         by_name = self.metric.rpartition("/")[2] not in LESS_IS_BETTER
+        self.engine = "auto"  # the one that samples in training, once it is chosen
         self.greater_is_better = by_name if greater is None else greater
 
     @property
@@ -103,12 +104,11 @@ class SmallEvaluation:
     def due(self, step: int) -> bool:
         return step % (self._recipe.eval_steps or 1) == 0 or step == self._recipe.max_steps
 
-    def run(self, policy: Policy, judge: Judge, say: Say, engine: str = "auto") -> dict[str, float]:
+    def run(self, policy: Policy, judge: Judge, say: Say) -> dict[str, float]:
         """Figures by their names in metrics.jsonl, which begin with `eval/`.
 
         Noise is keyed by the problem and the run, the same at every step, so that two checkpoints
         differ by their weights alone; the training's own random numbers stay as they are.
-        engine: the one that samples in training.
         """
         recipe, started = self._recipe, time.monotonic()
         on_cpu = policy.device.torch_device.type == "cpu"
@@ -117,7 +117,7 @@ class SmallEvaluation:
             recipe,
             temperature=recipe.evaluation.temperature,
             max_rows=rows,
-            engine=engine,
+            engine=self.engine,
             memory=prefix_memory(policy),
             limit=RowLimit("evaluation", say=say),
         )

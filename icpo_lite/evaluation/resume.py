@@ -11,7 +11,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -71,16 +70,26 @@ class Progress:
     ) -> None:
         """Keep a batch. Raises RunDirectoryError when the disk fails."""
         with self._lock:
-            for chat, key, turn in zip(chats, keys, turns, strict=True):
-                self._unwritten.append((_name(chat, key), turn))
+            self._unwritten += zip(map(_name, chats, keys), turns, strict=True)
             if time.monotonic() - self._written >= WRITE_EVERY_S:
-                self._journal.add({"replies": [(n, asdict(turn)) for n, turn in self._unwritten]})
+                self._journal.add({"replies": [(n, _kept(turn)) for n, turn in self._unwritten]})
                 self._unwritten.clear()
                 self._written = time.monotonic()
 
     def remove(self) -> None:
         """Forget the file; the evaluation has come to its end."""
         self._journal.remove()
+
+
+def _kept(turn: Turn) -> dict[str, Any]:
+    """What `_turn` makes a reply of again."""
+    return {
+        "role": turn.role,
+        "content": turn.content,
+        "token_ids": turn.token_ids,
+        "logprobs": turn.logprobs,
+        "stop_reason": turn.stop_reason,
+    }
 
 
 def _name(chat: Sequence[Message], key: tuple[int | str, ...]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from icpo_lite.core.errors import DataError, NumericsError
 from icpo_lite.core.types import (
@@ -23,6 +23,7 @@ from icpo_lite.core.types import (
 )
 from icpo_lite.rollout.engines.fitting_rows import fitting_rows
 from icpo_lite.rollout.engines.registry import engine_for
+from icpo_lite.rollout.kept_chat_ids import Reader, kept_chat_ids
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 if TYPE_CHECKING:
@@ -71,12 +72,8 @@ class PolicyTalker:
 
     def encoded(self, chats: Sequence[Sequence[Message]]) -> list[tuple[int, ...]]:
         """Token ids of each chat, up to the header that opens the assistant's turn."""
-        known: dict[tuple[Message, ...], tuple[int, ...]] = {}
         with _TOKENIZING:
-            for chat in map(tuple, chats):
-                if chat not in known:
-                    known[chat] = self.policy.encode_chat(chat)
-        return [known[tuple(chat)] for chat in chats]
+            return self.policy.encode_chats(chats)
 
     def _sampled(
         self, prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str, ...]]
@@ -120,19 +117,6 @@ def _runs_alike(prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str
     return count if alike else 1
 
 
-class Reader(Protocol):
-    """What reads a chat: a policy, or its tokenizer and config alone."""
-
-    @property
-    def max_positions(self) -> int:
-        """Tokens of the longest chat and reply."""
-        ...
-
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Token ids of a chat up to the header that opens the assistant's turn."""
-        ...
-
-
 def encode_prompts(
     policy: Reader,
     prompts: Sequence[Prompt],
@@ -146,7 +130,8 @@ def encode_prompts(
     a prompt that is cut has lost a condition without anybody knowing. Also when it leaves no room
     for a completion among the model's positions.
     """
-    encoded = {p.prompt_id: policy.encode_chat(p.messages) for p in prompts}
+    found = kept_chat_ids(policy, [p.messages for p in prompts])
+    encoded = {p.prompt_id: ids for p, ids in zip(prompts, found, strict=True)}
     if on_long_prompt == "drop":
         room = min(max_prompt_length, policy.max_positions - max_completion_length)
         short = {name: ids for name, ids in encoded.items() if len(ids) <= room}

@@ -37,7 +37,8 @@ class SamplingOptions(DrawKeys):
 
     max_rows: rows computed at once (None: all). limit: learns how many rows fit, for the calls
     after; None learns anew each time. ignore_eos: every reply has `max_new_tokens` tokens, to
-    measure the worst case. memory: of what was computed, for prompts that go on from it; the native
+    measure the worst case. captured: whether the native engine decodes by a recorded step
+    (`engines.fixed_step`). memory: of what was computed, for prompts that go on from it; the native
     engine alone has a use for it. `options.but(temperature=0)` is the same with some changed.
     """
 
@@ -45,6 +46,7 @@ class SamplingOptions(DrawKeys):
     max_rows: int | None = Field(None, ge=1)
     limit: SkipValidation[RowLimit | None] = Field(None, repr=False, exclude=True)
     ignore_eos: bool = False
+    captured: bool = False
     memory: InstanceOf[PrefixMemory] | None = Field(None, repr=False, exclude=True)
 
     def __init__(

@@ -108,7 +108,7 @@ def test_without_a_branch_all_are_those_of_plain_sampling(policy, recipe, prompt
 class Talker:
     """Rows by hand: what `Brancher` needs of a `GrowingTalker`."""
 
-    policy = rows_at_once = None
+    policy = rows_at_once = memory = None
 
     def __init__(self, place):
         self.openings, self.copied = {place: (1,)}, []

@@ -69,6 +69,38 @@ class BufferedLayer(DynamicLayer):
         return self._buffers[0].shape[-2]
 
 
+class FixedLayer(DynamicLayer):
+    """Keys and values in whole buffers that never move; the next token goes where `column` says.
+
+    What lies beyond is for the mask to hide: attention is given the buffers as they are.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, column: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values, self._column = keys, values, column
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        self.keys.index_copy_(-2, self._column, key_states)
+        self.values.index_copy_(-2, self._column, value_states)
+        return self.keys, self.values
+
+
+def fixed_cache(cache: DynamicCache, rows: Tensor, columns: int, column: Tensor) -> DynamicCache:
+    """These rows of a cache in buffers of so many columns; the old ones go as the new ones come."""
+    for index, layer in enumerate(cache.layers):
+        room = columns - layer.keys.shape[-2]
+        keys, values = (pad(x.index_select(0, rows), (0, 0, 0, room)) for x in _states_in(layer))
+        cache.layers[index] = FixedLayer(keys, values, column)
+    return cache
+
+
+def _states_in(layer: Any) -> tuple[Tensor, Tensor]:
+    return layer.keys, layer.values
+
+
 def _grown(filled: Tensor, new: int) -> Tensor:
     """A copy with room for `new` tokens more, in whole blocks."""
     *front, length, width = filled.shape
@@ -198,6 +230,12 @@ def known_columns(
     for index, layer in enumerate(cache.layers):
         layer.update(held[index], held[depth // 2 + index])
     return mask
+
+
+def all_see_all(config: Any) -> bool:
+    """Whether every layer of this model attends to all tokens."""
+    layers = DynamicCache(config=config).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
 def buffered_cache(config: Any) -> DynamicCache:

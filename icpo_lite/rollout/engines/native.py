@@ -46,8 +46,36 @@ def sample_native(
     policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key], options: SamplingOptions
 ) -> list[Completion]:
     """One reply for each key, `max_rows` at once; keys come in equal runs, one run a prompt."""
+    if options.captured and len(keys) <= (options.max_rows or len(keys)):
+        from icpo_lite.rollout.engines.fixed_step import sample_fixed
+
+        return sample_fixed(policy, prompts, keys, options)
     with dense_layers(policy):
         return _Decoder(policy, prompts, keys, options).run()
+
+
+def no_prepared_mask(policy: Policy) -> str | None:
+    """Why attention cannot be told here which columns count; None where it can.
+
+    Only attention to all tokens, by sdpa or eager, takes a mask [B, 1, 1, W] as it is. Else the
+    model makes its own of every token's, and looks at a GPU's numbers as it does.
+    """
+    from icpo_lite.rollout.engines.kv_cache import all_see_all
+
+    config = policy.causal_lm.config.get_text_config()
+    named = getattr(config, "_attn_implementation", None)
+    if named not in ("sdpa", "eager"):
+        return f"attention by {named} takes no prepared mask"
+    return None if all_see_all(policy.causal_lm.config) else "not every layer sees all tokens"
+
+
+def distinct_prompts(
+    prompts: Sequence[Sequence[int]], group: int
+) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The prompts that differ, and which of them each reply has; `group` replies a prompt."""
+    place: dict[tuple[int, ...], int] = {}
+    source = [place.setdefault(tuple(p), len(place)) for p in prompts for _ in range(group)]
+    return list(place), source
 
 
 class _Prompts(NamedTuple):
@@ -64,7 +92,7 @@ class _Decoder:
 
     reply [B]: which reply each row belongs to, the number of replies where the row is free.
     step [B]: tokens drawn. drawn [B]: the last one. noise [B, T]. position [B]: of the last token
-    in its text. mask [B, W]: columns of the cache that belong to the row.
+    in its text. mask [B, W]: whether a column of the cache belongs to the row.
     """
 
     def __init__(
@@ -86,6 +114,9 @@ class _Decoder:
         self.tokens = torch.full((len(keys) + 1, length), -1, device=device)
         self.logprobs = torch.zeros(len(keys) + 1, length, device=device)
         self.nan = torch.zeros((), dtype=torch.bool, device=device)
+        # sdpa alone: eager wants numbers to add, which would be made anew for every token.
+        sdpa = policy.causal_lm.config.get_text_config()._attn_implementation == "sdpa"
+        self.prepared = sdpa and no_prepared_mask(policy) is None
         self.cache: Any = None
         self.owner: list[int] = []  # which reply each row was made for, -1 once it is remembered
 
@@ -125,8 +156,9 @@ class _Decoder:
         replies = self._next(self.rows)
         found, source = self._prompts_of(replies)
         self.computed = self._still_wanted(found)
-        take_rows(found.cache, source)
-        self.cache, self.mask = found.cache, found.mask.index_select(0, source)
+        if len(found.numbers) < len(replies):  # else every reply has a prompt of its own
+            take_rows(found.cache, source)
+        self.cache, self.mask = found.cache, found.mask.index_select(0, source).bool()
         self.owner = list(replies)
         self.reply = torch.tensor(replies, device=self.mask.device)
         self.step = torch.zeros_like(self.reply)
@@ -150,7 +182,9 @@ class _Decoder:
         self._fit_width(found.mask.shape[1])
         put_rows(self.cache, rows, found.cache, source)
         mask = found.mask.index_select(0, source)
-        self.mask[rows] = torch.nn.functional.pad(mask, (self.mask.shape[1] - mask.shape[1], 0))
+        self.mask[rows] = torch.nn.functional.pad(
+            mask.bool(), (self.mask.shape[1] - mask.shape[1], 0)
+        )
         for row, reply in zip(rows.tolist(), replies, strict=True):
             self.owner[row] = reply
         self.reply[rows] = torch.tensor(replies, device=rows.device)
@@ -165,7 +199,7 @@ class _Decoder:
 
         width = self.mask.shape[1]
         living = self.mask[self.reply < len(self.keys)]
-        first = int(living.argmax(-1).min()) if len(living) else width
+        first = int(living.long().argmax(-1).min()) if len(living) else width
         idle = min(first, width - wanted)
         if idle >= IDLE_COLUMNS:
             drop_columns(self.cache, idle)
@@ -193,11 +227,10 @@ class _Decoder:
         numbers = [reply // self.group for reply in replies]
         if self.computed is not None and self.computed.numbers == sorted(set(numbers)):
             return self.computed, torch.zeros(len(replies), dtype=torch.long).to(self.tokens.device)
-        place: dict[tuple[int, ...], int] = {}
-        source = [place.setdefault(self.prompts[n], len(place)) for n in numbers]
-        logits, cache, mask = prefill(self.policy, list(place), memory=self.options.memory)
+        texts, source = distinct_prompts([self.prompts[n] for n in numbers], 1)
+        logits, cache, mask = prefill(self.policy, texts, memory=self.options.memory)
         of = dict(zip(source, numbers, strict=True))
-        found = _Prompts(logits, cache, mask, [of[u] for u in range(len(place))])
+        found = _Prompts(logits, cache, mask, [of[u] for u in range(len(texts))])
         return found, torch.tensor(source, device=mask.device)
 
     def _still_wanted(self, found: _Prompts) -> _Prompts | None:
@@ -257,7 +290,7 @@ class _Decoder:
         self.position = self.position + 1
         out: Tensor = self.policy.causal_lm(
             input_ids=self.drawn[:, None],
-            attention_mask=self.mask,
+            attention_mask=self.mask[:, None, None] if self.prepared else self.mask.long(),
             position_ids=self.position[:, None],
             past_key_values=self.cache,
             use_cache=True,

@@ -11,9 +11,15 @@ from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 from torch import Tensor
 
 Ids = tuple[int, ...]
+
+#: Powers of `_BASE`, as many as the longest text had tokens.
+_POWERS = np.ones(0, dtype=np.uint64)
+#: Odd, so that no power of it vanishes modulo 2^64.
+_BASE = 0x9E3779B97F4A7C15
 
 
 @dataclass
@@ -24,40 +30,67 @@ class PrefixMemory:
     """
 
     most_bytes: int
-    _kept: OrderedDict[Ids, dict[Ids, Tensor]] = field(default_factory=OrderedDict, repr=False)
+    _kept: OrderedDict[int, _Prompt] = field(default_factory=OrderedDict, repr=False)
     _lengths: Counter[int] = field(default_factory=Counter, repr=False)
     _bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def has(self, prompt: Ids, reply: Ids) -> bool:
+        named = beginnings(prompt)[-1]
         with self._lock:
-            return reply in self._kept.get(prompt, ())
+            found = self._kept.get(named)
+            return found is not None and found.ids == prompt and reply in found.texts
 
     def add(self, prompt: Ids, reply: Ids, states: Tensor) -> None:
         """states [layers · 2, H, T, d]: keys of all layers, then values, of prompt and reply."""
+        named = beginnings(prompt)[-1]
         with self._lock:
-            texts = self._kept.setdefault(prompt, {})
-            if not texts:
+            found = self._kept.setdefault(named, _Prompt(prompt))
+            if found.ids != prompt:
+                return  # two prompts of one name: the second one is computed each time
+            if not found.texts:
                 self._lengths[len(prompt)] += 1
-            if reply not in texts:
-                texts[reply] = states
+            if reply not in found.texts:
+                found.texts[reply] = states
                 self._bytes += states.nbytes
             while self._bytes > self.most_bytes:
-                forgotten, texts = self._kept.popitem(last=False)
-                self._bytes -= sum(states.nbytes for states in texts.values())
-                self._lengths[len(forgotten)] -= 1
+                _, forgotten = self._kept.popitem(last=False)
+                self._bytes -= sum(states.nbytes for states in forgotten.texts.values())
+                self._lengths[len(forgotten.ids)] -= 1
 
     def longest(self, text: Sequence[int]) -> tuple[int, Tensor | None]:
         """(tokens, states) of what `text` begins with, its last token left out; (0, None) for
         nothing known."""
         text, best, found = tuple(text), 0, None
+        names = beginnings(text)
         with self._lock:
             for length in [n for n, count in self._lengths.items() if count and n < len(text)]:
-                for reply, states in self._kept.get(text[:length], {}).items():
+                kept = self._kept.get(names[length - 1])
+                if kept is None or kept.ids != text[:length]:
+                    continue
+                for reply, states in kept.texts.items():
                     alike = length + _common(reply, text[length:-1])
                     if alike > best:
                         best, found = alike, states
         return best, found
+
+
+@dataclass
+class _Prompt:
+    """A prompt, and the states of what was said after it."""
+
+    ids: Ids
+    texts: dict[Ids, Tensor] = field(default_factory=dict)
+
+
+def beginnings(ids: Sequence[int]) -> list[int]:
+    """A number for each beginning of these ids, of one token to all: sums of ids times powers."""
+    global _POWERS
+    if len(ids) > len(_POWERS):
+        powers = np.full(2 * len(ids), _BASE, dtype=np.uint64)
+        _POWERS = np.multiply.accumulate(powers)
+    numbers = np.asarray(ids, dtype=np.uint64) + np.uint64(1)
+    return (numbers * _POWERS[: len(ids)]).cumsum(dtype=np.uint64).tolist()  # type: ignore[no-any-return]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
