@@ -65,7 +65,9 @@ class GrowingTalker:
             rows.append((*self._row(who), *(told or ())))
         # The first turn draws what a single turn draws of the same prompt.
         noise = [key if key[-2] else (*key[:-2], key[-1]) for key in keys]
+        earlier = self.memory.names()
         turns = self._talker.turns(rows, noise)
+        self.memory.forget(earlier)  # those who go on do so from what was added now
         for key, row, turn in zip(keys, rows, turns, strict=True):
             self._rows[_who(key)] = (*row, *turn.token_ids)
         return turns

@@ -131,7 +131,7 @@ def long_conversation(policy: Any) -> list[dict[str, float]]:
                 {
                     "turn": turn + 1,
                     "read": read[0],
-                    "kept_mb": round(memory._bytes / 1e6, 2) if memory else 0.0,
+                    "kept_mb": round(memory.held_bytes / 1e6, 2) if memory else 0.0,
                     "cpu_ms": round(seconds * 1000, 1),
                 }
             )

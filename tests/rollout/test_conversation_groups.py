@@ -4,6 +4,7 @@ The tiny model talks with the deterministic user; templates of other families ar
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -170,18 +171,22 @@ def test_a_turn_reads_what_was_said_since_and_no_more(policy, recipe, prompts, m
     opening = [Message("user", "How many apples do Ann and Ben have?")]
     options = SamplingOptions(6, ignore_eos=True)
     talker = GrowingTalker(policy, options, {("long",): policy.encode_chat(opening)})
-    chats, new, lengths = [list(opening), list(opening)], [], []
+    chats, new, lengths, held = [list(opening), list(opening)], [], [], []
     for turn in range(6):
         read.clear()
         replies = talker.reply(chats, [("long", turn, run) for run in range(2)])
         new.append(max(width for _, width in read))
         lengths.append(len(talker._rows[("long", 0)]))
+        held.append(talker.memory.held_bytes)
         for chat, reply in zip(chats, replies, strict=True):
             chat += [Message("assistant", reply.content), Message("user", "Ann has 4 apples.")]
     assert new[0] == len(policy.encode_chat(opening))
     assert len(set(new[1:])) == 1
     # What is new, and the last token of the reply, which was drawn and never read.
     assert new[1] == lengths[1] - lengths[0] - 6 + 1
+    grown = {b - a for a, b in pairwise(held[1:])}
+    assert len(grown) == 1
+    assert held[-1] == held[1] + 4 * grown.pop()
 
 
 def test_another_user_tells_in_their_words(policy, recipe, prompts):

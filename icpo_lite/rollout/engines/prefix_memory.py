@@ -54,9 +54,28 @@ class PrefixMemory:
                 found.texts[reply] = states
                 self._bytes += states.nbytes
             while self._bytes > self.most_bytes:
-                _, forgotten = self._kept.popitem(last=False)
-                self._bytes -= sum(states.nbytes for states in forgotten.texts.values())
-                self._lengths[len(forgotten.ids)] -= 1
+                self._let_go(self._kept.popitem(last=False)[1])
+
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of all states that are kept."""
+        return self._bytes
+
+    def names(self) -> list[int]:
+        """The prompts that are kept now, for `forget`."""
+        with self._lock:
+            return list(self._kept)
+
+    def forget(self, names: Sequence[int]) -> None:
+        """Let go of these prompts' texts: all that went on from them has states of its own."""
+        with self._lock:
+            for name in names:
+                if name in self._kept:
+                    self._let_go(self._kept.pop(name))
+
+    def _let_go(self, forgotten: _Prompt) -> None:
+        self._bytes -= sum(states.nbytes for states in forgotten.texts.values())
+        self._lengths[len(forgotten.ids)] -= 1
 
     def longest(self, text: Sequence[int]) -> tuple[int, Tensor | None]:
         """(tokens, states) of what `text` begins with, its last token left out; (0, None) for
