@@ -57,7 +57,8 @@ def captured(step: Step) -> Step:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step()
-    return graph.replay  # type: ignore[no-any-return]
+    replay: Step = graph.replay
+    return replay
 
 
 def choose_fixed_step(

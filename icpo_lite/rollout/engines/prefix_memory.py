@@ -109,7 +109,8 @@ def beginnings(ids: Sequence[int]) -> list[int]:
         powers = np.full(2 * len(ids), _BASE, dtype=np.uint64)
         _POWERS = np.multiply.accumulate(powers)
     numbers = np.asarray(ids, dtype=np.uint64) + np.uint64(1)
-    return (numbers * _POWERS[: len(ids)]).cumsum(dtype=np.uint64).tolist()  # type: ignore[no-any-return]
+    names: list[int] = (numbers * _POWERS[: len(ids)]).cumsum(dtype=np.uint64).tolist()
+    return names
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
