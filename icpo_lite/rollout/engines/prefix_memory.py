@@ -105,11 +105,12 @@ class _Prompt:
 def beginnings(ids: Sequence[int]) -> list[int]:
     """A number for each beginning of these ids, of one token to all: sums of ids times powers."""
     global _POWERS
-    if len(ids) > len(_POWERS):
-        powers = np.full(2 * len(ids), _BASE, dtype=np.uint64)
-        _POWERS = np.multiply.accumulate(powers)
+    powers = _POWERS  # another thread may put a shorter one in its place
+    if len(ids) > len(powers):
+        powers = np.multiply.accumulate(np.full(2 * len(ids), _BASE, dtype=np.uint64))
+        _POWERS = powers
     numbers = np.asarray(ids, dtype=np.uint64) + np.uint64(1)
-    names: list[int] = (numbers * _POWERS[: len(ids)]).cumsum(dtype=np.uint64).tolist()
+    names: list[int] = (numbers * powers[: len(ids)]).cumsum(dtype=np.uint64).tolist()
     return names
 
 
