@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from icpo_lite.core.console import clock
 from icpo_lite.core.types import Message, Problem, Turn
@@ -85,6 +85,11 @@ class KeptTalker:
             part = slice(first, first + self.at_once)
             turns += self._part(chats[part], keys[part])
         return turns
+
+    def once(self) -> KeptTalker:
+        """This talker for conversations of one reply: it keeps nothing for the next."""
+        once = getattr(self.talker, "once", None)
+        return replace(self, talker=once()) if once else self
 
     def _part(self, chats: Sequence[Sequence[Message]], keys: Sequence[Key]) -> list[Turn]:
         kept = self.progress.replies(chats, keys) if self.progress else None

@@ -60,7 +60,7 @@ class _Portion:
 class _Play:
     """All that a portion is played with."""
 
-    talker: Talker
+    talker: KeptTalker
     judge: Judge
     choose: Chooser
     user: User | None
@@ -79,9 +79,11 @@ class _Play:
             if (talk := open_conversation(portion.setting, problem, run)) is not None
         ]
         limit = min(setting.max_turns, self.max_turns or setting.max_turns)
+        closes = any(SETTINGS[name].closing for name in portion.names)
+        goes_on = closes or (limit > 1 and any(talk.tellable for talk in opened))
         done = converse(
             opened,
-            self.talker,
+            self.talker if goes_on else self.talker.once(),
             self.judge,
             choose=self.choose,
             say=setting.say,

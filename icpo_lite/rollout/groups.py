@@ -48,6 +48,10 @@ class PolicyTalker:
     policy: Policy
     options: SamplingOptions
 
+    def once(self) -> PolicyTalker:
+        """This talker for conversations of one reply: no keys and values are kept for the next."""
+        return replace(self, options=self.options.but(memory=None))
+
     def reply(
         self, chats: Sequence[Sequence[Message]], keys: Sequence[tuple[int | str, ...]]
     ) -> list[Turn]:

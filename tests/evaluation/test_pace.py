@@ -9,6 +9,8 @@ from icpo_lite.core.types import Message, Problem, Shard, Turn
 from icpo_lite.evaluation import pace, resume
 from icpo_lite.evaluation.pace import KeptTalker, Pace, most_replies
 from icpo_lite.evaluation.resume import Progress
+from icpo_lite.evaluation.runner import evaluate
+from icpo_lite.rewards.judge import Judge
 
 SHARDS = tuple(Shard(i, f"fact {i}") for i in range(3))
 PROBLEMS = [Problem(f"p{i}", "math", "How many?", "1", shards=SHARDS) for i in range(5)]
@@ -88,3 +90,36 @@ def test_replies_at_most():
     assert most_replies(PROBLEMS, ["recap", "sharded"], 2) == 40
     assert most_replies(PROBLEMS, ["recap"], 1) == 20
     assert most_replies(PROBLEMS, ["sharded", "snowball", "underspecified"], 1) == 35
+
+
+def test_only_conversations_that_go_on_are_remembered():
+    """FULL is one reply; SHARDED and RECAP are not, and RECAP's last turn goes on from SHARDED's."""
+    heard = []
+
+    @dataclass
+    class Remembering:
+        remembers: bool = True
+
+        def once(self):
+            return Remembering(remembers=False)
+
+        def reply(self, chats, keys):
+            heard.append((keys[0][0], self.remembers))
+            return [Turn("assistant", "How many?", (1,), (-0.1,), "eos") for _ in keys]
+
+    for settings, max_turns in ((["full"], None), (["sharded", "recap"], None), (["sharded"], 1)):
+        evaluate(
+            "m",
+            Remembering(),
+            Judge(),
+            PROBLEMS,
+            choose=lambda text, left, shards: 0,
+            settings=settings,
+            runs=2,
+            seed=0,
+            max_turns=max_turns,
+        )
+    assert heard[0] == ("full", False)
+    assert {kept for _, kept in heard[1:-1]} == {True}
+    assert "recap" in {name for name, _ in heard}
+    assert heard[-1] == ("sharded", False)
