@@ -93,7 +93,7 @@ def test_replies_at_most():
 
 
 def test_only_conversations_that_go_on_are_remembered():
-    """FULL is one reply; SHARDED and RECAP are not, and RECAP's last turn goes on from SHARDED's."""
+    """FULL is one reply; SHARDED is not, and RECAP's last turn goes on from SHARDED's."""
     heard = []
 
     @dataclass
