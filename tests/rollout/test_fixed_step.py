@@ -9,7 +9,7 @@ from policies import model_keys
 from icpo_lite.core.errors import NumericsError
 from icpo_lite.core.types import Message
 from icpo_lite.policy.load import load_policy
-from icpo_lite.rollout.engines import fixed_step
+from icpo_lite.rollout.engines import fixed_step, registry
 from icpo_lite.rollout.engines.fixed_step import (
     FixedStep,
     choose_fixed_step,
@@ -42,7 +42,7 @@ def native(policy, prompts):
 
 @pytest.fixture
 def plain_capture(monkeypatch):
-    monkeypatch.setattr(fixed_step, "sample_fixed", partial(sample_fixed, capture=plain))
+    monkeypatch.setattr(registry, "sample_fixed", partial(sample_fixed, capture=plain))
 
 
 def test_samples_are_the_native_ones(policy, prompts, native):

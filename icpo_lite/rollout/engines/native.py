@@ -46,10 +46,6 @@ def sample_native(
     policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key], options: SamplingOptions
 ) -> list[Completion]:
     """One reply for each key, `max_rows` at once; keys come in equal runs, one run a prompt."""
-    if options.captured and len(keys) <= (options.max_rows or len(keys)):
-        from icpo_lite.rollout.engines.fixed_step import sample_fixed
-
-        return sample_fixed(policy, prompts, keys, options)
     with dense_layers(policy):
         return _Decoder(policy, prompts, keys, options).run()
 

@@ -17,6 +17,7 @@ from icpo_lite.policy.layer_kinds import recurrent_layers
 from icpo_lite.policy.libraries import version
 from icpo_lite.policy.wide_logits import wide_logits
 from icpo_lite.rollout.engines.continuous import sample_continuous
+from icpo_lite.rollout.engines.fixed_step import sample_fixed
 from icpo_lite.rollout.engines.generate import sample_generate, sample_unsloth
 from icpo_lite.rollout.engines.native import sample_native
 from icpo_lite.rollout.engines.vllm import sample_vllm
@@ -89,8 +90,17 @@ def _unfit_vllm(policy: Policy) -> str | None:
     return None if find_spec("vllm") else "vllm is not installed"
 
 
+def _sample_own(
+    policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key], options: SamplingOptions
+) -> list[Completion]:
+    """By a recorded step where the options say so and no reply waits for another's row."""
+    if options.captured and len(keys) <= (options.max_rows or len(keys)):
+        return sample_fixed(policy, prompts, keys, options)
+    return sample_native(policy, prompts, keys, options)
+
+
 ENGINES: dict[str, Engine] = {
-    "native": Engine(sample_native, _unfit_unpatched, refills=True, keyed=True),
+    "native": Engine(_sample_own, _unfit_unpatched, refills=True, keyed=True),
     "generate": Engine(sample_generate, _unfit_unpatched, keyed=True),
     "continuous": Engine(sample_continuous, _unfit_continuous),
     "unsloth": Engine(sample_unsloth, _unfit_unsloth, keyed=True),
