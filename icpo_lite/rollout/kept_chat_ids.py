@@ -32,7 +32,10 @@ KEPT_FILES = 8
 class Reader(Protocol):
     """What reads a chat: a policy, or its tokenizer and config alone."""
 
-    tokenizer: Any
+    @property
+    def tokenizer(self) -> Any:
+        """transformers' own, with its chat template."""
+        ...
 
     @property
     def max_positions(self) -> int:

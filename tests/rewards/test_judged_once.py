@@ -50,7 +50,7 @@ def test_what_differs_in_anything_else_is_judged_by_itself():
     items = [(p, "How many apples does Ann have?", "eos") for p in (PROMPT, *others)]
     items += [(PROMPT, "How many apples does Ann have?", "length"), (PROMPT, "4", "eos")]
     found = Judge(typer=typer).judge_many(items)
-    assert len(typer.seen) == len(items)
+    assert len(typer.seen) == len(items) - 1  # what was cut off is typed by nobody
     assert found == [Judge().judge(*item) for item in items]
     assert (found[0].targeted, found[2].targeted) == (True, None)
 
