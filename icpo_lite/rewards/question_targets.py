@@ -26,6 +26,7 @@ from icpo_lite.rewards.courtesies import closes, is_courtesy
 from icpo_lite.rewards.fact_likeness import beyond, closest, covers
 from icpo_lite.rewards.fact_reading import Frame, read_frame, read_question
 from icpo_lite.rewards.features import strip_markup
+from icpo_lite.rewards.gap_questions import gap_points_at
 from icpo_lite.rewards.subject_keys import keys, says_nothing
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
@@ -167,7 +168,9 @@ def _aim(
     removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_text: str, units: tuple[str, ...]
 ) -> Aim:
     frame = read_frame(removed, shards, prompt_text)
-    points = Counter(_points_at(unit, frame) for unit in units)
+    gone = {shard.shard_id for shard in removed}
+    given = [s for s in shards if s.shard_id not in gone]
+    points = Counter(gap_points_at(u, removed, given) or _points_at(u, frame) for u in units)
     return Aim(len(units), points["removed"], points["given"], points["goal"])
 
 
