@@ -78,6 +78,7 @@ def _lines(made: RunPlan, given: str, *, one_card: bool) -> Iterator[str]:
         + (f"about {_size(disk.download)}, once" if disk.download else "nothing")
     )
     yield _time(made, given)
+    yield from _evaluation(made)
 
 
 def _memory(made: RunPlan) -> Iterator[str]:
@@ -141,6 +142,24 @@ def _time(made: RunPlan, given: str) -> str:
     return (
         f"Time: {seconds:.1f} s a step (median of {steps} in {recipe.output_dir}), {whole} for "
         f"{recipe.max_steps} steps on that machine, without the evaluation"
+    )
+
+
+def _evaluation(made: RunPlan) -> Iterator[str]:
+    from icpo_lite.core.console import clock
+    from icpo_lite.tools.planner import USUAL_SHARDS, evaluation_replies
+
+    recipe, replies = made.recipe, evaluation_replies(made.recipe)
+    if not replies:
+        return
+    if made.evaluation is None:
+        a_step = recipe.prompts_per_step * recipe.num_generations
+        took = f"the sampling of {replies / a_step:.0f} steps"
+    else:
+        took = f"{clock(made.evaluation)} at that rate"
+    yield (
+        f"Evaluation: at most {replies:,} replies of this run and the base, with {USUAL_SHARDS} "
+        f"facts a problem: {took}"
     )
 
 

@@ -20,9 +20,9 @@ from icpo_lite.core.paths import at_home
 from icpo_lite.core.types import Intent
 from icpo_lite.data.contamination import seen_line_of, trained_texts
 from icpo_lite.evaluation.judging import (
-    GPU_ROWS,
     JudgingOptions,
     judge_policy,
+    judging_engine,
     require_server,
 )
 from icpo_lite.evaluation.kept_evaluation import REPLIES
@@ -139,12 +139,16 @@ def judge_models(
             allow_code_execution=asked.said("allow_code_execution"),
         )
         with policy.adapter_off() if not path else contextlib.nullcontext():
+            options = prepared.options
+            engine, why = judging_engine(policy, own, options, prepared.problems)
+            display.message(f"{name} is sampled by {why}")
+            sampling = options.sampling.but(engine=engine)
             summaries[name] = judge_policy(
                 name,
                 policy,
                 judge,
                 prepared.problems,
-                replace(prepared.options, openings_from=path),
+                replace(options, openings_from=path, sampling=sampling),
                 place / name,
                 display.message,
             )
@@ -234,7 +238,6 @@ def _options(
         noise_seed=asked.said("seed"),
         system=system,
         ask_cost=ask_cost,
-        gpu_rows=recipe.prompts_per_step * recipe.num_generations if recipe else GPU_ROWS,
         user=asked.user,
         user_server=asked.key("endpoint", recipe),
         ask_threshold=asked.ask_threshold,

@@ -135,6 +135,19 @@ class Policy:
         """Token ids of a chat up to and including the header that opens the assistant's turn."""
         return self.encode_text(chat_text(self.tokenizer, messages))
 
+    def encode_chats(self, chats: Sequence[Sequence[Message]]) -> list[tuple[int, ...]]:
+        """As `encode_chat` for each; equal ones once, and one call of the tokenizer for all."""
+        places: dict[tuple[Message, ...], int] = {}
+        which = [places.setdefault(tuple(chat), len(places)) for chat in chats]
+        texts = [chat_text(self.tokenizer, chat) for chat in places]
+        if not texts:
+            return []
+        found = [tuple(i) for i in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        rows = rows_of(self.causal_lm)
+        for ids in found:
+            check_ids(self.keys.model_name_or_path, ids, rows)
+        return [found[place] for place in which]
+
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Token ids of a text as it stands. Raises ModelError at one that the model has no row
         for."""

@@ -68,6 +68,9 @@ class RunKeys(Section):
     save_total_limit: int | None = Field(
         2, ge=1, description="checkpoints that are kept; null is all"
     )
+    completions_total_limit: int | None = Field(
+        None, ge=1, description="steps whose sampled replies are kept, the newest; null is all"
+    )
     resume_from_checkpoint: bool | str | None = Field(
         None,
         description="null resumes where a run was interrupted; true insists on it, false refuses "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from icpo_lite.core.types import (
     Turn,
     Verdict,
 )
+from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.rollout.branching import ArpoOptions, Brancher
 from icpo_lite.rollout.conversation import (
     Chooser,
@@ -95,10 +97,13 @@ def converse_groups(
         user=user,
     )
     first = num_generations if brancher is None else brancher.first
-    done = play(
-        [start_training(p, run, place, t) for p, place, t in starts for run in range(first)],
-        branch=None if brancher is None else brancher.copies,
-    )
+    # Made once for all turns; a model that judges or plays the user needs its layers as they are.
+    alone = user is None and arpo is None and getattr(judge, "local", False)
+    with dense_layers(policy) if alone else nullcontext():
+        done = play(
+            [start_training(p, run, place, t) for p, place, t in starts for run in range(first)],
+            branch=None if brancher is None else brancher.copies,
+        )
     if brancher is not None:
         left = [(start, run) for start in starts for run in brancher.missing(start[1])]
         done += play([start_training(p, run, place, t) for (p, place, t), run in left])

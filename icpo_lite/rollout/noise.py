@@ -11,11 +11,12 @@ import contextlib
 import hashlib
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from pydantic import Field, SkipValidation
+from pydantic import Field, InstanceOf, SkipValidation
 from torch import Tensor
 
 from icpo_lite.core.errors import NumericsError
@@ -23,6 +24,7 @@ from icpo_lite.core.oom import RowLimit
 from icpo_lite.core.types import Completion
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import DrawKeys
+from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -35,13 +37,17 @@ class SamplingOptions(DrawKeys):
 
     max_rows: rows computed at once (None: all). limit: learns how many rows fit, for the calls
     after; None learns anew each time. ignore_eos: every reply has `max_new_tokens` tokens, to
-    measure the worst case. `options.but(temperature=0)` is the same with some changed.
+    measure the worst case. captured: whether the native engine decodes by a recorded step
+    (`engines.fixed_step`). memory: of what was computed, for prompts that go on from it; the native
+    engine alone has a use for it. `options.but(temperature=0)` is the same with some changed.
     """
 
     max_new_tokens: int = Field(256, ge=1)
     max_rows: int | None = Field(None, ge=1)
     limit: SkipValidation[RowLimit | None] = Field(None, repr=False, exclude=True)
     ignore_eos: bool = False
+    captured: bool = False
+    memory: InstanceOf[PrefixMemory] | None = Field(None, repr=False, exclude=True)
 
     def __init__(
         self,
@@ -94,18 +100,15 @@ def own_random_state(policy: Policy) -> Iterator[None]:
 def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tensor, Tensor]:
     """Tokens [B] and their log-probs [B] from logits [B, V] and uniform noise [B].
 
-    Log-probs are those at `temperature` before top-k and top-p: what training computes.
+    Log-probs are those at `temperature` before top-k and top-p: what training computes. They are
+    NaN where the logits are, which the caller looks at (`refuse_nan`): every look at a GPU's
+    numbers waits for them.
     """
     if options.temperature == 0:
         logp = logits.log_softmax(-1)
         token = logp.argmax(-1)
         return token, logp.gather(-1, token[:, None]).squeeze(-1)
     logp = (logits / options.temperature).log_softmax(-1)
-    if torch.isnan(logp[:, 0]).any():
-        raise NumericsError(
-            "sampling: the model's logits are NaN; expected numbers; use dtype: bfloat16 or "
-            "float32, or a lower learning_rate"
-        )
     probs = logp.exp().double()
     if options.top_k:
         floor = probs.topk(min(options.top_k, probs.shape[-1])).values[:, -1:]
@@ -122,6 +125,15 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
     token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
     token = token.clamp(max=probs.shape[-1] - 1)
     return token, logp.gather(-1, token[:, None]).squeeze(-1)
+
+
+def refuse_nan(found: bool) -> None:
+    """Raises NumericsError where a log-prob of a drawn token was found to be NaN."""
+    if found:
+        raise NumericsError(
+            "sampling: the model's logits are NaN; expected numbers; use dtype: bfloat16 or "
+            "float32, or a lower learning_rate"
+        )
 
 
 def left_pad(
@@ -150,8 +162,10 @@ def completion(policy: Policy, token_ids: Sequence[int], logprobs: Sequence[floa
 
 def completions(policy: Policy, tokens: Tensor, logprobs: Tensor) -> list[Completion]:
     """The replies of rows [B, T] that are filled up with -1 after their end."""
-    out = []
+    out, known = [], dict[tuple[int, ...], Completion]()  # many replies are the same words
     for row, logps in zip(tokens.tolist(), logprobs.tolist(), strict=True):
-        ids = row[: row.index(-1)] if -1 in row else row
-        out.append(completion(policy, ids, logps[: len(ids)]))
+        ids = tuple(row[: row.index(-1)] if -1 in row else row)
+        if ids not in known:
+            known[ids] = completion(policy, ids, ())
+        out.append(replace(known[ids], logprobs=tuple(logps[: len(ids)])))
     return out

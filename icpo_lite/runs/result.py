@@ -27,17 +27,28 @@ def judge_run_and_base(session: Session, folder: Path, display: Display) -> None
     settings = settings_for(session.problems, recipe.evaluation.settings)
     options = JudgingOptions(
         block=recipe.evaluation.model_copy(update={"settings": settings}),
-        sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
+        sampling=sampling_options(
+            recipe,
+            temperature=recipe.evaluation.temperature,
+            engine=session.trainer.sampling.engine,
+        ),
         system=recipe.served_system_prompt,
         ask_cost=recipe.served_ask_cost,
-        gpu_rows=recipe.prompts_per_step * recipe.num_generations,
         facts=judged_with(recipe),
     )
     for name, place, off in (("run", folder / "eval", False), ("base", folder / "eval-base", True)):
         if judged_as(place) == judged_with(recipe):
             continue
         with session.policy.adapter_off() if off else contextlib.nullcontext():
-            judge_policy(name, session.policy, session.judge, session.problems, options, place)
+            judge_policy(
+                name,
+                session.policy,
+                session.judge,
+                session.problems,
+                options,
+                place,
+                display.message,
+            )
         display.message(f"Judged {'the base' if off else 'this run'}: {place / 'eval.json'}")
 
 

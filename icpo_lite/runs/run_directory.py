@@ -288,13 +288,23 @@ class RunDirectory:
             )
         return notes
 
+    def _completion_files(self) -> dict[int, Path]:
+        """The files of completions/ by their step."""
+        files = (self.path / "completions").glob("step-*.jsonl")
+        named = [(file.stem.removeprefix("step-"), file) for file in files]
+        return {int(step): file for step, file in named if step.isdecimal()}
+
+    def prune_completions(self, keep: int | None) -> None:
+        """Takes away the sampled replies of all steps but the newest; None keeps all."""
+        if keep is None:
+            return
+        files = self._completion_files()
+        with disk_errors("clean up", self.path / "completions"):
+            for step in sorted(files)[:-keep]:
+                files[step].unlink(missing_ok=True)
+
     def _cut_completions(self, step: int) -> list[str]:
-        later = [
-            file
-            for file in (self.path / "completions").glob("step-*.jsonl")
-            if file.stem.removeprefix("step-").isdecimal()
-            and int(file.stem.removeprefix("step-")) > step
-        ]
+        later = [file for at, file in self._completion_files().items() if at > step]
         with disk_errors("clean up", self.path / "completions"):
             for file in later:
                 file.unlink()

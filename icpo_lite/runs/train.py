@@ -261,6 +261,7 @@ def _steps_left(
             rows.append({"step": report.step, **report.metrics, **judged})
             run.append_metrics(rows[-1])
             run.write_completions(report.step, completion_rows(report.groups))
+            run.prune_completions(session.recipe.completions_total_limit)
         tracking.log(report.step, rows[-1])
         display.step(report)
         _beside(session, comparisons, display)
@@ -358,6 +359,7 @@ def _small_evaluation(
     small = session.small
     if small is None or not small.due(step):
         return {}, False
+    small.engine = session.trainer.sampling.engine
     figures = small.run(session.policy, session.judge, display.message)
     value = figures[f"eval/{small.metric}"]
     best = manager.judged(step, value, greater_is_better=small.greater_is_better)

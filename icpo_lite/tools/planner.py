@@ -275,6 +275,33 @@ def measured_seconds(rows: Sequence[Mapping[str, Any]]) -> tuple[float, int] | N
     return (statistics.median(seconds), len(seconds)) if seconds else None
 
 
+#: Facts of a usual problem: SHARDED and its like say one a turn.
+USUAL_SHARDS = 5
+
+
+def evaluation_replies(recipe: Recipe) -> int:
+    """Replies of the table at the end, this run's and the base's, where no question ends early."""
+    if not recipe.evaluation.enabled:
+        return 0
+    by_shards = {"sharded", "snowball", "recap"}
+    turns = sum(USUAL_SHARDS if s in by_shards else 1 for s in recipe.evaluation.settings)
+    return 2 * recipe.evaluation.problems * recipe.evaluation.runs * turns
+
+
+def evaluation_seconds(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Of that table, at the rate and reply length of a run's sampling; None where not measured."""
+    wanted = ("sampling_seconds", "step_seconds", "tokens_per_second", "completions/mean_length")
+    found = [row for row in rows if all(isinstance(row.get(name), int | float) for name in wanted)]
+    found = [row for row in found if row["tokens_per_second"] > 0]
+    if not found:
+        return None
+    a_token = statistics.median(
+        row["sampling_seconds"] / (row["tokens_per_second"] * row["step_seconds"]) for row in found
+    )
+    length = statistics.median(row["completions/mean_length"] for row in found)
+    return float(evaluation_replies(recipe) * length * a_token)
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """All that `plan` says of a recipe. machine: how it fits the machine that this is."""
@@ -289,6 +316,7 @@ class RunPlan:
     disk: Disk
     seconds: tuple[float, int] | None
     vllm: str = ""
+    evaluation: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -309,6 +337,8 @@ class RunPlan:
                 "download": self.disk.download,
             },
             "step_seconds": self.seconds[0] if self.seconds else None,
+            "evaluation_replies": evaluation_replies(self.recipe),
+            "evaluation_seconds": self.evaluation,
         }
 
 
@@ -355,4 +385,5 @@ def plan_run(recipe: Recipe, folder: str, card: Card | None = None) -> RunPlan:
         disk=disk_of(recipe, shape, job, local=Path(folder).is_dir()),
         seconds=measured_seconds(rows),
         vllm=vllm_fit(shape, job),
+        evaluation=evaluation_seconds(recipe, rows),
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from icpo_lite.core.oom import RowLimit, Say, quiet
+from icpo_lite.core.oom import RowLimit, Say, Size, quiet
 from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, StepReport
 from icpo_lite.policy.logprobs import LogprobOptions
 from icpo_lite.policy.prompt_packing import why_not_shared
@@ -54,12 +54,14 @@ class Chosen:
     """What a recipe leaves to the machine.
 
     sampling, logprobs: how replies and log-probs are computed here. tried: which of `engine` and
-    `share_prompts` were chosen by timing them.
+    `share_prompts` were chosen by timing them. update_rows: responses of an update that fit at
+    once; None for all.
     """
 
     sampling: SamplingOptions
     logprobs: LogprobOptions
     tried: tuple[str, ...] = ()
+    update_rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,8 @@ class Trainer:
         self.judge, self.reward, self.change = judge, reward, change
         self.recipe, self.tried = recipe, chosen.tried
         self.sampling_limit, update_limit = _limits(recipe, say)
+        if chosen.update_rows is not None:
+            update_limit.found = Size(chosen.update_rows)
         self.sampling = chosen.sampling.but(limit=self.sampling_limit)
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
         self.updater.engine = self.sampling.engine

@@ -118,3 +118,23 @@ def test_time_is_the_median_of_what_was_measured() -> None:
     assert measured_seconds([]) is None
     rows = [{"step_seconds": s} for s in (9.0, 2.0, 3.0)]
     assert measured_seconds([*rows, {"step": 4}]) == (3.0, 3)
+
+
+def test_the_time_of_the_evaluation_goes_by_measured_sampling():
+    from icpo_lite.tools.planner import evaluation_replies, evaluation_seconds
+
+    recipe = load_recipe(
+        "tiny",
+        ["evaluation.settings=[full, sharded]", "evaluation.problems=10", "evaluation.runs=4"],
+    )
+    assert evaluation_replies(recipe) == 2 * 10 * 4 * (1 + 5)
+    row = {
+        "step_seconds": 10.0,
+        "sampling_seconds": 6.0,
+        "tokens_per_second": 30.0,
+        "completions/mean_length": 50.0,
+    }
+    # 300 tokens in 6 seconds: 50 a second; 480 replies of 50 tokens.
+    assert evaluation_seconds(recipe, [row, row]) == 480.0
+    assert evaluation_seconds(recipe, [{"step_seconds": 10.0}]) is None
+    assert evaluation_replies(load_recipe("tiny", ["evaluation.enabled=false"])) == 0
