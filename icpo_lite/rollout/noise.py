@@ -21,6 +21,7 @@ from torch import Tensor
 from icpo_lite.core.errors import NumericsError
 from icpo_lite.core.oom import RowLimit
 from icpo_lite.core.types import Completion
+from icpo_lite.policy.kernels.logprob_reference import log_probs
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import DrawKeys
 
@@ -97,10 +98,9 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
     Log-probs are those at `temperature` before top-k and top-p: what training computes.
     """
     if options.temperature == 0:
-        logp = logits.log_softmax(-1)
-        token = logp.argmax(-1)
-        return token, logp.gather(-1, token[:, None]).squeeze(-1)
-    logp = (logits / options.temperature).log_softmax(-1)
+        token = logits.argmax(-1)
+        return token, _chosen(log_probs(logits), token)
+    logp = log_probs(logits / options.temperature)
     if torch.isnan(logp[:, 0]).any():
         raise NumericsError(
             "sampling: the model's logits are NaN; expected numbers; use dtype: bfloat16 or "
@@ -121,7 +121,11 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
     target = (noise * cumulative[:, -1])[:, None]
     token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
     token = token.clamp(max=probs.shape[-1] - 1)
-    return token, logp.gather(-1, token[:, None]).squeeze(-1)
+    return token, _chosen(logp, token)
+
+
+def _chosen(logp: Tensor, token: Tensor) -> Tensor:
+    return logp.gather(-1, token[:, None]).squeeze(-1)
 
 
 def left_pad(
