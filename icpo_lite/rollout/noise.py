@@ -21,7 +21,6 @@ from torch import Tensor
 from icpo_lite.core.errors import NumericsError
 from icpo_lite.core.oom import RowLimit
 from icpo_lite.core.types import Completion
-from icpo_lite.policy.kernels.logprob_reference import log_probs
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import DrawKeys
 
@@ -97,35 +96,38 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
 
     Log-probs are those at `temperature` before top-k and top-p: what training computes.
     """
-    if options.temperature == 0:
-        token = logits.argmax(-1)
-        return token, _chosen(log_probs(logits), token)
-    logp = log_probs(logits / options.temperature)
-    if torch.isnan(logp[:, 0]).any():
+    z = logits if options.temperature in (0, 1) else logits / options.temperature
+    top = z.amax(-1, keepdim=True)
+    weights = (z - top).exp()
+    total = weights.sum(-1, keepdim=True)
+    if torch.isnan(total).any():
         raise NumericsError(
             "sampling: the model's logits are NaN; expected numbers; use dtype: bfloat16 or "
             "float32, or a lower learning_rate"
         )
-    probs = logp.exp().double()
+    token = z.argmax(-1) if options.temperature == 0 else _drawn(weights.double(), noise, options)
+    chosen = z.gather(-1, token[:, None]).double()
+    logp = chosen - top.double() - total.double().log()
+    return token, logp.squeeze(-1).to(logits.dtype)
+
+
+def _drawn(weights: Tensor, noise: Tensor, options: SamplingOptions) -> Tensor:
+    """Tokens [B] in proportion to the weights [B, V], among those that top-k and top-p leave."""
+    whole = weights.sum(-1, keepdim=True)
     if options.top_k:
-        floor = probs.topk(min(options.top_k, probs.shape[-1])).values[:, -1:]
-        probs = probs.where(probs >= floor, 0.0)
+        floor = weights.topk(min(options.top_k, weights.shape[-1])).values[:, -1:]
+        weights = weights.where(weights >= floor, 0.0)
     if options.top_p < 1.0:
-        ordered, index = probs.sort(descending=True)
+        ordered, index = weights.sort(descending=True)
         before = ordered.cumsum(-1) - ordered
-        probs = torch.zeros_like(probs).scatter(
-            -1, index, ordered.where(before < options.top_p, 0.0)
+        weights = torch.zeros_like(weights).scatter(
+            -1, index, ordered.where(before < options.top_p * whole, 0.0)
         )
-    cumulative = probs.cumsum(-1)
+    cumulative = weights.cumsum(-1)
     # Strictly below the total, so that rounding never selects a token of probability 0.
     target = (noise * cumulative[:, -1])[:, None]
     token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
-    token = token.clamp(max=probs.shape[-1] - 1)
-    return token, _chosen(logp, token)
-
-
-def _chosen(logp: Tensor, token: Tensor) -> Tensor:
-    return logp.gather(-1, token[:, None]).squeeze(-1)
+    return token.clamp(max=weights.shape[-1] - 1)
 
 
 def left_pad(

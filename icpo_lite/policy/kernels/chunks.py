@@ -17,8 +17,8 @@ SHARE_OF_FREE = 0.25
 #: Chunks are whole numbers of this many rows, so that matmul tiles are full.
 GRAIN = 64
 
-#: Threads of a program of the row kernel (`logprob_triton.WARPS`), of which a Turing processor holds
-#: 1024 at once: four programs, each of which has a row.
+#: Threads of a program of the row kernel (`logprob_triton.WARPS`). A Turing processor holds 1024 of
+#: them at once: four programs, each of which has a row.
 ROW_THREADS = 256
 TURING_THREADS = 1024
 

@@ -69,10 +69,8 @@ def busy(rows: int, hidden: int, processors: int) -> float:
 
 
 def tile_rows(rows: int, hidden: int, free: int) -> int:
-    """Rows of a tile for `rows` rows in all: 4096, fewer where little memory is free; even parts."""
+    """Rows of a tile for `rows` rows in all: 4096 at most, fewer where little memory is free."""
     row_bytes = 4 * (TILE_WORDS + hidden)
     most = max(1, min(TILE_ROWS, int(free * SHARE_OF_FREE) // row_bytes))
     parts = max(1, math.ceil(rows / most))
     return max(1, math.ceil(rows / parts))
-
-

@@ -35,7 +35,7 @@ RowOp = Callable[[torch.Tensor, RowTask], RowResult]
 FP16_BOOST = 2.0**14
 #: Turing, the oldest GPU that the kernel has been compiled for.
 OLDEST_CAPABILITY = (7, 5)
-#: Up to here the rows are one chunk of the whole vocabulary, which reads lm_head as seldom as tiles.
+#: Up to here the rows are one chunk of the whole vocabulary, which reads lm_head once anyway.
 FEWEST_TILED = 512
 #: Rows scaled at a time in backward: bounds the fp32 products where torch materialises them.
 BACKWARD_ROWS = 4096

@@ -66,7 +66,9 @@ class _Buffers(NamedTuple):
     total: torch.Tensor | None  # [R, D] fp32
 
     @classmethod
-    def allocate(cls, rows: int, weight: torch.Tensor, hidden: torch.Tensor, grad: bool) -> _Buffers:
+    def allocate(
+        cls, rows: int, weight: torch.Tensor, hidden: torch.Tensor, grad: bool
+    ) -> _Buffers:
         words = min(layout.TILE_WORDS, len(weight))
         stride = -(-words // 64) * 64
         memory = torch.empty(rows, stride, dtype=torch.float32, device=hidden.device)
@@ -123,7 +125,7 @@ def _directions(
     damping: torch.Tensor,
     out: torch.Tensor,
 ) -> None:
-    """out = damping · W_y − total / rest, rounded once; a row without other tokens gets 0 weight."""
+    """out = damping · W_y − total / rest, rounded once; without other tokens the sum is 0."""
     total.div_(-rest.masked_fill(rest == 0, torch.inf)[:, None])
     for start in range(0, len(total), TARGET_ROWS):
         rows = slice(start, start + TARGET_ROWS)

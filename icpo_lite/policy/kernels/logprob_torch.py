@@ -96,7 +96,7 @@ class AgainstOthers(NamedTuple):
 def against_others(
     target: torch.Tensor, top: torch.Tensor, rest: torch.Tensor, moment: torch.Tensor
 ) -> AgainstOthers:
-    """From z_y, the reference that s is measured from, R and M, as the module's docstring has it."""
+    """From z_y, the reference that s is measured from, R and M, as the docstring above has it."""
     rest, moment = rest.double(), moment.double()
     log_rest = rest.log()
     odds = target.double() - top.double() - log_rest

@@ -1,8 +1,9 @@
 """The row operation as one Triton kernel: a program a row, two reads, one write in place.
 
 The first read keeps an online log-sum-exp of all tokens but the target, and the numbers follow
-from both as in `logprob_torch`; the second read writes dz over the logits. A row is read twice rather than held: a vocabulary of 152k is 608 KB in fp32, no register file holds it. There is
-no `tl.dot`: Triton has no tensor-core instructions for sm75, so the matmuls stay with the library.
+from both as in `logprob_torch`; the second read writes dz over the logits. A row is read twice
+rather than held: a vocabulary of 152k is 608 KB in fp32, no register file holds it. There is no
+`tl.dot`: Triton has no tensor-core instructions for sm75, so the matmuls stay with the library.
 
 Importing this module needs triton; TRITON_INTERPRET=1, set before, runs it on a CPU.
 """
@@ -15,8 +16,8 @@ import torch
 import triton
 import triton.language as tl
 
-from icpo_lite.policy.kernels.logprob_reference import FLOOR as _FLOOR
 from icpo_lite.policy.kernels.logits import LogitTransform
+from icpo_lite.policy.kernels.logprob_reference import FLOOR as _FLOOR
 from icpo_lite.policy.kernels.logprob_torch import LOWEST as _LOWEST
 from icpo_lite.policy.kernels.logprob_torch import RowResult, RowTask
 
@@ -140,8 +141,8 @@ def _row_kernel(
         logits_ptr, bias_ptr, target, width, vocabulary, inner, outer, BIAS, CAP
     )
 
-    # First read. e^s and e^s·s are summed lane by lane, s = z − top, under one running maximum; when
-    # it rises by r, the first sum R shrinks by e^−r, the second loses r·R before.
+    # First read. e^s and e^s·s are summed lane by lane, s = z − top, under one running maximum;
+    # when it rises by r, the first sum R shrinks by e^−r, the second loses r·R before.
     top = tl.full([], LOWEST, tl.float32)
     total = tl.zeros([TILE], tl.float32)
     moment = tl.zeros([TILE], tl.float32)
@@ -160,9 +161,7 @@ def _row_kernel(
         total = total * shrink + weight
         top = higher
     rest = tl.sum(total, 0)
-    logp, gap, log_gap, entropy, log_rest = _against_others(
-        target_z, top, rest, tl.sum(moment, 0)
-    )
+    logp, gap, log_gap, entropy, log_rest = _against_others(target_z, top, rest, tl.sum(moment, 0))
     tl.store(logp_ptr + row, logp)
     tl.store(entropy_ptr + row, entropy)
 
