@@ -10,6 +10,7 @@ import math
 import sys
 import weakref
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
@@ -152,9 +153,45 @@ def test_dense_layers_compute_what_they_stand_for(policy, prompts):
 
 
 def test_dense_layers_are_for_float32_alone(policy):
+    """In 16 bit LoRA stays beside its base: nothing is merged, nothing but LoRA is replaced."""
     half = replace(policy, device=replace(policy.device, dtype=torch.bfloat16))
     with dense_layers(half):
-        assert not any("forward" in m.__dict__ for m in policy.causal_lm.modules())
+        replaced = [m for m in policy.causal_lm.modules() if "forward" in m.__dict__]
+        assert replaced
+        assert all(hasattr(m, "lora_A") for m in replaced)
+        assert not any(isinstance(m.__dict__["forward"], partial) for m in replaced)
+    assert not any("forward" in m.__dict__ for m in policy.causal_lm.modules())
+
+
+def test_lora_samples_in_16_bit_without_casts_and_follows_each_update():
+    """bfloat16: log-probs move by less than the base's own rounding; LoRA itself stays fp32."""
+    policy = load_policy(
+        model_keys("builtin:tiny", device="cpu", dtype="bfloat16", load_in_4bit=False, lora_r=4)
+    )
+    policy.set_training(False)
+    lora = [p for n, p in policy.model.named_parameters() if "lora_" in n]
+    assert {p.dtype for p in lora} == {torch.float32}
+    ids = torch.arange(5, 25)[None]
+    noise = torch.Generator().manual_seed(0)
+
+    def logps():
+        return policy.causal_lm(input_ids=ids).logits.float().log_softmax(-1)
+
+    with torch.no_grad():
+        for _update in range(2):
+            for parameter in lora:
+                parameter += 0.05 * torch.randn(parameter.shape, generator=noise)
+            wide = logps()
+            with dense_layers(policy):
+                narrow = logps()
+            with policy.adapter_off():
+                base = logps()
+                with dense_layers(policy):
+                    assert torch.equal(logps(), base)
+            mismatch = (narrow - wide).abs().mean()
+            assert 0 < mismatch < 0.03
+            assert mismatch < 0.2 * (base - wide).abs().mean()
+    assert {p.dtype for p in lora} == {torch.float32}
 
 
 def test_buffers_hold_what_concatenation_holds():
