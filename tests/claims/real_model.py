@@ -2,8 +2,9 @@
 
     python tests/claims/real_model.py --model FOLDER_OR_HUB_NAME --out runs/real
 
-Arms: the model as it is; with a system prompt that permits asking; RLVR; ICPO on its own; ICPO
-after the warm-up of a model that hardly asks, with or without demonstrations; the warm-up alone.
+Arms: the model as it is; with a system prompt that permits asking; made to ask above a threshold of
+P(ask) that is chosen on dev; RLVR; ICPO on its own; ICPO after the warm-up of a model that hardly
+asks, with or without demonstrations and the floor under a group's std; the warm-up alone.
 Trained arms see the same number of prompts and replies, and their sampled tokens are counted.
 Judged on held-out problems of the built-in world, and on published sets of complete and
 insufficient problems where --data names them. What is done is not done again. Prints a Markdown
@@ -21,10 +22,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from icpo_lite.core.files import read_metrics
+from icpo_lite.evaluation.intervals import interval
 from icpo_lite.runs.run_directory import git_commit, versions
 
 COMMAND = [sys.executable, "-m", "icpo_lite"]
@@ -36,13 +41,18 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "icpo, warmed up": (),
     "warm-up alone": ("max_steps=1", "learning_rate=1e-12"),
     "icpo, warmed up, hpt": ("demonstrations=hpt",),
+    "icpo, warmed up, no floor": ("min_reward_std=0",),
 }
 #: The model untrained, and what `eval` is told.
 UNTRAINED: dict[str, tuple[str, ...]] = {
     "base": (),
     "base, permitted to ask": ("--system", "ask"),
+    "base, threshold": (),
 }
-DEFAULT = ("base", "base, permitted to ask", "rlvr", "icpo, warmed up", "warm-up alone")
+DEFAULT = (
+    *("base", "base, permitted to ask", "base, threshold", "rlvr", "icpo, warmed up"),
+    "warm-up alone",
+)
 RATES = {
     "asks on q*": "clarification_rate",
     "targeted": "targeted_rate",
@@ -78,11 +88,28 @@ class Arena:
             (folder / "seconds").write_text(f"{time.monotonic() - started:.0f}")
         return folder
 
-    def judged(self, name: str, model: Path | str, more: Sequence[str], data: str | None) -> Any:
+    def threshold(self, model: Path | str) -> float:
+        """That of P(ask) which on dev parts best what lacks something from what is whole."""
+        calibration = self.judged("base", model, (), None, split="dev")["calibration"]
+        best = max(
+            calibration["thresholds"], key=lambda t: t["asks_underspecified"] - t["over_asks"]
+        )
+        return float(best["threshold"])
+
+    def judged(
+        self,
+        name: str,
+        model: Path | str,
+        more: Sequence[str],
+        data: str | None,
+        *,
+        split: str | None = None,
+    ) -> Any:
         """The summary of one arm on one data set."""
         args = self.args
+        split = split or args.split
         where = slug(Path(data).stem) if data else "world"
-        place = self.out / "judged" / f"{slug(name)}-{where}-{args.split}"
+        place = self.out / "judged" / f"{slug(name)}-{where}-{split}"
         found = place / "comparison.json"
         if not found.is_file():
             size = ["--runs", str(args.runs), "--problems", str(args.problems)]
@@ -90,7 +117,7 @@ class Arena:
             if data:
                 size = ["--problems", str(args.problems)]
             else:
-                what += ["--split", args.split]
+                what += ["--split", split]
             place.parent.mkdir(parents=True, exist_ok=True)
             tokens = ["--max-new-tokens", str(args.tokens)]
             self.command(
@@ -110,6 +137,36 @@ def figures(summary: Mapping[str, Any]) -> dict[str, list[float]]:
     for label, name in RATES.items():
         if found := summary.get("rates", {}).get(name):
             out[label] = _with_interval(found)
+    if found := (summary.get("calibration") or {}).get("auroc"):
+        out["AUROC of P(ask)"] = _with_interval(found)
+    return out
+
+
+def scores(arena: Arena, name: str, seeds: Sequence[int | None], setting: str) -> dict[str, float]:
+    """An arm's mean score of each problem in one setting, over its seeds and runs."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        label = name if seed is None else f"{name}, seed {seed}"
+        place = arena.out / "judged" / f"{slug(label)}-world-{arena.args.split}"
+        (kept,) = place.glob("*/conversations.jsonl")
+        for row in map(json.loads, kept.read_text().splitlines()):
+            if row["setting"] == setting:
+                found.setdefault(row["problem_id"], []).append(row["score"])
+    return {problem: 100 * sum(of) / len(of) for problem, of in found.items()}
+
+
+def paired(arena: Arena, names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Differences of the trained arms to what they are held against, over the same problems."""
+    seeds = {name: arena.args.seeds if name in TRAINED else [None] for name in names}
+    out: dict[str, dict[str, list[float]]] = {}
+    for ours in [name for name in names if name.startswith("icpo")]:
+        for other in [name for name in ("base", "rlvr") if name in names]:
+            for setting in ("full", "sharded"):
+                a = scores(arena, ours, seeds[ours], setting)
+                b = scores(arena, other, seeds[other], setting)
+                apart = np.array([a[problem] - b[problem] for problem in a])
+                of = out.setdefault(f"{ours} - {other}", {})
+                of[f"{setting.upper()} P"] = _with_interval(asdict(interval(apart)))
     return out
 
 
@@ -137,6 +194,12 @@ def _without_folders(word: str) -> str:
     return Path(word).name if Path(word).exists() else word
 
 
+def _shown(head: str, value: Sequence[float]) -> str:
+    digits = 2 if head.startswith("AUROC") else 1
+    middle, low, high = (f"{one:.{digits}f}" for one in value)
+    return f"{middle} [{low}, {high}]"
+
+
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     heads = sorted({h for found in results.values() for h in found["world"]})
     lines = [f"| arm | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
@@ -144,7 +207,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         cells = []
         for head in heads:
             value = found["world"].get(head)
-            cells.append(f"{value[0]:.1f} [{value[1]:.1f}, {value[2]:.1f}]" if value else "")
+            cells.append(_shown(head, value) if value else "")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -165,11 +228,14 @@ def main() -> None:
     args = parser.parse_args()
     arena = Arena(args)
     results: dict[str, dict[str, Any]] = {}
+    record: dict[str, Any] = {}
     for name in args.arms:
         for seed in args.seeds if name in TRAINED else [None]:
             run = args.model if seed is None else arena.trained(name, seed)
             label = name if seed is None else f"{name}, seed {seed}"
             more = UNTRAINED.get(name, ())
+            if name == "base, threshold":
+                more = ("--ask-threshold", str(arena.threshold(args.model)))
             found = {"world": figures(arena.judged(label, run, more, None))}
             for data in args.data:
                 found[Path(data).stem] = arena.judged(label, run, more, data)
@@ -184,7 +250,11 @@ def main() -> None:
                 "arms": results,
             }
             (args.out / "real_model.json").write_text(json.dumps(record, indent=1))
+    record["paired"] = paired(arena, args.arms)
+    (args.out / "real_model.json").write_text(json.dumps(record, indent=1))
     print(table(results))
+    for name, found in record["paired"].items():
+        print(f"{name}: " + ", ".join(f"{k} {_shown(k, v)}" for k, v in found.items()))
 
 
 if __name__ == "__main__":
