@@ -21,7 +21,7 @@ from policies import tiny_with_noise
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy.dense_copies import dense_layers
-from icpo_lite.policy.load import Policy
+from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.rollout.engines import kv_cache, registry
 from icpo_lite.rollout.engines.kv_cache import BLOCK, BufferedLayer, buffered_cache
 from icpo_lite.rollout.engines.registry import ENGINES, choose_engine
