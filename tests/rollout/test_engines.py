@@ -16,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from policies import tiny_with_noise
+from policies import model_keys, tiny_with_noise
 
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message

@@ -23,7 +23,7 @@ import torch
 from icpo_lite.core.errors import DeviceError
 from icpo_lite.policy.kernels.check import Outputs as Checked
 from icpo_lite.policy.kernels.check import allowances, errors, true_outputs
-from icpo_lite.policy.kernels.logprob import choose_impl, token_logprobs
+from icpo_lite.policy.kernels.logprob import Impl, choose_impl, token_logprobs
 from icpo_lite.tools.bench.live_bytes import ExtraBytes
 from icpo_lite.tools.bench.logprob_methods import PEERS, LogProbs, Method, Shape, by_reference
 from icpo_lite.tools.bench.machine import machine, version_of, versions
@@ -213,7 +213,8 @@ def _prepared(
         return None
     try:
         if method.name in ("triton", "tiled"):
-            choose_impl(device, problem.hidden.dtype, method.name)
+            impl: Impl = "tiled" if method.name == "tiled" else "triton"
+            choose_impl(device, problem.hidden.dtype, impl)
         step = _step(method.load(), problem, shape)
         step()  # compiles and tunes; the second one is counted
         with ExtraBytes(*problem) as extra:
