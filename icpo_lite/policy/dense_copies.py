@@ -117,7 +117,9 @@ def _narrow(layer: Any) -> Callable[..., Tensor]:
             copies[x.dtype] = [(a.to(x.dtype), b.to(x.dtype)) for a, b in updates]
         out: Tensor = layer.base_layer(x, *args, **kwargs)
         for a, b in copies[x.dtype]:
-            out = out + linear(linear(x, a), b)
+            # Added inside the matmul: one launch and one rounding less than a product and a sum.
+            inner = linear(x, a).flatten(0, -2)
+            out = torch.addmm(out.flatten(0, -2), inner, b.t()).view(out.shape)
         return out
 
     return forward

@@ -9,6 +9,7 @@ import gc
 import math
 import sys
 import weakref
+from copy import deepcopy
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
@@ -158,7 +159,11 @@ def test_dense_layers_are_for_float32_alone(policy):
 
 
 def test_lora_samples_in_16_bit_without_casts_and_follows_each_update():
-    """bfloat16: log-probs move by less than the base's own rounding; LoRA itself stays fp32."""
+    """bfloat16 against the same weights in fp32: a half more than the error of fp32 LoRA at most.
+
+    The 16-bit copy rounds more than fp32 LoRA does: mean errors were 1.1 to 1.4 times as large when
+    this was measured, and the bound was set from that. Over LoRA's own effect both are small.
+    """
     policy = load_policy(
         model_keys("builtin:tiny", device="cpu", dtype="bfloat16", load_in_4bit=False, lora_r=4)
     )
@@ -168,23 +173,23 @@ def test_lora_samples_in_16_bit_without_casts_and_follows_each_update():
     ids = torch.arange(5, 25)[None]
     noise = torch.Generator().manual_seed(0)
 
-    def logps():
-        return policy.causal_lm(input_ids=ids).logits.float().log_softmax(-1)
+    def logps(model=policy.causal_lm):
+        return model(input_ids=ids).logits.float().log_softmax(-1)
 
     with torch.no_grad():
         for _update in range(2):
             for parameter in lora:
                 parameter += 0.05 * torch.randn(parameter.shape, generator=noise)
-            wide = logps()
+            truth, wide = logps(deepcopy(policy.causal_lm).float()), logps()
             with dense_layers(policy):
                 narrow = logps()
             with policy.adapter_off():
                 base = logps()
                 with dense_layers(policy):
                     assert torch.equal(logps(), base)
-            mismatch = (narrow - wide).abs().mean()
-            assert 0 < mismatch < 0.03
-            assert mismatch < 0.2 * (base - wide).abs().mean()
+            assert not torch.equal(narrow, wide)
+            assert (narrow - truth).abs().mean() < 1.5 * (wide - truth).abs().mean()
+            assert (narrow - truth).abs().mean() < 0.2 * (base - truth).abs().mean()
     assert {p.dtype for p in lora} == {torch.float32}
 
 
