@@ -29,7 +29,8 @@ from icpo_lite.core.next_step import next_line
     "--peers",
     default="all",
     show_default=True,
-    help="all, none, or a list of unsloth_zoo, liger, liger-scaled, cce, cce-nofilter, trl.",
+    help="all, none, or a list of unsloth_zoo, liger, liger-grpo, liger-scaled, torch-lce, cce, "
+    "cce-nofilter, trl.",
 )
 @click.option(
     "--dtype",

@@ -104,27 +104,33 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
     NaN where the logits are, which the caller looks at (`refuse_nan`): every look at a GPU's
     numbers waits for them.
     """
-    if options.temperature == 0:
-        logp = logits.log_softmax(-1)
-        token = logp.argmax(-1)
-        return token, logp.gather(-1, token[:, None]).squeeze(-1)
-    logp = (logits / options.temperature).log_softmax(-1)
-    probs = logp.exp().double()
+    z = logits if options.temperature in (0, 1) else logits / options.temperature
+    top = z.amax(-1, keepdim=True)
+    weights = (z - top).exp()
+    total = weights.sum(-1, keepdim=True)
+    token = z.argmax(-1) if options.temperature == 0 else _drawn(weights.double(), noise, options)
+    chosen = z.gather(-1, token[:, None]).double()
+    logp = chosen - top.double() - total.double().log()
+    return token, logp.squeeze(-1).to(logits.dtype)
+
+
+def _drawn(weights: Tensor, noise: Tensor, options: SamplingOptions) -> Tensor:
+    """Tokens [B] in proportion to the weights [B, V], among those that top-k and top-p leave."""
+    whole = weights.sum(-1, keepdim=True)
     if options.top_k:
-        floor = probs.topk(min(options.top_k, probs.shape[-1])).values[:, -1:]
-        probs = probs.where(probs >= floor, 0.0)
+        floor = weights.topk(min(options.top_k, weights.shape[-1])).values[:, -1:]
+        weights = weights.where(weights >= floor, 0.0)
     if options.top_p < 1.0:
-        ordered, index = probs.sort(descending=True)
+        ordered, index = weights.sort(descending=True)
         before = ordered.cumsum(-1) - ordered
-        probs = torch.zeros_like(probs).scatter(
-            -1, index, ordered.where(before < options.top_p, 0.0)
+        weights = torch.zeros_like(weights).scatter(
+            -1, index, ordered.where(before < options.top_p * whole, 0.0)
         )
-    cumulative = probs.cumsum(-1)
+    cumulative = weights.cumsum(-1)
     # Strictly below the total, so that rounding never selects a token of probability 0.
     target = (noise * cumulative[:, -1])[:, None]
     token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
-    token = token.clamp(max=probs.shape[-1] - 1)
-    return token, logp.gather(-1, token[:, None]).squeeze(-1)
+    return token.clamp(max=weights.shape[-1] - 1)
 
 
 def refuse_nan(found: bool) -> None:

@@ -15,6 +15,7 @@ from torch import Tensor
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.inherited_options import generation_config
 from icpo_lite.policy.layer_kinds import recurrent_layers
+from icpo_lite.policy.unsloth_backend import graph_scope
 from icpo_lite.rollout.engines.native import prefill
 from icpo_lite.rollout.noise import (
     Key,
@@ -72,7 +73,8 @@ def sample_unsloth(
     it runs, and on again only in a model that was in training mode.
     """
     policy.set_training(True)
-    return _generate(policy, prompts, keys, options)
+    with graph_scope():
+        return _generate(policy, prompts, keys, options)
 
 
 def _generate(
