@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import struct
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,19 +29,44 @@ if TYPE_CHECKING:
 
 Key = tuple[int | str, ...]
 
+#: Entropies below it count as it, so that their logarithm is a number.
+LEAST_ENTROPY = 1e-6
+
+
+class EntropyStats(NamedTuple):
+    """The log-entropies of a step's tokens, by which HAPO tells the sure from the unsure.
+
+    quantile: above it a token is unsure. std: of all. up, down: one over the largest standardised
+    value above the quantile, and over the size of the smallest below it.
+    """
+
+    quantile: float
+    std: float
+    up: float
+    down: float
+
+    def scale(self, log_entropy: Tensor) -> Tensor:
+        """h in [-1, 1], of any shape."""
+        z = (log_entropy - self.quantile) / (self.std + LEAST_ENTROPY)
+        return torch.where(z > 0, z * self.up, z * self.down).clamp(-1.0, 1.0)
+
 
 class SamplingOptions(DrawKeys):
     """How the replies of one call are drawn: a recipe's keys, and what the call adds to them.
 
     max_rows: rows computed at once (None: all). limit: learns how many rows fit, for the calls
     after; None learns anew each time. ignore_eos: every reply has `max_new_tokens` tokens, to
-    measure the worst case. `options.but(temperature=0)` is the same with some changed.
+    measure the worst case. entropy_tau, entropy_stats: a token's temperature is
+    `temperature` (1 + entropy_tau h), h of `EntropyStats.scale` (HAPO, arXiv 2509.16591).
+    `options.but(temperature=0)` is the same with some changed.
     """
 
     max_new_tokens: int = Field(256, ge=1)
     max_rows: int | None = Field(None, ge=1)
     limit: SkipValidation[RowLimit | None] = Field(None, repr=False, exclude=True)
     ignore_eos: bool = False
+    entropy_tau: float = Field(0.0, ge=0, lt=1)
+    entropy_stats: EntropyStats | None = None
 
     def __init__(
         self,
@@ -106,7 +131,7 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
             "sampling: the model's logits are NaN; expected numbers; use dtype: bfloat16 or "
             "float32, or a lower learning_rate"
         )
-    probs = logp.exp().double()
+    probs = _tempered(logits, logp, options).exp().double()
     if options.top_k:
         floor = probs.topk(min(options.top_k, probs.shape[-1])).values[:, -1:]
         probs = probs.where(probs >= floor, 0.0)
@@ -122,6 +147,20 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
     token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
     token = token.clamp(max=probs.shape[-1] - 1)
     return token, logp.gather(-1, token[:, None]).squeeze(-1)
+
+
+def _tempered(logits: Tensor, logp: Tensor, options: SamplingOptions) -> Tensor:
+    """The log-probs [B, V] that are drawn by: hotter where the model is unsure (HAPO).
+
+    Entropy is taken at temperature 1, as in the public code. What is told of a token stays its
+    log-prob at `temperature`.
+    """
+    if options.entropy_stats is None or not options.entropy_tau:
+        return logp
+    plain = logits.log_softmax(-1)
+    entropy = -(plain.exp() * plain).nan_to_num(nan=0.0).sum(-1, keepdim=True)
+    h = options.entropy_stats.scale(entropy.clamp(min=LEAST_ENTROPY).log())
+    return (logits / (options.temperature * (1 + options.entropy_tau * h))).log_softmax(-1)
 
 
 def left_pad(

@@ -42,10 +42,14 @@ MARGIN = 1.2
 
 @dataclass(frozen=True)
 class Engine:
-    """sample: the engine. unfit: why it cannot run with this policy, None where it can."""
+    """sample: the engine. unfit: why it cannot run with this policy, None where it can.
+
+    draws_here: whether its tokens are drawn by `noise.draw`, with a temperature for each.
+    """
 
     sample: SampleChunk
     unfit: Callable[[Policy], str | None]
+    draws_here: bool = True
 
 
 def _unfit_unpatched(policy: Policy) -> str | None:
@@ -84,9 +88,9 @@ def _unfit_vllm(policy: Policy) -> str | None:
 ENGINES: dict[str, Engine] = {
     "native": Engine(sample_native, _unfit_unpatched),
     "generate": Engine(sample_generate, _unfit_unpatched),
-    "continuous": Engine(sample_continuous, _unfit_continuous),
+    "continuous": Engine(sample_continuous, _unfit_continuous, draws_here=False),
     "unsloth": Engine(sample_unsloth, _unfit_unsloth),
-    "vllm": Engine(sample_vllm, _unfit_vllm),
+    "vllm": Engine(sample_vllm, _unfit_vllm, draws_here=False),
 }
 
 
@@ -115,12 +119,13 @@ def choose_engine(
     prompts: some of the run's own. Raises UsageError when the one wanted cannot run here.
     """
     if wanted != "auto":
-        reason = ENGINES[wanted].unfit(policy)
+        reason = ENGINES[wanted].unfit(policy) or _unfit_for(wanted, options)
         if reason is not None:
             raise UsageError(f"engine: {wanted} cannot run here: {reason}; use engine: auto")
         return wanted, wanted
     # transformers' own loops win nothing on a CPU, where paging has no kernel.
     slow = {"generate", "continuous"} if policy.device.torch_device.type == "cpu" else set()
+    slow |= {name for name in ENGINES if _unfit_for(name, options)}
     fit = [name for name, e in ENGINES.items() if name not in slow and e.unfit(policy) is None]
     if fit == ["native"]:
         return "native", "native, the only one that suits this machine"
@@ -133,6 +138,11 @@ def choose_engine(
         best = "native"
     said = ", ".join(f"{n} {_said(tried[n])}" for n in sorted(tried, key=lambda n: n != best))
     return best, f"{best} (tokens a second on {len(longest)} prompts: {said})"
+
+
+def _unfit_for(name: str, options: SamplingOptions) -> str | None:
+    drawn = ENGINES[name].draws_here or not options.entropy_tau
+    return None if drawn else "it has one temperature for all tokens (token_weights: hapo)"
 
 
 def _tokens_per_second(
