@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,12 @@ from icpo_lite.core.errors import DataError
 from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import at_home, no_run_at
 
-#: What every row has, and whoever reads rows may rely on.
-NEEDED = ("prompt_id", "problem_id", "removed_ids", "completion", "stop_reason", "reward")
 
-
-def logged_rows(run: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def logged_rows(run: str | Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     """(file's name, row) of every reply that `train` wrote, in order of steps.
 
-    Raises DataError, with file and line, where there is no run or a row is another one.
+    needed: what the reader takes from a row. Raises DataError, with file and line, where there is
+    no run or a row is another one.
     """
     if not at_home(run).is_dir():
         raise no_run_at(run)
@@ -25,7 +23,7 @@ def logged_rows(run: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
             try:
                 row = dict(read_json(line))
-                lacks = next((name for name in NEEDED if name not in row), None)
+                lacks = next((name for name in needed if name not in row), None)
             except (ValueError, TypeError) as error:
                 raise _faulty(file, number, error) from None
             if lacks is not None:

@@ -22,7 +22,7 @@ def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
     """
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     removed: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for file, row in logged_rows(run):
+    for file, row in logged_rows(run, ("reward", "prompt_id", "problem_id", "removed_ids")):
         key = (file, row["prompt_id"])
         groups[key].append(float(row["reward"]))
         removed[key] = [(row["problem_id"], shard) for shard in row["removed_ids"]]

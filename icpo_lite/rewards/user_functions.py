@@ -5,8 +5,8 @@
 As in TRL for chats, `prompts[i]` is a list of messages and `completions[i]` a list of one:
 `completions[i][0]["content"]` is the text. Columns are lists as long: the row's own, and `answer`,
 `solution`, `task`, `intent`, `response_type`, `completion_ids`, and `group_index`, the number of
-the group that a reply belongs to. `trainer_state` has TRL's `global_step` and `max_steps`. None means:
-no opinion here.
+the group that a reply belongs to. `trainer_state` has TRL's `global_step` and `max_steps`. None
+means: no opinion here.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ class LoggedReplies:
                 f"run, found output_dir itself; set another output_dir"
             )
         found: dict[str, list[tuple[str, bool]]] = defaultdict(list)
-        for _, row in logged_rows(run):
+        for _, row in logged_rows(run, ("prompt_id", "completion", "stop_reason")):
             if "turns" not in row:
                 cut_off = row["stop_reason"] == "length"
                 found[str(row["prompt_id"])].append((str(row["completion"]), cut_off))
