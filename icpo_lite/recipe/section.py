@@ -158,5 +158,12 @@ Finding = Literal[
 
 
 SettingName = Literal[
-    "full", "concat", "sharded", "recap", "snowball", "clean_history", "underspecified"
+    "full",
+    "concat",
+    "sharded",
+    "recap",
+    "snowball",
+    "clean_history",
+    "underspecified",
+    "contradictory",
 ]

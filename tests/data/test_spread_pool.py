@@ -41,7 +41,7 @@ def pool(**options: float) -> SpreadPool:
 
 
 def test_problems_keep_their_turn_and_facts_are_chosen() -> None:
-    drawn = [pool().draw_kinds(1, 2) for _ in range(1)][0]
+    drawn = pool().draw_kinds(1, 2)
     assert [p.intent for p in drawn] == [Intent.COMPLETE, *[Intent.UNDERSPECIFIED] * 2]
     assert {p.problem_id for p in drawn[1:]} == {"a", "b"}
     assert {p.prompt_id for p in pool()} == {"a/q", "b/q", "a/1", "a/2", "b/1"}

@@ -303,7 +303,7 @@ def test_names_without_an_equal_are_answered(folder: Path, key: str) -> None:
         ),
         (
             "advantage: gdpo\nmulti_objective_aggregation: normalize_then_sum\n",
-            "r.yaml:3: advantage: multi_objective_aggregation: normalize_then_sum is advantage: gdpo",
+            "r.yaml:3: advantage: multi_objective_aggregation: normalize_then_sum is",
         ),
         (
             "advantage: rae\ndynamic_sampling: true\n",

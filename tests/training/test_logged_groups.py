@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from icpo_lite.core.errors import DataError, RecipeError
+from icpo_lite.core.errors import DataError, RecipeError, UsageError
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.recipe import load_recipe
 from icpo_lite.training.logged_groups import LoggedReplies
@@ -42,7 +42,7 @@ def logged(tmp_path, *overrides):
 
 
 def test_groups_are_tokenised_anew(tmp_path, policy) -> None:
-    rows = [row("a", "How many eggs?"), row("a", "It is 7", "length"), row("b", "alone")]
+    rows = [row("a", "How many?"), row("a", "It is 7", "length"), row("b", "alone")]
     write(tmp_path / "run", [*rows, row("a", "talk", turns=[])])
     found = logged(tmp_path)
     assert set(found.replies) == {"a"}, "one reply is no group, and a conversation no reply"
@@ -50,8 +50,8 @@ def test_groups_are_tokenised_anew(tmp_path, policy) -> None:
     known = type(prompt)(**{**fields(prompt), "prompt_id": "a"})
     (group,) = found.groups(policy, [known], [(1, 2)], step=0)
     texts = {t.reply.content: t.reply for t in group.trajectories}
-    asked = texts["How many eggs?"]
-    assert policy.decode_reply(asked.token_ids) == "How many eggs?"
+    asked = texts["How many?"]
+    assert policy.decode_reply(asked.token_ids) == "How many?"
     assert asked.token_ids[-1] in policy.end_ids
     assert texts["It is 7"].token_ids[-1] not in policy.end_ids
     assert all(math.isnan(logp) for logp in asked.logprobs)
@@ -93,7 +93,7 @@ def test_a_run_learns_from_them(tmp_path, monkeypatch) -> None:
 
 
 def test_what_is_no_log_is_refused(tmp_path) -> None:
-    with pytest.raises(DataError, match="no run"):
+    with pytest.raises(UsageError, match="expected a run directory"):
         logged(tmp_path)
     write(tmp_path / "run", [row("a", "x"), row("b", "y")])
     with pytest.raises(DataError, match="2 or more to a prompt"):
