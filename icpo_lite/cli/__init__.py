@@ -36,6 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "Say whether this machine can train, and what to fix.",
     ),
     "train": ("icpo_lite.cli.train:train", "Train a recipe, or resume an interrupted run."),
+    "advise": (
+        "icpo_lite.cli.advise:advise",
+        "Gather advice for a system prompt, no weights changed.",
+    ),
     "handover": (
         "icpo_lite.cli.handover:handover",
         "Hand a recipe to TRL or verl, for many GPUs.",

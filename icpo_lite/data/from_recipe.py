@@ -106,7 +106,7 @@ def _prompts_of(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], st
     kinds = Counter(p.intent for p in prompts)
     counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
     priced = [replace(prompt, ask_cost=_ask_cost(recipe, prompt)) for prompt in prompts]
-    opened = [_opened(prompt, recipe.system_prompt) for prompt in priced]
+    opened = [opened_prompt(prompt, recipe.system_prompt) for prompt in priced]
     return opened, f"{counts}, {described}{_told(left_out)}"
 
 
@@ -305,7 +305,7 @@ def _rules_digest() -> bytes:
     return digest.digest()
 
 
-def _opened(prompt: Prompt, choice: str | None) -> Prompt:
+def opened_prompt(prompt: Prompt, choice: str | None) -> Prompt:
     """The prompt behind the turn that opens its chat; a system turn of its own is part of that."""
     opening = opening_turn(choice, prompt, prompt.ask_cost)
     messages = with_opening(prompt.messages, opening)

@@ -49,6 +49,7 @@ def test_every_problem_of_the_world_has_one() -> None:
 def line(problem: str, kind: str, score: float) -> dict:
     turn = {"role": "assistant", "content": "x", "response_type": kind, "correct": bool(score)}
     more = {"extracted": None, "targeted": None, "repeats_given": False, "tokens": 1, "nll": 0.1}
+    more |= {"opening": [], "stop_reason": "eos"}
     return {
         "setting": "contradictory",
         "problem_id": problem,
