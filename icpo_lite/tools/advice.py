@@ -39,7 +39,8 @@ _ITEM = re.compile(r"^\s*(?:[-*•]|\(?\d+[.)])\s*")
 _WANTED = {
     Intent.COMPLETE: "This task has all that is needed: the right reply solves it.",
     Intent.UNDERSPECIFIED: (
-        "This task lacks something that its answer depends on: the right reply asks the user for it."
+        "This task lacks something that its answer depends on: the right reply asks the user for "
+        "it."
     ),
 }
 
