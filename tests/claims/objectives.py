@@ -182,17 +182,15 @@ def figures(folder: Path, seconds: float) -> dict[str, float]:
 
 
 def points(summary: Mapping[str, Any]) -> dict[str, float]:
-    return {
+    found = {
         "SHARDED P": summary["settings"]["sharded"]["P"]["value"],
         "FULL P": summary["settings"]["full"]["P"]["value"],
         "asks on q*": summary["rates"]["clarification_rate"]["value"],
         "over-asks": summary["rates"]["over_asking_rate"]["value"],
-        **{
-            "declines contradiction": found["abstention_rate"]["value"]
-            for found in [summary.get("contradictory")]
-            if found
-        },
     }
+    if torn := summary.get("contradictory"):
+        found["declines contradiction"] = torn["abstention_rate"]["value"]
+    return found
 
 
 def judged_base(out: Path) -> dict[str, float]:
