@@ -25,7 +25,8 @@ import numpy as np
 
 from icpo_lite.evaluation.intervals import Figure, between, draws
 
-THRESHOLDS = tuple(round(0.05 * k, 2) for k in range(1, 20))
+# Fine below 0.05: there lies every prompt of a model that hardly asks.
+THRESHOLDS = (0.001, 0.002, 0.005, 0.01, 0.02, *(round(0.05 * k, 2) for k in range(1, 20)))
 TENTHS = 10
 #: Points of the risk-coverage curve.
 POINTS = 20

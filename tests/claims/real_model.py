@@ -2,8 +2,9 @@
 
     python tests/claims/real_model.py --model FOLDER_OR_HUB_NAME --out runs/real
 
-Arms: the model as it is; with a system prompt that permits asking; RLVR; ICPO on its own; ICPO
-after the warm-up of a model that hardly asks, with or without demonstrations; the warm-up alone.
+Arms: the model as it is; with a system prompt that permits asking; made to ask above a threshold of
+P(ask) that is chosen on dev; RLVR; ICPO on its own; ICPO after the warm-up of a model that hardly
+asks, with or without demonstrations and the floor under a group's std; the warm-up alone.
 Trained arms see the same number of prompts and replies, and their sampled tokens are counted.
 Judged on held-out problems of the built-in world, and on published sets of complete and
 insufficient problems where --data names them. What is done is not done again. Prints a Markdown
@@ -36,13 +37,18 @@ TRAINED: dict[str, tuple[str, ...]] = {
     "icpo, warmed up": (),
     "warm-up alone": ("max_steps=1", "learning_rate=1e-12"),
     "icpo, warmed up, hpt": ("demonstrations=hpt",),
+    "icpo, warmed up, no floor": ("min_reward_std=0",),
 }
 #: The model untrained, and what `eval` is told.
 UNTRAINED: dict[str, tuple[str, ...]] = {
     "base": (),
     "base, permitted to ask": ("--system", "ask"),
+    "base, threshold": (),
 }
-DEFAULT = ("base", "base, permitted to ask", "rlvr", "icpo, warmed up", "warm-up alone")
+DEFAULT = (
+    *("base", "base, permitted to ask", "base, threshold", "rlvr", "icpo, warmed up"),
+    "warm-up alone",
+)
 RATES = {
     "asks on q*": "clarification_rate",
     "targeted": "targeted_rate",
@@ -78,11 +84,28 @@ class Arena:
             (folder / "seconds").write_text(f"{time.monotonic() - started:.0f}")
         return folder
 
-    def judged(self, name: str, model: Path | str, more: Sequence[str], data: str | None) -> Any:
+    def threshold(self, model: Path | str) -> float:
+        """That of P(ask) which on dev parts best what lacks something from what is whole."""
+        calibration = self.judged("base", model, (), None, split="dev")["calibration"]
+        best = max(
+            calibration["thresholds"], key=lambda t: t["asks_underspecified"] - t["over_asks"]
+        )
+        return float(best["threshold"])
+
+    def judged(
+        self,
+        name: str,
+        model: Path | str,
+        more: Sequence[str],
+        data: str | None,
+        *,
+        split: str | None = None,
+    ) -> Any:
         """The summary of one arm on one data set."""
         args = self.args
+        split = split or args.split
         where = slug(Path(data).stem) if data else "world"
-        place = self.out / "judged" / f"{slug(name)}-{where}-{args.split}"
+        place = self.out / "judged" / f"{slug(name)}-{where}-{split}"
         found = place / "comparison.json"
         if not found.is_file():
             size = ["--runs", str(args.runs), "--problems", str(args.problems)]
@@ -90,7 +113,7 @@ class Arena:
             if data:
                 size = ["--problems", str(args.problems)]
             else:
-                what += ["--split", args.split]
+                what += ["--split", split]
             place.parent.mkdir(parents=True, exist_ok=True)
             tokens = ["--max-new-tokens", str(args.tokens)]
             self.command(
@@ -110,6 +133,8 @@ def figures(summary: Mapping[str, Any]) -> dict[str, list[float]]:
     for label, name in RATES.items():
         if found := summary.get("rates", {}).get(name):
             out[label] = _with_interval(found)
+    if found := (summary.get("calibration") or {}).get("auroc"):
+        out["AUROC of P(ask)"] = _with_interval(found)
     return out
 
 
@@ -137,6 +162,12 @@ def _without_folders(word: str) -> str:
     return Path(word).name if Path(word).exists() else word
 
 
+def _shown(head: str, value: Sequence[float]) -> str:
+    digits = 2 if head.startswith("AUROC") else 1
+    middle, low, high = (f"{one:.{digits}f}" for one in value)
+    return f"{middle} [{low}, {high}]"
+
+
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
     heads = sorted({h for found in results.values() for h in found["world"]})
     lines = [f"| arm | {' | '.join(heads)} |", "|---" * (len(heads) + 1) + "|"]
@@ -144,7 +175,7 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
         cells = []
         for head in heads:
             value = found["world"].get(head)
-            cells.append(f"{value[0]:.1f} [{value[1]:.1f}, {value[2]:.1f}]" if value else "")
+            cells.append(_shown(head, value) if value else "")
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -170,6 +201,8 @@ def main() -> None:
             run = args.model if seed is None else arena.trained(name, seed)
             label = name if seed is None else f"{name}, seed {seed}"
             more = UNTRAINED.get(name, ())
+            if name == "base, threshold":
+                more = ("--ask-threshold", str(arena.threshold(args.model)))
             found = {"world": figures(arena.judged(label, run, more, None))}
             for data in args.data:
                 found[Path(data).stem] = arena.judged(label, run, more, data)
