@@ -100,7 +100,7 @@ def later_of(
     return Later(steps_of(recipe.system_prompt_steps, recipe.max_steps), prompts, ids)
 
 
-def check_methods(recipe: Recipe) -> None:
+def require_methods(recipe: Recipe) -> None:
     """Raises RecipeError and DataError for options that nobody has, before a model is loaded."""
     Advantages(recipe)
     ReplyShaping(recipe)

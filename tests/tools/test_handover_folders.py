@@ -26,7 +26,7 @@ from icpo_lite.integrations import verl
 from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.policy.load import model_path
 from icpo_lite.recipe import Recipe, load_recipe
-from icpo_lite.tools.handover import trl_keys, verl_keys
+from icpo_lite.tools.handover import left_behind, trl_keys, verl_keys
 from icpo_lite.tools.handover.reply_rewards import ReplyRewards
 from icpo_lite.tools.report.run_files import read_sources
 from icpo_lite.training.schedules import lr_factor
