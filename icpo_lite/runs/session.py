@@ -31,7 +31,7 @@ from icpo_lite.rollout.growing import check_growing
 from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
 from icpo_lite.training.conversations import Conversations
-from icpo_lite.training.from_recipe import require_methods, later_of, tried
+from icpo_lite.training.from_recipe import later_of, require_methods, tried
 from icpo_lite.training.logged_groups import logged_only
 from icpo_lite.training.reward_check import check_reward
 from icpo_lite.training.trainer import Trainer
