@@ -67,11 +67,13 @@ def advise(
     Ollama). The file is a system prompt: `icpo-lite eval MODEL --system "$(cat advice.txt)"`.
     """
     from icpo_lite.core.outputs import Kind, check_output
+    from icpo_lite.data.system_prompts import system_words
     from icpo_lite.recipe import load_recipe
     from icpo_lite.tools.advice import HEAD, system_text
 
     loaded = load_recipe(recipe, overrides)
-    kind = Kind("advice of an earlier `advise`", lambda file: HEAD in file.read_text("utf-8"))
+    words = system_words(loaded.system_prompt, loaded.task) or ""
+    kind = Kind("advice of an earlier `advise`", lambda file: _ours(file, HEAD, words))
     check_output(output, kind, inputs=(recipe,), force=force)
     if (url is None) != (model is None):
         raise click.UsageError("--endpoint URL and --model NAME go together")
@@ -89,9 +91,7 @@ def advise(
             f"step {done.step} of {steps}: reward {done.reward:.3f}, {done.contrasts} groups "
             f"compared, {len(done.advice)} lines"
         )
-        text = system_text(adviser.words, done.advice)
-        if done.advice and text:
-            _write(output, text)
+        _write(output, system_text(adviser.words, done.advice) or "")
     _tell(adviser, loaded, output)
 
 
@@ -105,7 +105,7 @@ def _adviser(loaded: Recipe, server: Generator | None, device: str, most: int) -
         bind_reward_change,
         judge_needs_policy,
     )
-    from icpo_lite.tools.advice import AdviceOptions, Adviser
+    from icpo_lite.tools.advice import Adviser
 
     rule, change = bind_reward(loaded), bind_reward_change(loaded)
     policy: Policy | None = None
@@ -122,26 +122,32 @@ def _adviser(loaded: Recipe, server: Generator | None, device: str, most: int) -
             generator = PolicyGenerator(policy, max_rows=rows)
     prompts = later_prompts(loaded, policy)
     require_kinds(loaded, prompts)
-    options = AdviceOptions(
-        group=loaded.num_generations,
-        prompts=loaded.prompts_per_step,
-        most=most,
-        tokens=loaded.max_completion_length,
-        share=loaded.share_underspecified,
-        spread=loaded.min_reward_spread,
-        temperature=loaded.temperature,
-        seed=loaded.seed,
-    )
     pool, judge = prompt_pool(loaded, prompts), bind_judge(loaded, policy)
     words = system_words(loaded.system_prompt, loaded.task)
-    return Adviser(generator, pool, judge, rule, change, options, words=words, opened=opened_prompt)
+    return Adviser(
+        loaded,
+        generator,
+        pool,
+        judge,
+        rule,
+        change,
+        most=most,
+        words=words,
+        opened=opened_prompt,
+    )
+
+
+def _ours(file: Path, head: str, words: str) -> bool:
+    """Whether a file is what `advise` writes: words with advice, or the words alone."""
+    text = file.read_text("utf-8", errors="replace")
+    return head in text or text.strip() == words.strip()
 
 
 def _write(output: Path, text: str) -> None:
     from icpo_lite.core.files import write_atomically
 
     output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, f"{text}\n".encode(errors="replace"))
+    write_atomically(output, (f"{text}\n" if text else "").encode(errors="replace"))
 
 
 def _tell(adviser: Adviser, loaded: Recipe, output: Path) -> None:
@@ -150,6 +156,7 @@ def _tell(adviser: Adviser, loaded: Recipe, output: Path) -> None:
 
     if not adviser.advice:
         echo("no advice: no group's replies differed in a way that the model put into words")
+        echo(f"written: {output}, without advice")
         return
     prompts = adviser.pool.draw(loaded.prompts_per_step, loaded.share_underspecified)
     with_it = mean_reward(adviser.sampled(prompts, _CHECK))

@@ -33,7 +33,7 @@ class MethodKeys(Section):
     advantage_shaping: Block = Field(
         {"name": "none"},
         description="a bias on right replies alone: none, or {name: aspo, metric: shorter, "
-        "delta: -2.0, limit: 0.7}; metric: ask_early goes by where the first question ends",
+        "push: -2.0, limit: 0.7}; metric: ask_early goes by where the first question ends",
     )
     token_weights: Block = Field(
         {"name": "none"},

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from icpo_lite.core.types import (
     Generator,
@@ -31,6 +32,9 @@ from icpo_lite.core.types import (
 from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.rollout.groups import judge_groups, reward_groups
 
+if TYPE_CHECKING:
+    from icpo_lite.recipe import Recipe
+
 #: Opens the advice in a system prompt; also tells a file of `advise` from others.
 HEAD = "Advice from earlier tries:"
 #: Words of a line of advice at most; the paper asks for 32.
@@ -43,25 +47,6 @@ _WANTED = {
         "it."
     ),
 }
-
-
-@dataclass(frozen=True)
-class AdviceOptions:
-    """How advice is gathered.
-
-    group: replies to a prompt. prompts: of a step. most: lines of advice at most. tokens: of a
-    reply. share: of prompts that lack something. spread: of rewards, up to which a group tells
-    nothing.
-    """
-
-    group: int
-    prompts: int
-    most: int
-    tokens: int
-    share: float
-    spread: float
-    temperature: float
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -84,23 +69,24 @@ def system_text(words: str | None, advice: Sequence[str]) -> str | None:
 class Adviser:
     """Gathers advice over steps; keeps all of it in `advice`.
 
-    words: of the system prompt that the advice joins. opened: a prompt behind a system turn of
+    recipe: says how groups are sampled. most: lines of advice at most. words: of the system prompt that the advice joins. opened: a prompt behind a system turn of
     these words. generator: answers the prompts, and compares its own replies.
     """
 
     def __init__(
         self,
+        recipe: Recipe,
         generator: Generator,
         pool: PromptPool,
         judge: Judge,
         rule: RewardRule,
         change: RewardChange | None,
-        options: AdviceOptions,
         *,
+        most: int,
         words: str | None,
         opened: Callable[[Prompt, str | None], Prompt],
     ) -> None:
-        self.generator, self.pool, self.options = generator, pool, options
+        self.recipe, self.generator, self.pool, self.most = recipe, generator, pool, most
         self.judge, self.rule, self.change = judge, rule, change
         self.words, self.opened = words, opened
         self.advice: tuple[str, ...] = ()
@@ -108,9 +94,11 @@ class Adviser:
     def steps(self, count: int) -> Iterator[AdviceStep]:
         """So many steps, what each came to."""
         for step in range(count):
-            prompts = self.pool.draw(self.options.prompts, self.options.share)
+            recipe = self.recipe
+            prompts = self.pool.draw(recipe.prompts_per_step, recipe.share_underspecified)
             groups = self.sampled(prompts, step, TrainerState(step, count))
-            told = [g for g in groups if max(g.rewards) - min(g.rewards) > self.options.spread]
+            spread = recipe.min_reward_spread
+            told = [g for g in groups if max(g.rewards) - min(g.rewards) > spread]
             self.advice = self._kept((*self.advice, *self._compared(told, step)), step)
             yield AdviceStep(step + 1, mean_reward(groups), len(told), self.advice)
 
@@ -118,14 +106,14 @@ class Adviser:
         self, prompts: Sequence[Prompt], step: int, progress: TrainerState | None = None
     ) -> list[Group]:
         """A judged and rewarded group of each prompt, under the advice as it is."""
-        options, system = self.options, system_text(self.words, self.advice)
+        recipe, system = self.recipe, system_text(self.words, self.advice)
         asked = [self.opened(prompt, system) for prompt in prompts]
         replies = self.generator.generate(
             [prompt.messages for prompt in asked],
-            n=options.group,
-            max_new_tokens=options.tokens,
-            temperature=options.temperature,
-            seed=options.seed * 1_000_003 + step,
+            n=recipe.num_generations,
+            max_new_tokens=recipe.max_completion_length,
+            temperature=recipe.temperature,
+            seed=recipe.seed * 1_000_003 + step,
         )
         groups = [
             Group(prompt, tuple(_said(prompt, text) for text in texts))
@@ -139,7 +127,7 @@ class Adviser:
             return []
         chats = [_comparison(group) for group in groups]
         texts = self.generator.generate(
-            chats, max_new_tokens=96, temperature=0.0, seed=self.options.seed + step
+            chats, max_new_tokens=96, temperature=0.0, seed=self.recipe.seed + step
         )
         found: list[str] = []
         for group, (text, *_) in zip(groups, texts, strict=True):
@@ -152,7 +140,7 @@ class Adviser:
 
     def _kept(self, lines: tuple[str, ...], step: int) -> tuple[str, ...]:
         """At most `most` lines: written anew by the model, or the newest where it does not."""
-        most = self.options.most
+        most = self.most
         if len(lines) <= most:
             return lines
         listed = "\n".join(f"{n}. {line}" for n, line in enumerate(lines, start=1))
@@ -165,7 +153,7 @@ class Adviser:
             ),
         )
         ((text,),) = self.generator.generate(
-            [chat], max_new_tokens=64 * most, temperature=0.0, seed=self.options.seed + step
+            [chat], max_new_tokens=64 * most, temperature=0.0, seed=self.recipe.seed + step
         )
         merged = tuple(dict.fromkeys(as_lines(text)))
         return merged[:most] if len(merged) > 1 else lines[-most:]

@@ -1,6 +1,6 @@
 """What is made of advantages before they are learned from: ASPO, HAPO and D3S.
 
-advantage_shaping: aspo   A' = A + clip(delta (x - mean x) / mean L, -limit |A|, limit |A|) on
+advantage_shaping: aspo   A' = A + clip(push (x - mean x) / mean L, -limit |A|, limit |A|) on
                           right replies, x their length or where they ask, L lengths in tokens
                           (arXiv 2508.19201, whose x is where code is first run)
 token_weights: hapo       A over a group's tokens, moved with the clip by entropy (2509.16591)
@@ -46,8 +46,8 @@ class AspoOptions(ShapingOptions):
     metric: Literal["shorter", "ask_early"] = Field(
         "shorter", description="what is wanted of a right reply: few tokens, or an early question"
     )
-    # The paper has -2 for the first call's place and 0.7.
-    delta: float = Field(-2.0, lt=0, description="bias of a reply that is a mean length off")
+    # The paper's delta, -2 for the first call's place, and its k.
+    push: float = Field(-2.0, lt=0, description="bias of a reply that is a mean length off")
     limit: float = Field(0.7, gt=0, le=1, description="the most that it moves A, as a share of |A|")
 
 
@@ -96,7 +96,7 @@ def aspo(
         return advantages_G
     off = (place_G - place_G[counts_G].mean()) / lengths_G[counts_G].mean().clamp(min=1)
     most = options.limit * advantages_G.abs()
-    bias = torch.minimum(torch.maximum(options.delta * off, -most), most)
+    bias = torch.minimum(torch.maximum(options.push * off, -most), most)
     return torch.where(counts_G, advantages_G + bias, advantages_G)
 
 

@@ -7,11 +7,10 @@ from click.testing import CliRunner
 from icpo_lite.cli.advise import advise
 from icpo_lite.core.types import Intent, Message, Prompt, ResponseType, Reward, Verdict
 from icpo_lite.data.prompt_pool import PromptPool
-from icpo_lite.tools.advice import HEAD, AdviceOptions, Adviser, as_lines, system_text
+from icpo_lite.recipe import load_recipe
+from icpo_lite.tools.advice import HEAD, Adviser, as_lines, system_text
 
-OPTIONS = AdviceOptions(
-    group=2, prompts=2, most=2, tokens=8, share=0.5, spread=0.0, temperature=1.0, seed=0
-)
+RECIPE = load_recipe("tiny", ["num_generations=2", "prompts_per_step=2", "seed=0"])
 
 
 def prompt(name: str, intent: Intent) -> Prompt:
@@ -46,12 +45,13 @@ def opened(one: Prompt, words: str | None) -> Prompt:
 
 def adviser(generator: Scripted) -> Adviser:
     return Adviser(
+        RECIPE,
         generator,
         PromptPool(PROMPTS, seed=0),
         AllTalk(),
         lambda p, v, t: Reward(float(t.content == "good")),
         None,
-        OPTIONS,
+        most=2,
         words="Be kind.",
         opened=opened,
     )
@@ -101,7 +101,7 @@ def test_lines() -> None:
 
 
 def test_on_the_command_line(tmp_path) -> None:
-    """The tiny model cannot put a contrast into words, and then no file is written."""
+    """The tiny model cannot put a contrast into words: the file then holds the words alone."""
     keys = ("prompts_per_step=2", "num_generations=2", "max_completion_length=16")
     out = tmp_path / "advice.txt"
     done = CliRunner().invoke(
@@ -109,7 +109,7 @@ def test_on_the_command_line(tmp_path) -> None:
     )
     assert done.exit_code == 0, done.output
     assert "step 1 of 1: reward" in done.output
-    assert out.exists() == ("no advice" not in done.output)
+    assert (HEAD in out.read_text()) == ("no advice" not in done.output)
     refused = CliRunner().invoke(advise, ["tiny", "--endpoint", "http://x/v1", "-o", str(out)])
     assert "--endpoint URL and --model NAME go together" in refused.output
     (tmp_path / "mine.txt").write_text("a letter")

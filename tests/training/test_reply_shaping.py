@@ -28,13 +28,13 @@ def test_the_tables_have_what_a_recipe_may_name() -> None:
 
 
 def test_aspo_moves_right_replies_alone() -> None:
-    """Right replies of 10, 20, 30 tokens, mean 20; delta -2: 1, 0, -1, held to ±0.7 of |A| = 1."""
+    """Right replies of 10, 20, 30 tokens, mean 20; push -2: 1, 0, -1, held to ±0.7 of |A| = 1."""
     lengths = torch.tensor([10, 20, 30, 90], dtype=F64)
     right = torch.tensor([True, True, True, False])
     advantages = torch.tensor([1, 1, 1, -3], dtype=F64)
     found = aspo(advantages, lengths, right, lengths, AspoOptions())
     assert found.tolist() == pytest.approx([1.7, 1.0, 0.3, -3.0])
-    mild = aspo(advantages, lengths, right, lengths, AspoOptions(delta=-0.4))
+    mild = aspo(advantages, lengths, right, lengths, AspoOptions(push=-0.4))
     assert mild.tolist() == pytest.approx([1.2, 1.0, 0.8, -3.0])
     one = torch.tensor([True, False, False, False])
     assert aspo(advantages, lengths, one, lengths, AspoOptions()).tolist() == advantages.tolist()
