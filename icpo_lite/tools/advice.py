@@ -69,8 +69,9 @@ def system_text(words: str | None, advice: Sequence[str]) -> str | None:
 class Adviser:
     """Gathers advice over steps; keeps all of it in `advice`.
 
-    recipe: says how groups are sampled. most: lines of advice at most. words: of the system prompt that the advice joins. opened: a prompt behind a system turn of
-    these words. generator: answers the prompts, and compares its own replies.
+    recipe: says how groups are sampled. generator: answers the prompts, and compares its own
+    replies. most: lines of advice at most. words: of the system prompt that the advice joins.
+    opened: a prompt behind a system turn of these words.
     """
 
     def __init__(
