@@ -48,8 +48,8 @@ def place(tmp_path, monkeypatch):
 
 
 ADVISE = (
-    *("advise", "run/recipe.yaml", "prompts_per_step=2", "num_generations=2"),
-    *("max_completion_length=4", "--steps", "1", "--device", "cpu"),
+    *("advise", "run/recipe.yaml", "dataset_name=builtin:world", "prompts_per_step=2"),
+    *("num_generations=2", "max_completion_length=4", "--steps", "1", "--device", "cpu"),
 )
 #: Command → its arguments before -o, and an input that it reads.
 FILES = {
