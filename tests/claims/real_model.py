@@ -22,10 +22,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from icpo_lite.core.files import read_metrics
+from icpo_lite.evaluation.intervals import interval
 from icpo_lite.runs.run_directory import git_commit, versions
 
 COMMAND = [sys.executable, "-m", "icpo_lite"]
@@ -138,6 +142,34 @@ def figures(summary: Mapping[str, Any]) -> dict[str, list[float]]:
     return out
 
 
+def scores(arena: Arena, name: str, seeds: Sequence[int | None], setting: str) -> dict[str, float]:
+    """An arm's mean score of each problem in one setting, over its seeds and runs."""
+    found: dict[str, list[float]] = {}
+    for seed in seeds:
+        label = name if seed is None else f"{name}, seed {seed}"
+        place = arena.out / "judged" / f"{slug(label)}-world-{arena.args.split}"
+        (kept,) = place.glob("*/conversations.jsonl")
+        for row in map(json.loads, kept.read_text().splitlines()):
+            if row["setting"] == setting:
+                found.setdefault(row["problem_id"], []).append(row["score"])
+    return {problem: 100 * sum(of) / len(of) for problem, of in found.items()}
+
+
+def paired(arena: Arena, names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """Differences of the trained arms to what they are held against, over the same problems."""
+    seeds = {name: arena.args.seeds if name in TRAINED else [None] for name in names}
+    out: dict[str, dict[str, list[float]]] = {}
+    for ours in [name for name in names if name.startswith("icpo")]:
+        for other in [name for name in ("base", "rlvr") if name in names]:
+            for setting in ("full", "sharded"):
+                a = scores(arena, ours, seeds[ours], setting)
+                b = scores(arena, other, seeds[other], setting)
+                apart = np.array([a[problem] - b[problem] for problem in a])
+                of = out.setdefault(f"{ours} - {other}", {})
+                of[f"{setting.upper()} P"] = _with_interval(asdict(interval(apart)))
+    return out
+
+
 def _with_interval(found: Mapping[str, float]) -> list[float]:
     return [found["value"], found.get("low", found["value"]), found.get("high", found["value"])]
 
@@ -196,6 +228,7 @@ def main() -> None:
     args = parser.parse_args()
     arena = Arena(args)
     results: dict[str, dict[str, Any]] = {}
+    record: dict[str, Any] = {}
     for name in args.arms:
         for seed in args.seeds if name in TRAINED else [None]:
             run = args.model if seed is None else arena.trained(name, seed)
@@ -217,7 +250,11 @@ def main() -> None:
                 "arms": results,
             }
             (args.out / "real_model.json").write_text(json.dumps(record, indent=1))
+    record["paired"] = paired(arena, args.arms)
+    (args.out / "real_model.json").write_text(json.dumps(record, indent=1))
     print(table(results))
+    for name, found in record["paired"].items():
+        print(f"{name}: " + ", ".join(f"{k} {_shown(k, v)}" for k, v in found.items()))
 
 
 if __name__ == "__main__":

@@ -41,7 +41,7 @@ def at_call(number: int, act: Callable[[], object]) -> Iterator[list[str]]:
         def wrapper(*arguments: Any, **named: Any) -> Any:
             seen.append(name)
             if len(seen) == number:
-                if name == "write":
+                if name == "write":  # half of it reached the disk
                     real[name](arguments[0], arguments[1][: len(arguments[1]) // 2])
                 act()
             return real[name](*arguments, **named)

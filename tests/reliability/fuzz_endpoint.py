@@ -20,7 +20,7 @@ import threading
 import time
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -211,14 +211,15 @@ def fuzz(count: int, folder: Path, seed: int = 0) -> Outcome:
     return outcome
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzz the client of chat servers.")
+def main(fuzz: Callable[[int, Path, int], Outcome], about: str, of: str) -> int:
+    """A command around `fuzz`. of: what it counts."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         outcome = fuzz(given.count, Path(folder), given.seed)
-    print(f"{sum(outcome.ends.values())} replies, {dict(outcome.ends)}")
+    print(f"{sum(outcome.ends.values())} {of}, {dict(sorted(outcome.ends.items()))}")
     for problem in outcome.broken[:40]:
         print(f"BROKEN {problem}")
     print(f"{len(outcome.broken)} broken")
@@ -226,4 +227,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(fuzz, "Fuzz the client of chat servers.", "replies"))

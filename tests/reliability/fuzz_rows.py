@@ -11,11 +11,9 @@ GraderError of one plain line may come of it, in time, and no file outside the f
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import sys
-import tempfile
 import time
 import unicodedata
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from fuzz import mutated
-from fuzz_endpoint import NO_WRITING, Outcome
+from fuzz_endpoint import NO_WRITING, Outcome, main
 from task_cases import action_rows, human_eval_rows, math_rows, mbpp_rows, spider_rows
 
 #: Of one test of code or one query; and of one row with all that is done with it.
@@ -156,19 +154,5 @@ def fuzz(count: int, folder: Path, seed: int = 0) -> Outcome:
     return outcome
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Fuzz rows of the four kinds of task.")
-    parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        outcome = fuzz(given.count, Path(folder), given.seed)
-    print(f"{sum(outcome.ends.values())} rows, {dict(sorted(outcome.ends.items()))}")
-    for problem in outcome.broken[:40]:
-        print(f"BROKEN {problem}")
-    print(f"{len(outcome.broken)} broken")
-    return 1 if outcome.broken else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(fuzz, "Fuzz rows of the four kinds of task.", "rows"))

@@ -15,12 +15,12 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from policies import model_keys
+from policies import tiny_with_noise
 
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.types import Message
 from icpo_lite.policy.dense_copies import dense_layers
-from icpo_lite.policy.load import Policy, load_policy
+from icpo_lite.policy.load import Policy
 from icpo_lite.rollout.engines import kv_cache, registry
 from icpo_lite.rollout.engines.kv_cache import BLOCK, BufferedLayer, buffered_cache
 from icpo_lite.rollout.engines.registry import ENGINES, choose_engine
@@ -35,13 +35,7 @@ TEXTS = (
 
 @pytest.fixture(scope="module")
 def policy():
-    loaded = load_policy(model_keys("builtin:tiny", device="cpu", lora_r=8))
-    noise = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in loaded.model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.02, generator=noise)
-    return loaded
+    return tiny_with_noise()
 
 
 @pytest.fixture(scope="module")

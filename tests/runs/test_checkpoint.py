@@ -6,14 +6,14 @@ import os
 import random
 import resource
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
+from disk_faults import at_call
 from torch import Tensor
 
 from icpo_lite.core.errors import RunDirectoryError
@@ -210,34 +210,6 @@ def test_no_checkpoints(tmp_path: Path) -> None:
 
 
 # -- faults --------------------------------------------------------------------------------------
-
-CALLS = ("write", "fsync", "rename", "mkdir", "unlink", "rmdir")
-
-
-@contextmanager
-def at_call(number: int, act: Callable[[], object]) -> Iterator[list[str]]:
-    """Runs `act` in place of the `number`-th call that changes the disk; lists the calls."""
-    seen: list[str] = []
-    real = {name: getattr(os, name) for name in CALLS}
-
-    def wrap(name: str) -> Callable[..., Any]:
-        def wrapper(*arguments: Any, **named: Any) -> Any:
-            seen.append(name)
-            if len(seen) == number:
-                if name == "write":  # half of it reached the disk
-                    real[name](arguments[0], arguments[1][: len(arguments[1]) // 2])
-                act()
-            return real[name](*arguments, **named)
-
-        return wrapper
-
-    for name in CALLS:
-        setattr(os, name, wrap(name))
-    try:
-        yield seen
-    finally:
-        for name, function in real.items():
-            setattr(os, name, function)
 
 
 def calls_of_a_save(run: Path) -> int:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from model_families import save_family
-from policies import model_keys
+from policies import model_keys, tiny_with_noise
 from test_engines import TEXTS
 from test_run import quiet, recipe
 
@@ -28,13 +28,7 @@ from icpo_lite.training.token_weights import corrects
 
 @pytest.fixture(scope="module")
 def policy():
-    loaded = load_policy(model_keys("builtin:tiny", device="cpu", lora_r=8))
-    noise = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for name, parameter in loaded.model.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.02, generator=noise)
-    return loaded
+    return tiny_with_noise()
 
 
 @pytest.fixture(scope="module")
