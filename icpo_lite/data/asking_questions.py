@@ -4,7 +4,8 @@ Every certified `q*` knows the fact that was removed: "Mary buys 5 boxes of tea.
 for its number with the fact's own words: "How many boxes of tea does Mary buy?" It serves as a
 demonstration, of asking and of asking for the right thing. Where no form fits the sentence, a short
 question asks for the number's noun ("How many boxes of tea are there?"); where that would tell
-nothing, there is none. Facts without a number: `point_questions.py`.
+nothing, or the judge of questions refuses it, the sentence is said with a gap: "What number is
+missing here: Mary buys ___ boxes of tea?" Facts without a number: `point_questions.py`.
 """
 
 from __future__ import annotations
@@ -48,18 +49,20 @@ def _candidates(prompt: Prompt) -> Iterator[str]:
     for shard in prompt.removed:
         if isinstance(own, list | tuple) and 0 < shard.shard_id <= len(own):
             yield str(own[shard.shard_id - 1])
-        elif question := _of_fact(prompt, shard.text):
-            yield question
+        else:
+            yield from _of_fact(prompt, shard.text)
     yield from (text for text in prompt.targets if text.strip().endswith("?"))
+    for shard in prompt.removed:
+        yield from (with_gap(text, m) for text, m in _missing(shard.text, prompt.text))
 
 
-def _of_fact(prompt: Prompt, fact: str) -> str | None:
-    """The question for a removed fact: its number, its value, or the point that it names."""
+def _of_fact(prompt: Prompt, fact: str) -> Iterator[str]:
+    """Questions for a removed fact: its number, its value, or the point that it names."""
     if prompt.certificate.level == "given":
-        return point_question(fact) or question_for(fact, prompt.text)
-    if prompt.task == "math":
-        return question_for(fact, prompt.text)
-    return value_question(fact) or question_for(fact, prompt.text)
+        named = point_question(fact)
+    else:
+        named = None if prompt.task == "math" else value_question(fact)
+    yield from [named] if named else _questions(fact, prompt.text)
 
 
 def question_for(fact: str, known: str = "") -> str | None:
@@ -67,17 +70,38 @@ def question_for(fact: str, known: str = "") -> str | None:
 
     Where a fact holds several such numbers, the first of which a question reads well is asked for.
     """
+    return next(_questions(fact, known), None)
+
+
+def _questions(fact: str, known: str) -> Iterator[str]:
+    return filter(None, (_question(text, m) for text, m in _missing(fact, known)))
+
+
+def _missing(fact: str, known: str) -> list[tuple[str, NumberMention]]:
+    """The numbers of a fact that `known` does not hold, each with its sentence."""
     held = {m.value for m in numbers(known)}
     fact = _GAP.sub("", re.sub(r"\s+", " ", fact))
     told = [(s.text, m) for s in sentences(fact) for m in counted(s.text)]
     missing = [(text, m) for text, m in told if m.value not in held] or told[:1]
     # "the two sisters" speaks of what is known; of another number the question tells more.
     missing.sort(key=lambda place: bool(_OF_KNOWN.search(place[0][: place[1].start])))
-    return next(filter(None, (_question(text, m) for text, m in missing)), None)
+    return missing
 
 
 #: What another removed number has left behind: "The -pound plates cost $50".
 _GAP = re.compile(r"(?<= )-(?:[a-z]+) (?=[a-z])")
+
+
+def with_gap(sentence: str, mention: NumberMention) -> str:
+    """The question for a number that shows where it is missing in its sentence."""
+    text, mention = plain_sentence(re.sub(r"\s+", " ", sentence.strip()), mention)
+    sign = mention.surface[:1] if mention.surface[:1] in "$€£" else ""
+    unit = "%" if mention.surface.endswith("%") else ""
+    said = f"{text[: mention.start]}{sign}{_BLANK}{unit}{text[mention.end :]}".rstrip(".!? ")
+    return f"What number is missing here: {said}?"
+
+
+_BLANK = "___"
 _OF_KNOWN = re.compile(r"\b(?:the|these|those|both|all|his|her|their) $", re.IGNORECASE)
 
 

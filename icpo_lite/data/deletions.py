@@ -26,6 +26,7 @@ from icpo_lite.data.unit_words import (
     MEASURES,
     TIMES,
     is_common_knowledge,
+    is_usual_size,
 )
 
 _POURED = (
@@ -123,7 +124,7 @@ def _modifier(text: str, mention: NumberMention, clause_start: int) -> Cut | Non
     match = _HYPHEN.match(text, mention.end)
     if match is None or mention.kind not in ("cardinal", "money"):
         return None
-    if match["noun"] in _NO_NOUN:
+    if match["noun"] in _NO_NOUN or is_usual_size(mention.value, match["noun"]):
         return None
     before = previous_word(text, mention.start)
     if before in ("-", "$", "&", "to", "or", "and", "between"):

@@ -11,6 +11,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import TaskName
 from icpo_lite.data import task_rows
 from icpo_lite.data.cells import shown, text_of, unpacked
+from icpo_lite.data.row_choices import Choices, choices_of, named_choice, right_choice
 from icpo_lite.data.row_columns import Cells
 from icpo_lite.data.row_files import BadRowError
 
@@ -55,11 +56,11 @@ def _lists_calls(value: Any) -> bool:
 # ------------------------------------------------------------------------------------------- math
 
 _AN_ANSWER, _A_NUMBER = "an answer", "a number in the answer"
-_A_CHOICE = "an answer that is one of the choices in words"
 _ONE_ANSWER = "one answer at the end of its working"
 _ALONE = "one answer"
+_RIGHT = "an answer that says which choice is right"
 #: Reasons that speak of an answer in words, which is none for a grader of numbers, or of several.
-NOT_GRADED = frozenset((_A_NUMBER, _A_CHOICE, _ONE_ANSWER, _ALONE))
+NOT_GRADED = frozenset((_A_NUMBER, _ONE_ANSWER, _ALONE))
 #: "The answer is 5", "Answer: 5": behind it a worked answer says what it comes to.
 _STATED = re.compile(r"\banswer\b[^\n.?!:=]{0,40}?(?:\bis\b|[:=])\s*", re.IGNORECASE)
 _MARKED = re.compile(r"####[ \t]*([^\n]*)")
@@ -70,11 +71,9 @@ _PROSE = 6
 
 def math_gold(cells: Cells, reply: str) -> tuple[str, str]:
     """(answer, solution): what follows `####`, or stands in the box, or the answer column."""
+    if choices := choices_of(cells):
+        return _choice(cells, reply, choices)
     given = _alone(cells.take("answer"))
-    if cells.column("choices") and given not in _choices(cells):
-        raise BadRowError(
-            _A_CHOICE, shown(given), "give the words of the choice, or leave the choices out"
-        )
     solution = cells.text("solution", "a solution in words")
     text = given or reply or solution
     for candidate in (text, solution):
@@ -111,12 +110,25 @@ def _alone(value: Any) -> str:
     return text_of(value, _AN_ANSWER)
 
 
-def _choices(cells: Cells) -> list[str]:
-    """The words of the choices that a row gives."""
-    value = unpacked(cells.row[cells.column("choices") or ""])
-    if isinstance(value, Mapping):
-        value = value.get("text", list(value.values()))
-    return [text_of(v, "choices in words") for v in value] if isinstance(value, list) else []
+def _choice(cells: Cells, reply: str, choices: Choices) -> tuple[str, str]:
+    """The words of the right choice; a chat's reply or the solution names it where nothing else
+    does.
+    """
+    right = right_choice(cells, choices, _stated)
+    solution = cells.text("solution", "a solution in words")
+    if not right and (reply or solution):
+        right = named_choice(_stated(reply or solution) or reply, choices)
+    if not right:
+        raise BadRowError(_RIGHT, "none", "name its column: columns: {choice: …}, counted from 0")
+    return right, solution or reply
+
+
+def _stated(text: str) -> str | None:
+    """What a worked answer marks, boxes or states."""
+    if gold := _marked(text):
+        return gold
+    stated = [m.end() for m in _STATED.finditer(text)]
+    return text[stated[-1] :].split("\n")[0] if stated else None
 
 
 def _marked(text: str) -> str | None:

@@ -9,7 +9,8 @@ One reader for all of them. A row gives {complete?, underspecified?, label?, ans
     IN3          task, vague, missing_details [{description, inquiry, …}]
     CLAMBER      question, context, require_clarification, clarifying_question
     MediQ        question, options, context [sentence, …]; at first a doctor knows the first alone
-    When2Call    question, tools, correct_answer (tool_call, request_for_info), held_out_param
+    When2Call    question, tools, correct_answer (tool_call, request_for_info), held_out_param; or
+                 messages and tools, with the right reply last or as chosen_response
     BFCL         conversations in which one turn cannot be acted on (`miss_param`)
     your own     complete, underspecified, answer, missing_points
 
@@ -38,6 +39,7 @@ from icpo_lite.core.words import content_words
 from icpo_lite.data.cells import text_of
 from icpo_lite.data.chats import Chat, read_chat
 from icpo_lite.data.gold_answers import GOLD, NOT_GRADED, call_gold, guess_task
+from icpo_lite.data.row_choices import choices_of
 from icpo_lite.data.row_columns import Cells, check_columns
 from icpo_lite.data.row_files import BadRowError, LeftOutError, Row
 from icpo_lite.data.row_labels import (
@@ -73,7 +75,7 @@ _TASK = "task"
 LOOKED_AT = 20
 #: Columns without any of which a row has no gold answer.
 _GOLD_COLUMNS: Mapping[TaskName, tuple[str, ...]] = {
-    "math": ("answer", "solution"),
+    "math": ("answer", "solution", "choice"),
     "code": ("tests",),
     "actions": ("calls",),
     "database": ("query", "answer"),
@@ -181,9 +183,11 @@ class _Reader:
         sides, evidence = _sides(cells, task)
         reply = next((s.chat.reply for s in sides if s.chat.reply), "")
         answer, solution = _gold(cells, task, reply)
-        if task == "math" and answer is None and cells.column("choices"):
+        extra: dict[str, Any] = choices_of(cells).column()
+        if task == "math" and answer is None and extra:
             task = "open"  # a choice in words is no mathematics
-        functions = {"functions": functions_of(cells)} if cells.column("functions") else {}
+        if cells.column("functions"):
+            extra["functions"] = functions_of(cells)
         before = text_before(cells)
         row_id = self._seen.name(cells.take("id"), number)
         problem_id = self._whole_problem(row) or row_id
@@ -203,7 +207,7 @@ class _Reader:
                 opening=len(side.chat.opening),
             )
             out.append(_held_out(_lacking(prompt, side, evidence), before))
-        columns = plain_columns(row, cells.used) | functions
+        columns = plain_columns(row, cells.used) | extra
         return [replace(prompt, columns=columns) for prompt in out]
 
     def _whole_problem(self, row: Row) -> str:

@@ -33,7 +33,7 @@ def members(recipe: Recipe) -> list[Member]:
         name = name_of(block.path)
         if any(name == other.name for other in found):
             name = f"{name}-{number}"
-        alone = recipe.model_copy(
+        alone = recipe.said_at("dataset_name", f"datasets.{number - 1}.path").model_copy(
             update={
                 "dataset_name": block.path,
                 "dataset_config": block.name,

@@ -130,6 +130,20 @@ _ODD = re.compile(
     r"|^to how many [a-z]+ did \w+ go$",
     re.IGNORECASE,
 )
+#: What came out where an opening phrase or two nouns were torn.
+_TORN = re.compile(
+    r".[a-z] (?:Back|Upon|In|On|At|After|Before|Of|If|When|While|It|It's|He|She|They|The(?= [a-z])"
+    r"|Each|Every|Large|Small|Some)\b|\b(the \w+) in \1\b|\bwhile\b|\banything$"
+    r"|\b(?:a|an|the) (?:on|in|at|for|to|of|from|with|by)\b|\b(\w+ \w+ \w+) \2\b"
+    r"|\bthe ([a-z]+) \d+ \3\b|\b[Gg]rades? \d+$|\bages? \d+$"
+    r"|^[Ff]or how many (?:ounces|pounds|liters|litres|gallons|grams|cups|milliliters)\b"
+    r"|\b(?:minutes|hours) long is the (?:bus|train|car|taxi|bike|boat)\b"
+    r"|^[Hh]ow much money (?:does|did|do) .*\bhave [a-z]+ (?:funds?|money|bills?|coins?)\b"
+    r"|\b(?:do|does|did) (?:(?:and|or)\b|.*\bdo not\b)|\bis there no\b"
+    r"|\bdoes (?:the|an?) [a-z]+ [a-z]+s and\b|^With how many [a-z]+ (?:do|does|did) .*\bhave\b"
+    r"|\b(?:is|are|was|were) .* and (?:[a-z]+ly )?(?:ate|[a-z]+ed)$|\bhave \d.*, an? [a-z]+ \d"
+    r"|^[Hh]ow many people (?:are|were) there$"  # of all that are told of, which?
+)
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
 _LOOSE_END = re.compile(r"\b(?:under|when (?:he|she|it|they) (?:has|have|had))$")
 #: What is compared with, in a clause of its own: "than Garret is now".
@@ -145,7 +159,7 @@ def reads_well(question: str) -> bool:
     words = re.findall(r"[\w’']+", text)
     if not _FRONTED.match(text) or not words or re.search(r"\b(?:many|much)-", text):
         return False
-    if _ODD.search(text):
+    if _ODD.search(text) or _TORN.search(text):
         return False
     can = words[-1] == "can" and words[-2:-1] in (["per"], ["each"], ["a"])
     if words[-1] in _NO_END and not can:

@@ -18,12 +18,30 @@ from icpo_lite.data.row_files import BadRowError, Row
 
 #: Our name of a column → the names it goes by, first match first.
 NAMES: Mapping[str, tuple[str, ...]] = {
-    "question": ("question", "problem", "prompt", "instruction", "query_text", "input", "text"),
+    "question": (
+        *("question", "problem", "prompt", "instruction", "query_text", "question_stem", "input"),
+        "text",
+    ),
     "messages": ("messages", "conversations", "conversation", "dialogue", "dialog", "chat"),
-    "context": ("input", "context", "passage", "paragraph", "body", "background", "story"),
+    "context": (
+        "input",
+        "context",
+        "passage",
+        "paragraph",
+        "body",
+        "background",
+        "article",
+        "story",
+    ),
     "system": ("system", "system_prompt", "system_message"),
     "history": ("history",),
     "choices": ("choices", "options"),
+    # Which of them is right, by its letter or its place.
+    "choice": (
+        *("answerkey", "answer_key", "answer_idx", "answer_index", "answer_label"),
+        *("correct_option", "correct_choice", "correct_idx", "correct_index", "correct"),
+        *("correct_answer_idx", "correct_answer_index", "gold_idx", "gold_index"),
+    ),
     "answer": (
         *("answer", "final_answer", "target", "expected_answer", "completion", "response"),
         *("output", "ground_truth", "answers", "reward_model", "gold", "gold_answer"),
@@ -88,7 +106,7 @@ class Cells:
     """One row read by our names; keeps track of the columns that were used."""
 
     def __init__(self, row: Row, columns: Mapping[str, str]) -> None:
-        self.row = row
+        self.row = row = _unfolded(row)
         self.used: set[str] = set()
         self._columns = columns
         self._folded = {_folded(name): name for name in reversed(list(row))}
@@ -151,6 +169,14 @@ class Cells:
             if _LIKE_A_LABEL.search(_folded(str(column))):
                 return str(column)
         return ""
+
+
+def _unfolded(row: Row) -> Row:
+    """A row whose question is a stem with its choices (ARC's files), with a column for each."""
+    asked = row.get("question")
+    if not (isinstance(asked, Mapping) and {"stem", "choices"} <= asked.keys()):
+        return row
+    return {**row, "question": asked["stem"], "choices": asked["choices"]}
 
 
 def _folded(name: Any) -> str:

@@ -32,7 +32,7 @@ _WORDS: Mapping[str, Intent] = {
     ),
 }
 #: When2Call's third kind: nothing lacks that the user could tell, and no answer exists.
-_NEITHER = frozenset(("cannot_answer", "unable_to_answer"))
+_NEITHER = frozenset(("cannot_answer", "unable_to_answer", "unclear"))
 #: Keys of one missing point: what it is, and the question that asks for it.
 _POINT = ("description", "point", "detail", "text", "name")
 _ASKED = ("inquiry", "question", "clarifying_question")

@@ -15,6 +15,7 @@ from typing import Any
 from icpo_lite.core.types import Message, TaskName
 from icpo_lite.data.cells import shown, text_of, unpacked
 from icpo_lite.data.chats import Chat, is_chat, merged, read_chat
+from icpo_lite.data.row_choices import choices_of
 from icpo_lite.data.row_columns import NAMES, Cells, listing
 from icpo_lite.data.row_files import BadRowError
 
@@ -59,8 +60,8 @@ def around(cells: Cells, chat: Chat, task: TaskName, column: str = "") -> Chat:
     """
     before, behind = _context(cells, chat, task, column)
     parts = [*before, chat.question, *behind]
-    if choices := _choices(cells):
-        parts.append(choices)
+    if choices := choices_of(cells):
+        parts.append(choices.lines())
     opening = [*_system(cells), *_history(cells), *chat.opening]
     systems = [m for m in opening if m.role == "system"]
     rest = [m for m in opening if m.role != "system"]
@@ -165,26 +166,3 @@ def _pair(pair: Sequence[Any]) -> tuple[Message, Message]:
 
 def _is_pair(value: Any) -> bool:
     return isinstance(value, list | tuple) and len(value) == 2 and not isinstance(value[0], Mapping)
-
-
-def _choices(cells: Cells) -> str:
-    """The choices of a row, one a line, with their letters."""
-    listed = (_listed_choices(unpacked(cells.use(c))) for c in cells.present("choices"))
-    return "\n".join(dict.fromkeys(text for text in listed if text))
-
-
-def _listed_choices(value: Any) -> str:
-    if value is None or value in ([], {}):
-        return ""
-    if isinstance(value, str):
-        return value.strip()
-    what = "choices in words"
-    if isinstance(value, Mapping) and {"text", "label"} <= value.keys():
-        value = dict(zip(map(str, value["label"]), value["text"], strict=False))
-    if isinstance(value, Mapping):
-        listed = [(str(k), text_of(v, what)) for k, v in value.items()]
-    elif isinstance(value, Sequence):
-        listed = [(chr(ord("A") + i), text_of(v, what)) for i, v in enumerate(value)]
-    else:
-        raise BadRowError(what, shown(value))
-    return "\n".join(f"{label}. {text}" for label, text in listed)

@@ -27,6 +27,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -35,9 +36,11 @@ from icpo_lite.core.paths import at_home
 from icpo_lite.core.types import Problem, Shard, TaskName
 from icpo_lite.data import lost_in_conversation as lic
 from icpo_lite.data.answer_files import joined_rows
+from icpo_lite.data.call_replies import as_columns
 from icpo_lite.data.cells import shown, text_of, unpacked
 from icpo_lite.data.gold_answers import GOLD, boxed, guess_task
 from icpo_lite.data.hub_rows import HUB_NAME, hub_rows
+from icpo_lite.data.row_choices import choices_of
 from icpo_lite.data.row_columns import NAMES, Cells, check_columns
 from icpo_lite.data.row_files import (
     MAX_ROW_BYTES,
@@ -113,6 +116,11 @@ def source_rows(
     source: str | Path, split: str = "train", config: str | None = None
 ) -> Iterator[Found]:
     """The rows of a file or of a split of a hub data set, in order, with their places."""
+    for found in _rows(source, split, config):
+        yield found if found.row is None else replace(found, row=as_columns(found.row))
+
+
+def _rows(source: str | Path, split: str, config: str | None) -> Iterator[Found]:
     path = at_home(source)
     if path.is_file():
         return joined_rows(path, split)
@@ -200,7 +208,7 @@ class _RowReader:
             question = with_signature(question, answer, solution)
         problem_id = self._seen.own(cells.take("id"), number)
         shards = _given_shards(unpacked(cells.take("shards")))
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any] = choices_of(cells).column()
         if task == "actions":
             extra = {"functions": functions_of(cells)}
         elif task == "database":

@@ -7,6 +7,7 @@ The tables: written by hand and changed while q* of GSM8K's training half were r
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
 from icpo_lite.core.numbers import NumberMention
 from icpo_lite.core.words import bag, stem
@@ -54,6 +55,24 @@ def counts_people(mention: NumberMention) -> bool:
 def is_common_knowledge(mention: NumberMention) -> bool:
     """Legs of a spider, wheels of a car, cards of a deck: a reader may know the number."""
     return mention.unit in _KNOWN
+
+
+#: Things → the sizes that a reader takes them to have who is told none.
+_USUAL = {
+    **dict.fromkeys(("workday", "shift"), (8,)),
+    **dict.fromkeys(("day", "clock"), (24, 8)),
+    **dict.fromkeys(("workweek", "week"), (7, 5, 40)),
+    **dict.fromkeys(("year", "calendar"), (12, 52, 365)),
+    "hour": (60,),
+    "minute": (60,),
+    "deck": (52,),
+    "work": (8, 40, 5),  # "an 8-hour work day", "a 40-hour work week"
+}
+
+
+def is_usual_size(value: Fraction, noun: str) -> bool:
+    """Whether "an 8-hour workday" says of a thing what it is taken to be without a word."""
+    return value in _USUAL.get(noun.lower(), ())
 
 
 #: What qualifies a number and goes with it.

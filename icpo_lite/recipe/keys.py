@@ -84,6 +84,12 @@ class Recipe(
         """`file:line` of a key (`reward.targeted`), of its block, or the file where it is unset."""
         return place_of(self._places, key, self._path)
 
+    def said_at(self, key: str, written: str) -> Self:
+        """This recipe with `key` said where another of its keys is written."""
+        told = self.model_copy()
+        told._places = {**self._places, key: self.where(written)}
+        return told
+
     def sets(self, key: str) -> bool:
         """Whether a file, an override or a call names the key."""
         return key in self._places or (not self._places and key in self.model_fields_set)

@@ -20,6 +20,7 @@ from icpo_lite.core.types import TaskName
 from icpo_lite.recipe.sections import ExecutionKeys
 from icpo_lite.rewards.graders import (
     actions,
+    choice_answers,
     code,
     math,
     math_verify,
@@ -96,6 +97,11 @@ def _same(compare: Callable[[str, str], bool], given: str, gold: str) -> bool:
 
 def _math(reply: str, answer: Any, columns: Mapping[str, Any], options: GradingOptions) -> Grade:
     gold = str(answer)
+    choices = choice_answers.choices_in(columns)
+    if gold in choices.values():
+        named = _read(lambda said: choice_answers.chosen(said, choices), reply)
+        if named is not None:
+            return Grade(choices.get(named) == gold, choices.get(named))
     if options.math_rule == "numeric" and not math.is_plain(gold):
         return _symbolic(reply, gold, options)
     found = _read(math.stated, reply)

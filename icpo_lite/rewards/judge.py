@@ -7,7 +7,7 @@ from typing import Protocol
 
 from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
 from icpo_lite.rewards.description_targets import with_description
-from icpo_lite.rewards.graders import worded_answers
+from icpo_lite.rewards.graders import choice_answers, worded_answers
 from icpo_lite.rewards.grading import GradingOptions, grade
 from icpo_lite.rewards.linear_judge import LinearTyper
 from icpo_lite.rewards.model_targets import Targeter, retarget
@@ -119,14 +119,17 @@ class Judge:
 
 
 def _stated_without_number(item: Item) -> str:
-    """What a reply to a task of mathematics states whose answer is no number; "" elsewhere.
+    """What a reply to a task of mathematics states whose answer is no number or a choice; "" else.
 
-    A typer looks for numbers, and would take "the answer is ellipse" for talk.
+    A typer looks for numbers, and would take "the answer is ellipse" or "(B)" for talk.
     """
     prompt, reply, _ = item
     if prompt.task != "math" or prompt.answer is None:
         return ""
     gold = str(prompt.answer)
+    choices = choice_answers.choices_in(prompt.columns)
+    if choices and (label := choice_answers.chosen(reply, choices)):
+        return f"{label}. {choices[label]}"
     return worded_answers.states(reply, gold) if worded_answers.has_no_number(gold) else ""
 
 

@@ -12,7 +12,15 @@ from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Prompt, Turn, Verdict
 from icpo_lite.data.point_questions import value_question
 from icpo_lite.training.asking_demonstrations import asking_demonstration
-from icpo_lite.training.said_answers import WAYS, fault, ways_of_saying
+from icpo_lite.training.said_answers import (
+    WAYS,
+    another_choice,
+    fault,
+    hedge,
+    right_choice,
+    ways_of_choosing,
+    ways_of_saying,
+)
 
 if TYPE_CHECKING:
     from icpo_lite.core.types import RewardChange, RewardRule
@@ -175,7 +183,9 @@ def _earned(
 
 def _spoilt(prompt: Prompt) -> str:
     """What is wrong with a gold answer as it is written; "" for nothing."""
-    return fault(prompt.answer) if prompt.task == "math" and prompt.answer is not None else ""
+    if prompt.task != "math" or prompt.answer is None or right_choice(prompt):
+        return ""
+    return fault(prompt.answer)
 
 
 def _told(spoilt: Sequence[tuple[Prompt, str]], prompts: Sequence[Prompt]) -> Iterator[str]:
@@ -366,10 +376,10 @@ def _graded(prompt: Prompt) -> Iterator[tuple[str, str]]:
     gold, wrong = _answers(prompt)
     hedged = f"It could be this or that.\n{gold}\nOr, if something else was meant:\n{wrong}"
     if prompt.task == "math":
-        hedged = (
-            f"It could be {_last_number(wrong)} or {_last_number(gold)}, depending on the rest."
-        )
-    if prompt.task == "math":
+        hedged = hedge(wrong, gold)
+    if choice := right_choice(prompt):
+        yield from ways_of_choosing(*choice).items()
+    elif prompt.task == "math":
         yield from ways_of_saying(prompt.answer).items()
     elif gold:
         yield "gold", gold
@@ -381,6 +391,8 @@ def _graded(prompt: Prompt) -> Iterator[tuple[str, str]]:
 def _answers(prompt: Prompt) -> tuple[str, str]:
     """A right and a wrong reply, in the task's form; no right one for code without a solution."""
     answer = prompt.answer
+    if choice := right_choice(prompt):
+        return f"The answer is {choice[0]}.", f"The answer is {another_choice(prompt)}."
     if prompt.task == "math":
         gold = str(answer).rpartition("####")[2].strip()
         wrong = re.sub(r"\d+", lambda m: str(int(m[0]) + 1), gold)
@@ -401,11 +413,6 @@ def _answers(prompt: Prompt) -> tuple[str, str]:
 def _bare(source: str) -> str:
     match = re.search(r"```[^\n]*\n(.*?)```", source, re.DOTALL)
     return match[1] if match else source
-
-
-def _last_number(reply: str) -> str:
-    found = numbers(reply)
-    return found[-1].surface if found else reply.rstrip(".")
 
 
 def _question(prompt: Prompt) -> str:

@@ -15,6 +15,8 @@ from typing import Any
 
 from icpo_lite.core.errors import GraderError
 from icpo_lite.core.numbers import NumberMention, numbers
+from icpo_lite.core.types import Prompt
+from icpo_lite.rewards.graders.choice_answers import choices_in
 from icpo_lite.rewards.graders.math import is_plain
 from icpo_lite.rewards.graders.worded_answers import bare, in_words
 from icpo_lite.rewards.grading import grade
@@ -77,6 +79,36 @@ def ways_of_saying(answer: Any) -> dict[str, str]:
         plain = text if numbers(text) and "\\" not in text else f"\\boxed{{{text}}}"
         sentence = f"we get $\\boxed{{{text}}}$ in the end."
     texts = (f"The answer is {plain}.", f"\\boxed{{{said}}}", f"Putting it together, {sentence}")
+    return dict(zip(WAYS, texts, strict=True))
+
+
+def right_choice(prompt: Prompt) -> tuple[str, str] | None:
+    """Letter and words of the choice that is the gold answer; None where there are no choices."""
+    if prompt.task != "math":
+        return None
+    found = choices_in(prompt.columns).items()
+    return next(((label, text) for label, text in found if text == prompt.answer), None)
+
+
+def another_choice(prompt: Prompt) -> str:
+    """The letter of a choice that is not the gold answer."""
+    found = choices_in(prompt.columns).items()
+    return next((label for label, text in found if text != prompt.answer), "?")
+
+
+def hedge(one: str, other: str) -> str:
+    """Two answers at once, each as a reply gives it ("The answer is 5.")."""
+    return f"It could be {_last_of(one)} or {_last_of(other)}, depending on the rest."
+
+
+def _last_of(reply: str) -> str:
+    found = numbers(reply)
+    return found[-1].surface if found else reply.rpartition(" is ")[2].rstrip(".")
+
+
+def ways_of_choosing(label: str, words: str) -> dict[str, str]:
+    """The right choice as a model names it: by its letter, boxed, by its words."""
+    texts = (f"The answer is {label}.", f"\\boxed{{{label}}}", f"So, the answer is {words}.")
     return dict(zip(WAYS, texts, strict=True))
 
 

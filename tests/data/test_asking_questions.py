@@ -105,6 +105,19 @@ def test_the_number_that_the_prompt_lacks_is_asked_for() -> None:
         *("How many posters will Al have six more posters in it, making 14?", "With how many his?"),
         *("How many files is the folder Ann loads have?", "How many-square does Al own?"),
         *("How many need meals were there?", "How much does Al buy the cookies still has?"),
+        *("How much does she sell all of the bracelets for each Back at school?",),
+        *("What percentage of the tickets did Al buy 30% of while Bo bought?",),
+        *("For how many ounces is the clog cleared enough to run through?",),
+        *("With what percentage of the water does he fill the tank in the tank in the tank?",),
+        *("How many degrees is the fever anything?", "How many sticks does Large animal take?"),
+        *("How much money does the class of Miss Evans have class funds?",),
+        *("What percent discount does the system cost $600 that he gets a on?",),
+        *("How many students does the school have in Grades 4?",),
+        *("How many minutes do and they have to inflate them?", "How many people were there?"),
+        *("How many days does Francine do not go to work?",),
+        *("How many hours is there no traffic the same trip takes?",),
+        *("How many plants are the bugs very hungry today and completely ate?",),
+        *("With how many rooms does each floor have 6 halls each?",),
         *("How many apples did Al wasn't looking take?", "How many eats did Brandy, the cat eat?"),
     ],
 )
@@ -181,11 +194,14 @@ def test_real_prompts_have_a_short_question_on_target() -> None:
     rows = read_problems(str(GSM8K), limit=400)
     lacking = [p for p in augment(rows, AugmentOptions(), seed=4) if p.removed]
     questions = [asking_question(p) for p in lacking]
-    # What no form fits has no question, rather than one that reads badly.
-    assert sum(q is not None for q in questions) / len(questions) > 0.93
-    assert all(reads_well(q) and len(q.split()) < 60 for q in questions if q)
+    # What no form fits is said with a gap, rather than in words that read badly.
+    assert sum(q is not None for q in questions) / len(questions) > 0.995
+    assert all((reads_well(q) or "___" in q) and len(q.split()) < 60 for q in questions if q)
     hits = [asks_for_removed(p, q) for p, q in zip(lacking, questions, strict=True) if q]
     assert sum(hits) / len(hits) > 0.93
+    shown = [asking_demonstration(p) for p in lacking]
+    assert sum(q is not None for q in shown) / len(shown) > 0.99
+    assert sum("___" in q for q in shown if q) / len(shown) < 0.06
     in_place = [q for q in questions if q and not re.match(_FRONTED, q)]
     assert len(in_place) / len(questions) < 0.1
 
@@ -194,6 +210,32 @@ _FRONTED = (
     r"(?:How|What|(?:In|On|At|For|With|From|To|By|After|Over|Of|Into|Within|During|Every|Per)"
     r" (?:the )?)"
 )
+
+
+def test_a_fact_that_no_form_fits_is_asked_for_by_its_gap() -> None:
+    fact = "The filling Tom is using is about 40% heavier than sand."
+    asked = "How much does the bag weigh?"
+    prompt = Prompt(
+        "p",
+        "p",
+        "math",
+        Intent.UNDERSPECIFIED,
+        (Message("user", f"Tom fills a bag of 9 pounds. {asked}"),),
+        "14",
+        (Shard(0, asked, is_question=True), Shard(1, fact)),
+        (Shard(1, fact),),
+    )
+    question = (
+        "What number is missing here: The filling Tom is using is about ___% heavier than sand?"
+    )
+    assert asking_question(prompt, lambda _, asked: "___" in asked) == question
+    assert asks_for_removed(prompt, question)
+    for other in (
+        "What number is missing here: The bag is ___% heavier than water?",
+        "What number is missing here: ___?",
+        "What numbers are missing: The filling Tom is ___ is ___% heavier than sand?",
+    ):
+        assert not asks_for_removed(prompt, other)
 
 
 def test_the_preview_shows_the_question(tmp_path: Path) -> None:

@@ -177,7 +177,21 @@ def test_mediq_rows_begin_with_the_first_sentence(tmp_path: Path) -> None:
     assert whole.text == "\n".join(row["context"]) + ending
     assert lacking.text == row["context"][0] + ending
     assert texts(lacking) == row["context"][1:]
-    assert (whole.answer, whole.task, lacking.task) == (None, "open", "open")
+    assert (whole.answer, whole.task, lacking.task) == ("Flu", "math", "math")
+    assert whole.columns["choices"] == {"A": "Gout", "B": "Flu"}
+    judge = Judge()
+    for right in ("B", "The answer is (B).", "It is the flu.", "\\boxed{\\text{B. Flu}}"):
+        for prompt in (whole, lacking):
+            verdict = judge.judge(prompt, right)
+            assert (verdict.response_type, verdict.correct) == ("answer_attempt", True), right
+    for wrong in ("A", "The answer is gout.", "A or B"):
+        assert not judge.judge(whole, wrong).correct
+    report = check_reward([whole, lacking], judge, REWARDS["guarded"].bind())
+    paid = {r.name: r.complete for r in report.rows}
+    assert report.ok, report.problems
+    assert (paid["gold"], paid["wrong"], paid["hedged"]) == (1, 0, 0)
+    asked = judge.judge(lacking, "Does he have a fever?")
+    assert (asked.response_type, asked.targeted) == ("clarification", True)
     # A case of one sentence is known from the beginning.
     short = row | {"id": 8, "context": ["A man coughs."], "context_len": 1}
     prompts = read(tmp_path, row, short)
@@ -418,3 +432,44 @@ def test_a_published_file_without_labels_is_a_corpus(name: str, count: int, task
     problems = list(read_problems(SHARED / name))
     assert len(problems) == count
     assert {p.task for p in problems} == {task}
+
+
+@pytest.mark.parametrize("form", ["last turn", "chosen"])
+def test_the_right_reply_of_a_chat_with_functions_says_what_lacks(
+    tmp_path: Path, form: str
+) -> None:
+    def row(reply: str) -> dict[str, Any]:
+        user = {"role": "user", "content": "What is the weather?"}
+        made = {"role": "assistant", "content": reply}
+        tools = [json.dumps(WEATHER)]
+        if form == "last turn":
+            return {"tools": tools, "messages": [user, made]}
+        other = {"role": "assistant", "content": "Sunny."}
+        rewards = {"chosen_reward": 1.0, "rejected_reward": 0.0}
+        both = {"chosen_response": made, "rejected_response": other}
+        return {"tools": tools, "messages": [user], **both, **rewards}
+
+    call = {"name": "weather", "arguments": {"city": "Rome"}}
+    marked = f"<TOOLCALL>[{json.dumps(json.dumps(call))}]</TOOLCALL>"
+    bad: Counter[str] = Counter()
+    file = tmp_path / "rows.jsonl"
+    replies = (
+        "I can look that up. For which city do you want the weather?",
+        marked,
+        f"<TOOLCALL>[{json.dumps(call)}]</TOOLCALL>",
+        "I'm sorry, I cannot tell the weather.",
+        "I'm sorry, I can't. Could you name the city?",
+    )
+    file.write_text("".join(json.dumps(row(reply)) + "\n" for reply in replies))
+    lacking, *whole = read_labelled(file, bad_rows=bad)
+    assert (lacking.intent, lacking.task, lacking.text) == (
+        LACKS,
+        "actions",
+        "What is the weather?",
+    )
+    assert texts(lacking) == ["For which city do you want the weather?"]
+    assert lacking.certificate.level == "given"
+    assert [p.intent for p in whole] == [COMPLETE, COMPLETE]
+    assert all(Judge().judge(p, '[weather(city="Rome")]').correct for p in whole)
+    assert bad.total() == 2
+    assert all(m.role == "user" for p in (lacking, *whole) for m in p.messages)

@@ -83,3 +83,13 @@ def test_a_recipe_with_several_sets_reads_back_equal(recipe: Recipe, tmp_path: P
 def test_what_makes_no_mixture_is_refused(recipe: Recipe, value: str, said: str) -> None:
     with pytest.raises(RecipeError, match=said):
         load_recipe("r.yaml", [f"datasets={value}"])
+
+
+def test_a_set_that_is_not_there_is_named_where_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "parent.yaml").write_text("extends: tiny\n")
+    file = tmp_path / "child.yaml"
+    file.write_text(
+        "extends: parent.yaml\ndatasets:\n  - {path: nowhere.jsonl}\n  - {path: other.jsonl}\n"
+    )
+    with pytest.raises(RecipeError, match=r"child.yaml:[23]: .*nowhere.jsonl, found none in "):
+        training_prompts(load_recipe(str(file)))

@@ -158,9 +158,9 @@ def try_row(tmp_path: Path, seed: int) -> None:
     said = [s for name in names if name in row for s in spoken(row[name])]
     assert all(sentence in all_said for sentence in said)
     assert not holds_a_printed_list(all_said)
-    # Beside choices 5 is the number of one of them, which nothing grades.
-    gold = None if any(name in row for name in NAMES["choices"]) else "5"
-    assert all(p.answer == gold for p in prompts)
+    assert all(p.answer == "5" for p in prompts if "choices" not in p.columns)
+    # Beside choices 5 has to be one of them.
+    assert all(p.answer in p.columns.get("choices", {"": "5"}).values() for p in prompts)
 
 
 # ------------------------------------------------------------------------------------ known shapes
@@ -275,13 +275,15 @@ def test_the_whole_chat_before_the_last_answer_is_the_prompt(tmp_path: Path) -> 
         assert (problem.answer, problem.columns) == ("5", {})
 
 
-def test_choices_reach_the_prompt_and_a_letter_is_no_number(tmp_path: Path) -> None:
+def test_choices_reach_the_prompt_and_a_letter_means_its_choice(tmp_path: Path) -> None:
     row = {"question": "What is 2 + 3?", "choices": ["4", "5"], "answer": "5"}
     problem = only(jsonl(tmp_path / "a.jsonl", row))
     assert (problem.question, problem.answer) == ("What is 2 + 3?\n\nA. 4\nB. 5", "5")
     for answer in (1, "B"):
-        path = jsonl(tmp_path / "b.jsonl", row | {"answer": answer})
-        with pytest.raises(DataError, match="an answer that is one of the choices in words"):
+        assert only(jsonl(tmp_path / "b.jsonl", row | {"answer": answer})).answer == "5"
+    for answer in (2, "C", "6"):
+        path = jsonl(tmp_path / "c.jsonl", row | {"answer": answer})
+        with pytest.raises(DataError, match="an answer that is one of the choices"):
             only(path)
 
 

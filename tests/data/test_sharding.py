@@ -54,6 +54,7 @@ def cut_of(text: str, surface: str) -> str | None:
         ("He picked a total of 20 apples.", "20", "He picked apples."),
         ("Julie is reading a 120-page book.", "120", "Julie is reading a book."),
         ("He reads an 8-page letter.", "8", "He reads a letter."),
+        ("He gets paid for a 10-hour workday.", "10", "He gets paid for a workday."),
         ("They ship 6500 kg of potatoes.", "6500", "They ship potatoes."),
         ("Tom is 5 years older than Ann.", "5", "Tom is older than Ann."),
         ("Sam has $45 more than Tom.", "$45", "Sam has more than Tom."),
@@ -83,6 +84,8 @@ def test_a_number_is_cut_so_that_the_rest_reads_on(
         ("He knows that 80 pages is one inch.", "80"),
         ("They were 210 pages.", "210"),
         ("A car has 4 wheels.", "4"),  # everybody knows
+        ("He gets paid for an 8-hour workday.", "8"),
+        ("He gets paid for a 40-hour work week.", "40"),
         ("He has three times as many toys as Ann.", "three"),  # "as many" would be equal
         ("The two tests, one easy and one hard, are over.", "two"),
         ("She has no more than 50 books.", "50"),

@@ -55,7 +55,7 @@ def states(reply: str, gold: str) -> str:
     """The words with which a reply answers a task whose gold answer is no number; "" for none."""
     text = without_closing(spoken(reply))
     said = _statement(text)
-    if said and "?" not in text and not _denies(_spoken(said), _spoken(bare(gold))):
+    if said and "?" not in text and not denies(plain_words(said), plain_words(bare(gold))):
         return said
     return _last_naming(text, gold) if in_words(gold) else ""
 
@@ -86,25 +86,25 @@ def _last_naming(text: str, gold: str) -> str:
     """The last sentence of a text where it names the gold answer and asks nothing; else ""."""
     told = [s.text.strip() for s in sentences(text) if s.text.strip()]
     last = told[-1] if told else ""
-    asks = "?" in text or len(_spoken(bare(gold))) < _TELLING
+    asks = "?" in text or len(plain_words(bare(gold))) < _TELLING
     return last if not asks and _names(last, gold) else ""
 
 
 def _names(statement: str, gold: str) -> bool:
-    said, wanted = _spoken(bare(statement)), _spoken(bare(gold))
+    said, wanted = plain_words(bare(statement)), plain_words(bare(gold))
     if said == wanted:
         return True
     if len(wanted) < _TELLING:
-        return said.startswith(f"{wanted} ") and not _denies(said, wanted)
-    return f" {wanted} " in f" {said} " and not _denies(said, wanted)
+        return said.startswith(f"{wanted} ") and not denies(said, wanted)
+    return f" {wanted} " in f" {said} " and not denies(said, wanted)
 
 
-def _denies(said: str, wanted: str) -> bool:
+def denies(said: str, wanted: str) -> bool:
     """Whether words beside the gold answer deny it, doubt it, or put another beside it."""
     return bool(_DENIED.search(f" {said} ".replace(f" {wanted} ", " ")))
 
 
-def _spoken(text: str) -> str:
+def plain_words(text: str) -> str:
     """Words in small letters between single blanks, without articles and marks."""
     words = " ".join(_NO_WORD.split(text.casefold())).strip(" -'")
     return _ARTICLE.sub("", words)
