@@ -238,7 +238,6 @@ def test_memory_that_ends_within_a_later_step_ends_the_run(policy, monkeypatch) 
         ("loss_type=reg_grpo",),
         ("loss_type=refuel", "scale_rewards=none"),
         ("loss_type=copg", "scale_rewards=none", "beta=0.2"),
-        ("loss_type=asymre",),
         ("loss_type=opmd",),
         ("token_weights=hapo",),
         ("token_weights=d3s",),
@@ -247,14 +246,13 @@ def test_memory_that_ends_within_a_later_step_ends_the_run(policy, monkeypatch) 
 )
 def test_parts_of_any_size_give_the_same_gradient(exact, keys) -> None:
     """Groups are split between micro-batches of five; in the second pass their sums have moved."""
-    for passes in ("num_iterations=1", "num_iterations=2"):
-        whole, shown = gradient(exact, *keys, passes)
-        parted, measured = gradient(exact, *keys, passes, "per_device_train_batch_size=5")
-        largest = max(float(g.abs().max()) for g in whole)
-        assert largest > 1e-6
-        for one, other in zip(whole, parted, strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-9 * largest)
-        assert measured["loss"] == pytest.approx(shown["loss"], rel=1e-6, abs=1e-9)
+    whole, shown = gradient(exact, *keys, "num_iterations=2")
+    parted, measured = gradient(exact, *keys, "num_iterations=2", "per_device_train_batch_size=5")
+    largest = max(float(g.abs().max()) for g in whole)
+    assert largest > 1e-6
+    for one, other in zip(whole, parted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9 * largest)
+    assert measured["loss"] == pytest.approx(shown["loss"], rel=1e-6, abs=1e-9)
 
 
 def test_a_group_loss_has_the_gradient_of_its_formula(exact) -> None:
