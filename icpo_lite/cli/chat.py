@@ -8,17 +8,32 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.completion import complete_model
+from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.cli.ranges import SEED, Finite
+from icpo_lite.core.next_step import next_line
+from icpo_lite.core.paths import at_home, is_run
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
     from icpo_lite.tools.chat.talk import Asking, Talk
 
 
-@click.command()
-@click.argument("model")
+#: What is typed to the program and not to the model.
+SLASHES = {
+    "/help": "this list",
+    "/base": "switch the adapter off, or on again: off, the untrained base speaks",
+    "/reset": "begin a new conversation (or /new)",
+    "/exit": "leave (or /quit, Ctrl-D); Ctrl-C ends a reply",
+}
+_ALSO = {"/new": "/reset", "/quit": "/exit", "/?": "/help", "/h": "/help"}
+
+
+@click.command(cls=OptionCommand)
+@click.argument("model", shell_complete=complete_model)
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=0.7,
     show_default=True,
     help="0 is greedy.",
@@ -36,18 +51,18 @@ if TYPE_CHECKING:
 @click.option(
     "--ask-cost",
     default=None,
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     help="What the system turn says that a question costs, for a run with ask_costs. "
     "[default: the first of them]",
 )
 @click.option(
     "--ask-threshold",
     default=None,
-    type=click.FloatRange(min=0, max=1),
+    type=Finite(min=0, max=1),
     help="Make the model ask where its probability of asking is above this; shows both.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the sampling.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the sampling.")
 @click.option(
     "--web",
     is_flag=True,
@@ -79,9 +94,10 @@ def chat(
 ) -> None:
     """Talk to MODEL: a run directory, a model folder, a hub name, or builtin:tiny.
 
-    /base switches the adapter off and on, /reset begins a new conversation, /exit leaves; Ctrl-C
-    ends a reply. A thought is shown, and left out of what the model reads later. Lines can be
-    piped in. The probability of asking comes from an `eval` of the same run where there is one.
+    /base switches the adapter off and on, /reset begins a new conversation, /exit leaves, /help
+    lists these; Ctrl-C ends a reply. A line that begins with // is said with one slash. A thought
+    is shown, and left out of what the model reads later. Lines can be piped in. The probability of
+    asking comes from an `eval` of the same run where there is one.
 
     With --web a page shows what the base and the trained model say to the same words, and how
     probable it was that each would ask; it is served on this machine alone.
@@ -109,10 +125,10 @@ def chat(
 
         serve(talk, threshold=ask_threshold, port=port, share=share)
     else:
-        _in_terminal(talk, ask_threshold)
+        _in_terminal(talk, ask_threshold, model)
 
 
-def _in_terminal(talk: Talk, ask_threshold: float | None) -> None:
+def _in_terminal(talk: Talk, ask_threshold: float | None, model: str) -> None:
     """Lines that are typed or piped in, each with its reply, until the input or the user ends."""
     from icpo_lite.core.types import Message
     from icpo_lite.tools.chat.talk import NEVER
@@ -122,7 +138,7 @@ def _in_terminal(talk: Talk, ask_threshold: float | None) -> None:
         echo(f"asks above {ask_threshold:g}, told by {talk.source}")
     messages = list(talk.opening)
     adapter = policy.has_adapter
-    echo(f"{talk.name}: /base, /reset, /exit")
+    echo(f"{talk.name}: {', '.join(SLASHES)}")
     if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that its encoding has not end no chat
         sys.stdin.reconfigure(errors="replace")
     while True:
@@ -130,19 +146,27 @@ def _in_terminal(talk: Talk, ask_threshold: float | None) -> None:
             text = _line()
         except (click.Abort, EOFError):
             echo()
+            text = "/exit"
+        slash = _ALSO.get(text, text)
+        if slash == "/exit":
+            if is_run(at_home(model)):
+                echo(next_line("export", model))
             return
-        if text in ("/exit", "/quit"):
-            return
-        if text in ("/reset", "/new"):
+        if slash == "/reset":
             messages = list(talk.opening)
+            echo("a new conversation")
             continue
-        if text == "/base":
+        if slash == "/base":
             if not policy.has_adapter:
                 echo("this model has no adapter: it is the base")
                 continue
             adapter = not adapter
             echo(f"adapter {'on' if adapter else 'off: this is the base'}")
             continue
+        if text.startswith("/") and not text.startswith("//"):
+            echo(_slashes_told(slash))
+            continue
+        text = text.removeprefix("/") if text.startswith("//") else text
         messages.append(Message("user", text))
         if why := talk.too_long(messages):
             echo(f"{why}; /reset begins a new one")
@@ -154,6 +178,18 @@ def _in_terminal(talk: Talk, ask_threshold: float | None) -> None:
         )
         messages.append(Message("assistant", reply.spoken))
         echo(reply.nothing)
+
+
+def _slashes_told(text: str) -> str:
+    """The list that /help asks for; for a slash that is none, what it may have meant."""
+    if text == "/help":
+        return "\n".join(f"  {name:<8}{meaning}" for name, meaning in SLASHES.items())
+    import difflib
+
+    name = text.split()[0]
+    close = difflib.get_close_matches(name, [*SLASHES, *_ALSO], n=1)
+    hint = f"did you mean {close[0]}?" if close else "/help lists what there is"
+    return f"no command {name!r}; {hint} (to say it to the model, begin with //)"
 
 
 def _foretell(asking: Asking) -> None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.cli.ranges import COUNT
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.judge import Typer
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--text", default="assistant", show_default=True, help="Column of the reply.")
 @click.option("--label", default=None, help="Column of a given type, to measure agreement with.")
@@ -37,7 +40,7 @@ if TYPE_CHECKING:
     is_flag=True,
     help="Ask again in other words: does the judge go by position, length or authority?",
 )
-@click.option("--worst", default=5, show_default=True, help="Disagreements to show.")
+@click.option("--worst", type=COUNT, default=5, show_default=True, help="Disagreements to show.")
 @click.option(
     "-o",
     "--output",
@@ -93,6 +96,7 @@ def classify(
     if output:
         judge_agreement.write(typed, output)
         echo(f"written: {output}")
+    echo(next_line("docs", "rewards"))
 
 
 def _typer(

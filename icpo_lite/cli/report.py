@@ -6,9 +6,20 @@ from pathlib import Path
 
 import click
 
+from icpo_lite.cli.completion import complete_run
+from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.core.next_step import next_line
 
-@click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+
+@click.command(cls=OptionCommand)
+@click.argument(
+    "runs",
+    nargs=-1,
+    required=True,
+    metavar="RUN...",
+    type=click.Path(path_type=Path),
+    shell_complete=complete_run,
+)
 @click.option(
     "-o",
     "--output",
@@ -80,3 +91,4 @@ def report(
     if made.pngs:
         click.echo(f"{len(made.pngs)} figures: {made.pngs[0].parent}")
     click.echo(f"{made.path} ({made.path.stat().st_size / 1e6:.1f} MB)")
+    click.echo(next_line("chat", runs[0]))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import click
 
+from icpo_lite.cli.recipe_command import RecipeCommand, recipe_arguments
+from icpo_lite.core.next_step import next_line
 
-@click.command()
-@click.argument("recipe", default="tiny")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+
+@click.command(cls=RecipeCommand)
+@recipe_arguments(default="tiny")
 @click.option("--seeds", default="0,1,2", show_default=True, help="Seeds, by comma.")
 @click.option(
     "-o",
@@ -66,6 +68,7 @@ def reproduce(
     )
     results = run_plan(plan, click.echo)
     click.echo(f"\n{report(plan, results)}\nResults: {plan.out / 'results.json'}")
+    click.echo(next_line("report", *map(plan.folder, plan.seeds)))
 
 
 def _seeds(text: str) -> tuple[int, ...]:

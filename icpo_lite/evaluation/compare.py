@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import write_atomically
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.paths import at_home
@@ -107,8 +107,7 @@ def finish_judging(summaries: Mapping[str, Any], first: str, place: Path, displa
     write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
     display.message(f"\nFigures and conversations: {place}")
     inside = place.name.startswith("eval-") and _is_trained(place.parent)
-    shown = shlex.quote(str(place.parent if inside else place))
-    display.message(f"Next: icpo-lite report {shown}")
+    display.message(next_line("report", place.parent if inside else place))
 
 
 def judge_models(

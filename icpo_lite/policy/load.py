@@ -32,7 +32,7 @@ from icpo_lite.policy.layer_kinds import (
     check_mergeable,
     check_padding,
 )
-from icpo_lite.policy.libraries import first_line
+from icpo_lite.policy.libraries import why_and_what
 from icpo_lite.policy.lora_targets import is_multimodal
 from icpo_lite.policy.template_options import (
     check_header,
@@ -181,8 +181,11 @@ class Policy:
 
     def save_adapter(self, folder: Path) -> None:
         """Adapter files that peft and transformers load, and the tokenizer beside them."""
+        own_readme = (folder / "README.md").exists()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if not own_readme:  # peft's is an empty form
+            (folder / "README.md").unlink(missing_ok=True)
 
 
 def model_path(name: str) -> str:
@@ -429,4 +432,4 @@ def _one_line_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{name}: cannot be loaded: {first_line(error)}") from error
+        raise ModelError(f"{name}: cannot be loaded: {why_and_what(error, name)}") from error

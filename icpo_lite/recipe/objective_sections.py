@@ -175,6 +175,13 @@ class LossKeys(Section):
                 f"expected delta above 1 + epsilon_high = {1 + self.high:g}, found {self.delta:g}; "
                 "a smaller one would never let the clip act",
             )
+        for low, high in (
+            ("clip_cov_low", "clip_cov_high"),
+            ("entropy_coef_min", "entropy_coef_max"),
+        ):
+            least, most = getattr(self, low), getattr(self, high)
+            if least > most:
+                refuse(low, f"expected at most {high} {most:g}, found {least:g}")
         if self.clip_cov is not None and self.kl_cov is not None:
             refuse("kl_cov", "expected at most one of clip_cov and kl_cov; found both")
         if self.selects_tokens and not clips:
@@ -319,7 +326,7 @@ class WarmUpKeys(Section):
         "prompts that lack something than on whole ones",
     )
     warm_up_learning_rate: float = Field(
-        1e-4, gt=0, description="warm_up_steps: learning rate of that SFT"
+        1e-4, gt=0, le=100, description="warm_up_steps: learning rate of that SFT"
     )
 
 
@@ -345,7 +352,10 @@ class ScheduleKeys(Section):
         "rate: 0.5, tau: 0.1}: which facts a problem lacks, by how far rewards differed then",
     )
     learning_rate: float = Field(
-        1e-5, gt=0, description="peak learning rate; LoRA takes about 10 times full fine-tuning's"
+        1e-5,
+        gt=0,
+        le=100,
+        description="peak learning rate; LoRA takes about 10 times full fine-tuning's",
     )
     lr_scheduler_type: Literal["linear", "constant", "cosine"] = Field(
         "linear", description="linear, constant or cosine"

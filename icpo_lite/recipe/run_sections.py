@@ -12,6 +12,7 @@ from icpo_lite.recipe.section import (
     Section,
     SettingName,
     comparisons,
+    judged_or_not,
     one_as_list,
     refuse,
     trackers,
@@ -141,11 +142,12 @@ class PeriodicKeys(Section):
 class JudgingKeys(Section):
     """The table at the end of a run."""
 
-    compare: Annotated[dict[str, str | None], BeforeValidator(comparisons)] = Field(
+    compare: Annotated[dict[str, str], BeforeValidator(comparisons)] = Field(
         default_factory=dict,
-        description="runs trained beside this one: {rlvr: other.yaml}; [rlvr] makes the twin "
-        "without underspecified prompts",
+        description="runs trained beside this one: {rlvr: other.yaml}; [rlvr], or {rlvr: twin}, is "
+        "this recipe without underspecified prompts; none, or null, is no such run",
     )
-    evaluation: Evaluation = Field(
-        default_factory=Evaluation, description="the table at the end of the run"
+    evaluation: Annotated[Evaluation, BeforeValidator(judged_or_not)] = Field(
+        default_factory=Evaluation,
+        description="the table at the end of the run; false, or none, leaves it out",
     )

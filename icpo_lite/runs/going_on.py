@@ -54,7 +54,14 @@ def require_own_place(recipe: Recipe) -> None:
         return
     if (folder / "lock").exists() or (folder / "run.json").exists():
         return  # a run that was ended while it began
-    names = ("recipe.yaml", "metrics.jsonl", "finished", "adapter_config.json", ADAPTER)
+    names = (
+        "recipe.yaml",
+        "metrics.jsonl",
+        "finished",
+        "adapter_config.json",
+        ADAPTER,
+        "README.md",
+    )
     for name in names:
         if (folder / name).exists():
             raise RunDirectoryError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import RunDirectoryError
 from icpo_lite.core.files import read_json
+from icpo_lite.core.next_step import next_line
 from icpo_lite.evaluation.compare import show_comparison
 from icpo_lite.evaluation.judging import JudgingOptions, judge_policy
 from icpo_lite.evaluation.settings import settings_for
@@ -82,6 +83,7 @@ def show_result(recipe: Recipe, display: Display) -> None:
         )
         show_comparison(summaries, own, display)
     display.message(f"\nAdapter, metrics, completions and conversations: {folder}")
+    display.message(next_line("report", folder, also=("chat", folder)))
 
 
 def _part(recipe: Recipe, split: str) -> str:

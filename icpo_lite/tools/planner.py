@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
 from icpo_lite.core.files import read_metrics
+from icpo_lite.tools.cards import CARDS, Card, this_machine
 from icpo_lite.tools.memory_model import (
     Job,
     MemoryPlan,
@@ -24,55 +25,10 @@ from icpo_lite.tools.memory_model import (
     vllm_rows,
 )
 from icpo_lite.tools.model_shape import ModelShape, shape_of
+from icpo_lite.tools.time_model import step_seconds
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
-
-GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class Card:
-    """A device to plan for. usable: bytes that torch can have of it; bf16: it has such units."""
-
-    name: str
-    usable: int
-    bf16: bool = True
-    cuda: bool = True
-
-
-#: What torch reports as a card's total capacity, a little below the number on its box.
-CARDS: Mapping[str, Card] = {
-    "T4": Card("T4", int(14.56 * GIB), bf16=False),
-    "3060": Card("3060", int(11.63 * GIB)),
-    "3090": Card("3090", int(23.57 * GIB)),
-    "4090": Card("4090", int(23.51 * GIB)),
-    "L4": Card("L4", int(22.03 * GIB)),
-    "A100": Card("A100", int(39.39 * GIB)),
-}
-
-
-def on_cpu() -> Card:
-    """This machine without a GPU, with the memory it has."""
-    import os
-
-    return Card("CPU", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), cuda=False)
-
-
-def card_named(name: str) -> Card:
-    """A known card, or one of so many GiB ("16" or "16GB"). Raises UsageError otherwise."""
-    known = {card.lower(): card for card in CARDS}
-    plain = name.lower().removeprefix("rtx").strip(" -_")
-    if plain in known:
-        return CARDS[known[plain]]
-    if plain == "cpu":
-        return on_cpu()
-    number = plain.removesuffix("ib").removesuffix("b").removesuffix("g").strip()
-    if number.isdecimal() and 1 <= int(number) <= 1024:
-        return Card(f"{number} GB", int(int(number) * GIB * 0.98))
-    raise UsageError(
-        f"--card: expected one of {', '.join(CARDS)}, cpu, or a size such as 16GB, found {name!r}"
-    )
 
 
 def job_of(recipe: Recipe, card: Card) -> Job:
@@ -189,7 +145,8 @@ def _parsed(file: Path) -> dict[str, Any]:
 class Fit:
     """A recipe on one card. changes: overrides with which it fits, () where it does as it is.
 
-    parts: in how many parts sampling splits its batch, which it does by itself.
+    parts: in how many parts sampling splits its batch, which it does by itself. step_seconds: an
+    estimate for what fits (`time_model`), None where there is none.
     """
 
     card: Card
@@ -197,6 +154,7 @@ class Fit:
     fits: bool
     changes: tuple[str, ...] = ()
     parts: int = 1
+    step_seconds: float | None = None
 
 
 def fit_on(card: Card, shape: ModelShape, recipe: Recipe) -> Fit:
@@ -207,11 +165,12 @@ def fit_on(card: Card, shape: ModelShape, recipe: Recipe) -> Fit:
     job = job_of(recipe, card)
     as_it_is, parts = _fitting(card, shape, job)
     if _holds(card, as_it_is):
-        return Fit(card, as_it_is, True, parts=parts)
+        return Fit(card, as_it_is, True, (), parts, step_seconds(shape, job, card, parts))
     for changes, changed in _changes(job):
         plan, parts = _fitting(card, shape, changed)
         if _holds(card, plan):
-            return Fit(card, plan_memory(shape, job), False, changes, parts)
+            seconds = step_seconds(shape, changed, card, parts)
+            return Fit(card, plan_memory(shape, job), False, changes, parts, seconds)
     return Fit(card, plan_memory(shape, job), False)
 
 
@@ -318,13 +277,14 @@ def measured_seconds(rows: Sequence[Mapping[str, Any]]) -> tuple[float, int] | N
 
 @dataclass(frozen=True)
 class RunPlan:
-    """All that `plan` says of a recipe."""
+    """All that `plan` says of a recipe. machine: how it fits the machine that this is."""
 
     recipe: Recipe
     shape: ModelShape
     source: str
     card: Card
     memory: MemoryPlan
+    machine: Fit
     fits: tuple[Fit, ...]
     disk: Disk
     seconds: tuple[float, int] | None
@@ -341,17 +301,8 @@ class RunPlan:
             "highest_phase": self.memory.highest.name,
             "tensor_bytes": self.memory.tensors,
             "peak_bytes": self.memory.peak,
-            "cards": [
-                {
-                    "card": fit.card.name,
-                    "usable_bytes": fit.card.usable,
-                    "peak_bytes": fit.plan.peak,
-                    "fits": fit.fits,
-                    "change": list(fit.changes),
-                    "sampling_parts": fit.parts,
-                }
-                for fit in self.fits
-            ],
+            "this_machine": _fit_as_json(self.machine),
+            "cards": [_fit_as_json(fit) for fit in self.fits],
             "disk_bytes": {
                 "one_checkpoint": self.disk.checkpoint,
                 "run_directory": self.disk.output,
@@ -361,18 +312,33 @@ class RunPlan:
         }
 
 
+def _fit_as_json(fit: Fit) -> dict[str, Any]:
+    return {
+        "card": fit.card.name,
+        "usable_bytes": fit.card.usable,
+        "peak_bytes": fit.plan.peak,
+        "fits": fit.fits,
+        "change": list(fit.changes),
+        "sampling_parts": fit.parts,
+        "estimated_step_seconds": fit.step_seconds,
+    }
+
+
 def plan_run(recipe: Recipe, folder: str, card: Card | None = None) -> RunPlan:
-    """Plan a recipe for one card, or for all named ones.
+    """Plan a recipe for one card, or for this machine and all named ones.
 
     folder: the model's local folder, or its hub name. Without a card the components are those of
-    the smallest card that holds the recipe, of the CPU where the recipe's device says so.
+    this machine where the recipe fits it, else of the smallest card that holds it.
     """
     config, source = read_config(recipe.model_name_or_path, folder)
     shape = shape_of(config)
-    wanted = on_cpu() if card is None and recipe.device == "cpu" else card
-    cards = [wanted] if wanted else sorted(CARDS.values(), key=lambda c: c.usable)
+    machine = fit_on(card or this_machine(recipe.device), shape, recipe)
+    cards = [card] if card else sorted(CARDS.values(), key=lambda c: c.usable)
+    if card is None and recipe.device == "cpu":
+        cards = []
     fits = tuple(fit_on(each, shape, recipe) for each in cards)
-    shown = next((fit.card for fit in fits if fit.fits), cards[-1])
+    all_fits = (machine, *fits)
+    shown = next((fit.card for fit in all_fits if fit.fits), all_fits[-1].card)
     job = job_of(recipe, shown)
     try:
         rows = read_metrics(Path(recipe.output_dir))
@@ -384,6 +350,7 @@ def plan_run(recipe: Recipe, folder: str, card: Card | None = None) -> RunPlan:
         source=source,
         card=shown,
         memory=plan_memory(shape, job),
+        machine=machine,
         fits=fits,
         disk=disk_of(recipe, shape, job, local=Path(folder).is_dir()),
         seconds=measured_seconds(rows),

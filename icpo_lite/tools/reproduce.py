@@ -28,6 +28,7 @@ from icpo_lite.core.parent import start_bound
 from icpo_lite.evaluation.metrics import paired_difference
 from icpo_lite.evaluation.table import LINES, POINTS, figure_at
 from icpo_lite.recipe import Recipe, load_recipe
+from icpo_lite.recipe.section import TWIN
 from icpo_lite.runs.run_directory import git_commit, machine, versions
 
 COMMAND = (sys.executable, "-m", "icpo_lite")
@@ -64,7 +65,7 @@ class Plan:
         asked = {"split": self.split, "problems": self.problems, "runs": self.runs}
         judging = [f"evaluation.{k}={v}" for k, v in asked.items() if v is not None]
         # A recipe that names no other gets the twin without underspecified prompts.
-        compared = load_recipe(self.recipe, self.overrides).compare or {"rlvr": None}
+        compared = load_recipe(self.recipe, self.overrides).compare or {"rlvr": TWIN}
         return [
             *(self.overrides),
             f"seed={seed}",

@@ -532,7 +532,7 @@ def test_a_twin_for_comparison_without_a_file(folder: Path) -> None:
         compared_recipes(read(folder, MINIMAL + "compare: [sft]\n"))
 
 
-@pytest.mark.parametrize("other", ["rlvr: null", "rlvr: tiny-rlvr.yaml"])
+@pytest.mark.parametrize("other", ["rlvr: twin", "rlvr: tiny-rlvr.yaml"])
 @pytest.mark.parametrize("own", ["out/checkpoint-5", "true"])
 def test_a_compared_run_takes_up_its_own_checkpoints(folder: Path, other: str, own: str) -> None:
     recipe = read(folder, MINIMAL + f"compare: {{{other}}}\n")
@@ -540,6 +540,29 @@ def test_a_compared_run_takes_up_its_own_checkpoints(folder: Path, other: str, o
     assert compared_recipes(recipe)["rlvr"].resume_from_checkpoint is None
     anew = load_recipe(recipe.path, ["resume_from_checkpoint=false"])
     assert compared_recipes(anew)["rlvr"].resume_from_checkpoint is False
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("compare.rlvr=null", "compare.rlvr=none", "compare.rlvr=false", "compare.rlvr="),
+        *("compare=none", "compare=null", "compare={}", "compare=[]", "compare={rlvr: null}"),
+    ],
+)
+def test_what_reads_like_none_compares_with_nothing(given: str) -> None:
+    assert load_recipe("tiny").compare
+    recipe = load_recipe("tiny", [given])
+    assert recipe.compare == {}
+    assert compared_recipes(recipe) == {}
+
+
+@pytest.mark.parametrize(
+    "given", ["compare=rlvr", "compare=[rlvr]", "compare.rlvr=twin", "compare.rlvr=true"]
+)
+def test_the_twin_of_a_recipe_is_asked_for_by_name(given: str) -> None:
+    recipe = load_recipe("tiny", [given])
+    assert recipe.compare == {"rlvr": "twin"}
+    assert compared_recipes(recipe)["rlvr"].share_underspecified == 0
 
 
 def test_a_missing_compared_recipe_names_its_line(folder: Path) -> None:

@@ -7,11 +7,10 @@ import pytest
 from icpo_lite.cli import run
 from icpo_lite.core.errors import UsageError
 from icpo_lite.recipe import load_recipe, shipped_recipes
+from icpo_lite.tools.cards import CARDS, card_named
 from icpo_lite.tools.memory_model import plan_memory
 from icpo_lite.tools.model_shape import shape_of
 from icpo_lite.tools.planner import (
-    CARDS,
-    card_named,
     fit_on,
     job_of,
     known_config,
@@ -98,12 +97,13 @@ def test_a_folder_needs_config_json_alone(tmp_path, capsys) -> None:
     folder.mkdir()
     config = known_config("Qwen/Qwen2.5-0.5B") or {}
     (folder / "config.json").write_text(json.dumps(config))
-    assert run(["plan", "qwen7b", f"model_name_or_path={folder}", "--json"]) == 0
+    card = min(CARDS.values(), key=lambda c: c.usable)
+    place = f"model_name_or_path={folder}"
+    assert run(["plan", "qwen7b", place, "--card", card.name, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["disk_bytes"]["download"] == 0
     shape = shape_of(config)
     recipe = load_recipe("qwen7b")
-    card = min(CARDS.values(), key=lambda c: c.usable)
     assert made["tensor_bytes"] == plan_memory(shape, job_of(recipe, card)).tensors
 
 

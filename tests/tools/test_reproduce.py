@@ -154,7 +154,7 @@ def test_a_recipe_without_rivals_gets_the_twin(tmp_path):
     program = Program()
     reproduce(plan(tmp_path, recipe="qwen1.5b", seeds=(5,)), print, program)
     ((_, rest),) = program.commands
-    assert 'compare={"rlvr": null}' in rest
+    assert 'compare={"rlvr": "twin"}' in rest
 
 
 def test_the_same_command_goes_on_and_redoes_only_what_changed(tmp_path):

@@ -188,5 +188,5 @@ def chosen_shapes(names: str) -> tuple[Shape, ...]:
 
 def _named(name: str, known: Mapping[str, Any], what: str) -> Any:
     if name.strip() not in known:
-        raise UsageError(f"expected a {what} out of {', '.join(known)}, found {name!r}")
+        raise UsageError(f"{what}s: expected a {what} out of {', '.join(known)}, found {name!r}")
     return known[name.strip()]
