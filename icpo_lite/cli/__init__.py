@@ -41,6 +41,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "docs": ("icpo_lite.cli.docs:docs", "Read the guide, a topic, or what a recipe's key means."),
     "train": ("icpo_lite.cli.train:train", "Train a recipe, or resume an interrupted run."),
+    "advise": (
+        "icpo_lite.cli.advise:advise",
+        "Gather advice for a system prompt, no weights changed.",
+    ),
     "handover": (
         "icpo_lite.cli.handover:handover",
         "Hand a recipe to TRL or verl, for many GPUs.",

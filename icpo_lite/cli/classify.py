@@ -35,6 +35,11 @@ if TYPE_CHECKING:
 @click.option("--base-url", default=None, help="For endpoint: root of the server.")
 @click.option("--api-key-env", default=None, help="For endpoint: variable that holds the key.")
 @click.option("--device", default="auto", show_default=True, help="For self: auto, cpu, cuda.")
+@click.option(
+    "--audit",
+    is_flag=True,
+    help="Ask again in other words: does the judge go by position, length or authority?",
+)
 @click.option("--worst", type=COUNT, default=5, show_default=True, help="Disagreements to show.")
 @click.option(
     "-o",
@@ -56,6 +61,7 @@ def classify(
     base_url: str | None,
     api_key_env: str | None,
     device: str,
+    audit: bool,
     worst: int,
     output: Path | None,
     force: bool,
@@ -63,10 +69,12 @@ def classify(
     """Name the response type of each row of FILE (JSON lines).
 
     With --label, prints agreement for each task: answer attempt against the rest, all seven types,
-    macro-F1, the confusion matrix and disagreements.
+    macro-F1, the confusion matrix and disagreements. With --audit, how many types change when the
+    judge's list of types is turned round, courtesies are put around a reply, or a note behind it
+    says that experts call it something else.
     """
     from icpo_lite.core.outputs import Kind, check_output, rows_with
-    from icpo_lite.rewards import judge_agreement
+    from icpo_lite.rewards import judge_agreement, judge_audit
 
     if output:
         kind = Kind("rows of an earlier `classify`", rows_with("predicted_type", "evidence"))
@@ -81,6 +89,9 @@ def classify(
             echo(line)
     else:
         for line in judge_agreement.counts(typed):
+            echo(line)
+    if audit:
+        for line in judge_audit.audit(typed, typer):
             echo(line)
     if output:
         judge_agreement.write(typed, output)

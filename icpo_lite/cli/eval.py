@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 @click.option(
     "--settings",
     default="",
-    help="By comma, of full, concat, sharded, recap, snowball, clean_history, underspecified. "
-    "[default: all]",
+    help="By comma, of full, concat, sharded, recap, snowball, clean_history, underspecified, "
+    "contradictory. [default: all but contradictory]",
 )
 @click.option(
     "--problems",

@@ -12,6 +12,7 @@ from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.recipe.conversation_sections import ConversationKeys
 from icpo_lite.recipe.messages import field_names, first_error, place_of, unknown_key
+from icpo_lite.recipe.method_sections import MethodKeys, check_methods
 from icpo_lite.recipe.objective_sections import (
     AdvantageKeys,
     CorrectionKeys,
@@ -35,6 +36,7 @@ class Recipe(
     UpdateKeys,
     ScheduleKeys,
     WarmUpKeys,
+    MethodKeys,
     AdvantageKeys,
     CorrectionKeys,
     LossKeys,
@@ -123,6 +125,7 @@ class Recipe(
             self._check_conversations()
         else:
             self._check_single_turns()
+        check_methods(self)
         return self
 
     def _check_single_turns(self) -> None:

@@ -11,6 +11,26 @@ from icpo_lite.recipe.section import Section, named_schedule, refuse, scaling
 #: Losses that clip the ratio at 1 - epsilon and 1 + epsilon_high; a test holds this to the loss
 #: functions themselves.
 CLIPPED_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
+#: Losses of whole replies beside the others of their group (`training.group_losses`).
+GROUP_LOSSES = ("reg_grpo", "refuel", "copg")
+
+LossType = Literal[
+    "grpo",
+    "bnpo",
+    "dr_grpo",
+    "dapo",
+    "cispo",
+    "sapo",
+    "luspo",
+    "vespo",
+    "rec",
+    "asymre",
+    "opmd",
+    "a_lol",
+    "reg_grpo",
+    "refuel",
+    "copg",
+]
 
 
 def steps_of(value: float, max_steps: int) -> int:
@@ -21,12 +41,11 @@ def steps_of(value: float, max_steps: int) -> int:
 class LossKeys(Section):
     """The objective, in TRL's names where TRL has one; `training.loss` has the equations."""
 
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = (
-        Field(
-            "dapo",
-            description="grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo or vespo: a token's loss, "
-            "and how token losses are averaged",
-        )
+    loss_type: LossType = Field(
+        "dapo",
+        description="grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo or vespo: a token's loss, and "
+        "how token losses are averaged; off-policy rec, asymre, opmd, a_lol; of whole replies in "
+        "their group reg_grpo, refuel, copg",
     )
     importance_sampling_level: Literal["token", "turn", "sequence"] = Field(
         "token",
@@ -51,6 +70,23 @@ class LossKeys(Section):
     vespo_lambda_pos: float = Field(3.0, ge=0, description="vespo: decay where it is >= 0")
     vespo_k_neg: float = Field(3.0, ge=0, description="vespo: exponent where it is below 0")
     vespo_lambda_neg: float = Field(2.0, ge=0, description="vespo: decay where it is below 0")
+    rec_clip: Literal["none", "one_side", "two_side", "ring"] = Field(
+        "one_side",
+        description="rec: tokens whose ratio teaches: all, those that PPO would not clip, those "
+        "within the clip range, or these and what lies far beyond it on the side that comes back",
+    )
+    rec_ring: tuple[float, float] = Field(
+        (0.6, 2.0), description="rec_clip: ring: how far below and above 1 that side begins"
+    )
+    off_policy_tau: float = Field(
+        0.1, ge=0, description="asymre and opmd: weight of what holds the policy to its data"
+    )
+    refuel_eta: float = Field(1.0, gt=0, description="refuel: what a difference of rewards counts")
+    a_lol_ratio: Literal["sequence", "token", "none"] = Field(
+        "sequence",
+        description="a_lol: weight of a reply against the base model: its sequence's ratio, each "
+        "token's, or none (the paper's reference-free form)",
+    )
     entropy_coef: float = Field(
         0.0, ge=0, description="weight of the entropy bonus; the start where it is steered"
     )
@@ -97,10 +133,35 @@ class LossKeys(Section):
         """Whether the loss needs the `selected` tokens of `token_weights.select_tokens`."""
         return self.clip_cov is not None or self.kl_cov is not None
 
+    @property
+    def adds_kl(self) -> bool:
+        """Whether `beta` weighs a KL term; in copg it is part of what is compared."""
+        return self.beta > 0 and self.loss_type != "copg"
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the base model's log-probs are read."""
+        return self.beta > 0 or (self.loss_type == "a_lol" and self.a_lol_ratio != "none")
+
+    @property
+    def moves_without_advantage(self) -> bool:
+        """Whether a token with an advantage of 0 has a gradient all the same."""
+        held = self.off_policy_tau and self.loss_type in ("asymre", "opmd")
+        return bool(self.adds_kl or self.entropy_coef or self.kl_cov is not None or held)
+
     @model_validator(mode="after")
     def _loss_agrees(self) -> Self:
         if self.loss_type == "cispo":
             self._check_cispo()
+        if self.loss_type in (*GROUP_LOSSES, "a_lol"):
+            self._check_whole_replies()
+        ring = self.loss_type == "rec" and self.rec_clip == "ring"
+        if ring and (self.rec_ring[0] < self.epsilon or self.rec_ring[1] < self.high):
+            refuse(
+                "rec_ring",
+                f"expected at least epsilon {self.epsilon:g} and epsilon_high {self.high:g}, found "
+                f"{list(self.rec_ring)}; a ring lies outside the clip range",
+            )
         clips = self.loss_type in CLIPPED_LOSSES
         if self.delta is not None and not clips:
             refuse(
@@ -130,6 +191,17 @@ class LossKeys(Section):
                 f"{self.loss_type}",
             )
         return self
+
+    def _check_whole_replies(self) -> None:
+        if self.importance_sampling_level != "token":
+            refuse(
+                "importance_sampling_level",
+                f"{self.loss_type} takes whole replies by itself; set it to token",
+            )
+        if self.loss_type == "copg" and not self.beta:
+            refuse("beta", "copg weighs the base model's log-probs by it; set beta: 0.1")
+        if self.loss_type in GROUP_LOSSES and self.demonstrations != "none":
+            refuse("demonstrations", f"{self.loss_type} compares sampled replies; set it to none")
 
     def _check_cispo(self) -> None:
         if self.epsilon_high is None or self.epsilon_high <= 1:
@@ -276,7 +348,8 @@ class ScheduleKeys(Section):
         {"name": "none"},
         description="which prompts of a kind are drawn: none (each once before any comes again), "
         "or {name: sec, rate: 0.5, tau: 0.5, fixed_share: true}, a bandit over task, kind "
-        "and number of shards that goes where advantages are largest",
+        "and number of shards that goes where advantages are largest, or {name: eva, variants: 4, "
+        "rate: 0.5, tau: 0.1}: which facts a problem lacks, by how far rewards differed then",
     )
     learning_rate: float = Field(
         1e-5,

@@ -26,7 +26,8 @@ class Evaluation(Keys):
     settings: Annotated[tuple[SettingName, ...], BeforeValidator(one_as_list)] = Field(
         ("full", "concat", "sharded", "clean_history", "underspecified"),
         min_length=1,
-        description="any of full, concat, sharded, recap, snowball, clean_history, underspecified",
+        description="any of full, concat, sharded, recap, snowball, clean_history, underspecified, "
+        "contradictory",
     )
     problems: int = Field(100, ge=1, description="problems of the split that are judged")
     runs: int = Field(4, ge=1, description="conversations a problem and setting; 8 or more for A90")

@@ -182,5 +182,12 @@ Finding = Literal[
 
 
 SettingName = Literal[
-    "full", "concat", "sharded", "recap", "snowball", "clean_history", "underspecified"
+    "full",
+    "concat",
+    "sharded",
+    "recap",
+    "snowball",
+    "clean_history",
+    "underspecified",
+    "contradictory",
 ]

@@ -15,11 +15,14 @@ from icpo_lite.core.types import (
     Prompt,
     Reward,
     RewardChange,
+    RewardContext,
     RewardRule,
     Shard,
+    TrainerState,
     Trajectory,
     Turn,
     Verdict,
+    in_context,
 )
 from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.rollout.branching import ArpoOptions, Brancher
@@ -145,11 +148,12 @@ def reward_conversations(
     rule: RewardRule,
     whole: ConversationRule,
     change: RewardChange | None = None,
+    progress: TrainerState | None = None,
 ) -> list[Group]:
     """Every reply with its reward, every conversation with their sum.
 
     rule: of a reply by itself. whole: makes of these the rewards of one conversation's replies.
-    change: adds to them what the user's own functions give of each reply.
+    change: adds to them what the user's own functions give of each reply. progress: of the run.
     Raises NumericsError when one is not a number.
     """
     talks = [spoken(t) for g in groups for t in g.trajectories]
@@ -157,6 +161,9 @@ def reward_conversations(
     rewards = [reward for talk in talks for reward in whole(talk)]
     if change is not None:
         said = [s for talk in talks for s in talk]
+        counts = [sum(len(t.replies) for t in g.trajectories) for g in groups]
+        numbers = tuple(i for i, count in enumerate(counts) for _ in range(count))
+        change = in_context(change, RewardContext(numbers, progress or TrainerState()))
         rewards = change(rewards, [s.prompt for s in said], [s.turn for s in said])
     left = iter(rewards)
 

@@ -16,10 +16,13 @@ from icpo_lite.core.types import (
     Prompt,
     Reward,
     RewardChange,
+    RewardContext,
     RewardRule,
+    TrainerState,
     Trajectory,
     Turn,
     Verdict,
+    in_context,
 )
 from icpo_lite.rollout.engines.fitting_rows import fitting_rows
 from icpo_lite.rollout.engines.registry import engine_for
@@ -195,17 +198,22 @@ def judge_groups(groups: Sequence[Group], judge: Judge) -> list[Group]:
 
 
 def reward_groups(
-    groups: Sequence[Group], rule: RewardRule, change: RewardChange | None = None
+    groups: Sequence[Group],
+    rule: RewardRule,
+    change: RewardChange | None = None,
+    progress: TrainerState | None = None,
 ) -> list[Group]:
     """Every trajectory with its reward. Raises NumericsError when one is not a number.
 
-    change: adds to the rule's rewards what the user's own functions give.
+    change: adds to the rule's rewards what the user's own functions give. progress: of the run.
     """
     trajectories = [t for group in groups for t in group.trajectories]
     prompts, turns = [t.prompt for t in trajectories], [t.reply for t in trajectories]
     rewards = [rule(p, _verdict(t), t) for p, t in zip(prompts, turns, strict=True)]
     if change is not None:
-        rewards = change(rewards, prompts, turns)
+        numbers = tuple(i for i, group in enumerate(groups) for _ in group.trajectories)
+        context = RewardContext(numbers, progress or TrainerState())
+        rewards = in_context(change, context)(rewards, prompts, turns)
     left = iter(rewards)
 
     def rewarded(trajectory: Trajectory) -> Trajectory:

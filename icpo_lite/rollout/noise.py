@@ -12,7 +12,7 @@ import hashlib
 import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,27 @@ if TYPE_CHECKING:
 
 Key = tuple[int | str, ...]
 
+#: Entropies below it count as it, so that their logarithm is a number.
+LEAST_ENTROPY = 1e-6
+
+
+class EntropyStats(NamedTuple):
+    """The log-entropies of a step's tokens, by which HAPO tells the sure from the unsure.
+
+    quantile: above it a token is unsure. std: of all. up, down: one over the largest standardised
+    value above the quantile, and over the size of the smallest below it.
+    """
+
+    quantile: float
+    std: float
+    up: float
+    down: float
+
+    def scale(self, log_entropy: Tensor) -> Tensor:
+        """h in [-1, 1], of any shape."""
+        z = (log_entropy - self.quantile) / (self.std + LEAST_ENTROPY)
+        return torch.where(z > 0, z * self.up, z * self.down).clamp(-1.0, 1.0)
+
 
 class SamplingOptions(DrawKeys):
     """How the replies of one call are drawn: a recipe's keys, and what the call adds to them.
@@ -39,7 +60,9 @@ class SamplingOptions(DrawKeys):
     after; None learns anew each time. ignore_eos: every reply has `max_new_tokens` tokens, to
     measure the worst case. captured: whether the native engine decodes by a recorded step
     (`engines.fixed_step`). memory: of what was computed, for prompts that go on from it; the native
-    engine alone has a use for it. `options.but(temperature=0)` is the same with some changed.
+    engine alone has a use for it. entropy_tau, entropy_stats: a token's temperature is
+    `temperature` (1 + entropy_tau h), h of `EntropyStats.scale` (HAPO, arXiv 2509.16591).
+    `options.but(temperature=0)` is the same with some changed.
     """
 
     max_new_tokens: int = Field(256, ge=1)
@@ -48,6 +71,8 @@ class SamplingOptions(DrawKeys):
     ignore_eos: bool = False
     captured: bool = False
     memory: InstanceOf[PrefixMemory] | None = Field(None, repr=False, exclude=True)
+    entropy_tau: float = Field(0.0, ge=0, lt=1)
+    entropy_stats: EntropyStats | None = None
 
     def __init__(
         self,
@@ -108,7 +133,10 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
     top = z.amax(-1, keepdim=True)
     weights = (z - top).exp()
     total = weights.sum(-1, keepdim=True)
-    token = z.argmax(-1) if options.temperature == 0 else _drawn(weights.double(), noise, options)
+    if options.temperature == 0:
+        token = z.argmax(-1)
+    else:
+        token = _drawn(_tempered(logits, weights, options).double(), noise, options)
     chosen = z.gather(-1, token[:, None]).double()
     logp = chosen - top.double() - total.double().log()
     return token, logp.squeeze(-1).to(logits.dtype)
@@ -140,6 +168,21 @@ def refuse_nan(found: bool) -> None:
             "sampling: the model's logits are NaN; expected numbers; use dtype: bfloat16 or "
             "float32, or a lower learning_rate"
         )
+
+
+def _tempered(logits: Tensor, weights: Tensor, options: SamplingOptions) -> Tensor:
+    """The weights [B, V] that are drawn by: hotter where the model is unsure (HAPO).
+
+    Entropy is taken at temperature 1, as in the public code. What is told of a token stays its
+    log-prob at `temperature`.
+    """
+    if options.entropy_stats is None or not options.entropy_tau:
+        return weights
+    plain = logits.log_softmax(-1)
+    entropy = -(plain.exp() * plain).nan_to_num(nan=0.0).sum(-1, keepdim=True)
+    h = options.entropy_stats.scale(entropy.clamp(min=LEAST_ENTROPY).log())
+    z = logits / (options.temperature * (1 + options.entropy_tau * h))
+    return (z - z.amax(-1, keepdim=True)).exp()
 
 
 def left_pad(

@@ -8,9 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from icpo_lite.core.errors import ModelError
-from icpo_lite.data.from_recipe import later_prompts, require_kinds, training_prompts
-from icpo_lite.data.mixture import weights
-from icpo_lite.data.prompt_pool import PromptPool
+from icpo_lite.data.from_recipe import (
+    later_prompts,
+    prompt_pool,
+    require_kinds,
+    training_prompts,
+)
 from icpo_lite.policy.load import load_policy, prepare
 from icpo_lite.policy.logprobs import LogprobOptions
 from icpo_lite.policy.wide_logits import wide_logits
@@ -20,8 +23,12 @@ from icpo_lite.rollout.engines.fixed_step import choose_fixed_step
 from icpo_lite.rollout.engines.registry import ENGINES, TRIED_PROMPTS, choose_engine
 from icpo_lite.rollout.from_recipe import sampling_options, wanted_engine
 from icpo_lite.rollout.groups import encode_prompts
+from icpo_lite.training.advantage_rules import Advantages
+from icpo_lite.training.logged_groups import LoggedReplies, logged_only
 from icpo_lite.training.prompt_sharing import choose_sharing
+from icpo_lite.training.reply_shaping import ReplyShaping, TokenShaping
 from icpo_lite.training.sampling_check import check_sampling, readable_failure
+from icpo_lite.training.segments import Segments
 from icpo_lite.training.trainer import Chosen, Later, Trainer
 from icpo_lite.training.update_rows import fitting_update_rows
 
@@ -37,7 +44,7 @@ def untried(recipe: Recipe, impl: Impl = "auto") -> Chosen:
     # A refill may ask for more prompts than a step has: no more at once than it has.
     rows = recipe.prompts_per_step * recipe.num_generations
     return Chosen(
-        sampling_options(recipe, max_rows=rows),
+        sampling_options(recipe, max_rows=rows, entropy_tau=TokenShaping(recipe).tau),
         LogprobOptions(temperature=recipe.temperature, impl=impl),
     )
 
@@ -116,6 +123,14 @@ def later_of(
     return Later(steps_of(recipe.system_prompt_steps, recipe.max_steps), prompts, ids)
 
 
+def require_methods(recipe: Recipe) -> None:
+    """Raises RecipeError and DataError for options that nobody has, before a model is loaded."""
+    Advantages(recipe)
+    ReplyShaping(recipe)
+    Segments.of(recipe)
+    LoggedReplies.of(recipe)
+
+
 def trainer_of(recipe: Recipe) -> Trainer:
     """A trainer with policy, prompts, judge and reward as the recipe names them."""
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
@@ -129,9 +144,9 @@ def trainer_of(recipe: Recipe) -> Trainer:
         recipe.max_completion_length,
         recipe.on_long_prompt,
     )
-    prompts = [p for p in prompts if p.prompt_id in prompt_ids]
+    prompts = logged_only(recipe, [p for p in prompts if p.prompt_id in prompt_ids])
     require_kinds(recipe, prompts)
-    pool = PromptPool(prompts, seed=recipe.seed, weights=weights(recipe))
+    pool = prompt_pool(recipe, prompts)
     judge, later = bind_judge(recipe, policy), later_of(recipe, policy, prompt_ids)
     chosen = untried(recipe)
     return Trainer(policy, pool, prompt_ids, judge, reward, recipe, chosen, change, later=later)

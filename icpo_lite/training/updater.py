@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,7 @@ from icpo_lite.core.oom import RowLimit, Say, Size, Snapshot, first_not_finite
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
 from icpo_lite.policy.optimizer import make_optimizer
 from icpo_lite.training.batch import Batch
+from icpo_lite.training.group_losses import LOSSES_OF_GROUPS, compared
 from icpo_lite.training.loss import (
     Mean,
     Normalizer,
@@ -29,10 +30,14 @@ from icpo_lite.training.loss import (
     part_normalizer,
     policy_loss,
 )
+from icpo_lite.training.loss_scale import growth_interval as growth_interval
+from icpo_lite.training.loss_scale import loss_scaler
+from icpo_lite.training.reply_shaping import TokenShaping
 from icpo_lite.training.token_weights import (
     corrects,
     high_entropy_tokens,
     off_policy_rows,
+    product,
     sampling_correction,
     sampling_mismatch,
     select_tokens,
@@ -50,6 +55,7 @@ class _Learned:
 
     mask, old, old_entropy, ref [B, T-1]: tokens that carry loss; their log-probs and entropies
     under the weights that sampled, and log-probs without LoRA; None where nobody reads them.
+    scale [B, T-1]: HAPO's h of each token, where it is on.
     """
 
     batch: Batch
@@ -60,6 +66,7 @@ class _Learned:
     loss: LossKeys
     logprobs: LogprobOptions
     size: Size
+    scale: Tensor | None = None
 
 
 class Updater:
@@ -80,6 +87,7 @@ class Updater:
         self.policy, self.recipe, self.logprobs = policy, recipe, logprobs
         self.limit, self.say = limit, say
         self.engine = "native"
+        self.shaping = TokenShaping(recipe)
         self.step = self._skipped = self._skipped_in_a_row = 0
         self._stepping = False
         self.optimizer = make_optimizer(
@@ -90,7 +98,7 @@ class Updater:
             eps=recipe.adam_epsilon,
             weight_decay=recipe.weight_decay,
         )
-        self.scaler = _scaler(policy, recipe)
+        self.scaler = loss_scaler(policy, recipe)
 
     def update(
         self, batch: Batch, loss: LossKeys, learning_rate: float, step: int = 0
@@ -135,7 +143,7 @@ class Updater:
                 )
             before.restore()
             # The old one remembers a step half done.
-            self.scaler = _scaler(self.policy, self.recipe)
+            self.scaler = loss_scaler(self.policy, self.recipe)
             self.restore_scale(scale)
             self._skipped, self._skipped_in_a_row = skips
 
@@ -185,13 +193,15 @@ class Updater:
         old = old_entropy = ref = None
         # With one update per batch the sampling policy is the one being updated: ratio 1.
         on_policy = recipe.num_iterations * recipe.num_mini_batches == 1
-        if not on_policy or loss.selects_tokens or recipe.top_entropy_quantile < 1:
+        by_entropy = recipe.top_entropy_quantile < 1 or self.shaping.by_entropy
+        if not on_policy or loss.selects_tokens or by_entropy:
             old, old_entropy = self._without_grad(batch, size)
-        if loss.beta > 0:
+        if loss.needs_reference:
             with self.policy.adapter_off():
                 ref, _ = self._without_grad(batch, size)
         logprobs = _chunked(self.logprobs, size).but(entropy_grad=loss.entropy_coef != 0)
-        return _Learned(batch, mask, old, old_entropy, ref, loss, logprobs, size)
+        scale = self.shaping.scale(old_entropy, mask)
+        return _Learned(batch, mask, old, old_entropy, ref, loss, logprobs, size, scale)
 
     def _optimizer_step(
         self, learned: _Learned, rows: Tensor, number: int, parts: list[dict[str, Mean | Peak]]
@@ -237,14 +247,16 @@ class Updater:
 
         Micro-batches larger than what fits are computed in parts, which changes no sum.
         """
-        recipe, loss = self.recipe, learned.loss
+        recipe, loss, total = self.recipe, learned.loss, 0.0
+        if loss.loss_type in LOSSES_OF_GROUPS:
+            learned, total = self._compared(learned, rows, number)
         keep = self.logprobs.shared_prompts
         at_once = recipe.per_device_train_batch_size
         micros = list(learned.batch.rows(rows).micro_batches(at_once, keep_groups=keep))
         masks = [learned.mask[rows[piece], : m.loss_mask.shape[1]] for piece, m in micros]
         normalizer = loss_normalizer(loss, masks, recipe.max_completion_length)
         selected, weights = self._chosen_tokens(learned, rows, number)
-        total, metrics = 0.0, []
+        metrics = []
         for (piece, whole), mask in zip(micros, masks, strict=True):
             for index, teaches in self._with_and_without_gradient(whole, loss):
                 for part, micro in whole.rows(index).micro_batches(
@@ -273,8 +285,7 @@ class Updater:
         demonstrations have one whatever it is.
         """
         every = torch.arange(len(batch), device=batch.advantages.device)
-        terms = loss.beta or loss.entropy_coef or loss.kl_cov is not None
-        if terms or not self.recipe.drop_zero_variance:
+        if loss.moves_without_advantage or not self.recipe.drop_zero_variance:
             return [(every, True)]
         learns = (batch.advantages.masked_fill(~batch.loss_mask, 0.0) != 0).any(-1)
         if loss.demonstrations == "hpt":
@@ -307,9 +318,10 @@ class Updater:
             normalizer=normalizer,
             ref_logps=None if ref is None else ref[index, :width],
             entropy=entropy if loss.entropy_coef else entropy.detach(),
-            weights=_product(weights, corrected, near),
+            weights=product(weights, corrected, near),
             selected=selected,
             demonstrations=micro.demonstrations,
+            entropy_scale=None if learned.scale is None else learned.scale[index, :width],
         )
         value = float(out.loss.detach())
         if not math.isfinite(value):
@@ -358,7 +370,23 @@ class Updater:
         share = recipe.top_entropy_quantile
         if learned.old_entropy is not None and share < 1:
             weights = high_entropy_tokens(learned.old_entropy[rows], mask, share)
-        return selected, weights
+        shaped = self.shaping.weights(
+            learned.batch.advantages[rows], learned.old_entropy, rows, mask, self.step
+        )
+        return selected, weights if shaped is None else shaped
+
+    def _compared(self, learned: _Learned, rows: Tensor, number: int) -> tuple[_Learned, float]:
+        """The batch with what a loss of groups makes of its rows' advantages, and that loss."""
+        batch, loss = learned.batch.rows(rows), learned.loss
+        width = batch.loss_mask.shape[1]
+        at = learned.ref if loss.loss_type == "copg" else learned.old
+        now, before = (None if x is None else x[rows, :width] for x in (learned.old, at))
+        if before is not None and (number or now is None):
+            now, _ = self._without_grad(batch, learned.size)
+        slopes, value = compared(batch, now, before, learned.mask[rows, :width], loss)
+        advantages = learned.batch.advantages.clone()
+        advantages[rows] = slopes[:, None].expand(-1, advantages.shape[1])
+        return replace(learned, batch=replace(learned.batch, advantages=advantages)), value
 
     def _corrected(
         self, logps: Tensor, old: Tensor | None, index: Tensor, micro: Batch, mask: Tensor
@@ -377,7 +405,7 @@ class Updater:
         return weights, sampling_mismatch(own, micro.sampled_logps, mask & ~shown, weights)
 
     def _off_policy_mask(self, logps: Tensor, micro: Batch, mask: Tensor) -> Tensor | None:
-        """0 for disliked rows that the policy has left behind (`loss.off_policy_rows`) [b, 1]."""
+        """0 for disliked rows that the policy has left behind (`off_policy_rows`) [b, 1]."""
         if (threshold := self.recipe.off_policy_mask_threshold) is None:
             return None
         near = off_policy_rows(logps, micro.sampled_logps, micro.advantages, mask, threshold)
@@ -398,25 +426,6 @@ class Updater:
         return logps, entropies
 
 
-def _scaler(policy: Policy, recipe: Recipe) -> torch.amp.GradScaler:
-    """float16 gradients vanish or overflow without a scale; other dtypes have the range."""
-    half = policy.device.dtype is torch.float16
-    return torch.amp.GradScaler(
-        policy.device.torch_device.type,
-        enabled=half,
-        growth_interval=growth_interval(recipe),
-    )
-
-
-def growth_interval(recipe: Recipe) -> int:
-    """Updates without an overflow after which the loss scale doubles: a twentieth of the run's.
-
-    torch's 2,000 outlast most runs, so that a scale which one bad update had lowered stayed low.
-    """
-    updates = recipe.max_steps * recipe.num_iterations * recipe.num_mini_batches
-    return min(max(updates // 20, 10), 2000)
-
-
 def _chunked(options: LogprobOptions, size: Size) -> LogprobOptions:
     """The op's options, in smaller chunks where memory asked for them."""
     return options if size.chunk_rows is None else options.but(chunk_rows=size.chunk_rows)
@@ -430,12 +439,6 @@ def _mini_batches(group_B: Tensor, count: int) -> list[Tensor]:
     """
     groups = [torch.nonzero(group_B == g).flatten() for g in group_B.unique().tolist()]
     return [torch.cat(groups[i::count]) for i in range(min(count, len(groups)))]
-
-
-def _product(*weights: Tensor | None) -> Tensor | None:
-    """Factors of the policy term multiplied, [b, T-1] or [b, 1]; None where all are 1."""
-    some = [w for w in weights if w is not None]
-    return math.prod(some[1:], start=some[0]) if some else None
 
 
 def _part(values: Tensor | None, piece: Tensor, width: int) -> Tensor | None:

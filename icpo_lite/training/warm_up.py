@@ -184,6 +184,7 @@ class WarmUp:
             "num_mini_batches": 1,
             "mask_truncated_completions": False,
             "top_entropy_quantile": 1.0,
+            "token_weights": {"name": "none"},
         }
         before = self.trainer.updater
         return Updater(

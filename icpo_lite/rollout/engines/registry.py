@@ -49,12 +49,14 @@ class Engine:
 
     refills: whether it takes any number of replies, `max_rows` at once. keyed: whether its samples
     depend on their keys alone, not on what is sampled beside them.
+    draws_here: whether its tokens are drawn by `noise.draw`, with a temperature for each.
     """
 
     sample: SampleChunk
     unfit: Callable[[Policy], str | None]
     refills: bool = False
     keyed: bool = False
+    draws_here: bool = True
 
 
 def _unfit_unpatched(policy: Policy) -> str | None:
@@ -94,7 +96,9 @@ def _sample_own(
     policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key], options: SamplingOptions
 ) -> list[Completion]:
     """By a recorded step where the options say so and no reply waits for another's row."""
-    if options.captured and len(keys) <= (options.max_rows or len(keys)):
+    # HAPO's temperature is another one at every step of training: nothing to record.
+    plain = options.captured and not options.entropy_tau
+    if plain and len(keys) <= (options.max_rows or len(keys)):
         return sample_fixed(policy, prompts, keys, options)
     return sample_native(policy, prompts, keys, options)
 
@@ -102,9 +106,9 @@ def _sample_own(
 ENGINES: dict[str, Engine] = {
     "native": Engine(_sample_own, _unfit_unpatched, refills=True, keyed=True),
     "generate": Engine(sample_generate, _unfit_unpatched, keyed=True),
-    "continuous": Engine(sample_continuous, _unfit_continuous),
+    "continuous": Engine(sample_continuous, _unfit_continuous, draws_here=False),
     "unsloth": Engine(sample_unsloth, _unfit_unsloth, keyed=True),
-    "vllm": Engine(sample_vllm, _unfit_vllm),
+    "vllm": Engine(sample_vllm, _unfit_vllm, draws_here=False),
 }
 
 
@@ -134,12 +138,13 @@ def choose_engine(
     them. Raises UsageError when the one wanted cannot run here.
     """
     if wanted != "auto":
-        reason = ENGINES[wanted].unfit(policy)
+        reason = ENGINES[wanted].unfit(policy) or _unfit_for(wanted, options)
         if reason is not None:
             raise UsageError(f"engine: {wanted} cannot run here: {reason}; use engine: auto")
         return wanted, wanted
     # transformers' own loops win nothing on a CPU, where paging has no kernel.
     slow = {"generate", "continuous"} if policy.device.torch_device.type == "cpu" else set()
+    slow |= {name for name in ENGINES if _unfit_for(name, options)}
     fit = [name for name, e in ENGINES.items() if name not in slow and e.unfit(policy) is None]
     if fit == ["native"]:
         return "native", "native, the only one that suits this machine"
@@ -160,6 +165,11 @@ def _rows(prompts: Sequence[Sequence[int]], options: SamplingOptions) -> int:
     """Rows of the run, in whole groups of the prompts that are tried."""
     wanted = min(options.max_rows or TRIED_ROWS, TRIED_ROWS)
     return max(1, wanted // len(prompts)) * len(prompts)
+
+
+def _unfit_for(name: str, options: SamplingOptions) -> str | None:
+    drawn = ENGINES[name].draws_here or not options.entropy_tau
+    return None if drawn else "it has one temperature for all tokens (token_weights: hapo)"
 
 
 def _rate(
