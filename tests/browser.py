@@ -68,10 +68,10 @@ class Browser:
         result: dict[str, Any] = answer["result"]
         return result
 
-    def open(self, file: Path) -> None:
-        """Load a file; returns when it has loaded."""
+    def open(self, place: Path | str) -> None:
+        """Load a file or an address; returns when it has loaded."""
         self.events.clear()
-        self.call("Page.navigate", url=file.as_uri())
+        self.call("Page.navigate", url=place.as_uri() if isinstance(place, Path) else place)
         if not any(e["method"] == "Page.loadEventFired" for e in self.events):
             self._until(lambda m: m.get("method") == "Page.loadEventFired")
 
@@ -83,6 +83,23 @@ class Browser:
         if "exceptionDetails" in done:
             raise RuntimeError(json.dumps(done["exceptionDetails"]))
         return done["result"].get("value")
+
+    def until(self, expression: str, seconds: float = 20) -> None:
+        """Wait until an expression in the page is true."""
+        end = time.monotonic() + seconds
+        while not self.evaluate(expression):
+            if time.monotonic() > end:
+                raise TimeoutError(f"not true in {seconds} s: {expression}")
+            time.sleep(0.05)
+
+    def press(self, key: str) -> None:
+        """A key as a person presses it: Tab moves the focus."""
+        for kind in ("keyDown", "keyUp"):
+            code = {"Tab": 9, "Enter": 13}.get(key, 0)
+            text = {"text": "\r"} if key == "Enter" and kind == "keyDown" else {}
+            self.call(
+                "Input.dispatchKeyEvent", type=kind, key=key, windowsVirtualKeyCode=code, **text
+            )
 
     def size(self, width: int, height: int = 900, scale: float = 1.0) -> None:
         self.call(
@@ -121,3 +138,23 @@ class Browser:
                 raise RuntimeError("the browser has gone")
             self._rest += data
         raise TimeoutError("no answer from the browser")
+
+
+#: Class or tag of each of the elements `SELECTOR` names whose text is less than 4.5 to 1 from its
+#: ground (WCAG AA), with its ratio.
+FAINT = """((selector) => {
+  const rgb = (text) => text.match(/[\\d.]+/g).map(Number);
+  const light = (c) => { const [r, g, b] = c.map(v => (v /= 255) <= .04045 ? v / 12.92
+    : ((v + .055) / 1.055) ** 2.4); return .2126 * r + .7152 * g + .0722 * b };
+  const ground = (e) => { for (; e; e = e.parentElement) {
+    const c = rgb(getComputedStyle(e).backgroundColor);
+    if (c.length === 3 || c[3] > 0) return c.slice(0, 3) } return [255, 255, 255] };
+  const found = {};
+  for (const e of document.querySelectorAll(selector)) {
+    const style = getComputedStyle(e);
+    const ink = rgb(e instanceof SVGElement ? style.fill : style.color).slice(0, 3);
+    const [a, b] = [light(ink), light(ground(e))];
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) found[e.getAttribute('class') || e.tagName] = ratio;
+  }
+  return found })"""

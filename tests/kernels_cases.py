@@ -130,3 +130,29 @@ def four_ulps(truth, dtype):
     """
     forward = 4 * torch.finfo(torch.float32).eps * max(1.0, truth.largest_z)
     return [forward, forward, 4 * torch.finfo(dtype).eps * truth.largest_term]
+
+
+def sharp_case(n, d, v, *, seed=0, dtype=torch.float32):
+    """Rows whose target has p 1 − 1e-9, 1 − 1e-4, 0.5, e^−12 and as drawn, by turns.
+
+    lm_head's rows are noise of standard deviation D^−1/2, logits of about 2.5, as a model's.
+    """
+    noise = torch.Generator().manual_seed(seed)
+    weight = torch.randn(v, d, generator=noise, dtype=torch.float64) / d**0.5
+    hidden = torch.randn(n, d, generator=noise, dtype=torch.float64) * 2.5
+    targets = torch.randint(v, (n,), generator=noise)
+    for row, odds in zip(range(n), 10 * [20.7, 9.2, 0.0, -12.0, None], strict=False):
+        if odds is None:
+            continue
+        own = weight[targets[row]]
+        logits = weight @ hidden[row]
+        others = torch.cat([logits[: targets[row]], logits[targets[row] + 1 :]]).logsumexp(0)
+        # Moving along W_y moves the others a little too: a few rounds settle it.
+        for _ in range(8):
+            hidden[row] += (
+                own / own.square().sum() * (others + odds - weight[targets[row]] @ hidden[row])
+            )
+            logits = weight @ hidden[row]
+            others = torch.cat([logits[: targets[row]], logits[targets[row] + 1 :]]).logsumexp(0)
+    a, b = torch.randn(2, n, generator=noise, dtype=torch.float64).float()
+    return Case(hidden.to(dtype), weight.to(dtype), targets, a, b, {})

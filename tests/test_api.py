@@ -158,7 +158,7 @@ def test_train_and_evaluate_in_a_thread(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_script_without_a_guard_trains_its_comparison_run(tmp_path: Path) -> None:
     """A comparison run is a program of its own: the caller's script is not run again."""
     script = tmp_path / "script.py"
-    keys = {**SMALL, "compare": {"rlvr": None}, "output_dir": "run"}
+    keys = {**SMALL, "compare": {"rlvr": "twin"}, "output_dir": "run"}
     script.write_text(
         "import json\n"
         "from icpo_lite import load_recipe, train\n"

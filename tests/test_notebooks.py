@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -29,7 +30,7 @@ def commands():
         name
         for path in NOTEBOOKS
         for source in cells(path)
-        for name in re.findall(r"^icpo-lite (\w+)", source, re.MULTILINE)
+        for name in re.findall(r'(?:^!icpo-lite |"icpo-lite", ")(\w+)', source, re.MULTILINE)
     }
 
 
@@ -55,6 +56,42 @@ def test_installing_leaves_torch_alone(path):
     assert 'importlib.metadata.version("torch")' in install
     assert "-c constraints.txt" in install
     assert sum("pip install" in source for source in cells(path)) == 1
+
+
+def run_cell(source, **names):
+    """A cell without its lines for IPython, as it would run with these names."""
+    plain = [line for line in source.splitlines() if not re.match(r"\s*[!%]", line)]
+    exec("\n".join(plain), names)
+    return names
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_torch_that_is_too_old_and_a_source_that_is_not_named_are_told(path, monkeypatch):
+    (install,) = [source for source in cells(path) if "%pip" in source]
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.8.0+cu126")
+    with pytest.raises(SystemExit, match=r"torch 2\.8\.0\+cu126 of this machine is too old"):
+        run_cell(install, SOURCE="")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "2.10.0")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SystemExit, match="SOURCE is empty: say in the first cell"):
+        run_cell(install, SOURCE="")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_a_value_with_spaces_stays_one_value(path, monkeypatch):
+    monkeypatch.setenv("ICPO_MIRROR", "")
+    monkeypatch.setenv("ICPO_RECIPE", "my recipe.yaml")
+    monkeypatch.setenv("ICPO_CHANGES", "'dataset_name=my problems.jsonl' max_steps=2")
+    names = run_cell(cells(path)[0])
+    told = shlex.split(names["TRAINED"])
+    assert told[:3] == ["my recipe.yaml", "dataset_name=my problems.jsonl", "max_steps=2"]
+    assert told[3] == "output_dir=runs/my recipe"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
+def test_what_takes_hours_shows_its_output_as_it_comes(path):
+    """A `%%bash` cell shows nothing until it ends."""
+    assert not any("%%bash" in source for source in cells(path))
 
 
 @pytest.mark.timeout(900)  # some 40 s of computing, a kernel and seven commands that import torch
@@ -85,3 +122,4 @@ def test_notebook_runs_from_top_to_bottom(path, tmp_path):
     assert (tmp_path / "runs" / "tiny-export" / "Modelfile").is_file()
     if path.stem == "colab":
         assert list(mirror.rglob("run.json"))
+        assert (tmp_path / "mirror-export" / "Modelfile").is_file()

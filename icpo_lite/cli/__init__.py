@@ -13,13 +13,17 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Collection
 from contextlib import AbstractContextManager, nullcontext
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from icpo_lite import __version__
 from icpo_lite.core.errors import DeviceError, IcpoError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: Command → its place as module:attribute, and what `icpo-lite --help` says of it.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -35,7 +39,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "icpo_lite.cli.doctor:doctor",
         "Say whether this machine can train, and what to fix.",
     ),
+    "docs": ("icpo_lite.cli.docs:docs", "Read the guide, a topic, or what a recipe's key means."),
     "train": ("icpo_lite.cli.train:train", "Train a recipe, or resume an interrupted run."),
+    "advise": (
+        "icpo_lite.cli.advise:advise",
+        "Gather advice for a system prompt, no weights changed.",
+    ),
     "handover": (
         "icpo_lite.cli.handover:handover",
         "Hand a recipe to TRL or verl, for many GPUs.",
@@ -52,16 +61,27 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "bench": ("icpo_lite.cli.bench:bench", "Measure the log-prob path on this machine."),
 }
 
+#: Heading → the commands under it in `icpo-lite --help`; what stands under none comes last.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "Start": ("doctor", "init", "augment", "preview", "check", "plan", "docs"),
+    "Train": ("train", "reproduce", "handover"),
+    "Judge": ("eval", "report", "chat", "classify", "bench"),
+    "After": ("export",),
+}
+
 #: Libraries whose Python warnings (deprecations among themselves, mostly) a user cannot act on.
 NOISY = ("transformers", "peft", "bitsandbytes", "accelerate", "huggingface_hub")
 INTERRUPTED = 130
 #: Options that print a text and leave.
-TELLING = ("-h", "--help", "-V", "--version")
+TELLING = ("-h", "--help", "-V", "--version", "--completion")
 _ENVIRONMENT = {
     # What these libraries print belongs to their developers, not into a table of progress.
     "TRANSFORMERS_VERBOSITY": "error",
     "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
     "BITSANDBYTES_NOWELCOME": "1",
+    # Their bars redraw the line that a run's own progress stands on.
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "TQDM_MININTERVAL": "1",
 }
 
 
@@ -105,9 +125,14 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The table of commands from their one-line helps, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+        """The tables of commands from their one-line helps, without importing them."""
+        widest = max(map(len, COMMANDS))
+        grouped = {name for names in GROUPS.values() for name in names}
+        others = tuple(name for name in COMMANDS if name not in grouped)
+        for heading, names in (*GROUPS.items(), ("More", others)):
+            if names:
+                with formatter.section(heading):
+                    formatter.write_dl([(n.ljust(widest), COMMANDS[n][1]) for n in names])
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -118,8 +143,24 @@ class LazyGroup(click.Group):
 
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected {', '.join(COMMANDS)}"
+            if name == "help":
+                hint = f"write icpo-lite {' '.join([*args[1:2], '--help'])}"
+            elif name.endswith((".yaml", ".yml")) or name in _shipped():
+                hint = f"did you mean `icpo-lite train {name}`?"
             raise click.UsageError(f"no command {name!r}; {hint}", ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands with their one-line helps, without importing them."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return super().shell_complete(ctx, incomplete)
+        return [
+            CompletionItem(name, help=text)
+            for name, (_, text) in COMMANDS.items()
+            if name.startswith(incomplete)
+        ]
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -129,6 +170,12 @@ class LazyGroup(click.Group):
             raise CommandError(_without_secrets(str(error)), error.exit_code) from error
         except OSError as error:
             raise CommandError(_os_problem(error), IcpoError.exit_code) from error
+
+
+def _shipped() -> Collection[str]:
+    from icpo_lite.recipe import shipped_recipes
+
+    return shipped_recipes()
 
 
 def _without_secrets(message: str) -> str:
@@ -167,11 +214,29 @@ def _os_problem(error: OSError) -> str:
     no_args_is_help=True,
 )
 @click.version_option(__version__, "-V", "--version", help="Show the version and leave.")
+@click.option(
+    "--completion",
+    type=click.Choice(["bash", "zsh", "fish"]),
+    expose_value=False,
+    is_eager=True,
+    callback=lambda ctx, param, shell: _show_completion(ctx, shell),
+    help="Print what completes commands, recipes and keys in this shell, and leave.",
+)
 def cli() -> None:
     """Train a language model to ask before it guesses, on one consumer GPU (ICPO).
 
-    Begin with `icpo-lite train tiny`, which needs no GPU and no download.
+    Begin with `icpo-lite train tiny`, which needs no GPU and no download; `icpo-lite docs` is the
+    guide.
     """
+
+
+def _show_completion(ctx: click.Context, shell: str | None) -> None:
+    if shell is None or ctx.resilient_parsing:
+        return
+    from icpo_lite.cli.completion import script
+
+    click.echo(script(shell, ctx.command))
+    ctx.exit()
 
 
 def run(args: list[str]) -> int:

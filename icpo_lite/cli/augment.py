@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.cli.ranges import SEED, Finite
 from icpo_lite.cli.servers import CONCURRENCY, named_server
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo, visible_line
 
 if TYPE_CHECKING:
@@ -21,7 +24,7 @@ LEVELS = ("marks", "numbers", "solver", "tested", "none")
 WORLD_SIZE = 1000
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument("source")
 @click.option(
     "-o",
@@ -33,7 +36,7 @@ WORLD_SIZE = 1000
 @click.option("--force", is_flag=True, help="Write over a file that `augment` did not write.")
 @click.option(
     "--share",
-    type=click.FloatRange(0, 0.5, min_open=True),
+    type=Finite(0, 0.5, min_open=True),
     help="Largest fraction of underspecified prompts; without it every certified one is kept.",
 )
 @click.option(
@@ -52,7 +55,7 @@ WORLD_SIZE = 1000
     help="Sample the model K times on each pair; drop what it solves without the removed fact.",
 )
 @click.option("--preview", type=click.IntRange(min=0), default=0, help="Show this many pairs.")
-@click.option("--seed", default=0, show_default=True, help="Seed of what is removed.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of what is removed.")
 @click.option(
     "--max-removed",
     type=click.IntRange(min=1),
@@ -89,7 +92,7 @@ WORLD_SIZE = 1000
 )
 @click.option(
     "--mid-conversation",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=0.0,
     show_default=True,
     help="Fraction of prompts in which some facts were already given turn by turn.",
@@ -165,6 +168,8 @@ def augment(source: str, output: Path, preview: int, seed: int, **given: Any) ->
         )
     if preview:
         _show_pairs(output, preview)
+    if summary.underspecified:
+        echo(next_line("init", output.with_suffix(".yaml"), "--dataset", output))
     if not summary.underspecified and not summary.stopped:
         from icpo_lite.core.errors import DataError
         from icpo_lite.data.bare_answers import NONE_LACKS

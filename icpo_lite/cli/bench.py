@@ -7,8 +7,11 @@ from typing import Any
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.core.next_step import next_line
 
-@click.command()
+
+@click.command(cls=OptionCommand)
 @click.option(
     "--part",
     type=click.Choice(["all", "logprob", "rollout"]),
@@ -26,7 +29,8 @@ import click
     "--peers",
     default="all",
     show_default=True,
-    help="all, none, or a list of unsloth_zoo, liger, liger-scaled, cce, cce-nofilter, trl.",
+    help="all, none, or a list of unsloth_zoo, liger, liger-grpo, liger-scaled, torch-lce, cce, "
+    "cce-nofilter, trl.",
 )
 @click.option(
     "--dtype",
@@ -124,6 +128,7 @@ def bench(
     write_atomically(output, f"{json.dumps(report, indent=1)}\n".encode())
     click.echo("\n\n".join(tables))
     click.echo(f"\nWritten to {output}.", err=True)
+    click.echo(next_line("docs", "results"), err=True)
 
 
 def _require_known(shapes: str | None, peers: str, model: str) -> None:

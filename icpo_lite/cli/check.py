@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import click
 
+from icpo_lite.cli.ranges import COUNT
+from icpo_lite.cli.recipe_command import RecipeCommand, recipe_arguments
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
 
 
-@click.command()
-@click.argument("recipe")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--sample", default=64, show_default=True, help="Prompts to try it on.")
+@click.command(cls=RecipeCommand)
+@recipe_arguments()
 @click.option(
-    "--guesses", default=8, show_default=True, help="Prompts to try guesses beside a question on."
+    "--sample",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Prompts to try it on.",
+)
+@click.option(
+    "--guesses",
+    type=COUNT,
+    default=8,
+    show_default=True,
+    help="Prompts to try guesses beside a question on.",
 )
 @click.option("--device", default="cpu", show_default=True, help="For a judge that is a model.")
 def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, device: str) -> None:
@@ -78,3 +90,4 @@ def check(recipe: str, overrides: tuple[str, ...], sample: int, guesses: int, de
     report.require_ok()
     require_kinds(loaded, prompts)
     echo("ok: gold is graded right, replies earn differently, asking does not beat answering")
+    echo(next_line("preview", recipe, *overrides))

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.cli.ranges import COUNT
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
@@ -14,7 +17,7 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.judge import Typer
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--text", default="assistant", show_default=True, help="Column of the reply.")
 @click.option("--label", default=None, help="Column of a given type, to measure agreement with.")
@@ -32,7 +35,12 @@ if TYPE_CHECKING:
 @click.option("--base-url", default=None, help="For endpoint: root of the server.")
 @click.option("--api-key-env", default=None, help="For endpoint: variable that holds the key.")
 @click.option("--device", default="auto", show_default=True, help="For self: auto, cpu, cuda.")
-@click.option("--worst", default=5, show_default=True, help="Disagreements to show.")
+@click.option(
+    "--audit",
+    is_flag=True,
+    help="Ask again in other words: does the judge go by position, length or authority?",
+)
+@click.option("--worst", type=COUNT, default=5, show_default=True, help="Disagreements to show.")
 @click.option(
     "-o",
     "--output",
@@ -53,6 +61,7 @@ def classify(
     base_url: str | None,
     api_key_env: str | None,
     device: str,
+    audit: bool,
     worst: int,
     output: Path | None,
     force: bool,
@@ -60,10 +69,12 @@ def classify(
     """Name the response type of each row of FILE (JSON lines).
 
     With --label, prints agreement for each task: answer attempt against the rest, all seven types,
-    macro-F1, the confusion matrix and disagreements.
+    macro-F1, the confusion matrix and disagreements. With --audit, how many types change when the
+    judge's list of types is turned round, courtesies are put around a reply, or a note behind it
+    says that experts call it something else.
     """
     from icpo_lite.core.outputs import Kind, check_output, rows_with
-    from icpo_lite.rewards import judge_agreement
+    from icpo_lite.rewards import judge_agreement, judge_audit
 
     if output:
         kind = Kind("rows of an earlier `classify`", rows_with("predicted_type", "evidence"))
@@ -79,9 +90,13 @@ def classify(
     else:
         for line in judge_agreement.counts(typed):
             echo(line)
+    if audit:
+        for line in judge_audit.audit(typed, typer):
+            echo(line)
     if output:
         judge_agreement.write(typed, output)
         echo(f"written: {output}")
+    echo(next_line("docs", "rewards"))
 
 
 def _typer(

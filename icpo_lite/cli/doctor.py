@@ -6,11 +6,14 @@ from pathlib import Path
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.core.next_step import next_line
+
 _SIGNS = {"ok": "ok", "note": "note", "problem": "PROBLEM"}
 _WIDTH = 80
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print the findings as JSON.")
 @click.option(
     "--output-dir",
@@ -56,4 +59,7 @@ def doctor(ctx: click.Context, as_json: bool, output_dir: Path) -> None:
         click.echo("\nTo install what is missing or too old, and keep the installed torch:")
         click.echo(f"  {found.pip}")
         click.echo("This machine can train." if found.can_train else "This machine cannot train.")
+        click.echo(
+            next_line(*(("train", "tiny") if found.can_train else ("docs", "troubleshooting")))
+        )
     ctx.exit(0 if found.can_train else 1)

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.completion import complete_model
+from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.cli.ranges import SEED, Finite
 from icpo_lite.cli.servers import CONCURRENCY, named_server
 
 if TYPE_CHECKING:
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
     from icpo_lite.evaluation.request import EvaluationRequest
 
 
-@click.command()
-@click.argument("model", required=False)
+@click.command(cls=OptionCommand)
+@click.argument("model", required=False, shell_complete=complete_model)
 @click.option(
     "--data",
     multiple=True,
@@ -27,8 +30,8 @@ if TYPE_CHECKING:
 @click.option(
     "--settings",
     default="",
-    help="By comma, of full, concat, sharded, recap, snowball, clean_history, underspecified. "
-    "[default: all]",
+    help="By comma, of full, concat, sharded, recap, snowball, clean_history, underspecified, "
+    "contradictory. [default: all but contradictory]",
 )
 @click.option(
     "--problems",
@@ -45,7 +48,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--temperature",
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     default=1.0,
     show_default=True,
     help="0 is greedy.",
@@ -70,7 +73,7 @@ if TYPE_CHECKING:
 @click.option(
     "--ask-cost",
     default=None,
-    type=click.FloatRange(min=0),
+    type=Finite(min=0),
     help="What the system turn says that a question costs, for a run with ask_costs.",
 )
 @click.option(
@@ -86,7 +89,7 @@ if TYPE_CHECKING:
 @click.option(
     "--ask-threshold",
     default=None,
-    type=click.FloatRange(min=0, max=1),
+    type=Finite(min=0, max=1),
     help="Make the model ask where its probability of asking is above this.",
 )
 @click.option(
@@ -137,7 +140,9 @@ if TYPE_CHECKING:
     help="With --endpoint: conversations that are played at once.",
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option("--seed", default=0, show_default=True, help="Seed of problems and sampling.")
+@click.option(
+    "--seed", type=SEED, default=0, show_default=True, help="Seed of problems and sampling."
+)
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), default=None, help="Folder for the results."
 )

@@ -7,9 +7,12 @@ from typing import Any
 
 import click
 
+from icpo_lite.cli.completion import complete_run
+from icpo_lite.cli.option_command import OptionCommand
 
-@click.command()
-@click.argument("run", type=click.Path(path_type=Path))
+
+@click.command(cls=OptionCommand)
+@click.argument("run", type=click.Path(path_type=Path), shell_complete=complete_run)
 @click.option(
     "--format",
     "format_",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from icpo_lite.data.first_look import Look
     from icpo_lite.recipe import Recipe
 
+#: How a line begins that says why the data say nothing.
+UNSEEN = "The data could not be looked at"
 #: Lengths are rounded up to a multiple of this.
 STEP = 32
 #: All prompts are let in, unless the longest is so many times as long as this share of them: what
@@ -33,7 +35,7 @@ def data_values(source: str, base: Recipe) -> tuple[dict[str, Any], Look | None,
     try:
         look = look_at(source, base.bind("augment", AugmentOptions))
     except (IcpoError, OSError) as error:
-        return {}, None, [f"The data could not be looked at: {error}"]
+        return {}, None, [f"{UNSEEN}: {error}"]
     values: dict[str, Any] = {"columns": dict(look.columns), "task": look.task}
     said = [f"{source}: {look.line()}."]
     if look.bad:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.recipe_command import RecipeCommand, recipe_arguments
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
     from icpo_lite.tools.handover.left_behind import Side
 
 
-@click.command()
-@click.argument("recipe")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.command(cls=RecipeCommand)
+@recipe_arguments()
 @click.option(
     "--to",
     "side",

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.core.errors import RecipeError
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ FIRST = (
 WIDTH = 92
 
 
-@click.command()
+@click.command(cls=OptionCommand)
 @click.argument("path", type=click.Path(path_type=Path), default=Path("recipe.yaml"))
 @click.option(
     "--model",
@@ -58,7 +60,10 @@ def init(path: Path, model: str, dataset: str | None) -> None:
     keys that people change come first. An existing file is never overwritten.
     """
     if path.exists():
-        raise RecipeError(f"expected no file at {path}, found one; name another path")
+        found = "a folder" if path.is_dir() else "one"
+        raise RecipeError(f"expected no file at {path}, found {found}; name another path")
+    from icpo_lite.cli.first_values import UNSEEN
+
     text, said = starting_recipe(model, dataset, path)
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -69,7 +74,12 @@ def init(path: Path, model: str, dataset: str | None) -> None:
         raise RecipeError(f"expected a folder {path.parent}, found none; create it") from None
     for line in said:
         echo(line)
-    click.echo(f"Wrote {path}. Next: icpo-lite train {path}")
+    echo(f"Wrote {path}.")
+    if any(line.startswith(UNSEEN) for line in said):
+        echo(f"Correct that in {path} first: see its dataset_name and columns.")
+        echo(next_line("docs", "data", also=("preview", path)))
+        return
+    echo(next_line("preview", path, also=("train", path)))
 
 
 def starting_recipe(model: str, dataset: str | None, path: Path) -> tuple[str, list[str]]:
@@ -84,6 +94,7 @@ def starting_values(
     """The value of each key, and what the model and the data that are named have said."""
     from icpo_lite.cli.first_values import data_values, length_values
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.recipe.section import TWIN
 
     base = load_recipe("tiny" if model == TINY_MODEL else "qwen1.5b")
     values = base.model_dump(exclude={"gradient_accumulation_steps"})
@@ -92,7 +103,7 @@ def starting_values(
     if dataset is not None:
         values |= {"dataset_name": dataset, "dataset_config": None, "columns": {}}
     if values["compare"]:
-        values["compare"] = {"rlvr": None}  # the twin of this very recipe, as it is edited
+        values["compare"] = {"rlvr": TWIN}  # the twin of this very recipe, as it is edited
     if dataset is not None and not dataset.startswith("builtin:"):
         found, look, said = data_values(dataset, base)
         values |= {**found, "augment": values["augment"] | found.get("augment", {})}

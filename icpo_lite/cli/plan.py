@@ -8,25 +8,34 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.recipe_command import RecipeCommand, recipe_arguments
+from icpo_lite.core.fitted import fitted
+from icpo_lite.core.next_step import next_line
+
 if TYPE_CHECKING:
     from icpo_lite.tools.planner import Fit, RunPlan
 
 
-@click.command()
-@click.argument("recipe")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--card", help="Plan for one card: T4, 3060, 3090, 4090, L4, A100, cpu, or 16GB.")
+@click.command(cls=RecipeCommand)
+@recipe_arguments()
+@click.option(
+    "--card",
+    help="Plan for one card alone: T4, L4, 3060, 3070, 3080, 3090, '4060 Ti' (16 GB), 4070, 4080, "
+    "4090, 5090, A100 (40 GB), H100, H200, cpu, or a size such as 16GB.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print all numbers as JSON, in bytes.")
 def plan(recipe: str, overrides: tuple[str, ...], card: str | None, as_json: bool) -> None:
-    """Say what RECIPE needs: memory by part, disk, download, time once measured.
+    """Say what RECIPE needs: memory by part, disk, download, hours.
 
-    Reads the model's config.json and no weights. For each card it says whether the recipe fits,
-    and else the overrides with which it does.
+    Reads the model's config.json and no weights. For this machine, then for each card, it says
+    whether the recipe fits, and else the overrides with which it does. Hours are estimated until
+    a run here has measured a step.
     """
     import json
 
     from icpo_lite.recipe import load_recipe
-    from icpo_lite.tools.planner import card_named, plan_run
+    from icpo_lite.tools.cards import card_named
+    from icpo_lite.tools.planner import plan_run
 
     loaded = load_recipe(recipe, overrides)
     chosen = card_named(card) if card else None
@@ -34,8 +43,9 @@ def plan(recipe: str, overrides: tuple[str, ...], card: str | None, as_json: boo
     if as_json:
         click.echo(json.dumps(made.as_json(), indent=2))
         return
-    for line in _lines(made, recipe):
-        click.echo(line)
+    for line in _lines(made, recipe, one_card=chosen is not None):
+        click.echo(fitted(line))
+    click.echo(next_line("train", recipe, *overrides))
 
 
 def _model_folder(name: str) -> str:
@@ -44,12 +54,36 @@ def _model_folder(name: str) -> str:
     return model_path(name)
 
 
-def _lines(made: RunPlan, given: str) -> Iterator[str]:
-    recipe, memory, card = made.recipe, made.memory, made.card
-    total = sum(memory.parameters.values())
+def _lines(made: RunPlan, given: str, *, one_card: bool) -> Iterator[str]:
+    recipe = made.recipe
+    total = sum(made.memory.parameters.values())
     yield f"{recipe.model_name_or_path}: {total:,} weights, after {made.source}"
+    yield ("" if one_card else "This machine: ") + _verdict(made.machine, recipe.max_steps)
     yield ""
-    yield f"Memory on {card.name}, every prompt and completion of full length:"
+    yield from _memory(made)
+    yield ""
+    if made.fits and not one_card:
+        for fit in made.fits:
+            yield _verdict(fit, recipe.max_steps)
+    if any(fit.step_seconds for fit in (made.machine, *made.fits)):
+        yield (
+            "Hours are estimated, not measured: from each card's published bandwidth and "
+            "arithmetic, every reply of full length. Half or twice as long would be no surprise."
+        )
+    yield ""
+    disk = made.disk
+    yield (
+        f"Disk: {_size(disk.output)} in {recipe.output_dir} ({disk.checkpoints} checkpoints of "
+        f"{_size(disk.checkpoint)} at most); download: "
+        + (f"about {_size(disk.download)}, once" if disk.download else "nothing")
+    )
+    yield _time(made, given)
+    yield from _evaluation(made)
+
+
+def _memory(made: RunPlan) -> Iterator[str]:
+    memory = made.memory
+    yield f"Memory on {made.card.name}, every prompt and completion of full length:"
     for name, size in memory.stays.items():
         tied = name == "lm_head" and made.shape.tied
         yield _row(name, "tied to the embeddings" if tied else _size(size))
@@ -65,32 +99,32 @@ def _lines(made: RunPlan, given: str) -> Iterator[str]:
     yield f"  (in the other phases: {low})"
     if made.vllm:
         yield f"  {made.vllm}"
-    yield ""
-    for fit in made.fits:
-        yield _verdict(fit)
-    yield ""
-    disk = made.disk
-    yield (
-        f"Disk: {_size(disk.output)} in {recipe.output_dir} ({disk.checkpoints} checkpoints of "
-        f"{_size(disk.checkpoint)} at most); download: "
-        + (f"about {_size(disk.download)}, once" if disk.download else "nothing")
-    )
-    yield _time(made, given)
 
 
 def _row(name: str, value: str) -> str:
     return f"  {name:<48}{value:>10}"
 
 
-def _verdict(fit: Fit) -> str:
-    card = f"{fit.card.name:<5} {_size(fit.card.usable):>8}  "
+def _verdict(fit: Fit, steps: int) -> str:
+    card = f"{fit.card.name:<8} {_size(fit.card.usable):>10}  "
     split = f"; sampling splits its batch in {fit.parts}" if fit.parts > 1 else ""
+    hours = f", {_hours(fit.step_seconds * steps)}" if fit.step_seconds else ""
     if fit.fits:
-        return f"{card}fits ({_size(fit.plan.peak)}{split})"
+        return f"{card}fits ({_size(fit.plan.peak)}{split}){hours}"
     needs = f"{card}does not fit (needs {_size(fit.plan.peak)})"
     if fit.changes:
-        return f"{needs}; fits with {' '.join(fit.changes)}{split}"
+        return f"{needs}; fits with {' '.join(fit.changes)}{split}{hours}"
     return f"{needs}; no setting makes it fit: take a smaller model"
+
+
+def _hours(seconds: float) -> str:
+    """A rough time, in words that are no more exact than it is."""
+    if seconds < 600:
+        return "minutes"
+    if seconds < 5400:
+        return f"about {round(seconds / 300) * 5} min"
+    hours = seconds / 3600
+    return f"about {hours:.0f} h" if hours >= 10 else f"about {round(hours * 2) / 2:g} h"
 
 
 def _time(made: RunPlan, given: str) -> str:
@@ -108,6 +142,24 @@ def _time(made: RunPlan, given: str) -> str:
     return (
         f"Time: {seconds:.1f} s a step (median of {steps} in {recipe.output_dir}), {whole} for "
         f"{recipe.max_steps} steps on that machine, without the evaluation"
+    )
+
+
+def _evaluation(made: RunPlan) -> Iterator[str]:
+    from icpo_lite.core.console import clock
+    from icpo_lite.tools.planner import USUAL_SHARDS, evaluation_replies
+
+    recipe, replies = made.recipe, evaluation_replies(made.recipe)
+    if not replies:
+        return
+    if made.evaluation is None:
+        a_step = recipe.prompts_per_step * recipe.num_generations
+        took = f"the sampling of {replies / a_step:.0f} steps"
+    else:
+        took = f"{clock(made.evaluation)} at that rate"
+    yield (
+        f"Evaluation: at most {replies:,} replies of this run and the base, with {USUAL_SHARDS} "
+        f"facts a problem: {took}"
     )
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.recipe_command import RecipeCommand, recipe_arguments
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
@@ -15,9 +17,8 @@ if TYPE_CHECKING:
     RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
 
 
-@click.command()
-@click.argument("recipe")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.command(cls=RecipeCommand)
+@recipe_arguments()
 @click.option(
     "-n",
     "--pairs",
@@ -74,6 +75,8 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
                 echo(f"   gap: {certificate.incomplete}")
             echo(f"   reward ({loaded.reward['name']}): {_branch(rule, prompt)}")
     require_kinds(loaded, prompts)
+    echo()
+    echo(next_line("train", recipe, *overrides))
 
 
 def _problems(prompts: Sequence[Prompt], count: int) -> Iterator[list[Prompt]]:

@@ -6,9 +6,20 @@ from pathlib import Path
 
 import click
 
+from icpo_lite.cli.completion import complete_run
+from icpo_lite.cli.option_command import OptionCommand
+from icpo_lite.core.next_step import next_line
 
-@click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...", type=click.Path(path_type=Path))
+
+@click.command(cls=OptionCommand)
+@click.argument(
+    "runs",
+    nargs=-1,
+    required=True,
+    metavar="RUN...",
+    type=click.Path(path_type=Path),
+    shell_complete=complete_run,
+)
 @click.option(
     "-o",
     "--output",
@@ -22,20 +33,48 @@ import click
 @click.option(
     "--conversations",
     type=click.IntRange(min=0),
-    default=200,
-    show_default=True,
-    help="Most conversations that the file holds.",
+    default=None,
+    help="Most conversations that the file holds, spread over settings and outcomes. "
+    "[default: all that there is room for]",
 )
 @click.option("--force", is_flag=True, help="Write over a file that `report` did not write.")
+@click.option(
+    "--watch",
+    is_flag=True,
+    help="Write no file: serve the report on this machine and follow the run while it trains.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=None,
+    help="Port of --watch; 0 takes a free one. [default: 8765]",
+)
 def report(
-    runs: tuple[Path, ...], output: Path | None, png: bool, conversations: int, force: bool
+    runs: tuple[Path, ...],
+    output: Path | None,
+    png: bool,
+    conversations: int | None,
+    force: bool,
+    watch: bool,
+    port: int | None,
 ) -> None:
     """Write one HTML file about each RUN directory, its compared and its judgements.
 
-    Training curves, the paper's figures, the comparison with intervals, calibration, and a reader
-    for conversations and completions. The file opens from disk, loads nothing and needs no
-    network. Several runs are laid over one another, compared with the first.
+    A verdict in words, training curves, the comparison with intervals, the paper's figures,
+    calibration, and a reader for conversations and completions. The file opens from disk, loads
+    nothing and needs no network. Several runs are laid over one another, compared with the first.
+
+    With --watch a browser of this machine shows the same page live, until Ctrl-C.
     """
+    if watch:
+        if output or png or force:
+            raise click.UsageError("--watch writes no file; leave out -o, --png and --force")
+        from icpo_lite.tools.report.live import watch as follow
+
+        follow(runs, port, conversations)
+        return
+    if port is not None:
+        raise click.UsageError("--port belongs to --watch; add --watch, or leave it out")
     from icpo_lite.core.outputs import Kind, begins_with, check_output
     from icpo_lite.tools.report.page import Options, make_report
     from icpo_lite.tools.report.run_files import require_runs
@@ -52,3 +91,4 @@ def report(
     if made.pngs:
         click.echo(f"{len(made.pngs)} figures: {made.pngs[0].parent}")
     click.echo(f"{made.path} ({made.path.stat().st_size / 1e6:.1f} MB)")
+    click.echo(next_line("chat", runs[0]))

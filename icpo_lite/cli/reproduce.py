@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.recipe_command import RecipeCommand, recipe_arguments
+from icpo_lite.core.next_step import next_line
+
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
 
 
-@click.command()
-@click.argument("recipe", default="tiny")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+@click.command(cls=RecipeCommand)
+@recipe_arguments(default="tiny")
 @click.option(
     "--arms",
     default="base,rlvr,icpo",
@@ -96,6 +98,7 @@ def reproduce(
     plan = replace(plan, jobs=jobs or _jobs(first))
     results = run_plan(plan, click.echo)
     click.echo(f"\n{report(plan, results)}\nResults: {plan.out / 'results.html'}")
+    click.echo(next_line("report", *(plan.folder(arm, plan.seeds[0]) for arm in plan.trained)))
 
 
 def _jobs(recipe: Recipe) -> int:

@@ -6,10 +6,11 @@ import json
 
 import click
 
+from icpo_lite.cli.recipe_command import RecipeCommand, recipe_arguments
 
-@click.command()
-@click.argument("recipe")
-@click.argument("overrides", nargs=-1, metavar="[KEY=VALUE]...")
+
+@click.command(cls=RecipeCommand)
+@recipe_arguments()
 @click.option(
     "--compare",
     multiple=True,
@@ -43,10 +44,11 @@ def train(
     resumes an interrupted run; a run that is done only shows its result.
     """
     from icpo_lite.recipe import load_recipe
+    from icpo_lite.recipe.section import TWIN
 
     if compare:
         named = dict(part.partition("=")[::2] for part in compare)
-        block = {name: path or None for name, path in named.items()}
+        block = {name: path or TWIN for name, path in named.items()}
         overrides = (*overrides, f"compare={json.dumps(block)}")
     loaded = load_recipe(recipe, overrides)
     own = {

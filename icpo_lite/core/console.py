@@ -34,7 +34,13 @@ FIGURES: tuple[tuple[str, str, str], ...] = (
 
 
 def on_terminal() -> bool:
-    """Whether somebody watches: a terminal that can redraw a line, and not a CI's."""
+    """Whether somebody watches: a terminal that can redraw a line, and not a CI's.
+
+    A notebook gives its `!` commands a terminal that can only add lines; its kernel is told by the
+    variable that Jupyter starts it with.
+    """
+    if "JPY_PARENT_PID" in os.environ:
+        return False
     dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     return SteadyStream().isatty() and not dumb and not os.environ.get("CI")
 

@@ -150,15 +150,18 @@ def _environment_secrets() -> list[str]:
     return [v.strip() for k, v in os.environ.items() if _SECRET_NAME.search(k) and len(v) >= 8]
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def plain(value: Any) -> Any:
     """Only dict, list, str, int, float, bool and None, for JSON and YAML.
 
     Takes what holds one number (tensor, numpy scalar) as that number.
     """
+    if type(value) in _PLAIN:  # most values by far
+        return value
     if isinstance(value, Enum):
         return plain(value.value)
-    if value is None or isinstance(value, bool):
-        return value
     for kind in (int, float, str):
         if isinstance(value, kind):
             return kind(value)

@@ -20,7 +20,7 @@ from icpo_lite.core.paths import is_run
 
 #: What a run keeps in its directory, by the first part of a path in there.
 _OF_A_RUN = re.compile(
-    r"run\.json|recipe\.yaml|metrics\.jsonl|completions|finished|lock|console\.log|eval|eval-base"
+    r"run\.json|README\.md|recipe\.yaml|metrics\.jsonl|completions|finished|lock|console\.log|eval|eval-base"
     r"|\.?checkpoint-\d+.*|adapter_.*|tokenizer.*|special_tokens_map\.json|chat_template.*"
     r"|added_tokens\.json|vocab\..*|merges\.txt|tensorboard|wandb"
 )

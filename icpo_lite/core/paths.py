@@ -68,6 +68,8 @@ def reads_as_path(name: str) -> bool:
     """
     if name.startswith((".", "/", "~", "runs/")) or name.endswith("/") or "\\" in name:
         return True
+    if name.endswith((".yaml", ".yml", ".json", ".jsonl", ".csv", ".html")):
+        return True
     parts = name.split("/")
     if len(parts) > 2 or re.fullmatch(r"checkpoint-\d+", parts[-1]):
         return True
@@ -86,6 +88,13 @@ def no_run_at(name: str | Path) -> UsageError:
         f"expected a run directory, found {found} at {name}; give the folder that `icpo-lite "
         f"train` wrote{hint}"
     )
+
+
+def runs_hint(folder: Path) -> str:
+    """The runs that a folder holds, for one that was given in a run's place; "" for none."""
+    runs = sorted(map(str, _runs_in(folder)))
+    more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+    return f"; it holds {', '.join(runs[:3])}{more}" if runs else ""
 
 
 def _runs_in(folder: Path) -> Iterator[Path]:

@@ -336,3 +336,28 @@ RewardRule = Callable[[Prompt, Verdict, Turn], Reward]
 
 #: All rewards of a step, changed: (rewards, prompts, turns) -> rewards.
 RewardChange = Callable[[Sequence[Reward], Sequence[Prompt], Sequence[Turn]], list[Reward]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainerState:
+    """How far a run is, in TRL's names: steps made, and steps of the whole run."""
+
+    global_step: int = 0
+    max_steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RewardContext:
+    """Where a step's rewards are given. groups: the number of each reply's group; empty where each
+    reply stands alone.
+    """
+
+    groups: tuple[int, ...] = ()
+    state: TrainerState = TrainerState()
+
+
+def in_context(change: RewardChange, context: RewardContext) -> RewardChange:
+    """The change as it is in this step, where it goes by that (`rewards.reward_changes`)."""
+    within = getattr(change, "within", None)
+    changed: RewardChange = change if within is None else within(context)
+    return changed

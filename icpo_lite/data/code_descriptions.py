@@ -26,7 +26,7 @@ from icpo_lite.data.text_edits import Cut, Edit, apply
 NO_NAME = "solve"
 #: A description of fewer words tells too little to be missed.
 _FEWEST_WORDS = 3
-_DEFINITION = re.compile(r"^(?:async )?(?:def|class)\s+(\w+)", re.MULTILINE)
+DEFINITION = re.compile(r"^(?:async )?(?:def|class)\s+(\w+)", re.MULTILINE)
 _NAMING = re.compile(r"\s*Name the function `(?P<name>\w+)(?P<rest>[^`]*)`\.\s*\Z")
 
 
@@ -118,7 +118,7 @@ def _around(cut: Cut, kept: list[str]) -> Cut:
 
 def _of_docstring(text: str, code: CodeText) -> tuple[str, str, Cut] | None:
     """(header as a request, description, the cut that leaves a header alone)."""
-    definitions = list(_DEFINITION.finditer(code.opening))
+    definitions = list(DEFINITION.finditer(code.opening))
     if len(definitions) != 1 or not code.prose:
         return None
     named = definitions[0]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from icpo_lite.data.mixture import members, named, weights
 from icpo_lite.data.named_data import require_data
 from icpo_lite.data.prompt_bandit import BanditPool, SecOptions
 from icpo_lite.data.prompt_pool import PromptPool
+from icpo_lite.data.spread_pool import EvaOptions, SpreadPool, with_variants
 from icpo_lite.data.system_prompts import opening_turn
 
 if TYPE_CHECKING:
@@ -91,20 +92,39 @@ def _prompts_of(recipe: Recipe, policy: Policy | None) -> tuple[list[Prompt], st
     require_data(recipe, "dataset_name", source)
     if source == WORLD:
         world = world_problems(recipe.dataset_train_split, WORLD_PROBLEMS, seed=recipe.seed)
-        drawn = list(part.problems(world))
-        made = world_augmentation(drawn, _augment_options(recipe), seed=recipe.seed)
-        prompts, described = list(made), "from the built-in world"
+        drawn, options = list(part.problems(world)), _augment_options(recipe)
+        made = partial(world_augmentation, drawn, options)
+        prompts, described = list(made(seed=recipe.seed)), "from the built-in world"
+        prompts = _varied(recipe, prompts, lambda seed: list(made(seed=seed)))
     elif Path(source).is_file() and holds_prompts(source):
         prompts, described = part.prompts(list(read_prompts(source))), f"from {source}"
     elif holds_labels(source, **_where(recipe)):
         prompts, described = part.prompts(_labelled(recipe, left_out)), f"labelled in {source}"
     else:
         prompts, described = _augmented(recipe, policy, left_out)
+        prompts = _varied(recipe, prompts, lambda seed: _other_draw(recipe, policy, seed))
     kinds = Counter(p.intent for p in prompts)
     counts = ", ".join(f"{kinds[intent]} {intent}" for intent in Intent)
     priced = [replace(prompt, ask_cost=_ask_cost(recipe, prompt)) for prompt in prompts]
-    opened = [_opened(prompt, recipe.system_prompt) for prompt in priced]
+    opened = [opened_prompt(prompt, recipe.system_prompt) for prompt in priced]
     return opened, f"{counts}, {described}{_told(left_out)}"
+
+
+def _varied(
+    recipe: Recipe, prompts: list[Prompt], other: Callable[[int], Sequence[Prompt]]
+) -> list[Prompt]:
+    """The prompts, several underspecified ones of a problem where the curriculum chooses among
+    them. other: what another seed draws."""
+    if recipe.prompt_curriculum.get("name") != "eva":
+        return prompts
+    options = recipe.bind("prompt_curriculum", EvaOptions, skip=["name"])
+    return with_variants(
+        prompts, lambda number: other(recipe.seed + 1_000_003 * number), options.variants
+    )
+
+
+def _other_draw(recipe: Recipe, policy: Policy | None, seed: int) -> list[Prompt]:
+    return _augmented(recipe.model_copy(update={"seed": seed}), policy, Counter())[0]
 
 
 def _told(left_out: Counter[str]) -> str:
@@ -285,7 +305,7 @@ def _rules_digest() -> bytes:
     return digest.digest()
 
 
-def _opened(prompt: Prompt, choice: str | None) -> Prompt:
+def opened_prompt(prompt: Prompt, choice: str | None) -> Prompt:
     """The prompt behind the turn that opens its chat; a system turn of its own is part of that."""
     opening = opening_turn(choice, prompt, prompt.ask_cost)
     messages = with_opening(prompt.messages, opening)
@@ -308,10 +328,13 @@ def prompt_pool(recipe: Recipe, prompts: Sequence[Prompt]) -> PromptPool:
     name = recipe.prompt_curriculum.get("name")
     if name == "none":
         return PromptPool(prompts, seed=recipe.seed, weights=weights(recipe))
+    if name == "eva":
+        eva = recipe.bind("prompt_curriculum", EvaOptions, skip=["name"])
+        return SpreadPool(prompts, eva, seed=recipe.seed, weights=weights(recipe))
     if name != "sec":
         raise RecipeError(
             f"{recipe.where('prompt_curriculum')}: prompt_curriculum: expected a name among none, "
-            f"sec, found {name!r}"
+            f"sec, eva, found {name!r}"
         )
     options = recipe.bind("prompt_curriculum", SecOptions, skip=["name"])
     return BanditPool(prompts, options, seed=recipe.seed, weights=weights(recipe))

@@ -11,8 +11,7 @@ from pathlib import Path
 from statistics import fmean, pstdev
 
 from icpo_lite.core.errors import DataError
-from icpo_lite.core.files import read_json
-from icpo_lite.core.paths import at_home, no_run_at
+from icpo_lite.data.logged_rows import logged_rows
 
 
 def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
@@ -21,22 +20,12 @@ def reward_spreads(run: str | Path) -> dict[tuple[str, int], float]:
     run: a run directory whose `completions/` were written by `train`. Raises DataError when it
     holds none.
     """
-    if not at_home(run).is_dir():
-        raise no_run_at(run)
     groups: dict[tuple[str, str], list[float]] = defaultdict(list)
     removed: dict[tuple[str, str], list[tuple[str, int]]] = {}
-    for file in sorted(at_home(run).glob("completions/step-*.jsonl")):
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
-            try:
-                row = read_json(line)
-                key = (file.name, row["prompt_id"])
-                groups[key].append(float(row["reward"]))
-                removed[key] = [(row["problem_id"], shard) for shard in row["removed_ids"]]
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(
-                    f"{file}:{number}: expected a completion as `icpo-lite train` writes it, "
-                    f"found another row ({error}); give another run"
-                ) from None
+    for file, row in logged_rows(run, ("reward", "prompt_id", "problem_id", "removed_ids")):
+        key = (file, row["prompt_id"])
+        groups[key].append(float(row["reward"]))
+        removed[key] = [(row["problem_id"], shard) for shard in row["removed_ids"]]
     spreads: dict[tuple[str, int], list[float]] = defaultdict(list)
     for key, rewards in groups.items():
         for place in removed[key]:

@@ -302,7 +302,7 @@ def world_problems(split: str, count: int, seed: int = 0) -> Iterator[Problem]:
     """`count` problems of a split, templates in turn; equal arguments give equal problems."""
     if split not in SPLITS:
         raise DataError(
-            f"expected a split of the built-in world ({', '.join(SPLITS)}), got {split!r}"
+            f"split: expected one of the built-in world's, {', '.join(SPLITS)}, found {split!r}"
         )
     chosen = cast("Split", split)
     templates = templates_of(chosen)

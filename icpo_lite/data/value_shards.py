@@ -27,6 +27,7 @@ from icpo_lite.core.questions import is_request
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.data.certificate import GAPS, Removal, implied
+from icpo_lite.data.code_conditions import condition_removal
 from icpo_lite.data.code_descriptions import description_removal
 from icpo_lite.data.code_text import (
     CodeText,
@@ -93,7 +94,10 @@ def shard_by_values(problem: Problem) -> ValueSharding:
     shards = (Shard(0, question, is_question=True), *(f.shard for f in facts))
     shown = tuple(f.shard for f in facts[len(facts) - len(examples) :])
     removals, more = _removals(problem, code, found, facts, shown)
-    if code is not None and not removals and (described := description_removal(problem, code)):
+    described = None
+    if code is not None and not removals:
+        described = condition_removal(problem, code) or description_removal(problem, code)
+    if described is not None:
         plain, removal = described
         return ValueSharding(plain.shards, plain.facts, plain.mentions, plain.question, (removal,))
     if len(shards) < MIN_VALUE_SHARDS:

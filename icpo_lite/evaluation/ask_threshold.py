@@ -64,7 +64,7 @@ class Prober:
         """P(ask) of the next turn of each chat."""
         if not chats:
             return []
-        prompts = [self.policy.encode_chat(chat) for chat in chats]
+        prompts = self.policy.encode_chats(chats)
         return self.openings.ask_probability(self.logprobs(prompts)).tolist()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,15 +13,16 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import write_atomically
+from icpo_lite.core.next_step import next_line
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.paths import at_home
 from icpo_lite.core.types import Intent
 from icpo_lite.data.contamination import seen_line_of, trained_texts
 from icpo_lite.evaluation.judging import (
-    GPU_ROWS,
     JudgingOptions,
     judge_policy,
+    judging_engine,
     require_server,
 )
 from icpo_lite.evaluation.kept_evaluation import REPLIES
@@ -109,8 +109,7 @@ def finish_judging(summaries: Mapping[str, Any], first: str, place: Path, displa
     write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
     display.message(f"\nFigures and conversations: {place}")
     inside = place.name.startswith("eval-") and _is_trained(place.parent)
-    shown = shlex.quote(str(place.parent if inside else place))
-    display.message(f"Next: icpo-lite report {shown}")
+    display.message(next_line("report", place.parent if inside else place))
 
 
 def judge_models(
@@ -144,12 +143,17 @@ def judge_models(
             allow_code_execution=asked.said("allow_code_execution"),
         )
         with policy.adapter_off() if adapter_off or not path else contextlib.nullcontext():
+            options = prepared.options
+            engine, why = judging_engine(policy, own, options, prepared.problems)
+            display.message(f"{name} is sampled by {why}")
+            sampling = options.sampling.but(engine=engine)
+            openings_from = "" if adapter_off else path
             summaries[name] = judge_policy(
                 name,
                 policy,
                 judge,
                 prepared.problems,
-                replace(prepared.options, openings_from="" if adapter_off else path),
+                replace(options, openings_from=openings_from, sampling=sampling),
                 place / name,
                 display.message,
             )
@@ -239,7 +243,6 @@ def _options(
         noise_seed=asked.said("seed"),
         system=system,
         ask_cost=ask_cost,
-        gpu_rows=recipe.prompts_per_step * recipe.num_generations if recipe else GPU_ROWS,
         user=asked.user,
         user_server=asked.key("endpoint", recipe),
         ask_threshold=asked.ask_threshold,

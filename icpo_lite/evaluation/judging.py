@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,8 +18,13 @@ from icpo_lite.evaluation.ask_threshold import AskingTalker, Prober, openings_fo
 from icpo_lite.evaluation.kept_evaluation import identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.serving import ServeAs, serving, told_of
+from icpo_lite.evaluation.settings import open_conversation
+from icpo_lite.policy.cpu import SMALL_HIDDEN
 from icpo_lite.recipe import Evaluation
 from icpo_lite.rewards.from_recipe import make_user
+from icpo_lite.rollout.engines.fitting_rows import prefix_memory
+from icpo_lite.rollout.engines.registry import ENGINES, TRIED_PROMPTS, choose_engine
+from icpo_lite.rollout.from_recipe import wanted_engine
 from icpo_lite.rollout.groups import PolicyTalker
 from icpo_lite.rollout.sampler import SamplingOptions
 
@@ -27,17 +32,20 @@ if TYPE_CHECKING:
     from icpo_lite.core.endpoint import EndpointOptions
     from icpo_lite.core.types import Problem
     from icpo_lite.policy.load import Policy
+    from icpo_lite.recipe import Recipe
     from icpo_lite.rewards.judge import Judge
     from icpo_lite.rollout.conversation import User
 
 #: Conversations that are sampled at once on a CPU, where memory is not what limits them.
 CPU_ROWS = 512
-#: … and on a GPU when no recipe says what fits.
-GPU_ROWS = 64
+#: … and on a GPU; fewer where free memory does not hold them.
+GPU_ROWS = 256
 #: Conversations that are played together on a CPU: few enough that each core has its share.
-CPU_AT_ONCE = 288
-#: … and on a GPU, in batches of rows: enough that the last, half-full batch of a turn is rare.
-GPU_AT_ONCE = 16
+CPU_AT_ONCE = 560
+#: … and on a GPU: enough that the last, half-full batch of a turn is rare.
+GPU_AT_ONCE = 1024
+#: Replies that are made and kept together where a reply takes long: no more are made in vain.
+KEPT_ON_GPU, KEPT_ON_CPU = 2 * GPU_ROWS, 64
 
 UserKind = Literal["deterministic", "self", "endpoint"]
 
@@ -62,7 +70,6 @@ class JudgingOptions:
     noise_seed: int = 0
     system: str | None = None
     ask_cost: float | None = None
-    gpu_rows: int = GPU_ROWS
     facts: Mapping[str, Any] = field(default_factory=dict)
     user: UserKind = "deterministic"
     user_server: EndpointOptions | None = None
@@ -85,9 +92,8 @@ def judge_policy(
     Interrupted, it goes on where it was, and ends as it would have ended. tell: is told so.
     """
     on_cpu = policy.device.torch_device.type == "cpu"
-    rows = CPU_ROWS if on_cpu else options.gpu_rows
-    at_once = CPU_AT_ONCE if on_cpu else GPU_AT_ONCE * rows
-    sampling = options.sampling.but(max_rows=rows)
+    rows, at_once = (CPU_ROWS, CPU_AT_ONCE) if on_cpu else (GPU_ROWS, GPU_AT_ONCE)
+    sampling = options.sampling.but(max_rows=rows, memory=prefix_memory(policy))
     talker = PolicyTalker(policy, sampling)
     openings: Openings | None = None
     if options.ask_threshold is not None:
@@ -122,12 +128,37 @@ def judge_policy(
         system=system,
         user=_user(policy, options, rows),
         at_once=at_once,
+        kept_at_once=_kept_at_once(policy),
         workers=1 if alone or not on_cpu else _workers(),
         tell=tell,
     )
     if line := told_of(served):
         tell(line)
     return summary
+
+
+def judging_engine(
+    policy: Policy, recipe: Recipe | None, options: JudgingOptions, problems: Sequence[Problem]
+) -> tuple[str, str]:
+    """(engine, why): the recipe's where it can run here, else the fastest."""
+    wanted = wanted_engine(recipe) if recipe else "auto"
+    if wanted != "auto" and ENGINES[wanted].unfit(policy):
+        wanted = "auto"
+    setting, system = options.block.settings[0], opening_turns(options.system, options.ask_cost)
+    opened = [open_conversation(setting, problem, 0) for problem in problems[:TRIED_PROMPTS]]
+    chats = [replace(t, system=system(t.problem)).chat for t in opened if t is not None]
+    prompts = PolicyTalker(policy, options.sampling).encoded(chats)
+    if not prompts:
+        return wanted, wanted
+    return choose_engine(policy, wanted, prompts, options.sampling.but(max_rows=GPU_ROWS))
+
+
+def _kept_at_once(policy: Policy) -> int | None:
+    """Replies that are made and kept together; None for a small model's, which take no time."""
+    if policy.device.torch_device.type != "cpu":
+        return KEPT_ON_GPU
+    small = policy.causal_lm.config.get_text_config().hidden_size < SMALL_HIDDEN
+    return None if small else KEPT_ON_CPU
 
 
 def _workers() -> int:

@@ -72,12 +72,14 @@ def summarise(by_setting: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """
     records = {name: [read_row(row) for row in rows] for name, rows in by_setting.items()}
     asked, whole = records.pop("underspecified", []), records.get("full", [])
+    torn = records.pop("contradictory", [])
     kept = {name: [r for r in found if r.graded] for name, found in records.items()}
     graded = {name: found for name, found in kept.items() if found}
     return {
         "settings": {name: _setting(name, found) for name, found in graded.items()},
         "rates": _rates(asked, whole),
         **({"certified": _certified(asked)} if asked else {}),
+        **({"contradictory": _contradictory(torn)} if torn else {}),
         **_tasks(graded),
         **_data_sets(asked, whole),
     }
@@ -218,6 +220,20 @@ def _rates(asked: Sequence[Record], whole: Sequence[Record]) -> dict[str, Any]:
     if whole:
         out["over_asking_rate"] = _figure(share(whole, lambda r: r.replies[0].asks))
     return out
+
+
+def _contradictory(torn: Sequence[Record]) -> dict[str, Any]:
+    """Of prompts that say a fact twice: how many replies decline, how many answer, and how many of
+    these are what was right before (Concept Incongruence, arXiv 2505.14905)."""
+    graded = [r for r in torn if r.graded]
+    return {
+        "instructions": len({r.problem_id for r in torn}),
+        "abstention_rate": _figure(share(torn, lambda r: r.replies[0].declines)),
+        "answer_rate": _figure(share(torn, lambda r: r.replies[0].attempts)),
+        "conditional_accuracy": _figure(
+            share(graded, lambda r: r.score, lambda r: float(r.replies[0].attempts))
+        ),
+    }
 
 
 def _certified(asked: Sequence[Record]) -> dict[str, int]:

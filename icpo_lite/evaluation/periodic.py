@@ -11,7 +11,7 @@ from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
 from icpo_lite.data.named_data import require_data
 from icpo_lite.data.system_prompts import openings
-from icpo_lite.evaluation.judging import CPU_ROWS
+from icpo_lite.evaluation.judging import CPU_ROWS, GPU_ROWS
 from icpo_lite.evaluation.problems import (
     read_evaluation_problems,
     require_judgeable,
@@ -20,6 +20,7 @@ from icpo_lite.evaluation.problems import (
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.rewards.from_recipe import choose_shard
+from icpo_lite.rollout.engines.fitting_rows import prefix_memory
 from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.rollout.groups import PolicyTalker
 
@@ -87,6 +88,7 @@ class SmallEvaluation:
             )
         greater = recipe.greater_is_better
         by_name = self.metric.rpartition("/")[2] not in LESS_IS_BETTER
+        self.engine = "auto"  # the one that samples in training, once it is chosen
         self.greater_is_better = by_name if greater is None else greater
 
     @property
@@ -110,11 +112,13 @@ class SmallEvaluation:
         """
         recipe, started = self._recipe, time.monotonic()
         on_cpu = policy.device.torch_device.type == "cpu"
-        rows = CPU_ROWS if on_cpu else recipe.prompts_per_step * recipe.num_generations
+        rows = CPU_ROWS if on_cpu else GPU_ROWS
         options = sampling_options(
             recipe,
             temperature=recipe.evaluation.temperature,
             max_rows=rows,
+            engine=self.engine,
+            memory=prefix_memory(policy),
             limit=RowLimit("evaluation", say=say),
         )
         with same_random_numbers():

@@ -1,19 +1,27 @@
 """What an evaluation has done so far, on disk, so that an interrupted one goes on from there.
 
 The conversations are played in portions that never depend on where an earlier attempt stopped, and
-a portion is kept whole or not at all: a resumed evaluation is the uninterrupted one, bit for bit.
+a portion is kept whole or not at all, as are the batches of replies that it is made of: a resumed
+evaluation is the uninterrupted one, bit for bit.
 """
 
 from __future__ import annotations
 
+import hashlib
+import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from icpo_lite.core.journal import Journal
+from icpo_lite.core.types import Message, Turn
 
 #: Lines of one portion, by setting.
 Lines = Mapping[str, Sequence[Mapping[str, Any]]]
+#: Seconds for which replies wait for others before they are written: a small model makes
+#: thousands in the meantime, and no more than these seconds are lost.
+WRITE_EVERY_S = 10.0
 
 
 class Progress:
@@ -25,7 +33,14 @@ class Progress:
 
     def __init__(self, path: Path, identity: str) -> None:
         self._journal = Journal(path, {"identity": identity})
-        self._done: dict[str, Lines] = {row["portion"]: row["lines"] for row in self._journal.rows}
+        rows = self._journal.rows
+        self._done: dict[str, Lines] = {r["portion"]: r["lines"] for r in rows if "portion" in r}
+        self._replies: dict[str, Turn] = {
+            name: _turn(kept) for row in rows for name, kept in row.get("replies", ())
+        }
+        self._unwritten: list[tuple[str, Turn]] = []
+        self._written = time.monotonic()
+        self._lock = threading.Lock()
         self.found = len(self._done)
 
     def get(self, portion: str) -> Lines | None:
@@ -37,6 +52,52 @@ class Progress:
         self._journal.add({"portion": portion, "lines": lines})
         self._done[portion] = lines
 
+    def replies(
+        self, chats: Sequence[Sequence[Message]], keys: Sequence[tuple[int | str, ...]]
+    ) -> list[Turn] | None:
+        """The kept replies of a batch; None where one of them is still to be made."""
+        if not self._replies:
+            return None
+        found = [self._replies.get(_name(*each)) for each in zip(chats, keys, strict=True)]
+        turns = [turn for turn in found if turn is not None]
+        return turns if len(turns) == len(found) else None
+
+    def add_replies(
+        self,
+        chats: Sequence[Sequence[Message]],
+        keys: Sequence[tuple[int | str, ...]],
+        turns: Sequence[Turn],
+    ) -> None:
+        """Keep a batch. Raises RunDirectoryError when the disk fails."""
+        with self._lock:
+            self._unwritten += zip(map(_name, chats, keys), turns, strict=True)
+            if time.monotonic() - self._written >= WRITE_EVERY_S:
+                self._journal.add({"replies": [(n, _kept(turn)) for n, turn in self._unwritten]})
+                self._unwritten.clear()
+                self._written = time.monotonic()
+
     def remove(self) -> None:
         """Forget the file; the evaluation has come to its end."""
         self._journal.remove()
+
+
+def _kept(turn: Turn) -> dict[str, Any]:
+    """What `_turn` makes a reply of again."""
+    return {
+        "role": turn.role,
+        "content": turn.content,
+        "token_ids": turn.token_ids,
+        "logprobs": turn.logprobs,
+        "stop_reason": turn.stop_reason,
+    }
+
+
+def _name(chat: Sequence[Message], key: tuple[int | str, ...]) -> str:
+    """Names a reply by what it answers and by its noise."""
+    said = repr((key, [(m.role, m.text) for m in chat]))
+    return hashlib.blake2b(said.encode(errors="replace"), digest_size=12).hexdigest()
+
+
+def _turn(kept: Mapping[str, Any]) -> Turn:
+    ids, logps = tuple(kept["token_ids"]), tuple(kept["logprobs"])
+    return Turn(kept["role"], kept["content"], ids, logps, kept["stop_reason"])

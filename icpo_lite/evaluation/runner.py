@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -14,9 +13,10 @@ from icpo_lite.core.errors import UsageError
 from icpo_lite.core.files import plain, write_atomically
 from icpo_lite.core.types import Judge, Message, Problem
 from icpo_lite.evaluation.metrics import summarise
+from icpo_lite.evaluation.pace import KeptTalker, Pace, most_replies
 from icpo_lite.evaluation.records import row_of
 from icpo_lite.evaluation.resume import Lines, Progress
-from icpo_lite.evaluation.settings import SETTINGS, Setting, open_conversation, opens
+from icpo_lite.evaluation.settings import SETTINGS, Setting, open_conversation
 from icpo_lite.rollout.conversation import (
     Chooser,
     Conversation,
@@ -26,8 +26,6 @@ from icpo_lite.rollout.conversation import (
     last_words,
 )
 
-#: Seconds between two words on how far an evaluation is.
-TELL_EVERY_S = 30.0
 #: The words that open every chat, or what makes the opening turn of a problem's chats.
 System = str | None | Callable[[Problem], Message | None]
 
@@ -62,7 +60,7 @@ class _Portion:
 class _Play:
     """All that a portion is played with."""
 
-    talker: Talker
+    talker: KeptTalker
     judge: Judge
     choose: Chooser
     user: User | None
@@ -81,9 +79,11 @@ class _Play:
             if (talk := open_conversation(portion.setting, problem, run)) is not None
         ]
         limit = min(setting.max_turns, self.max_turns or setting.max_turns)
+        closes = any(SETTINGS[name].closing for name in portion.names)
+        goes_on = closes or (limit > 1 and any(talk.tellable for talk in opened))
         done = converse(
             opened,
-            self.talker,
+            self.talker if goes_on else self.talker.once(),
             self.judge,
             choose=self.choose,
             say=setting.say,
@@ -121,6 +121,7 @@ def evaluate(
     system: System = None,
     user: User | None = None,
     at_once: int | None = None,
+    kept_at_once: int | None = None,
     workers: int = 1,
     progress: Progress | None = None,
     tell: Callable[[str], None] = lambda line: None,
@@ -129,38 +130,38 @@ def evaluate(
 
     max_turns: cuts conversations shorter than their setting does. system: opens every chat.
     user: words the shards; None says them verbatim, the one that `choose` names. at_once: about so
-    many conversations are played together; None plays all of a setting. workers: threads that play
+    many conversations are played together; None plays all of a setting. kept_at_once: replies that
+    are made and kept together; None keeps those of a turn. workers: threads that play
     portions side by side. progress: keeps finished portions, and gives back those of an earlier
-    attempt. tell: is told now and then how far it is.
+    attempt. tell: is told now and then how far it is, and how long the rest takes.
 
     Raises UsageError for an unknown setting, or when there is no problem to judge on.
     """
     if unknown := sorted(set(settings) - set(SETTINGS)):
         raise UsageError(f"settings: expected some of {', '.join(SETTINGS)}, got {unknown[0]!r}")
     require_problems(problems)
-    play = _Play(talker, judge, choose, user, runs, seed, max_turns, system)
+    pace = Pace(name, most_replies(problems, settings, runs), tell)
+    batch = max(1, (kept_at_once or 1 << 30) // runs) * runs
+    kept = KeptTalker(talker, progress, pace, batch)
+    play = _Play(kept, judge, choose, user, runs, seed, max_turns, system)
     portions = list(_portions(settings, problems, max(1, (at_once or 0) // runs)))
     if not at_once:
         portions = list(_portions(settings, problems, len(problems)))
 
     def played(portion: _Portion) -> Lines:
         lines = progress.get(portion.key) if progress else None
-        if lines is None:
+        if lines is not None:
+            pace.count(most_replies(portion.problems, portion.names, runs), kept=True)
+        else:
             lines = play.lines(portion)
             if progress:
                 progress.add(portion.key, lines)
         return lines
 
     by_setting: dict[str, list[Mapping[str, Any]]] = {name: [] for name in settings}
-    wanted = runs * sum(opens(setting, p) for setting in settings for p in problems)
-    told = time.monotonic()
-    for portion, lines in zip(portions, _in_order(played, portions, workers), strict=True):
+    for lines in _in_order(played, portions, workers):
         for setting, rows in lines.items():
             by_setting[setting] += rows
-        if time.monotonic() - told > TELL_EVERY_S:
-            told = time.monotonic()
-            done = sum(map(len, by_setting.values()))
-            tell(f"{name}: {done} of {wanted} conversations, {portion.setting}")
     return Evaluation(name, by_setting, summarise(by_setting))
 
 

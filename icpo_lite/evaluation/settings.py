@@ -14,6 +14,7 @@ from icpo_lite.core.types import Intent, Problem, Prompt, Shard, Turn
 from icpo_lite.data.augment import augment
 from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.value_shards import sharding_by_rules
+from icpo_lite.evaluation.contradictions import contradicted
 from icpo_lite.rollout.conversation import Conversation, opening_turns, start, start_given
 from icpo_lite.rollout.simulated_user import (
     NEUTRAL_QUESTION,
@@ -38,6 +39,7 @@ class Setting:
     max_turns: int = 16
     continues: str | None = None
     closing: Callable[[Problem], str] | None = None
+    by_name: bool = False
 
 
 def question_first(shards: Sequence[Shard]) -> list[Shard]:
@@ -91,6 +93,12 @@ def _underspecified(problem: Problem, run: int) -> Conversation:
     return start(problem, run, drawn.text, kept)
 
 
+def _contradictory(problem: Problem, run: int) -> Conversation:
+    text = contradicted(problem, run)
+    assert text is not None, "opened where there is one"
+    return start(problem, run, text, problem.shards)
+
+
 def _without_some(problem: Problem, run: int) -> Conversation:
     rng = random.Random(f"underspecified/{problem.problem_id}/{run}")
     facts = [s for s in problem.shards if not s.is_question]
@@ -131,6 +139,12 @@ SETTINGS: dict[str, Setting] = {
     "underspecified": Setting(
         "one reply to a problem that lacks facts", _underspecified, max_turns=1
     ),
+    "contradictory": Setting(
+        "one reply to a problem that says a fact twice, with two numbers",
+        _contradictory,
+        max_turns=1,
+        by_name=True,
+    ),
 }
 #: Settings in which the prompts that a corpus itself has are judged, and which of them.
 GIVEN: dict[str, Intent] = {"full": Intent.COMPLETE, "underspecified": Intent.UNDERSPECIFIED}
@@ -141,19 +155,23 @@ def open_conversation(name: str, problem: Problem, run: int) -> Conversation | N
 
     A problem that came with prompts is judged on these, word for word, and on nothing made of them.
     """
+    if not opens(name, problem):
+        return None
     if not problem.prompts:
         return SETTINGS[name].open(problem, run)
-    return start_given(problem, run, GIVEN[name]) if opens(name, problem) else None
+    return start_given(problem, run, GIVEN[name])
 
 
 def opens(name: str, problem: Problem) -> bool:
     """Whether a problem has what a conversation in this setting opens with."""
     if not problem.prompts:
-        return True
+        return name != "contradictory" or contradicted(problem, 0) is not None
     return any(p.intent is GIVEN.get(name) for p in problem.prompts)
 
 
 def settings_for(problems: Sequence[Problem], wanted: Sequence[str]) -> tuple[str, ...]:
-    """The wanted settings that these problems can be judged in; all such where none is wanted."""
+    """The wanted settings that these problems can be judged in; where none is wanted all such, but
+    for those that go by name."""
     possible = tuple(GIVEN if any(p.prompts for p in problems) else SETTINGS)
-    return tuple(name for name in wanted if name in possible) or possible
+    usual = tuple(name for name in possible if not SETTINGS[name].by_name)
+    return tuple(name for name in wanted if name in possible) or usual

@@ -132,6 +132,9 @@ LINES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("asks on q*", ("rates", "clarification_rate"), POINTS),
     ("asks for what lacks", ("rates", "targeted_rate"), POINTS),
     ("over-asks on q", ("rates", "over_asking_rate"), POINTS),
+    ("declines a contradiction", ("contradictory", "abstention_rate"), POINTS),
+    ("answers it", ("contradictory", "answer_rate"), POINTS),
+    ("of these as before", ("contradictory", "conditional_accuracy"), POINTS),
     ("AUROC of q* against q", ("calibration", "auroc"), _OF_ONE),
 )
 

@@ -1,4 +1,11 @@
-"""While a small model samples on a CPU: one dense matrix in place of 4-bit weights and LoRA.
+"""While a model samples: what its LoRA layers compute, by fewer calls.
+
+In 16 bit LoRA's weights are kept in fp32, and peft casts every layer's input to fp32 and back: half
+of a decode step's launches. For sampling alone a copy in 16 bit takes their place, made anew for
+every call, so it is never older than the last update; its rounding is a part of the log-prob
+mismatch that a run measures (`sampling/sampling_logp_difference`).
+
+A small model on a CPU: one dense matrix in place of 4-bit weights and LoRA.
 
 A token of a small model costs what its calls cost: dequantising and three small products a layer.
 The product W + s·B·A is formed once. In float32 that changes log-probs by rounding alone; in 16
@@ -9,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -31,20 +38,21 @@ _LOCK = threading.Lock()
 
 @contextlib.contextmanager
 def dense_layers(policy: Policy) -> Iterator[None]:
-    """Sampling inside runs on dense matrices where that is exact and affordable.
+    """Sampling inside runs on dense matrices where that is exact and affordable, and on LoRA in 16
+    bit where the base is.
 
     They are made for the first one inside and go with the last: one thread that took them from
     another's half-done reply would change its numbers by rounding.
     """
     model = policy.causal_lm
-    found = _layers(policy) if _exact(policy) else []
+    exact = _exact(policy)
+    found = _layers(policy) if exact else _wide_lora(policy)
     try:
         with _LOCK:
             _INSIDE[model] = _INSIDE.get(model, 0) + 1
             if _INSIDE[model] == 1:
                 for layer in found:
-                    weight, bias = _dense(layer)
-                    layer.__dict__["forward"] = partial(linear, weight=weight, bias=bias)
+                    layer.__dict__["forward"] = _dense(layer) if exact else _narrow(layer)
         yield
     finally:
         with _LOCK:
@@ -84,8 +92,41 @@ def _is_packed(module: Any) -> bool:
     return isinstance(module, nn.Linear) and hasattr(module.weight, "quant_state")
 
 
-def _dense(layer: Any) -> tuple[Tensor, Tensor | None]:
-    """Weight [out, in] and bias of what the layer computes in evaluation mode."""
+def _wide_lora(policy: Policy) -> list[nn.Module]:
+    """LoRA layers in fp32 on a base in 16 bit; unsloth's own kernels cast by themselves."""
+    if policy.device.dtype is torch.float32 or policy.backend.name == "unsloth":
+        return []
+    return [
+        m
+        for m in policy.causal_lm.modules()
+        if _has_plain_lora(m) and all(a.weight.dtype is torch.float32 for a in m.lora_A.values())
+    ]
+
+
+def _narrow(layer: Any) -> Callable[..., Tensor]:
+    """The layer in evaluation mode, LoRA in the dtype of its input; s is in B's copy."""
+    updates = [
+        (layer.lora_A[name].weight, layer.lora_B[name].weight.float() * layer.scaling[name])
+        for name in ([] if layer.disable_adapters else layer.active_adapters)
+        if name in layer.lora_A
+    ]
+    copies: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
+
+    def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if x.dtype not in copies:
+            copies[x.dtype] = [(a.to(x.dtype), b.to(x.dtype)) for a, b in updates]
+        out: Tensor = layer.base_layer(x, *args, **kwargs)
+        for a, b in copies[x.dtype]:
+            # Added inside the matmul: one launch and one rounding less than a product and a sum.
+            inner = linear(x, a).flatten(0, -2)
+            out = torch.addmm(out.flatten(0, -2), inner, b.t()).view(out.shape)
+        return out
+
+    return forward
+
+
+def _dense(layer: Any) -> Callable[..., Tensor]:
+    """The matmul with weight [out, in] and bias of what the layer computes in evaluation mode."""
     base = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
     weight = base.weight.data
     if _is_packed(base):
@@ -97,4 +138,4 @@ def _dense(layer: Any) -> tuple[Tensor, Tensor | None]:
             if name in layer.lora_A:
                 a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
                 weight = weight + (b.float() @ a.float()) * layer.scaling[name]
-    return weight.float(), base.bias
+    return partial(linear, weight=weight.float(), bias=base.bias)

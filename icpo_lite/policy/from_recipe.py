@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icpo_lite.core.errors import UsageError
-from icpo_lite.core.paths import at_home, no_run_at, reads_as_path, recipe_home
+from icpo_lite.core.paths import at_home, no_run_at, reads_as_path, recipe_home, runs_hint
 from icpo_lite.recipe import load_recipe
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
@@ -70,7 +70,7 @@ def find_model(name: str) -> FoundModel:
         if not (folder / "config.json").is_file():
             raise UsageError(
                 f"expected a run directory or a model, found neither recipe.yaml nor config.json "
-                f"in {name}; give the folder that `icpo-lite train` wrote"
+                f"in {name}; give the folder that `icpo-lite train` wrote{runs_hint(folder)}"
             )
         return FoundModel(name)
     if not (folder / "adapter_config.json").is_file():

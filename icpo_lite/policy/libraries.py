@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
+import re
 import sys
+from pathlib import Path
 
 
 def version(name: str) -> str:
@@ -16,3 +19,24 @@ def version(name: str) -> str:
 def first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__
+
+
+def why_and_what(error: BaseException, name: str) -> str:
+    """Why a model cannot be had; where the hub does not answer, also what to do about it."""
+    told = first_line(error).rstrip(".")
+    unreached = re.search(r"connect|huggingface\.co|[Oo]ffline|[Tt]imed? ?out", str(error))
+    if Path(name).is_dir() or not unreached:
+        return told
+    offline = " (HF_HUB_OFFLINE forbids it here)" if os.environ.get("HF_HUB_OFFLINE") else ""
+    return f"{told}; check the name and the network{offline}, or give a folder that holds the model"
+
+
+def hide_loading_bar() -> None:
+    """Keeps transformers' bar of weights being read out of our display; downloads keep theirs."""
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging
+
+    downloads = not are_progress_bars_disabled()
+    logging.disable_progress_bar()
+    if downloads:
+        enable_progress_bars()

@@ -32,7 +32,7 @@ from icpo_lite.policy.layer_kinds import (
     check_mergeable,
     check_padding,
 )
-from icpo_lite.policy.libraries import first_line
+from icpo_lite.policy.libraries import why_and_what
 from icpo_lite.policy.lora_targets import is_multimodal
 from icpo_lite.policy.template_options import (
     check_header,
@@ -135,6 +135,19 @@ class Policy:
         """Token ids of a chat up to and including the header that opens the assistant's turn."""
         return self.encode_text(chat_text(self.tokenizer, messages))
 
+    def encode_chats(self, chats: Sequence[Sequence[Message]]) -> list[tuple[int, ...]]:
+        """As `encode_chat` for each; equal ones once, and one call of the tokenizer for all."""
+        places: dict[tuple[Message, ...], int] = {}
+        which = [places.setdefault(tuple(chat), len(places)) for chat in chats]
+        texts = [chat_text(self.tokenizer, chat) for chat in places]
+        if not texts:
+            return []
+        found = [tuple(i) for i in self.tokenizer(texts, add_special_tokens=False)["input_ids"]]
+        rows = rows_of(self.causal_lm)
+        for ids in found:
+            check_ids(self.keys.model_name_or_path, ids, rows)
+        return [found[place] for place in which]
+
     def encode_text(self, text: str) -> tuple[int, ...]:
         """Token ids of a text as it stands. Raises ModelError at one that the model has no row
         for."""
@@ -181,8 +194,11 @@ class Policy:
 
     def save_adapter(self, folder: Path) -> None:
         """Adapter files that peft and transformers load, and the tokenizer beside them."""
+        own_readme = (folder / "README.md").exists()
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
+        if not own_readme:  # peft's is an empty form
+            (folder / "README.md").unlink(missing_ok=True)
 
 
 def model_path(name: str) -> str:
@@ -429,4 +445,4 @@ def _one_line_errors(name: str) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{name}: cannot be loaded: {first_line(error)}") from error
+        raise ModelError(f"{name}: cannot be loaded: {why_and_what(error, name)}") from error

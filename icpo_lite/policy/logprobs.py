@@ -63,15 +63,16 @@ def check_impl(policy: Policy, token_ids: Sequence[int]) -> tuple[Impl, str]:
     ids = torch.tensor([list(token_ids)[-CHECKED_TOKENS:]], device=device)
     hidden = hidden_states(policy, ids, torch.ones_like(ids))
     logits = policy.causal_lm(input_ids=ids).logits[0, :-1]
-    chosen, why = choose_impl(device, hidden.dtype)
     options = lm_head_options(policy)
-    for impl in dict.fromkeys((chosen, "torch")):
+    chosen, why = choose_impl(device, hidden.dtype, "auto", options["weight"].shape)
+    beside: tuple[Impl, ...] = ("triton", "torch") if chosen == "tiled" else ("torch",)
+    for impl in dict.fromkeys((chosen, *beside)):
         check = check_against_reference(
             hidden[0, :-1], targets=ids[0, 1:], logits=logits, impl=impl, **options
         )
         if check.ok:
             policy.op.impl = impl
-            reason = impl if impl == "triton" else f"{impl} ({why})"
+            reason = impl if impl in ("tiled", "triton") else f"{impl} ({why})"
             return impl, f"{reason}, off by {check.max_abs_error:.1e} at most on this model"
         why = check.reason
     raise ModelError(

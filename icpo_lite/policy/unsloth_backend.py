@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.metadata
@@ -113,6 +114,20 @@ def _vllm(keys: PolicyKeys) -> dict[str, Any]:
         "unsloth_vllm_standby": keys.vllm_enable_sleep_mode,
         **({} if most is None else {"max_num_seqs": most}),
     }
+
+
+def graph_scope() -> contextlib.AbstractContextManager[Any]:
+    """unsloth's own scope for replies that are trained on, where its version has one.
+
+    Inside it (as of 2026.10.9 on NVIDIA cards, for Llama and Qwen3) its `generate` replays a decode
+    step from CUDA graphs; UNSLOTH_DECODE_CUDA_GRAPHS=0 switches that off. Elsewhere nothing.
+    """
+    try:
+        found = importlib.import_module("unsloth.models._decode_graphs").rl_generation
+    except (ImportError, AttributeError):
+        return contextlib.nullcontext()
+    scope: contextlib.AbstractContextManager[Any] = found()
+    return scope
 
 
 def started_with(model: Any, option: str) -> Any:

@@ -29,6 +29,7 @@ READ: dict[str, Callable[[Path], bool]] = {
     "eval_dataset_name": Path.is_file,
     "evaluation.dataset_name": Path.is_file,
     "augment.spread_from": Path.is_dir,
+    "logged_completions": Path.is_dir,
     "resume_from_checkpoint": Path.is_dir,
 }
 #: Keys that name what is written.

@@ -12,7 +12,9 @@ from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.errors import RecipeError
 from icpo_lite.recipe.conversation_sections import ConversationKeys
 from icpo_lite.recipe.messages import field_names, first_error, place_of, unknown_key
+from icpo_lite.recipe.method_sections import MethodKeys, check_methods
 from icpo_lite.recipe.objective_sections import (
+    GROUP_LOSSES,
     AdvantageKeys,
     CorrectionKeys,
     LossKeys,
@@ -35,6 +37,7 @@ class Recipe(
     UpdateKeys,
     ScheduleKeys,
     WarmUpKeys,
+    MethodKeys,
     AdvantageKeys,
     CorrectionKeys,
     LossKeys,
@@ -125,6 +128,7 @@ class Recipe(
             self._check_conversations()
         else:
             self._check_single_turns()
+        check_methods(self)
         return self
 
     def _check_single_turns(self) -> None:
@@ -148,6 +152,11 @@ class Recipe(
             ("credit", self.credit, "trajectory"),
             ("prompt_curriculum", self.prompt_curriculum.get("name"), "none"),
             ("shard_curriculum", self.shard_curriculum.get("name"), "none"),
+            ("advantage", self.advantage["name"], "group"),
+            ("advantage_shaping", self.advantage_shaping["name"], "none"),
+            ("token_weights", self.token_weights["name"], "none"),
+            ("group_rewards", self.group_rewards["name"], "none"),
+            ("loss_type", self.loss_type in GROUP_LOSSES and self.loss_type, False),
         ):
             if value != idle:
                 told = str(value).lower() if isinstance(value, bool) else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,9 +18,11 @@ from icpo_lite.recipe.input_paths import with_found_paths
 from icpo_lite.recipe.keys import Recipe
 from icpo_lite.recipe.messages import BLOCKS, first_error, nearest, place_of, unknown_key
 from icpo_lite.recipe.names import ALIASES, EXPLAINED
-from icpo_lite.recipe.section import DEFAULT_REWARD
+from icpo_lite.recipe.section import DEFAULT_REWARD, TWIN
 from icpo_lite.recipe.strict_yaml import dump_yaml, read_yaml
 
+#: Files that are taken for a recipe now and then.
+_DATA = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".pq", ".gz", ".bz2", ".xz")
 COMMAND_LINE, CALL = "command line", "load_recipe"
 
 
@@ -89,10 +92,26 @@ def _find(name: str, folder: Path) -> Path:
         return shipped[stem]
     looked = " or ".join(str(place.resolve()) for place in folders)
     where = f" in {looked}" if name.endswith((".yaml", ".yml")) else ""
+    if hint := _meant_by(name):
+        raise RecipeError(hint)
     raise RecipeError(
         f"expected a recipe file or a shipped recipe ({', '.join(shipped)}), found neither for "
         f"{name!r}{where}{nearest(stem, shipped)}"
     )
+
+
+def _meant_by(name: str) -> str:
+    """What to type where a run, a model or data stand in a recipe's place; "" for other names."""
+    path = Path(name).expanduser()
+    if (path / "recipe.yaml").is_file():
+        return f"{name} is a run, no recipe; name its recipe: {path / 'recipe.yaml'}"
+    of_hub = re.fullmatch(r"[\w-]+/[\w.-]+", name) and not name.endswith((".yaml", ".yml"))
+    if of_hub or (path / "config.json").is_file():
+        return (
+            f"{name} is a model, no recipe; `icpo-lite init my.yaml --model {name}` writes one "
+            "for it"
+        )
+    return ""
 
 
 def _read_with_parents(path: Path, children: tuple[Path, ...]) -> _Layer:
@@ -116,6 +135,11 @@ def _read_with_parents(path: Path, children: tuple[Path, ...]) -> _Layer:
 
 
 def _read_file(path: Path) -> _Layer:
+    if path.name.endswith(_DATA):
+        raise RecipeError(
+            f"{path} is data, no recipe; `icpo-lite init my.yaml --dataset {path}` writes one for "
+            "it"
+        )
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -133,7 +157,12 @@ def _overridden(layer: _Layer, override: str, place: str = COMMAND_LINE) -> _Lay
     dotted, separator, text = override.partition("=")
     parts = dotted.strip().split(".")
     if not separator or not all(parts):
-        raise RecipeError(f"{place}: expected key=value, such as max_steps=20, found {override!r}")
+        named, _, said = (part.strip() for part in dotted.partition(":"))
+        known = named.partition(".")[0] in {*Recipe.model_fields, *ALIASES}
+        hint = f"; write {named}={said or 'VALUE'}, without a space" if known else ""
+        raise RecipeError(
+            f"{place}: expected key=value, such as max_steps=20, found {override!r}{hint}"
+        )
     if parts[0] == "extends":
         raise RecipeError(f"{place}: extends stands in a recipe file, not in an override")
     try:
@@ -214,7 +243,7 @@ def _validated(layer: _Layer, path: Path) -> Recipe:
     return with_found_paths(recipe)
 
 
-def _compared(recipe: Recipe, name: str, file: str | None) -> Recipe:
+def _compared(recipe: Recipe, name: str, file: str) -> Recipe:
     # A checkpoint's folder, or that there is one, is said of the judged run alone.
     anew = False if recipe.resume_from_checkpoint is False else None
     own_place: dict[str, Any] = {
@@ -222,11 +251,11 @@ def _compared(recipe: Recipe, name: str, file: str | None) -> Recipe:
         "compare": {},
         "resume_from_checkpoint": anew,
     }
-    if file is None:
+    if file == TWIN:
         if name != "rlvr":
             raise RecipeError(
                 f"{recipe.where('compare')}: only rlvr can be compared without a recipe of its "
-                f"own; write compare: {{{name}: file.yaml}}"
+                f"own; name one: --compare {name}=FILE.yaml, or compare: {{{name}: FILE.yaml}}"
             )
         twin = recipe.model_dump(exclude={"gradient_accumulation_steps"}) | {
             "reward": "accuracy",

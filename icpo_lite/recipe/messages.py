@@ -103,6 +103,8 @@ def _complaint(
         return f"{key}: {detail['msg'].removeprefix('Value error, ')}"
     message = re.sub(r"^\w+ should (be|have) ", "", detail["msg"])
     message = message.partition(", unable to parse")[0]
+    if kind in ("dict_type", "model_type"):
+        message = f"a block of options, such as {key}.NAME=VALUE"
     hint = ""
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", message)

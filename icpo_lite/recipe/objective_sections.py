@@ -12,6 +12,26 @@ from icpo_lite.recipe.section import Section, named_schedule, refuse, scaling
 #: Losses that clip the ratio at 1 - epsilon and 1 + epsilon_high; a test holds this to the loss
 #: functions themselves.
 CLIPPED_LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "luspo")
+#: Losses of whole replies beside the others of their group (`training.group_losses`).
+GROUP_LOSSES = ("reg_grpo", "refuel", "copg")
+
+LossType = Literal[
+    "grpo",
+    "bnpo",
+    "dr_grpo",
+    "dapo",
+    "cispo",
+    "sapo",
+    "luspo",
+    "vespo",
+    "rec",
+    "asymre",
+    "opmd",
+    "a_lol",
+    "reg_grpo",
+    "refuel",
+    "copg",
+]
 
 
 def steps_of(value: float, max_steps: int) -> int:
@@ -22,12 +42,11 @@ def steps_of(value: float, max_steps: int) -> int:
 class LossKeys(DistillationKeys):
     """The objective, in TRL's names where TRL has one; `training.loss` has the equations."""
 
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo"] = (
-        Field(
-            "dapo",
-            description="grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo or vespo: a token's loss, "
-            "and how token losses are averaged",
-        )
+    loss_type: LossType = Field(
+        "dapo",
+        description="grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo or vespo: a token's loss, and "
+        "how token losses are averaged; off-policy rec, asymre, opmd, a_lol; of whole replies in "
+        "their group reg_grpo, refuel, copg",
     )
     importance_sampling_level: Literal["token", "turn", "sequence"] = Field(
         "token",
@@ -52,6 +71,23 @@ class LossKeys(DistillationKeys):
     vespo_lambda_pos: float = Field(3.0, ge=0, description="vespo: decay where it is >= 0")
     vespo_k_neg: float = Field(3.0, ge=0, description="vespo: exponent where it is below 0")
     vespo_lambda_neg: float = Field(2.0, ge=0, description="vespo: decay where it is below 0")
+    rec_clip: Literal["none", "one_side", "two_side", "ring"] = Field(
+        "one_side",
+        description="rec: tokens whose ratio teaches: all, those that PPO would not clip, those "
+        "within the clip range, or these and what lies far beyond it on the side that comes back",
+    )
+    rec_ring: tuple[float, float] = Field(
+        (0.6, 2.0), description="rec_clip: ring: how far below and above 1 that side begins"
+    )
+    off_policy_tau: float = Field(
+        0.1, ge=0, description="asymre and opmd: weight of what holds the policy to its data"
+    )
+    refuel_eta: float = Field(1.0, gt=0, description="refuel: what a difference of rewards counts")
+    a_lol_ratio: Literal["sequence", "token", "none"] = Field(
+        "sequence",
+        description="a_lol: weight of a reply against the base model: its sequence's ratio, each "
+        "token's, or none (the paper's reference-free form)",
+    )
     entropy_coef: float = Field(
         0.0, ge=0, description="weight of the entropy bonus; the start where it is steered"
     )
@@ -98,10 +134,36 @@ class LossKeys(DistillationKeys):
         """Whether the loss needs the `selected` tokens of `token_weights.select_tokens`."""
         return self.clip_cov is not None or self.kl_cov is not None
 
+    @property
+    def adds_kl(self) -> bool:
+        """Whether `beta` weighs a KL term; in copg it is part of what is compared."""
+        return self.beta > 0 and self.loss_type != "copg"
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether the base model's log-probs are read."""
+        return self.beta > 0 or (self.loss_type == "a_lol" and self.a_lol_ratio != "none")
+
+    @property
+    def moves_without_advantage(self) -> bool:
+        """Whether a token with an advantage of 0 has a gradient all the same."""
+        held = self.off_policy_tau and self.loss_type in ("asymre", "opmd")
+        added = self.adds_kl or self.entropy_coef or self.kl_cov is not None or self.distills
+        return bool(added or held)
+
     @model_validator(mode="after")
     def _loss_agrees(self) -> Self:
         if self.loss_type == "cispo":
             self._check_cispo()
+        if self.loss_type in (*GROUP_LOSSES, "a_lol"):
+            self._check_whole_replies()
+        ring = self.loss_type == "rec" and self.rec_clip == "ring"
+        if ring and (self.rec_ring[0] < self.epsilon or self.rec_ring[1] < self.high):
+            refuse(
+                "rec_ring",
+                f"expected at least epsilon {self.epsilon:g} and epsilon_high {self.high:g}, found "
+                f"{list(self.rec_ring)}; a ring lies outside the clip range",
+            )
         clips = self.loss_type in CLIPPED_LOSSES
         if self.delta is not None and not clips:
             refuse(
@@ -115,6 +177,13 @@ class LossKeys(DistillationKeys):
                 f"expected delta above 1 + epsilon_high = {1 + self.high:g}, found {self.delta:g}; "
                 "a smaller one would never let the clip act",
             )
+        for low, high in (
+            ("clip_cov_low", "clip_cov_high"),
+            ("entropy_coef_min", "entropy_coef_max"),
+        ):
+            least, most = getattr(self, low), getattr(self, high)
+            if least > most:
+                refuse(low, f"expected at most {high} {most:g}, found {least:g}")
         if self.clip_cov is not None and self.kl_cov is not None:
             refuse("kl_cov", "expected at most one of clip_cov and kl_cov; found both")
         if self.selects_tokens and not clips:
@@ -124,6 +193,17 @@ class LossKeys(DistillationKeys):
                 f"{self.loss_type}",
             )
         return self
+
+    def _check_whole_replies(self) -> None:
+        if self.importance_sampling_level != "token":
+            refuse(
+                "importance_sampling_level",
+                f"{self.loss_type} takes whole replies by itself; set it to token",
+            )
+        if self.loss_type == "copg" and not self.beta:
+            refuse("beta", "copg weighs the base model's log-probs by it; set beta: 0.1")
+        if self.loss_type in GROUP_LOSSES and self.demonstrations != "none":
+            refuse("demonstrations", f"{self.loss_type} compares sampled replies; set it to none")
 
     def _check_cispo(self) -> None:
         if self.epsilon_high is None or self.epsilon_high <= 1:
@@ -248,7 +328,7 @@ class WarmUpKeys(Section):
         "prompts that lack something than on whole ones",
     )
     warm_up_learning_rate: float = Field(
-        1e-4, gt=0, description="warm_up_steps: learning rate of that SFT"
+        1e-4, gt=0, le=100, description="warm_up_steps: learning rate of that SFT"
     )
 
 
@@ -270,10 +350,14 @@ class ScheduleKeys(Section):
         {"name": "none"},
         description="which prompts of a kind are drawn: none (each once before any comes again), "
         "or {name: sec, rate: 0.5, tau: 0.5, fixed_share: true}, a bandit over task, kind "
-        "and number of shards that goes where advantages are largest",
+        "and number of shards that goes where advantages are largest, or {name: eva, variants: 4, "
+        "rate: 0.5, tau: 0.1}: which facts a problem lacks, by how far rewards differed then",
     )
     learning_rate: float = Field(
-        1e-5, gt=0, description="peak learning rate; LoRA takes about 10 times full fine-tuning's"
+        1e-5,
+        gt=0,
+        le=100,
+        description="peak learning rate; LoRA takes about 10 times full fine-tuning's",
     )
     lr_scheduler_type: Literal["linear", "constant", "cosine"] = Field(
         "linear", description="linear, constant or cosine"

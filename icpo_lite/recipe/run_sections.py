@@ -12,6 +12,7 @@ from icpo_lite.recipe.section import (
     Section,
     SettingName,
     comparisons,
+    judged_or_not,
     one_as_list,
     refuse,
     trackers,
@@ -25,7 +26,8 @@ class Evaluation(Keys):
     settings: Annotated[tuple[SettingName, ...], BeforeValidator(one_as_list)] = Field(
         ("full", "concat", "sharded", "clean_history", "underspecified"),
         min_length=1,
-        description="any of full, concat, sharded, recap, snowball, clean_history, underspecified",
+        description="any of full, concat, sharded, recap, snowball, clean_history, underspecified, "
+        "contradictory",
     )
     problems: int = Field(100, ge=1, description="problems of the split that are judged")
     runs: int = Field(4, ge=1, description="conversations a problem and setting; 8 or more for A90")
@@ -66,6 +68,9 @@ class RunKeys(Section):
     )
     save_total_limit: int | None = Field(
         2, ge=1, description="checkpoints that are kept; null is all"
+    )
+    completions_total_limit: int | None = Field(
+        None, ge=1, description="steps whose sampled replies are kept, the newest; null is all"
     )
     resume_from_checkpoint: bool | str | None = Field(
         None,
@@ -140,11 +145,12 @@ class PeriodicKeys(Section):
 class JudgingKeys(Section):
     """The table at the end of a run."""
 
-    compare: Annotated[dict[str, str | None], BeforeValidator(comparisons)] = Field(
+    compare: Annotated[dict[str, str], BeforeValidator(comparisons)] = Field(
         default_factory=dict,
-        description="runs trained beside this one: {rlvr: other.yaml}; [rlvr] makes the twin "
-        "without underspecified prompts",
+        description="runs trained beside this one: {rlvr: other.yaml}; [rlvr], or {rlvr: twin}, is "
+        "this recipe without underspecified prompts; none, or null, is no such run",
     )
-    evaluation: Evaluation = Field(
-        default_factory=Evaluation, description="the table at the end of the run"
+    evaluation: Annotated[Evaluation, BeforeValidator(judged_or_not)] = Field(
+        default_factory=Evaluation,
+        description="the table at the end of the run; false, or none, leaves it out",
     )

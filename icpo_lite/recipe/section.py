@@ -25,6 +25,10 @@ from icpo_lite.core.errors import RecipeError
 from icpo_lite.recipe.messages import first_error
 
 DEFAULT_REWARD = "guarded"
+#: Whole numbers above it overflow somewhere below us.
+LARGEST = (1 << 31) - 1
+#: In `compare`: this very recipe on complete prompts alone, instead of a file.
+TWIN = "twin"
 
 
 def refuse(key: str, message: str) -> NoReturn:
@@ -69,10 +73,28 @@ def named_schedule(value: Any) -> Any:
 
 
 def comparisons(value: Any) -> Any:
-    """`[rlvr]` is short for `{rlvr: null}`."""
+    """`rlvr` and `[rlvr]` are short for `{rlvr: twin}`; null, none and false name nothing."""
+    if _names_nothing(value):
+        return {}
+    if isinstance(value, str):
+        value = [value]
     if isinstance(value, list | tuple) and all(isinstance(name, str) for name in value):
-        return dict.fromkeys(value)
+        return dict.fromkeys(value, TWIN)
+    if isinstance(value, dict):
+        named = {name: file for name, file in value.items() if not _names_nothing(file)}
+        return {name: TWIN if file is True else file for name, file in named.items()}
     return value
+
+
+def judged_or_not(value: Any) -> Any:
+    """false, null and none are short for `{enabled: false}`, true for the defaults."""
+    if _names_nothing(value):
+        return {"enabled": False}
+    return {} if value is True else value
+
+
+def _names_nothing(value: Any) -> bool:
+    return value is None or value is False or value == "none"
 
 
 def trackers(value: Any) -> Any:
@@ -100,11 +122,13 @@ class Keys(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic takes `true` for 1."""
+        """Pydantic takes `true` for 1; what no counter or seed of a library holds is no number."""
         annotation = cls.model_fields[str(info.field_name)].annotation
         kinds = get_args(annotation) or (annotation,)
         if isinstance(value, bool) and {int, float} & set(kinds) and bool not in kinds:
             raise ValueError(f"expected a number, found {str(value).lower()}")
+        if isinstance(value, int) and int in kinds and abs(value) > LARGEST:
+            raise ValueError(f"expected a number up to {LARGEST}, found {value}")
         return value
 
 
@@ -158,5 +182,12 @@ Finding = Literal[
 
 
 SettingName = Literal[
-    "full", "concat", "sharded", "recap", "snowball", "clean_history", "underspecified"
+    "full",
+    "concat",
+    "sharded",
+    "recap",
+    "snowball",
+    "clean_history",
+    "underspecified",
+    "contradictory",
 ]

@@ -1,6 +1,7 @@
-"""Is a question about a coding task without a description on target? It asks what it should do.
+"""Is a question about a coding task on target that lacks its description, or one condition?
 
-Words of the removed description cannot tell: whoever was given a header alone cannot know them.
+Without a description it asks what the function should do, without a condition it asks which. Words
+of what was removed cannot tell: whoever was not given them cannot know them.
 
 The tables: Written by hand; no figure of their own was measured, the tests hold examples.
 """
@@ -25,6 +26,8 @@ _WHAT_IT_DOES = re.compile(
 
 def lacks_description(prompt: Prompt) -> bool:
     """Whether a prompt of a coding task holds none of the problem's facts: a header alone."""
+    if _removed_condition(prompt):
+        return False
     facts = {s.shard_id for s in prompt.shards if not s.is_question}
     gone = {s.shard_id for s in prompt.removed}
     if prompt.task != "code" or not gone or gone != facts:
@@ -32,8 +35,42 @@ def lacks_description(prompt: Prompt) -> bool:
     return not _VALUE.match(prompt.removed[0].text)
 
 
+#: A removed condition, as `data/code_conditions.py` words it.
+_CONDITION = re.compile(r"The certain (?P<what>\w+): ")
+_ASKS_CONDITION = {
+    "condition": re.compile(
+        r"\b(?:conditions?|criteri\w+|rules?|requirements?|propert(?:y|ies)|qualif\w+|certain"
+        r"|which (?:elements?|items?|ones?|values?|entries|words?|numbers?)|filter\w*"
+        r"|when (?:should|does|do|is|must)|holds?|counts? as|true\b.{0,30}\bwhen|meet|satisf\w+)\b",
+        re.IGNORECASE,
+    ),
+    "order": re.compile(
+        r"\b(?:order\w*|sort\w*|ascending|descending|arranged?|ranked|criteri\w+|key)\b", re.I
+    ),
+}
+
+
+def _removed_condition(prompt: Prompt) -> str:
+    """What a coding task lacks a condition of ("condition", "order", "numbers"), or ""."""
+    gone = _CONDITION.match(prompt.removed[0].text) if prompt.removed else None
+    return gone["what"].lower() if gone and prompt.task == "code" else ""
+
+
+def _asks_which(unit: str, what: str) -> bool:
+    """ "Which numbers do you mean?", and not "What type have the numbers?"."""
+    if pattern := _ASKS_CONDITION.get(what):
+        return bool(pattern.search(unit))
+    thing = re.escape(what.removesuffix("s"))
+    return bool(
+        re.search(rf"\b(?:which|what|certain)\b(?: \w+){{0,2}} {thing}", unit, re.IGNORECASE)
+    )
+
+
 def with_description(prompt: Prompt, reply: str, found: Aim) -> Aim:
-    """The aim of a reply, where a question for what the function does hits what is missing."""
+    """The aim of a reply, where a question for what the function does, or for its condition, hits
+    what is missing."""
+    if what := _removed_condition(prompt):
+        return replace(found, hits=sum(_asks_which(unit, what) for unit in asked(reply)))
     if not lacks_description(prompt):
         return found
     hits = sum(_asks_what_it_does(unit, prompt) for unit in asked(reply))

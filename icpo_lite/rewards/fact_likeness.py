@@ -34,7 +34,11 @@ def closest(asked: Asked, facts: Iterable[Fact], frame: Frame) -> float:
 def _likeness(asked: Asked, fact: Fact, frame: Frame) -> float:
     """In [0, 1): what agrees, against that and what differs; 0 for two sorts or two people."""
     sort = _goal_fit(asked, fact) if fact.is_goal else fit(asked.quantity, fact.tells, frame.nouns)
-    people = fact.clause & frame.people or fact.everything & frame.people
+    people = fact.clause & frame.people
+    if not people - KIN:  # "Mrs. Thompson, whose cat is up a 20-foot tree"
+        people |= fact.everything & frame.people
+    if asked.places and fact.places and not asked.places & fact.places:
+        return 0.0
     if sort < 0 or (asked.people and people and not asked.people & people):
         return 0.0
     contrast = _contrast(fact, frame)
@@ -74,7 +78,7 @@ def _weight(key: str, frame: Frame) -> float:
 
 def _reach(fact: Fact) -> frozenset[str]:
     """Keys of a fact's clause; what somebody has is what they start with."""
-    starts = "~own" in fact.clause and "~left" not in fact.clause
+    starts = bool(fact.clause & {"~own", "~bring"}) and "~left" not in fact.clause
     starts = starts and not fact.is_goal
     return fact.clause | {"~start"} if starts else fact.clause
 
@@ -127,12 +131,14 @@ def _unasked(asked: Asked, fact: Fact, frame: Frame) -> float:
         cost += _NAME_UNASKED * len((fact.phrase & frame.people) - asked.about)
     hers, its = asked.about & RELATIONS, _reach(fact) & RELATIONS
     at_first = "~start" in asked.about and its <= _SUPPLIES
-    if hers and its and not hers & its and not at_first:
+    told_elsewhere = its or hers & _contrast(fact, frame)
+    if hers and told_elsewhere and not hers & its and not at_first:
         cost += _OTHER_RELATION
     if asked.quantity.compared != fact.tells.compared:
         cost += _COMPARED if asked.quantity.compared else _NOT_COMPARED
     if asked.each is not None and asked.each != fact.each:
-        cost += _EACH if fact.each is not None else 0.6 * _EACH
+        opposed = fact.each is not None  # a total is no price of one
+        cost += (1.0 + (not asked.each)) * _EACH if opposed else 0.6 * _EACH
     return cost
 
 
@@ -147,7 +153,7 @@ _UNSAID = frozenset({"~own", "~all"})
 
 
 #: Events that put there what is there at the start.
-_SUPPLIES = frozenset({"~make", "~buy", "~grow", "~find", "~earn", "~plant", "~own"})
+_SUPPLIES = frozenset({"~make", "~buy", "~grow", "~find", "~earn", "~plant", "~own", "~bring"})
 
 
 def covers(asked: Asked, facts: Sequence[Fact]) -> int:

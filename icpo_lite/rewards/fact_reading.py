@@ -18,7 +18,7 @@ from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.questions import questions
 from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Shard
-from icpo_lite.core.words import content_words
+from icpo_lite.core.words import content_words, stem
 from icpo_lite.rewards.asked_quantity import Quantity, wanted
 from icpo_lite.rewards.quantity_words import UNITS
 from icpo_lite.rewards.subject_keys import RELATIONS, keys, names, of_each
@@ -43,7 +43,7 @@ class Fact:
     phrase: keys around its number, clause: of the clause that holds it, sentence: of that
     sentence, rest: of all else. others: of clauses about numbers that are there to read. tells:
     what its numbers are; own: their values; beside: other numbers that the prompt has in the same
-    clause. each: see `of_each`.
+    clause. each: see `of_each`. places: its places in a row ("second"), see `places_of`.
     """
 
     phrase: frozenset[str]
@@ -56,6 +56,7 @@ class Fact:
     beside: frozenset[Fraction] = frozenset()
     each: bool | None = None
     is_goal: bool = False
+    places: frozenset[str] = frozenset()
 
     @property
     def everything(self) -> frozenset[str]:
@@ -64,7 +65,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as facts are compared with it. narrow: keys of the noun phrase that it counts."""
+    """A question as facts are compared with it.
+
+    narrow: keys of the noun phrase that it counts. per: stems of the times that it asks a rate for.
+    """
 
     about: frozenset[str]
     quantity: Quantity
@@ -72,6 +76,8 @@ class Asked:
     people: frozenset[str]
     numbers: frozenset[Fraction]
     each: bool | None
+    places: frozenset[str] = frozenset()
+    per: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +180,22 @@ def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
         tells,
         own=frozenset(n.value for _, _, found in spans for n in found),
         each=of_each(clause_text),
+        places=places_of(clause_text),
     )
+
+
+_PLACE = re.compile(
+    r"\b(first|1st|second|2nd|third|3rd|fourth|4th|fifth|5th|sixth|seventh|eighth|ninth|tenth)\b"
+    r"(?! (?:graders?|floor)\b)",
+    re.IGNORECASE,
+)
+_SAME_PLACE = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth"}
+
+
+def places_of(text: str) -> frozenset[str]:
+    """The places in a row that a text names: of "the second package", "second"."""
+    found = (m[1].lower() for m in _PLACE.finditer(text))
+    return frozenset(_SAME_PLACE.get(word, word) for word in found)
 
 
 def _elided(clause: frozenset[str], sentence: str) -> frozenset[str]:
@@ -204,6 +225,7 @@ def _part(fact: str, span: tuple[int, str, list[NumberMention]]) -> Fact:
         tells=told(span[1], span[1], values),
         own=values,
         each=of_each(span[1]),
+        places=places_of(span[1]),
     )
 
 
@@ -323,4 +345,13 @@ def read_question(question: str, frame: Frame) -> Asked:
         people=names(question) & frame.people,
         numbers=_values(question),
         each=of_each(question),
+        places=places_of(question),
+        per=frozenset(stem(m[1].lower()) for m in _PER.finditer(question)),
     )
+
+
+#: The time that a rate is asked for: "per hour", "a week", "each day".
+_PER = re.compile(
+    r"\b(?:per|an?|each|every) (second|minute|hour|day|week|month|year)\b(?! (?:of|from|for)\b)",
+    re.IGNORECASE,
+)

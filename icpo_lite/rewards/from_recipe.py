@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from icpo_lite.core.types import (
     JudgeName,
     Prompt,
     Reward,
+    RewardContext,
     Shard,
     Turn,
     Verdict,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.icpo import RewardSpec
     from icpo_lite.rewards.judge import Judge, Typer
     from icpo_lite.rewards.model_targets import Targeter
+    from icpo_lite.rewards.reward_changes import Change
     from icpo_lite.rollout.conversation import User
     from icpo_lite.rollout.conversation_groups import ConversationRule, Spoken
 
@@ -212,24 +214,41 @@ def _targeter(recipe: Recipe, policy: Policy | None) -> Targeter | None:
 
 def bind_reward_change(recipe: Recipe) -> RewardChange | None:
     """What is added to a step's rewards: the user's own functions, the price of questions, a
-    penalty on length; or None."""
+    penalty on length, what the group makes of it; or None."""
+    from icpo_lite.rewards.reward_changes import RewardChanges
+
+    changes = tuple(_changes(recipe))
+    return RewardChanges(changes) if changes else None
+
+
+def _changes(recipe: Recipe) -> Iterator[Change]:
     from icpo_lite.rewards.ask_cost import with_ask_cost
+    from icpo_lite.rewards.group_rewards import GROUP_REWARDS, by_group
     from icpo_lite.rewards.length_penalty import with_overlong_penalty
 
-    change = bind_user_rewards(recipe)
+    if (own := bind_user_rewards(recipe)) is not None:
+        yield own
     if recipe.ask_costs:
-        change = with_ask_cost(change)
-    if (cache := recipe.soft_punish_cache) is None:
-        return change
-    if cache > recipe.max_completion_length:
-        raise RecipeError(
-            f"{recipe.where('soft_punish_cache')}: soft_punish_cache: expected at most "
-            f"max_completion_length, {recipe.max_completion_length} tokens, found {cache}"
-        )
-    return with_overlong_penalty(change, recipe.max_completion_length, cache)
+        yield _alone(with_ask_cost(None))
+    if (cache := recipe.soft_punish_cache) is not None:
+        if cache > recipe.max_completion_length:
+            raise RecipeError(
+                f"{recipe.where('soft_punish_cache')}: soft_punish_cache: expected at most "
+                f"max_completion_length, {recipe.max_completion_length} tokens, found {cache}"
+            )
+        yield _alone(with_overlong_penalty(None, recipe.max_completion_length, cache))
+    beside = GROUP_REWARDS[recipe.group_rewards["name"]]
+    options = recipe.bind("group_rewards", beside.options, skip=["name"])
+    if beside.function is not None:
+        yield by_group(beside.function, options)
 
 
-def bind_user_rewards(recipe: Recipe) -> RewardChange | None:
+def _alone(change: RewardChange) -> Change:
+    """A change that goes by each reply alone."""
+    return lambda rewards, prompts, turns, context: change(rewards, prompts, turns)
+
+
+def bind_user_rewards(recipe: Recipe) -> Change | None:
     """What adds the user's own reward functions to the rewards of a step; None without any."""
     from icpo_lite.rewards.user_functions import load_reward_funcs, with_user_rewards
 
@@ -239,8 +258,11 @@ def bind_user_rewards(recipe: Recipe) -> RewardChange | None:
     weights = recipe.reward_weights
 
     def change(
-        rewards: Sequence[Reward], prompts: Sequence[Prompt], turns: Sequence[Turn]
+        rewards: Sequence[Reward],
+        prompts: Sequence[Prompt],
+        turns: Sequence[Turn],
+        context: RewardContext,
     ) -> list[Reward]:
-        return with_user_rewards(rewards, functions, weights, prompts, turns)
+        return with_user_rewards(rewards, functions, weights, prompts, turns, context)
 
     return change

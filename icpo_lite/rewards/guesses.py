@@ -21,11 +21,14 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 
+from icpo_lite.core.foreign_numbers import foreign_numbers
 from icpo_lite.core.numbers import NumberMention, numbers
+from icpo_lite.core.odd_numbers import odd_numbers
 from icpo_lite.core.thoughts import said as spoken
 from icpo_lite.core.types import Prompt
 from icpo_lite.core.words import bag
 from icpo_lite.rewards.features import strip_markup
+from icpo_lite.rewards.languages import speaks_another
 
 #: Characters of a reply that are read, from its start and from its end; a question is shorter.
 _READ_FIRST, _READ_LAST = 4000, 2000
@@ -78,9 +81,17 @@ def plain(reply: str) -> str:
     if len(reply) > _READ_FIRST + _READ_LAST:
         reply = f"{reply[:_READ_FIRST]}\n{reply[-_READ_LAST:]}"
     text = unicodedata.normalize("NFKC", strip_markup(reply))
+    if text.isascii():
+        return text.replace("_", " ")
     return "".join(
-        str(unicodedata.digit(c)) if c > "\x7f" and c.isdigit() else c for c in text
+        str(unicodedata.digit(c)) if c > "\x7f" and c.isdigit() else c
+        for c in text
+        if c not in _UNSEEN and unicodedata.category(c) != "Cf"
     ).replace("_", " ")
+
+
+#: What makes a key or a picture of a digit.
+_UNSEEN = "\ufe0e\ufe0f\u20e3"
 
 
 def _sentences(text: str) -> Iterator[tuple[int, str]]:
@@ -92,18 +103,34 @@ def _sentences(text: str) -> Iterator[tuple[int, str]]:
 
 
 def read_numbers(text: str) -> list[_Number]:
-    """Every number of a text in order: written out, in digits, and glued to letters ("x30km")."""
+    """Every number of a text in order: in words of any language that is known, in digits, in Roman
+    and other notations, and glued to letters ("x30km")."""
+    odd = [_Number(value, start, end, False) for value, start, end in odd_numbers(text)]
     mentions = [
         _Number(m.value, m.start, m.end, any(c.isdigit() for c in m.surface), m.kind)
         for m in numbers(text)
         if m.kind != "ordinal"
     ]
-    seen = {at for m in numbers(text) for at in range(m.start, m.end)}
     loose = [
         _Number(_in_digits(m[0]), m.start(), m.end(), True) for m in _DIGITS.finditer(text)
     ] + [_Number(Fraction(12), m.start(), m.end(), False) for m in _DOZEN.finditer(text)]
-    unseen = [n for n in loose if seen.isdisjoint(range(n.start, n.end))]
-    return sorted([*mentions, *unseen], key=lambda n: n.start)
+    foreign = [
+        _Number(value, start, end, False)
+        for value, start, end in foreign_numbers(text, foreign=speaks_another(text))
+    ]
+    ordinals = (range(m.start, m.end) for m in numbers(text) if m.kind == "ordinal")
+    found: list[_Number] = []
+    seen: set[int] = set()
+    for number in odd:
+        found.append(number)
+        seen.update(range(number.start, number.end))
+    seen_odd = frozenset(seen)
+    seen.update(at for places in ordinals for at in places)
+    for numbers_of, held_by in ((mentions, seen_odd), ([*loose, *foreign], seen)):
+        fresh = [n for n in numbers_of if held_by.isdisjoint(range(n.start, n.end))]
+        found += fresh
+        seen.update(at for n in fresh for at in range(n.start, n.end))
+    return sorted(found, key=lambda n: n.start)
 
 
 def _in_digits(written: str) -> Fraction:
@@ -174,7 +201,15 @@ _OF_THE_TALK = (
     r"|equations?|conditions?|reasons?|parts?|sentences?|figures?|amounts?|of (?:the|these|those"
     r"|them|its|his|her|your|which|us))\b"
 )
-_TALK_AFTER = re.compile(rf"[\s-]*{_OF_THE_TALK}", re.IGNORECASE)
+#: The same in Spanish, French, German, Portuguese, Italian, Chinese and Japanese.
+_OF_FOREIGN_TALK = (
+    r"(?:preguntas?|datos|cosas?|informaci\w+|valores|números|detalles|pasos|questions?|données"
+    r"|choses|informations?|valeurs|nombres|étapes|détails|fragen|dinge|angaben|informationen|werte"
+    r"|zahlen|schritte|punkte|perguntas?|dados|coisas|informações|números|passos|domande|dati|cose"
+    r"|informazioni|valori|numeri|passaggi|dettagli)\b"
+    r"|[个個つの]{0,2}\s?(?:问题|問題|条件|信息|情報|数据|データ|步|数字|地方|情况|点|質問|方法|种|値)"
+)
+_TALK_AFTER = re.compile(rf"[\s-]*(?:{_OF_THE_TALK}|{_OF_FOREIGN_TALK})", re.IGNORECASE)
 _POINTS_BACK = re.compile(r"\b(?:the|these|those|all|both|any|either|between|other)\s*$", re.I)
 _ENDS = re.compile(r"\s*(?:[.,;:!?)\]}\"'*|]|$)")
 _STATES = re.compile(

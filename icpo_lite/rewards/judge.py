@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from icpo_lite.core.types import NON_ANSWERS, Prompt, ResponseType, StopReason, Verdict
@@ -80,6 +81,13 @@ class Judge:
         Raises GraderError, with the row's name, when a gold answer or a grader is at fault.
         """
         items = list(items)
+        if self.local:
+            distinct, places = _distinct(items)
+            verdicts = self._judged(distinct)
+            return [verdicts[place] for place in places]
+        return self._judged(items)
+
+    def _judged(self, items: Sequence[Item]) -> list[Verdict]:
         missing = [_missing(*item) for item in items]
         left = [item for item, m in zip(items, missing, strict=True) if m is None]
         types = iter(self._typer.types(left))
@@ -116,6 +124,31 @@ class Judge:
         row = prompt.source or prompt.prompt_id
         graded = grade(prompt.task, reply, prompt.answer, prompt.columns, self._grading, row=row)
         return Verdict(ResponseType.ANSWER_ATTEMPT, evidence, graded.extracted, graded.correct)
+
+
+def _distinct(items: Sequence[Item]) -> tuple[list[Item], list[int]]:
+    """The items that differ in more than their prompt's id, and which of them each one is.
+
+    Many of a group's replies, and of the runs of a problem, are the same words.
+    """
+    kept: list[Item] = []
+    known: dict[tuple[object, ...], list[int]] = {}
+    places = []
+    for item in items:
+        prompt, reply, stop_reason = item
+        alike = known.setdefault((reply, stop_reason, prompt.messages), [])
+        place = next((i for i in alike if _same_but_id(kept[i][0], prompt)), len(kept))
+        if place == len(kept):
+            kept.append(item)
+            alike.append(place)
+        places.append(place)
+    return kept, places
+
+
+def _same_but_id(one: Prompt, other: Prompt) -> bool:
+    if one.columns is not other.columns:
+        return False
+    return one is other or replace(one, prompt_id=other.prompt_id) == other
 
 
 def _stated_without_number(item: Item) -> str:

@@ -77,7 +77,10 @@ def _row(place: str, line: str, columns: Columns) -> Row:
     try:
         data = read_json(line)
     except ValueError as error:
-        raise DataError(f"{place}: expected a JSON object, found {error}") from error
+        raise DataError(
+            f"{place}: expected a JSON object, found {line.strip()[:40]!r}; give JSON lines, one "
+            "reply in each"
+        ) from error
     if not isinstance(data, dict) or columns.text not in data:
         raise DataError(f"{place}: expected a column {columns.text!r}; name the reply with --text")
     label = None

@@ -12,13 +12,46 @@ from icpo_lite.rewards.quantity_words import PEOPLE, UNITS
 from icpo_lite.rewards.subject_keys import same_thing
 
 #: Nouns that stand for whatever is counted.
-_GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object"))
+_GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object them those these us"))
+
+
+#: Nouns that stand for many others: a question may say "flowers" of the roses.
+_KINDS = frozenset(
+    stem(w)
+    for w in bag(
+        "animal pet flower plant vehicle fruit vegetable toy drink food snack treat dish product "
+        "good ticket seat place spot location container pack package box bag bottle jar group set "
+        "pair batch round turn portion part serving helping ingredient material figure building "
+        "device tool book publication game sweet dessert pastry meal garment clothes outfit gift "
+        "present purchase order sale trip visit lesson session task chore exercise rep entry "
+        "mark point goal hit unit head individual folk crowd specimen sample member copy version "
+        "shot picture image letter message mail call piece slice people person time"
+    )
+)
+
+
+_SHORT_TIMES = frozenset(stem(w) for w in bag("second minute hour"))
 
 
 def _same_noun(one: str, other: str) -> bool:
     """Names of one thing, or one the head of the other: "room" and "bedroom"."""
     short, long = sorted((one, other), key=len)
     return same_thing(one, other) or (len(short) >= 4 and long.endswith(short))
+
+
+#: How well a noun that the problem does not have answers for another thing.
+_STRANGE = -1.0
+
+
+def _names_things(noun: str) -> bool:
+    return noun not in UNITS
+
+
+def _other_things(asked: frozenset[str], told: frozenset[str]) -> bool:
+    """Whether one side is counted in steps, laps or coins and the other is measured."""
+    by_things = [all("count" in UNITS.get(n, ()) for n in side) for side in (asked, told)]
+    in_units = [bool(side) and all(n in UNITS for n in side) for side in (asked, told)]
+    return all(in_units) and by_things[0] != by_things[1]
 
 
 def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
@@ -50,6 +83,8 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         and not question.stuff & fact.stuff
     ):
         return -1.0  # cups of tea are none of coffee
+    if question.sorts == {"age", "time"} and "age" not in fact.sorts and fact.nouns & _SHORT_TIMES:
+        return -1.0  # nobody is ten minutes old
     if "factor" in fact.sorts - question.sorts and fact.sorts & question.sorts == {"age"}:
         return 0.3  # "half as old" tells no years
     nouns = question.nouns - _GENERIC
@@ -64,6 +99,10 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         return 0.8
     if question.stuff & fact.nouns and not question.nouns & known:
         return 0.8  # "layers of paint" are its coats
+    if _other_things(nouns, fact.nouns):
+        return -1.0  # miles are no steps
     if all(n in UNITS for n in question.nouns):
         return 0.3 if question.nouns & known else 0.6
+    if fact.nouns and not nouns <= _KINDS and all(_names_things(n) for n in fact.nouns):
+        return -1.0 if question.nouns & known else _STRANGE
     return -1.0 if question.nouns & known and fact.nouns else 0.2

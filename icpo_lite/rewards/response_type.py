@@ -24,7 +24,6 @@ from icpo_lite.core.plain_text import spoken
 from icpo_lite.core.thoughts import parted
 from icpo_lite.core.types import ResponseType, Shard, StopReason, TaskName
 from icpo_lite.rewards import feature_weights, features, languages
-from icpo_lite.rewards.courtesies import without_closing
 from icpo_lite.rewards.features import CUES, Reading
 from icpo_lite.rewards.graders.call_formats import is_marked, parse_calls
 from icpo_lite.rewards.graders.extraction import stated
@@ -32,11 +31,17 @@ from icpo_lite.rewards.graders.reply_code import extract_code
 from icpo_lite.rewards.graders.written_numbers import in_words
 from icpo_lite.rewards.open_replies import type_of_open
 from icpo_lite.rewards.question_targets import asked
+from icpo_lite.rewards.settled_answers import (
+    MANY_ANSWERS,
+    TWO_CASES,
+    VALUE,
+    candidates,
+    cases_of,
+    settled,
+)
 
 #: Up to this many words a reply is read sentence by sentence; cues weigh longer ones.
 SHORT = 40
-#: This many different answers in one reply are a hedge, however they are worded.
-MANY_ANSWERS = 3
 #: This many question marks in a long reply are no single question, whatever else it says.
 MANY_QUESTIONS = 5
 
@@ -135,22 +140,17 @@ def _nothing(response: str) -> Classification | None:
 
 # ------------------------------------------------------------------------------------------ math
 
-_VALUE = r"[-−]?\s?(?:[$€£]\s?)?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s?/\s?\d+)?"
 _STATES = re.compile(
-    rf"(?:\banswer\b(?: is|:| =|\s*\)?:)?\s*(?:\W|is\b|about|approximately|exactly|equals)*{_VALUE}"
-    rf"|\\boxed\s*\{{[^}}]*\d|####\s*\S*\d|=\s*[$€£]?\s*{_VALUE})",
+    rf"(?:\banswer\b(?: is|:| =|\s*\)?:)?\s*(?:\W|is\b|about|approximately|exactly|equals)*{VALUE}"
+    rf"|\\boxed\s*\{{[^}}]*\d|####\s*\S*\d|=\s*[$€£]?\s*{VALUE})",
     re.IGNORECASE,
 )
-_ANSWER_WORDS = re.compile(rf"\banswer\b\W*(?:is\b)?\W*{_VALUE}|\\boxed\s*\{{[^}}]*\d|####\s*\S*\d")
-_CANDIDATE = re.compile(
-    rf"(?:\banswer\b\D{{0,20}}?|\bor\s+|,\s*|\bmaybe\s+)({_VALUE})", re.IGNORECASE
-)
+_ANSWER_WORDS = re.compile(rf"\banswer\b\W*(?:is\b)?\W*{VALUE}|\\boxed\s*\{{[^}}]*\d|####\s*\S*\d")
 _EITHER = re.compile(
-    rf"{_VALUE}\D{{0,12}}\bor\b\D{{0,12}}{_VALUE}|\b(?:could|might|may) be {_VALUE}"
+    rf"{VALUE}\D{{0,12}}\bor\b\D{{0,12}}{VALUE}|\b(?:could|might|may) be {VALUE}"
     rf"|\bif\b[^.?!]*\bthen\b|\b(?:assuming|suppose|depends)\b",
     re.IGNORECASE,
 )
-_TRIED = re.compile(rf"\banswer\b\D{{0,20}}?({_VALUE})")
 _HAS_NUMBER = re.compile(r"\d")
 
 
@@ -166,55 +166,17 @@ def _math_said(response: str) -> Classification:
     if languages.speaks_another(response):
         return _in_another_language(response, reading)
     found = _short_math(response, reading) if reading.words <= SHORT else _long(reading)
-    if found.response_type is ResponseType.ANSWER_ATTEMPT or not (settled := _settled(response)):
+    if found.response_type is ResponseType.ANSWER_ATTEMPT or not (words := settled(response)):
         return found
-    return Classification(ResponseType.ANSWER_ATTEMPT, settled, committed=True)
-
-
-#: Words with which a reply takes its number back, or waits for something.
-_UNSETTLED = re.compile(
-    r" (?:hypothetical\w*|for example|for instance|example|illustrat\w+|suppose|imagine|unknown"
-    r"|not (?:provided|specified|given|enough|stated|sure|certain)|insufficient|missing|please"
-    r"|let me know|clarify|cannot|can't|could you|if you|depends|unless|once you|need to know"
-    r"|(?:would |still )?need (?:the|more|additional|specific|further|information)|without)(?= )"
-)
-_MAYBE = re.compile(r"\b(?:could be|might be|may be|either|perhaps|maybe)\b|\d[^.,]{0,20}\bor\b")
-#: A condition is one of the problem's own where a conclusion opens with it.
-_ONLY_IF = re.compile(r"^(?!\W*(?:therefore|thus|so|hence)\b).{0,200}\bif\b")
-
-
-def _settled(response: str) -> str:
-    """The words of an answer that nothing in the reply asks about, supposes or doubts, or "".
-
-    A box, "the answer is 7", or a last sentence that tells what the working came to. Partial work
-    can look like this too; on labelled turns fifty times fewer than answers do.
-    """
-    told = features.read(without_closing(response))
-    if "?" in told.text or not told.sentences or _UNSETTLED.search(told.flat):
-        return ""
-    answer = stated(response)
-    if answer is None or answer.how == "told" or _lacks(told):
-        return ""
-    last = told.sentences[-1]
-    if answer.how != "box" and (_MAYBE.search(last) or _ONLY_IF.search(last) or _many(told)):
-        return ""
-    return answer.words
-
-
-def _lacks(told: Reading) -> bool:
-    return bool(features.found(CUES["lack"], told.flat)) or " don't have enough " in told.flat
-
-
-def _many(told: Reading) -> bool:
-    """Whether a reply tries several answers, one by one or in its last sentence."""
-    tried = {m[1] for m in _TRIED.finditer(told.text)}
-    return max(len(tried), _candidates(told.sentences[-1])) >= MANY_ANSWERS
+    return Classification(ResponseType.ANSWER_ATTEMPT, words, committed=True)
 
 
 def _in_another_language(response: str, reading: Reading) -> Classification:
     """The type of a reply by the phrases of its language: what it asks, lacks, supposes, states."""
     asking = languages.questions(reading.sentences)
-    told = tuple(s for s in reading.sentences if s not in asking)
+    told = tuple(
+        s for s in reading.sentences if s not in asking and not languages.found("courtesy", s)
+    )
     text = " ".join(told)
     answer = stated(" \n".join(told))
     supposed = languages.found("suppose", told[-1] if told else "")
@@ -240,8 +202,10 @@ def _short_math(response: str, reading: Reading) -> Classification:
     stated_in = next((m for s in reversed(statements) if (m := _STATES.search(s))), None)
     told = " ".join(statements)
     hedged = _EITHER.search(told)
-    if _candidates(told) >= MANY_ANSWERS:
+    if candidates(told) >= MANY_ANSWERS:
         return Classification(ResponseType.HEDGING, "several candidate answers", committed=True)
+    if cases := TWO_CASES.search(told):
+        return Classification(ResponseType.HEDGING, cases[0][:80], committed=True)
     if stated_in and not (hedged and not _STATES.search(statements[-1])):
         return Classification(ResponseType.ANSWER_ATTEMPT, stated_in[0].strip(), committed=True)
     if hedged and _HAS_NUMBER.search(told):
@@ -260,11 +224,15 @@ _BRIEF = 20
 
 def _asks_in_passing(response: str, reading: Reading) -> bool:
     """Whether a reply of some length asks without a question mark ("I would need the price")."""
-    return reading.words > _BRIEF and "?" not in response
+    return reading.words > _BRIEF and "?" not in response and not _TO_USER.search(reading.text)
 
 
-def _candidates(told: str) -> int:
-    return len({m[1] for m in _CANDIDATE.finditer(told)})
+#: A request that opens a sentence or a clause, and no "please" in passing.
+_TO_USER = re.compile(
+    r"(?:^|[.,:;!]\s+)(?:could|can|would) you (?:please |kindly )?(?:tell|provide|specify|clarify"
+    r"|share|give|state|confirm)\b(?! me if)",
+    re.MULTILINE,
+)
 
 
 def _short_told(reading: Reading, told: str) -> Classification:
@@ -279,6 +247,8 @@ def _short_told(reading: Reading, told: str) -> Classification:
 
 
 def _long(reading: Reading) -> Classification:
+    if cases := cases_of(reading):
+        return Classification(ResponseType.HEDGING, cases, committed=True)
     found = features.features(reading)
     score = feature_weights.score(ResponseType.ANSWER_ATTEMPT, found)
     answers = score > 0

@@ -4,7 +4,9 @@
 
 As in TRL for chats, `prompts[i]` is a list of messages and `completions[i]` a list of one:
 `completions[i][0]["content"]` is the text. Columns are lists as long: the row's own, and `answer`,
-`solution`, `task`, `intent`, `response_type`, `completion_ids`. None means: no opinion here.
+`solution`, `task`, `intent`, `response_type`, `completion_ids`, and `group_index`, the number of
+the group that a reply belongs to. `trainer_state` has TRL's `global_step` and `max_steps`. None
+means: no opinion here.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from types import ModuleType
 from typing import Any
 
 from icpo_lite.core.errors import GraderError, RecipeError
-from icpo_lite.core.types import Prompt, Reward, Turn
+from icpo_lite.core.types import Prompt, Reward, RewardContext, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,12 @@ class UserReward:
     path: Path
     function: Callable[..., Any]
 
-    def __call__(self, prompts: Sequence[Prompt], turns: Sequence[Turn]) -> list[float | None]:
+    def __call__(
+        self,
+        prompts: Sequence[Prompt],
+        turns: Sequence[Turn],
+        context: RewardContext | None = None,
+    ) -> list[float | None]:
         """One reward or None for each reply; turns hold the judged replies of `prompts`.
 
         Raises GraderError, with the user's file and line, when the function fails or returns
@@ -40,14 +47,14 @@ class UserReward:
         """
         chats = [[{"role": m.role, "content": m.text} for m in p.messages] for p in prompts]
         replies = [[{"role": "assistant", "content": t.content}] for t in turns]
-        columns = self._accepted(_columns(prompts, turns))
+        columns = self._accepted(_columns(prompts, turns, context or RewardContext()))
         try:
             rewards = self.function(prompts=chats, completions=replies, **columns)
         except (Exception, SystemExit) as error:  # `sys.exit()` is no way out of a run either
             raise GraderError(failure(self.name, self.path, error)) from error
         return self._checked(rewards, len(turns))
 
-    def _accepted(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    def _accepted(self, columns: dict[str, Any]) -> dict[str, Any]:
         """The columns that the function names, or all where it takes `**columns`."""
         parameters = inspect.signature(self.function).parameters
         if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
@@ -88,9 +95,11 @@ def failure(name: str, path: Path, error: BaseException) -> str:
     return f"{place}: {name} failed: {type(error).__name__}: {error}{line}"
 
 
-def _columns(prompts: Sequence[Prompt], turns: Sequence[Turn]) -> dict[str, list[Any]]:
+def _columns(
+    prompts: Sequence[Prompt], turns: Sequence[Turn], context: RewardContext
+) -> dict[str, Any]:
     names = dict.fromkeys(name for p in prompts for name in p.columns)
-    columns: dict[str, list[Any]] = {n: [p.columns.get(n) for p in prompts] for n in names}
+    columns: dict[str, Any] = {n: [p.columns.get(n) for p in prompts] for n in names}
     columns |= {
         "answer": [p.answer for p in prompts],
         "solution": [p.solution for p in prompts],
@@ -98,6 +107,8 @@ def _columns(prompts: Sequence[Prompt], turns: Sequence[Turn]) -> dict[str, list
         "intent": [p.intent.value for p in prompts],
         "response_type": [t.verdict.response_type.value if t.verdict else None for t in turns],
         "completion_ids": [list(t.token_ids) for t in turns],
+        "group_index": list(context.groups or range(len(turns))),
+        "trainer_state": context.state,
     }
     return {k: v for k, v in columns.items() if k not in ("prompts", "completions")}
 
@@ -164,6 +175,7 @@ def with_user_rewards(
     weights: Sequence[float],
     prompts: Sequence[Prompt],
     turns: Sequence[Turn],
+    context: RewardContext | None = None,
 ) -> list[Reward]:
     """Rewards with each function's weighted value added as a component of its name.
 
@@ -171,7 +183,7 @@ def with_user_rewards(
     """
     added: list[dict[str, float]] = [{} for _ in rewards]
     for function, weight in zip(functions, weights or [1.0] * len(functions), strict=True):
-        for parts, value in zip(added, function(prompts, turns), strict=True):
+        for parts, value in zip(added, function(prompts, turns, context), strict=True):
             if value is not None:
                 parts[function.name] = weight * value
     return [

@@ -28,6 +28,7 @@ from icpo_lite.rollout.noise import Key, uniforms
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
+    from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
 
 #: Tokens that the entropy is summed over, as in ARPO's code.
 TOP = 10
@@ -63,7 +64,7 @@ class Brancher:
         able = [t for t in talks if self._left(t.place) and self._who(t) not in self._sources]
         self._measure_starts(able)
         rows = [self._talker.row_so_far(talk) for talk in able]
-        now = opening_entropies(self._talker.policy, rows, self._talker.rows_at_once)
+        now = self._entropies(rows)
         made = []
         for talk, entropy in zip(able, now, strict=True):
             rise = entropy - self._started[talk.place]
@@ -75,6 +76,10 @@ class Brancher:
     def missing(self, place: Key) -> range:
         """Runs of a place that nothing has been sampled for: its fresh conversations."""
         return range(self._taken.get(place, self.first), self._budget)
+
+    def _entropies(self, rows: Sequence[Sequence[int]]) -> list[float]:
+        talker = self._talker
+        return opening_entropies(talker.policy, rows, talker.rows_at_once, talker.memory)
 
     def _left(self, place: Key) -> int:
         return self._budget - self._taken.get(place, self.first)
@@ -97,21 +102,27 @@ class Brancher:
     def _measure_starts(self, talks: Sequence[Conversation]) -> None:
         places = list(dict.fromkeys(t.place for t in talks if t.place not in self._started))
         rows = [tuple(self._talker.openings[place]) for place in places]
-        found = opening_entropies(self._talker.policy, rows, self._talker.rows_at_once)
+        found = self._entropies(rows)
         self._started |= dict(zip(places, found, strict=True))
 
 
 @torch.no_grad()
 def opening_entropies(
-    policy: Policy, rows: Sequence[Sequence[int]], at_once: int | None = None
+    policy: Policy,
+    rows: Sequence[Sequence[int]],
+    at_once: int | None = None,
+    memory: PrefixMemory | None = None,
 ) -> list[float]:
-    """H of the next token behind each row of ids: over the likeliest ten, in parts of log V."""
+    """H of the next token behind each row of ids: over the likeliest ten, in parts of log V.
+
+    memory: what of the rows was computed before.
+    """
     found: list[float] = []
     size = at_once or max(len(rows), 1)
     policy.set_training(False)
     with wide_logits(policy):
         for first in range(0, len(rows), size):
-            logits, _, _ = prefill(policy, rows[first : first + size], 1)
+            logits, _, _ = prefill(policy, rows[first : first + size], memory=memory)
             logp = torch.log_softmax(logits.double(), -1)
             top = logp.topk(min(TOP, logp.shape[-1])).values
             entropy = -(top.exp() * top).sum(-1) / math.log(logp.shape[-1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -14,12 +15,16 @@ from icpo_lite.core.types import (
     Prompt,
     Reward,
     RewardChange,
+    RewardContext,
     RewardRule,
     Shard,
+    TrainerState,
     Trajectory,
     Turn,
     Verdict,
+    in_context,
 )
+from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.rollout.branching import ArpoOptions, Brancher
 from icpo_lite.rollout.conversation import (
     Chooser,
@@ -95,10 +100,13 @@ def converse_groups(
         user=user,
     )
     first = num_generations if brancher is None else brancher.first
-    done = play(
-        [start_training(p, run, place, t) for p, place, t in starts for run in range(first)],
-        branch=None if brancher is None else brancher.copies,
-    )
+    # Made once for all turns; a model that judges or plays the user needs its layers as they are.
+    alone = user is None and arpo is None and getattr(judge, "local", False)
+    with dense_layers(policy) if alone else nullcontext():
+        done = play(
+            [start_training(p, run, place, t) for p, place, t in starts for run in range(first)],
+            branch=None if brancher is None else brancher.copies,
+        )
     if brancher is not None:
         left = [(start, run) for start in starts for run in brancher.missing(start[1])]
         done += play([start_training(p, run, place, t) for (p, place, t), run in left])
@@ -140,11 +148,12 @@ def reward_conversations(
     rule: RewardRule,
     whole: ConversationRule,
     change: RewardChange | None = None,
+    progress: TrainerState | None = None,
 ) -> list[Group]:
     """Every reply with its reward, every conversation with their sum.
 
     rule: of a reply by itself. whole: makes of these the rewards of one conversation's replies.
-    change: adds to them what the user's own functions give of each reply.
+    change: adds to them what the user's own functions give of each reply. progress: of the run.
     Raises NumericsError when one is not a number.
     """
     talks = [spoken(t) for g in groups for t in g.trajectories]
@@ -152,6 +161,9 @@ def reward_conversations(
     rewards = [reward for talk in talks for reward in whole(talk)]
     if change is not None:
         said = [s for talk in talks for s in talk]
+        counts = [sum(len(t.replies) for t in g.trajectories) for g in groups]
+        numbers = tuple(i for i, count in enumerate(counts) for _ in range(count))
+        change = in_context(change, RewardContext(numbers, progress or TrainerState()))
         rewards = change(rewards, [s.prompt for s in said], [s.turn for s in said])
     left = iter(rewards)
 

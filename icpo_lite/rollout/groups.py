@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from icpo_lite.core.errors import DataError, NumericsError
 from icpo_lite.core.types import (
@@ -16,11 +16,17 @@ from icpo_lite.core.types import (
     Prompt,
     Reward,
     RewardChange,
+    RewardContext,
     RewardRule,
+    TrainerState,
     Trajectory,
     Turn,
     Verdict,
+    in_context,
 )
+from icpo_lite.rollout.engines.fitting_rows import fitting_rows
+from icpo_lite.rollout.engines.registry import engine_for
+from icpo_lite.rollout.kept_chat_ids import Reader, kept_chat_ids
 from icpo_lite.rollout.sampler import SamplingOptions, sample
 
 if TYPE_CHECKING:
@@ -44,6 +50,10 @@ class PolicyTalker:
 
     policy: Policy
     options: SamplingOptions
+
+    def once(self) -> PolicyTalker:
+        """This talker for conversations of one reply: no keys and values are kept for the next."""
+        return replace(self, options=self.options.but(memory=None))
 
     def reply(
         self, chats: Sequence[Sequence[Message]], keys: Sequence[tuple[int | str, ...]]
@@ -70,7 +80,7 @@ class PolicyTalker:
     def encoded(self, chats: Sequence[Sequence[Message]]) -> list[tuple[int, ...]]:
         """Token ids of each chat, up to the header that opens the assistant's turn."""
         with _TOKENIZING:
-            return [self.policy.encode_chat(chat) for chat in chats]
+            return self.policy.encode_chats(chats)
 
     def _sampled(
         self, prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str, ...]]
@@ -81,8 +91,16 @@ class PolicyTalker:
         runs = _runs_alike(prompts, keys)
         each = prompts[::runs]
         shared = [key[:-1] for key in keys[::runs]] if runs > 1 else keys
-        groups = sample(self.policy, each, n=runs, options=self.options, keys_P=shared)
+        groups = sample(self.policy, each, n=runs, options=self._fitting(prompts), keys_P=shared)
         return [as_turn(completion) for group in groups for completion in group]
+
+    def _fitting(self, prompts: Sequence[Sequence[int]]) -> SamplingOptions:
+        """Options with no more rows than free memory holds, where that changes no sample."""
+        if not engine_for(self.policy, self.options.engine).keyed:
+            return self.options
+        longest = max(map(len, prompts)) + self.options.max_new_tokens
+        fit = fitting_rows(self.policy, longest)
+        return self.options.but(max_rows=min(fit, self.options.max_rows or fit))
 
 
 #: Fast tokenizers refuse to be used by two threads at once.
@@ -106,19 +124,6 @@ def _runs_alike(prompts: Sequence[Sequence[int]], keys: Sequence[tuple[int | str
     return count if alike else 1
 
 
-class Reader(Protocol):
-    """What reads a chat: a policy, or its tokenizer and config alone."""
-
-    @property
-    def max_positions(self) -> int:
-        """Tokens of the longest chat and reply."""
-        ...
-
-    def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
-        """Token ids of a chat up to the header that opens the assistant's turn."""
-        ...
-
-
 def encode_prompts(
     policy: Reader,
     prompts: Sequence[Prompt],
@@ -132,7 +137,8 @@ def encode_prompts(
     a prompt that is cut has lost a condition without anybody knowing. Also when it leaves no room
     for a completion among the model's positions.
     """
-    encoded = {p.prompt_id: policy.encode_chat(p.messages) for p in prompts}
+    found = kept_chat_ids(policy, [p.messages for p in prompts])
+    encoded = {p.prompt_id: ids for p, ids in zip(prompts, found, strict=True)}
     if on_long_prompt == "drop":
         room = min(max_prompt_length, policy.max_positions - max_completion_length)
         short = {name: ids for name, ids in encoded.items() if len(ids) <= room}
@@ -192,17 +198,22 @@ def judge_groups(groups: Sequence[Group], judge: Judge) -> list[Group]:
 
 
 def reward_groups(
-    groups: Sequence[Group], rule: RewardRule, change: RewardChange | None = None
+    groups: Sequence[Group],
+    rule: RewardRule,
+    change: RewardChange | None = None,
+    progress: TrainerState | None = None,
 ) -> list[Group]:
     """Every trajectory with its reward. Raises NumericsError when one is not a number.
 
-    change: adds to the rule's rewards what the user's own functions give.
+    change: adds to the rule's rewards what the user's own functions give. progress: of the run.
     """
     trajectories = [t for group in groups for t in group.trajectories]
     prompts, turns = [t.prompt for t in trajectories], [t.reply for t in trajectories]
     rewards = [rule(p, _verdict(t), t) for p, t in zip(prompts, turns, strict=True)]
     if change is not None:
-        rewards = change(rewards, prompts, turns)
+        numbers = tuple(i for i, group in enumerate(groups) for _ in group.trajectories)
+        context = RewardContext(numbers, progress or TrainerState())
+        rewards = in_context(change, context)(rewards, prompts, turns)
     left = iter(rewards)
 
     def rewarded(trajectory: Trajectory) -> Trajectory:

@@ -15,6 +15,7 @@ from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Message, Prompt, Turn
 from icpo_lite.policy.chat_template import chat_text, end_of_turn
 from icpo_lite.rollout.conversation import Conversation
+from icpo_lite.rollout.engines.fitting_rows import prefix_memory
 from icpo_lite.rollout.groups import PolicyTalker
 from icpo_lite.rollout.noise import Key
 from icpo_lite.rollout.sampler import SamplingOptions
@@ -33,7 +34,8 @@ class GrowingTalker:
     """The policy as a partner in conversations that go on from their own token ids.
 
     openings: ids of the prompt of each place; a conversation's key is (*place, turn, run). between:
-    ids of every user's turn so far, by conversation (*place, run).
+    ids of every user's turn so far, by conversation (*place, run). memory: keys and values of what
+    was sampled, so that a turn computes the user's words alone.
     """
 
     def __init__(
@@ -42,8 +44,11 @@ class GrowingTalker:
         self.policy = policy
         self.between: dict[Key, list[tuple[int, ...]]] = {}
         self.openings = openings
-        self._talker = PolicyTalker(policy, options)
+        # Of this step alone: the next one's weights are others.
+        self.memory = options.memory or prefix_memory(policy)
+        self._talker = PolicyTalker(policy, options.but(memory=self.memory))
         self._rows: dict[Key, tuple[int, ...]] = {}
+        self._user_turns: dict[tuple[str, bool], tuple[int, ...]] = {}
 
     @property
     def rows_at_once(self) -> int | None:
@@ -60,7 +65,9 @@ class GrowingTalker:
             rows.append((*self._row(who), *(told or ())))
         # The first turn draws what a single turn draws of the same prompt.
         noise = [key if key[-2] else (*key[:-2], key[-1]) for key in keys]
+        earlier = self.memory.names()
         turns = self._talker.turns(rows, noise)
+        self.memory.forget(earlier)  # those who go on do so from what was added now
         for key, row, turn in zip(keys, rows, turns, strict=True):
             self._rows[_who(key)] = (*row, *turn.token_ids)
         return turns
@@ -84,7 +91,9 @@ class GrowingTalker:
             return None
         row = self._rows[who]
         ended = bool(row) and row[-1] in self.policy.end_ids
-        return user_turn_ids(self.policy, text, ended=ended)
+        if (text, ended) not in self._user_turns:
+            self._user_turns[text, ended] = user_turn_ids(self.policy, text, ended=ended)
+        return self._user_turns[text, ended]
 
 
 def _who(key: Key) -> Key:

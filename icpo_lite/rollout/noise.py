@@ -11,11 +11,12 @@ import contextlib
 import hashlib
 import struct
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from pydantic import Field, SkipValidation
+from pydantic import Field, InstanceOf, SkipValidation
 from torch import Tensor
 
 from icpo_lite.core.errors import NumericsError
@@ -23,11 +24,33 @@ from icpo_lite.core.oom import RowLimit
 from icpo_lite.core.types import Completion
 from icpo_lite.recipe.section import default_of
 from icpo_lite.recipe.sections import DrawKeys
+from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
 
 Key = tuple[int | str, ...]
+
+#: Entropies below it count as it, so that their logarithm is a number.
+LEAST_ENTROPY = 1e-6
+
+
+class EntropyStats(NamedTuple):
+    """The log-entropies of a step's tokens, by which HAPO tells the sure from the unsure.
+
+    quantile: above it a token is unsure. std: of all. up, down: one over the largest standardised
+    value above the quantile, and over the size of the smallest below it.
+    """
+
+    quantile: float
+    std: float
+    up: float
+    down: float
+
+    def scale(self, log_entropy: Tensor) -> Tensor:
+        """h in [-1, 1], of any shape."""
+        z = (log_entropy - self.quantile) / (self.std + LEAST_ENTROPY)
+        return torch.where(z > 0, z * self.up, z * self.down).clamp(-1.0, 1.0)
 
 
 class SamplingOptions(DrawKeys):
@@ -35,13 +58,21 @@ class SamplingOptions(DrawKeys):
 
     max_rows: rows computed at once (None: all). limit: learns how many rows fit, for the calls
     after; None learns anew each time. ignore_eos: every reply has `max_new_tokens` tokens, to
-    measure the worst case. `options.but(temperature=0)` is the same with some changed.
+    measure the worst case. captured: whether the native engine decodes by a recorded step
+    (`engines.fixed_step`). memory: of what was computed, for prompts that go on from it; the native
+    engine alone has a use for it. entropy_tau, entropy_stats: a token's temperature is
+    `temperature` (1 + entropy_tau h), h of `EntropyStats.scale` (HAPO, arXiv 2509.16591).
+    `options.but(temperature=0)` is the same with some changed.
     """
 
     max_new_tokens: int = Field(256, ge=1)
     max_rows: int | None = Field(None, ge=1)
     limit: SkipValidation[RowLimit | None] = Field(None, repr=False, exclude=True)
     ignore_eos: bool = False
+    captured: bool = False
+    memory: InstanceOf[PrefixMemory] | None = Field(None, repr=False, exclude=True)
+    entropy_tau: float = Field(0.0, ge=0, lt=1)
+    entropy_stats: EntropyStats | None = None
 
     def __init__(
         self,
@@ -94,34 +125,64 @@ def own_random_state(policy: Policy) -> Iterator[None]:
 def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tensor, Tensor]:
     """Tokens [B] and their log-probs [B] from logits [B, V] and uniform noise [B].
 
-    Log-probs are those at `temperature` before top-k and top-p: what training computes.
+    Log-probs are those at `temperature` before top-k and top-p: what training computes. They are
+    NaN where the logits are, which the caller looks at (`refuse_nan`): every look at a GPU's
+    numbers waits for them.
     """
+    z = logits if options.temperature in (0, 1) else logits / options.temperature
+    top = z.amax(-1, keepdim=True)
+    weights = (z - top).exp()
+    total = weights.sum(-1, keepdim=True)
     if options.temperature == 0:
-        logp = logits.log_softmax(-1)
-        token = logp.argmax(-1)
-        return token, logp.gather(-1, token[:, None]).squeeze(-1)
-    logp = (logits / options.temperature).log_softmax(-1)
-    if torch.isnan(logp[:, 0]).any():
+        token = z.argmax(-1)
+    else:
+        token = _drawn(_tempered(logits, weights, options).double(), noise, options)
+    chosen = z.gather(-1, token[:, None]).double()
+    logp = chosen - top.double() - total.double().log()
+    return token, logp.squeeze(-1).to(logits.dtype)
+
+
+def _drawn(weights: Tensor, noise: Tensor, options: SamplingOptions) -> Tensor:
+    """Tokens [B] in proportion to the weights [B, V], among those that top-k and top-p leave."""
+    whole = weights.sum(-1, keepdim=True)
+    if options.top_k:
+        floor = weights.topk(min(options.top_k, weights.shape[-1])).values[:, -1:]
+        weights = weights.where(weights >= floor, 0.0)
+    if options.top_p < 1.0:
+        ordered, index = weights.sort(descending=True)
+        before = ordered.cumsum(-1) - ordered
+        weights = torch.zeros_like(weights).scatter(
+            -1, index, ordered.where(before < options.top_p * whole, 0.0)
+        )
+    cumulative = weights.cumsum(-1)
+    # Strictly below the total, so that rounding never selects a token of probability 0.
+    target = (noise * cumulative[:, -1])[:, None]
+    token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
+    return token.clamp(max=weights.shape[-1] - 1)
+
+
+def refuse_nan(found: bool) -> None:
+    """Raises NumericsError where a log-prob of a drawn token was found to be NaN."""
+    if found:
         raise NumericsError(
             "sampling: the model's logits are NaN; expected numbers; use dtype: bfloat16 or "
             "float32, or a lower learning_rate"
         )
-    probs = logp.exp().double()
-    if options.top_k:
-        floor = probs.topk(min(options.top_k, probs.shape[-1])).values[:, -1:]
-        probs = probs.where(probs >= floor, 0.0)
-    if options.top_p < 1.0:
-        ordered, index = probs.sort(descending=True)
-        before = ordered.cumsum(-1) - ordered
-        probs = torch.zeros_like(probs).scatter(
-            -1, index, ordered.where(before < options.top_p, 0.0)
-        )
-    cumulative = probs.cumsum(-1)
-    # Strictly below the total, so that rounding never selects a token of probability 0.
-    target = (noise * cumulative[:, -1])[:, None]
-    token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
-    token = token.clamp(max=probs.shape[-1] - 1)
-    return token, logp.gather(-1, token[:, None]).squeeze(-1)
+
+
+def _tempered(logits: Tensor, weights: Tensor, options: SamplingOptions) -> Tensor:
+    """The weights [B, V] that are drawn by: hotter where the model is unsure (HAPO).
+
+    Entropy is taken at temperature 1, as in the public code. What is told of a token stays its
+    log-prob at `temperature`.
+    """
+    if options.entropy_stats is None or not options.entropy_tau:
+        return weights
+    plain = logits.log_softmax(-1)
+    entropy = -(plain.exp() * plain).nan_to_num(nan=0.0).sum(-1, keepdim=True)
+    h = options.entropy_stats.scale(entropy.clamp(min=LEAST_ENTROPY).log())
+    z = logits / (options.temperature * (1 + options.entropy_tau * h))
+    return (z - z.amax(-1, keepdim=True)).exp()
 
 
 def left_pad(
@@ -150,8 +211,10 @@ def completion(policy: Policy, token_ids: Sequence[int], logprobs: Sequence[floa
 
 def completions(policy: Policy, tokens: Tensor, logprobs: Tensor) -> list[Completion]:
     """The replies of rows [B, T] that are filled up with -1 after their end."""
-    out = []
+    out, known = [], dict[tuple[int, ...], Completion]()  # many replies are the same words
     for row, logps in zip(tokens.tolist(), logprobs.tolist(), strict=True):
-        ids = row[: row.index(-1)] if -1 in row else row
-        out.append(completion(policy, ids, logps[: len(ids)]))
+        ids = tuple(row[: row.index(-1)] if -1 in row else row)
+        if ids not in known:
+            known[ids] = completion(policy, ids, ())
+        out.append(replace(known[ids], logprobs=tuple(logps[: len(ids)])))
     return out

@@ -58,19 +58,26 @@ def _sample_all(
     keys_P: Sequence[Key],
     rows: int,
 ) -> list[list[Completion]]:
-    """As `sample`, at most `rows` replies at once."""
-    samples_at_once = min(n, rows)
-    prompts_at_once = max(1, rows // samples_at_once)
-    draw_chunk = engine_for(policy, options.engine).sample
+    """As `sample`, at most `rows` replies at once; in chunks where the engine does not refill."""
+    engine = engine_for(policy, options.engine)
     # Prompts of like length side by side: less padding in every chunk. The longest first, so that
     # memory that runs out does so before time is spent.
     order = sorted(range(len(prompts_P)), key=lambda p: -len(prompts_P[p]))
+    if engine.refills:
+        keys = [(*keys_P[p], k) for p in order for k in range(n)]
+        replies = engine.sample(
+            policy, [prompts_P[p] for p in order], keys, options.but(max_rows=rows)
+        )
+        place = {p: i for i, p in enumerate(order)}
+        return [replies[place[p] * n : (place[p] + 1) * n] for p in range(len(prompts_P))]
+    samples_at_once = min(n, rows)
+    prompts_at_once = max(1, rows // samples_at_once)
     out: list[list[Completion]] = [[] for _ in prompts_P]
     for first in range(0, len(order), prompts_at_once):
         chosen = order[first : first + prompts_at_once]
         for g in range(0, n, samples_at_once):
             keys = [(*keys_P[p], k) for p in chosen for k in range(g, min(n, g + samples_at_once))]
-            replies = draw_chunk(policy, [prompts_P[p] for p in chosen], keys, options)
+            replies = engine.sample(policy, [prompts_P[p] for p in chosen], keys, options)
             each = len(replies) // len(chosen)
             for i, p in enumerate(chosen):
                 out[p] += replies[i * each : (i + 1) * each]

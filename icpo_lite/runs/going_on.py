@@ -25,7 +25,7 @@ FREE_TO_CHANGE = frozenset(
         *("output_dir", "resume_from_checkpoint", "compare"),
         *("backend", "device", "dtype", "per_device_train_batch_size", "gradient_checkpointing"),
         *("attn_implementation", "evaluation", "endpoint", "stop_on"),
-        *("report_to", "hub_model_id"),
+        *("report_to", "hub_model_id", "completions_total_limit"),
         *("save_minutes", "mirror_dir", "rehearse", "max_skipped_updates"),
         *("eval_steps", "eval_dataset_name", "eval_split", "eval_problems", "eval_runs"),
         *("eval_settings", "metric_for_best_model", "greater_is_better"),
@@ -54,7 +54,14 @@ def require_own_place(recipe: Recipe) -> None:
         return
     if (folder / "lock").exists() or (folder / "run.json").exists():
         return  # a run that was ended while it began
-    names = ("recipe.yaml", "metrics.jsonl", "finished", "adapter_config.json", ADAPTER)
+    names = (
+        "recipe.yaml",
+        "metrics.jsonl",
+        "finished",
+        "adapter_config.json",
+        ADAPTER,
+        "README.md",
+    )
     for name in names:
         if (folder / name).exists():
             raise RunDirectoryError(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import RunDirectoryError
 from icpo_lite.core.files import read_json
+from icpo_lite.core.next_step import next_line
 from icpo_lite.evaluation.compare import show_comparison
 from icpo_lite.evaluation.judging import JudgingOptions, judge_policy
 from icpo_lite.evaluation.settings import settings_for
@@ -26,17 +27,28 @@ def judge_run_and_base(session: Session, folder: Path, display: Display) -> None
     settings = settings_for(session.problems, recipe.evaluation.settings)
     options = JudgingOptions(
         block=recipe.evaluation.model_copy(update={"settings": settings}),
-        sampling=sampling_options(recipe, temperature=recipe.evaluation.temperature),
+        sampling=sampling_options(
+            recipe,
+            temperature=recipe.evaluation.temperature,
+            engine=session.trainer.sampling.engine,
+        ),
         system=recipe.served_system_prompt,
         ask_cost=recipe.served_ask_cost,
-        gpu_rows=recipe.prompts_per_step * recipe.num_generations,
         facts=judged_with(recipe),
     )
     for name, place, off in (("run", folder / "eval", False), ("base", folder / "eval-base", True)):
         if judged_as(place) == judged_with(recipe):
             continue
         with session.policy.adapter_off() if off else contextlib.nullcontext():
-            judge_policy(name, session.policy, session.judge, session.problems, options, place)
+            judge_policy(
+                name,
+                session.policy,
+                session.judge,
+                session.problems,
+                options,
+                place,
+                display.message,
+            )
         display.message(f"Judged {'the base' if off else 'this run'}: {place / 'eval.json'}")
 
 
@@ -82,6 +94,7 @@ def show_result(recipe: Recipe, display: Display) -> None:
         )
         show_comparison(summaries, own, display)
     display.message(f"\nAdapter, metrics, completions and conversations: {folder}")
+    display.message(next_line("report", folder, also=("chat", folder)))
 
 
 def _part(recipe: Recipe, split: str) -> str:

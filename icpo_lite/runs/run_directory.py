@@ -64,6 +64,8 @@ class RunDirectory:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path).resolve()
         self.notes: list[str] = []
+        own = ("lock", "completions")
+        self._new = [] if self._begun() else [n for n in own if not (self.path / n).exists()]
         with disk_errors("create the run directory", self.path):
             (self.path / "completions").mkdir(parents=True, exist_ok=True)
         self._lock = self._take_lock()
@@ -84,10 +86,24 @@ class RunDirectory:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if kind is not None and self._lock in _LOCKS and not self._begun():
+            self._leave_no_trace()
         self.close()
 
+    def _begun(self) -> bool:
+        """Whether a run has begun here: only then is a folder called one."""
+        return any((self.path / name).exists() for name in ("run.json", "recipe.yaml"))
+
+    def _leave_no_trace(self) -> None:
+        """Takes back what was made here for a run that never began, such as in `output_dir=.`."""
+        with contextlib.suppress(OSError):
+            if "completions" in self._new:
+                (self.path / "completions").rmdir()  # which keeps one that holds something
+            if "lock" in self._new:
+                (self.path / "lock").unlink()
+
     def close(self) -> None:
-        """Gives the directory up. The lock file stays: deleting it would race with a new owner."""
+        """Gives the directory up. The lock file of a run stays, for its next owner."""
         if self._lock in _LOCKS:  # not so in a forked child, whose copy is closed already
             _LOCKS.remove(self._lock)
             os.close(self._lock)
@@ -113,6 +129,9 @@ class RunDirectory:
                     f"the file system of {self.path} has no locks: nothing keeps a second process "
                     "out of this run directory"
                 )
+            if not _is_file_at(lock, self.path / "lock"):  # its owner has taken it back meanwhile
+                os.close(lock)
+                return self._take_lock()
             _LOCKS.add(lock)
             try:
                 os.ftruncate(lock, 0)
@@ -269,13 +288,23 @@ class RunDirectory:
             )
         return notes
 
+    def _completion_files(self) -> dict[int, Path]:
+        """The files of completions/ by their step."""
+        files = (self.path / "completions").glob("step-*.jsonl")
+        named = [(file.stem.removeprefix("step-"), file) for file in files]
+        return {int(step): file for step, file in named if step.isdecimal()}
+
+    def prune_completions(self, keep: int | None) -> None:
+        """Takes away the sampled replies of all steps but the newest; None keeps all."""
+        if keep is None:
+            return
+        files = self._completion_files()
+        with disk_errors("clean up", self.path / "completions"):
+            for step in sorted(files)[:-keep]:
+                files[step].unlink(missing_ok=True)
+
     def _cut_completions(self, step: int) -> list[str]:
-        later = [
-            file
-            for file in (self.path / "completions").glob("step-*.jsonl")
-            if file.stem.removeprefix("step-").isdecimal()
-            and int(file.stem.removeprefix("step-")) > step
-        ]
+        later = [file for at, file in self._completion_files().items() if at > step]
         with disk_errors("clean up", self.path / "completions"):
             for file in later:
                 file.unlink()
@@ -293,6 +322,14 @@ class RunDirectory:
         file = folder / f"step-{int(step):06d}.jsonl"
         write_atomically(file, b"".join(json_row(row) for row in rows))
         return file
+
+
+def _is_file_at(opened: int, path: Path) -> bool:
+    """Whether an open file is still the one that its path names."""
+    try:
+        return os.path.samestat(os.fstat(opened), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _ranges(numbers: Sequence[int]) -> str:

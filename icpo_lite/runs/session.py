@@ -31,7 +31,8 @@ from icpo_lite.rollout.growing import check_growing
 from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
 from icpo_lite.training.conversations import Conversations
-from icpo_lite.training.from_recipe import later_of, tried
+from icpo_lite.training.from_recipe import later_of, require_methods, tried
+from icpo_lite.training.logged_groups import logged_only
 from icpo_lite.training.reward_check import check_reward
 from icpo_lite.training.trainer import Trainer
 
@@ -70,6 +71,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     prepare(recipe)  # before a user's reward functions import transformers, which unsloth patches
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
     prompt_pool(recipe, [])  # refused here, before a model is loaded
+    require_methods(recipe)
     if recipe.rollout == "conversation":
         Conversations(recipe)
     problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
@@ -89,7 +91,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
         recipe.on_long_prompt,
     )
     corpus += _left_out(len(prompts), len(prompt_ids), recipe)
-    prompts = [p for p in prompts if p.prompt_id in prompt_ids]
+    prompts = logged_only(recipe, [p for p in prompts if p.prompt_id in prompt_ids])
     require_kinds(recipe, prompts)
     judge = bind_judge(recipe, policy)
     tested = check_reward(prompts, judge, reward, change=change) if recipe.pays else None

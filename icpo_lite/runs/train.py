@@ -26,7 +26,7 @@ from icpo_lite.core.errors import (
     OutOfMemory,
     RunDirectoryError,
 )
-from icpo_lite.core.files import read_metrics
+from icpo_lite.core.files import read_metrics, write_atomically
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import require_writable
 from icpo_lite.policy.cpu import set_threads
@@ -44,6 +44,7 @@ from icpo_lite.runs.going_on import (
     resolved,
     steps_done,
 )
+from icpo_lite.runs.model_card import run_card
 from icpo_lite.runs.result import judge_run_and_base, show_result
 from icpo_lite.runs.run_directory import RunDirectory
 from icpo_lite.runs.session import Session, on_cpu, prepare_session
@@ -119,6 +120,8 @@ def _train(recipe: Recipe, display: Display, leave: _Leave, threads: int | None)
             display.message(f"This run is done: {folder}. Its result:")
             if (steps_done(run.path) or 0) > recipe.max_steps:
                 display.message(f"note: it has made {steps_done(run.path)} steps, not max_steps")
+            if not (run.path / "README.md").exists():
+                _write_card(recipe, run)
             show_result(recipe, display)
             return folder
         share = max((os.cpu_count() or 1) // (1 + len(compared)), 1)
@@ -148,9 +151,15 @@ def _train(recipe: Recipe, display: Display, leave: _Leave, threads: int | None)
         early = {"stopped_early": done_steps} if done_steps < recipe.max_steps else {}
         left_out = {"left_out": idle} if idle else {}
         run.mark_finished(steps=recipe.max_steps, **early, **left_out)
+        _write_card(recipe, run)
         manager.mirror()
         show_result(recipe, display)
     return folder
+
+
+def _write_card(recipe: Recipe, run: RunDirectory) -> None:
+    """The run's README: what a repository shows where the folder is put into one."""
+    write_atomically(run.path / "README.md", run_card(recipe, run.path).encode())
 
 
 def _idle(compared: Mapping[str, Recipe], session: Session, display: Display) -> list[str]:
@@ -252,6 +261,7 @@ def _steps_left(
             rows.append({"step": report.step, **report.metrics, **judged})
             run.append_metrics(rows[-1])
             run.write_completions(report.step, completion_rows(report.groups))
+            run.prune_completions(session.recipe.completions_total_limit)
         tracking.log(report.step, rows[-1])
         display.step(report)
         _beside(session, comparisons, display)
@@ -351,6 +361,7 @@ def _small_evaluation(
     small = session.small
     if small is None or not small.due(step):
         return {}, False
+    small.engine = session.trainer.sampling.engine
     figures = small.run(session.policy, session.judge, display.message)
     value = figures[f"eval/{small.metric}"]
     best = manager.judged(step, value, greater_is_better=small.greater_is_better)

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.policy.kernels.chunks import chunk_rows, preferred_rows
+from icpo_lite.policy.kernels.layout import TILE_WORDS, tile_rows
 from icpo_lite.tools.model_shape import Linear, ModelShape
 
 if TYPE_CHECKING:
@@ -419,7 +420,10 @@ def _dequantised(shape: ModelShape, job: Job) -> int:
 
 
 def _logprob_chunk(shape: ModelShape, job: Job) -> int:
-    """Kept hidden states, their unit gradients, one chunk of fp32 logits (`kernels.logprob`)."""
+    """Kept hidden states, their unit gradients, one chunk of fp32 logits (`kernels.logprob`).
+
+    On a GPU the larger of a chunk of rows and of a tile with its fp32 sum, whichever it takes.
+    """
     tokens = job.micro_batch * job.width
     kept = job.micro_batch * job.replied
     stride = -(-shape.vocabulary // 64) * 64 if job.cuda else shape.vocabulary
@@ -427,4 +431,5 @@ def _logprob_chunk(shape: ModelShape, job: Job) -> int:
     rows = chunk_rows(kept, stride * FP32, free, preferred_rows(job.card_bytes, cuda=job.cuda))
     scratch = 0 if job.cuda else rows // 8 * stride * FP32
     hidden = (tokens + 2 * kept) * shape.hidden * job.value_bytes
-    return rows * stride * FP32 + min(scratch, 16 << 20) + hidden
+    tile = tile_rows(kept, shape.hidden, free) * (TILE_WORDS + shape.hidden) if job.cuda else 0
+    return max(rows * stride, tile) * FP32 + min(scratch, 16 << 20) + hidden

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
 from icpo_lite.core.files import read_metrics
+from icpo_lite.tools.cards import CARDS, Card, this_machine
 from icpo_lite.tools.memory_model import (
     Job,
     MemoryPlan,
@@ -24,55 +25,10 @@ from icpo_lite.tools.memory_model import (
     vllm_rows,
 )
 from icpo_lite.tools.model_shape import ModelShape, shape_of
+from icpo_lite.tools.time_model import step_seconds
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
-
-GIB = 1 << 30
-
-
-@dataclass(frozen=True)
-class Card:
-    """A device to plan for. usable: bytes that torch can have of it; bf16: it has such units."""
-
-    name: str
-    usable: int
-    bf16: bool = True
-    cuda: bool = True
-
-
-#: What torch reports as a card's total capacity, a little below the number on its box.
-CARDS: Mapping[str, Card] = {
-    "T4": Card("T4", int(14.56 * GIB), bf16=False),
-    "3060": Card("3060", int(11.63 * GIB)),
-    "3090": Card("3090", int(23.57 * GIB)),
-    "4090": Card("4090", int(23.51 * GIB)),
-    "L4": Card("L4", int(22.03 * GIB)),
-    "A100": Card("A100", int(39.39 * GIB)),
-}
-
-
-def on_cpu() -> Card:
-    """This machine without a GPU, with the memory it has."""
-    import os
-
-    return Card("CPU", os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), cuda=False)
-
-
-def card_named(name: str) -> Card:
-    """A known card, or one of so many GiB ("16" or "16GB"). Raises UsageError otherwise."""
-    known = {card.lower(): card for card in CARDS}
-    plain = name.lower().removeprefix("rtx").strip(" -_")
-    if plain in known:
-        return CARDS[known[plain]]
-    if plain == "cpu":
-        return on_cpu()
-    number = plain.removesuffix("ib").removesuffix("b").removesuffix("g").strip()
-    if number.isdecimal() and 1 <= int(number) <= 1024:
-        return Card(f"{number} GB", int(int(number) * GIB * 0.98))
-    raise UsageError(
-        f"--card: expected one of {', '.join(CARDS)}, cpu, or a size such as 16GB, found {name!r}"
-    )
 
 
 def job_of(recipe: Recipe, card: Card) -> Job:
@@ -189,7 +145,8 @@ def _parsed(file: Path) -> dict[str, Any]:
 class Fit:
     """A recipe on one card. changes: overrides with which it fits, () where it does as it is.
 
-    parts: in how many parts sampling splits its batch, which it does by itself.
+    parts: in how many parts sampling splits its batch, which it does by itself. step_seconds: an
+    estimate for what fits (`time_model`), None where there is none.
     """
 
     card: Card
@@ -197,6 +154,7 @@ class Fit:
     fits: bool
     changes: tuple[str, ...] = ()
     parts: int = 1
+    step_seconds: float | None = None
 
 
 def fit_on(card: Card, shape: ModelShape, recipe: Recipe) -> Fit:
@@ -207,11 +165,12 @@ def fit_on(card: Card, shape: ModelShape, recipe: Recipe) -> Fit:
     job = job_of(recipe, card)
     as_it_is, parts = _fitting(card, shape, job)
     if _holds(card, as_it_is):
-        return Fit(card, as_it_is, True, parts=parts)
+        return Fit(card, as_it_is, True, (), parts, step_seconds(shape, job, card, parts))
     for changes, changed in _changes(job):
         plan, parts = _fitting(card, shape, changed)
         if _holds(card, plan):
-            return Fit(card, plan_memory(shape, job), False, changes, parts)
+            seconds = step_seconds(shape, changed, card, parts)
+            return Fit(card, plan_memory(shape, job), False, changes, parts, seconds)
     return Fit(card, plan_memory(shape, job), False)
 
 
@@ -316,19 +275,48 @@ def measured_seconds(rows: Sequence[Mapping[str, Any]]) -> tuple[float, int] | N
     return (statistics.median(seconds), len(seconds)) if seconds else None
 
 
+#: Facts of a usual problem: SHARDED and its like say one a turn.
+USUAL_SHARDS = 5
+
+
+def evaluation_replies(recipe: Recipe) -> int:
+    """Replies of the table at the end, this run's and the base's, where no question ends early."""
+    if not recipe.evaluation.enabled:
+        return 0
+    by_shards = {"sharded", "snowball", "recap"}
+    turns = sum(USUAL_SHARDS if s in by_shards else 1 for s in recipe.evaluation.settings)
+    return 2 * recipe.evaluation.problems * recipe.evaluation.runs * turns
+
+
+def evaluation_seconds(recipe: Recipe, rows: Sequence[Mapping[str, Any]]) -> float | None:
+    """Of that table, at the rate and reply length of a run's sampling; None where not measured."""
+    wanted = ("sampling_seconds", "step_seconds", "tokens_per_second", "completions/mean_length")
+    found = [row for row in rows if all(isinstance(row.get(name), int | float) for name in wanted)]
+    found = [row for row in found if row["tokens_per_second"] > 0]
+    if not found:
+        return None
+    a_token = statistics.median(
+        row["sampling_seconds"] / (row["tokens_per_second"] * row["step_seconds"]) for row in found
+    )
+    length = statistics.median(row["completions/mean_length"] for row in found)
+    return float(evaluation_replies(recipe) * length * a_token)
+
+
 @dataclass(frozen=True)
 class RunPlan:
-    """All that `plan` says of a recipe."""
+    """All that `plan` says of a recipe. machine: how it fits the machine that this is."""
 
     recipe: Recipe
     shape: ModelShape
     source: str
     card: Card
     memory: MemoryPlan
+    machine: Fit
     fits: tuple[Fit, ...]
     disk: Disk
     seconds: tuple[float, int] | None
     vllm: str = ""
+    evaluation: float | None = None
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -341,38 +329,46 @@ class RunPlan:
             "highest_phase": self.memory.highest.name,
             "tensor_bytes": self.memory.tensors,
             "peak_bytes": self.memory.peak,
-            "cards": [
-                {
-                    "card": fit.card.name,
-                    "usable_bytes": fit.card.usable,
-                    "peak_bytes": fit.plan.peak,
-                    "fits": fit.fits,
-                    "change": list(fit.changes),
-                    "sampling_parts": fit.parts,
-                }
-                for fit in self.fits
-            ],
+            "this_machine": _fit_as_json(self.machine),
+            "cards": [_fit_as_json(fit) for fit in self.fits],
             "disk_bytes": {
                 "one_checkpoint": self.disk.checkpoint,
                 "run_directory": self.disk.output,
                 "download": self.disk.download,
             },
             "step_seconds": self.seconds[0] if self.seconds else None,
+            "evaluation_replies": evaluation_replies(self.recipe),
+            "evaluation_seconds": self.evaluation,
         }
 
 
+def _fit_as_json(fit: Fit) -> dict[str, Any]:
+    return {
+        "card": fit.card.name,
+        "usable_bytes": fit.card.usable,
+        "peak_bytes": fit.plan.peak,
+        "fits": fit.fits,
+        "change": list(fit.changes),
+        "sampling_parts": fit.parts,
+        "estimated_step_seconds": fit.step_seconds,
+    }
+
+
 def plan_run(recipe: Recipe, folder: str, card: Card | None = None) -> RunPlan:
-    """Plan a recipe for one card, or for all named ones.
+    """Plan a recipe for one card, or for this machine and all named ones.
 
     folder: the model's local folder, or its hub name. Without a card the components are those of
-    the smallest card that holds the recipe, of the CPU where the recipe's device says so.
+    this machine where the recipe fits it, else of the smallest card that holds it.
     """
     config, source = read_config(recipe.model_name_or_path, folder)
     shape = shape_of(config)
-    wanted = on_cpu() if card is None and recipe.device == "cpu" else card
-    cards = [wanted] if wanted else sorted(CARDS.values(), key=lambda c: c.usable)
+    machine = fit_on(card or this_machine(recipe.device), shape, recipe)
+    cards = [card] if card else sorted(CARDS.values(), key=lambda c: c.usable)
+    if card is None and recipe.device == "cpu":
+        cards = []
     fits = tuple(fit_on(each, shape, recipe) for each in cards)
-    shown = next((fit.card for fit in fits if fit.fits), cards[-1])
+    all_fits = (machine, *fits)
+    shown = next((fit.card for fit in all_fits if fit.fits), all_fits[-1].card)
     job = job_of(recipe, shown)
     try:
         rows = read_metrics(Path(recipe.output_dir))
@@ -384,8 +380,10 @@ def plan_run(recipe: Recipe, folder: str, card: Card | None = None) -> RunPlan:
         source=source,
         card=shown,
         memory=plan_memory(shape, job),
+        machine=machine,
         fits=fits,
         disk=disk_of(recipe, shape, job, local=Path(folder).is_dir()),
         seconds=measured_seconds(rows),
         vllm=vllm_fit(shape, job),
+        evaluation=evaluation_seconds(recipe, rows),
     )

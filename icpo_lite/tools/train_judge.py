@@ -13,6 +13,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -124,11 +125,14 @@ def fit(
     answers = np.array([e.label is ResponseType.ANSWER_ATTEMPT for e in taught])
     rest = np.flatnonzero(~answers[: len(said)])
     kinds = np.array([KINDS.index(said[i].label) for i in rest])
+    products = _products(x, len(vocabulary), len(tasks) + 1)
     weights = np.zeros((x.shape[1], len(KINDS)))
     biases = np.full(len(KINDS), -20.0)
-    weights[:, :1], biases[:1] = _logistic(x, answers, counts)
+    weights[:, :1], biases[:1] = _logistic(x, answers, counts, products)
     columns = np.unique(kinds)
-    weights[:, columns], biases[columns] = _logistic(x[rest], kinds)
+    weights[:, columns], biases[columns] = _logistic(
+        x[rest], kinds, None, products[np.ix_(rest, rest)]
+    )
     return LinearModel(
         vocabulary,
         {t: _of_task(weights, i, len(vocabulary), vocabulary) for i, t in enumerate(tasks)},
@@ -154,14 +158,12 @@ def _vocabulary(examples: Sequence[Example], parts: Parts) -> Vocabulary:
 def _common(held: Sequence[tuple[Iterable[Gram], str]]) -> list[Gram]:
     """N-grams that enough turns of enough problems hold; a turn names each once."""
     turns: Counter[Gram] = Counter()
-    problems: defaultdict[Gram, set[str]] = defaultdict(set)
+    of_problem: defaultdict[str, set[Gram]] = defaultdict(set)
     for grams, problem in held:
         turns.update(grams)
-        for gram in grams:
-            problems[gram].add(problem)
-    return sorted(
-        g for g, n in turns.items() if n >= MIN_TURNS and len(problems[g]) >= MIN_PROBLEMS
-    )
+        of_problem[problem].update(grams)
+    problems = Counter(chain.from_iterable(of_problem.values()))
+    return sorted(g for g, n in turns.items() if n >= MIN_TURNS and problems[g] >= MIN_PROBLEMS)
 
 
 def _matrix(examples: Sequence[Example], vocabulary: Vocabulary, tasks: Sequence[str]) -> Any:
@@ -174,18 +176,16 @@ def _matrix(examples: Sequence[Example], vocabulary: Vocabulary, tasks: Sequence
 
     encoder, size = Encoder(vocabulary), len(vocabulary)
     scale = _scale(vocabulary)
-    at, to, values = [], [], []
-    for i, e in enumerate(examples):
+    to, values = [], []
+    for e in examples:
         places, found = encoder.encode(e.facts, e.words, e.characters)
         task = tasks.index(e.row.task if e.problem else PLAIN_TASK)
-        at.append(i)
-        to.append(size * (1 + len(tasks)) + task)
-        values.append(1.0)
-        for offset in (0, size * (1 + task)):
-            at += [i] * len(places)
-            to += [offset + p for p in places]
-            values += [v * scale[p] for p, v in zip(places, found, strict=True)]
-    return csr_matrix((values, (at, to)), shape=(len(examples), (size + 1) * (1 + len(tasks)) - 1))
+        own = size * (1 + task)
+        to.append(np.concatenate([places, own + places, [size * (1 + len(tasks)) + task]]))
+        values.append(np.concatenate([*2 * (found * scale[places],), [1.0]]))
+    starts = np.cumsum([0, *map(len, to)])
+    shape = (len(examples), (size + 1) * (1 + len(tasks)) - 1)
+    return csr_matrix((np.concatenate(values), np.concatenate(to), starts), shape=shape)
 
 
 def _scale(vocabulary: Vocabulary) -> np.ndarray:
@@ -195,17 +195,55 @@ def _scale(vocabulary: Vocabulary) -> np.ndarray:
 
 
 def _logistic(
-    x: Any, labels: np.ndarray, counts: np.ndarray | None = None
+    x: Any,
+    labels: np.ndarray,
+    counts: np.ndarray | None = None,
+    products: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [features, classes] and biases [classes]; one class for a yes or no."""
+    """Weights [features, classes] and biases [classes]; one class for a yes or no.
+
+    products: of the rows of x with one another, where there are fewer rows than columns.
+    """
     try:
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise UsageError(
             'training a judge needs scikit-learn: pip install "icpo-lite[judge-train]"'
         ) from error
-    fitted = LogisticRegression(C=STRENGTH, max_iter=2000).fit(x, labels, counts)
-    return fitted.coef_.T, fitted.intercept_
+    model = LogisticRegression(C=STRENGTH, max_iter=2000)
+    if products is None or x.shape[0] >= x.shape[1]:
+        fitted = model.fit(x, labels, counts)
+        return fitted.coef_.T, fitted.intercept_
+    root, back = _in_its_rows(x, products)
+    fitted = model.fit(root, labels, counts)
+    return back(fitted.coef_.T), fitted.intercept_
+
+
+#: What is added to a turn's product with itself, in its own units, so that twins can be told apart.
+_TWINS = 1e-9
+
+
+def _products(x: Any, size: int, tasks: int) -> np.ndarray:
+    """The products of all rows of `_matrix`: those of what tasks share, twice within a task."""
+    shared, of_task = x[:, :size], x[:, -tasks:]
+    same = (of_task @ of_task.T).toarray()
+    return (shared @ shared.T).toarray() * (1 + same) + same
+
+
+def _in_its_rows(
+    x: Any, products: np.ndarray
+) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """A square matrix whose rows have the products of those of x, and the way back to its columns.
+
+    A ridge leaves weights in the span of the rows. With far fewer turns than features it is the
+    same fit, a tenth as long.
+    """
+    from scipy.linalg import solve_triangular
+
+    apart = products.copy()
+    apart[np.diag_indices_from(apart)] *= 1 + _TWINS
+    root = np.linalg.cholesky(apart)
+    return root, lambda w: x.T @ solve_triangular(root, w, lower=True, trans="T")
 
 
 def _of_task(weights: np.ndarray, task: int, size: int, vocabulary: Vocabulary) -> np.ndarray:

@@ -120,6 +120,13 @@ def advantage_groups(
         rewards = [torch.tensor(g.rewards, dtype=torch.float64) for g in groups]
         batch_std = torch.cat(rewards).std(correction=min(1, sum(map(len, rewards)) - 1))
         advantages = [_of_group(row_G, keys, batch_std) for row_G in rewards]
+    return with_advantages(groups, advantages, underspecified_weight)
+
+
+def with_advantages(
+    groups: Sequence[Group], advantages: Sequence[Tensor], underspecified_weight: float
+) -> list[Group]:
+    """Each group with its advantages [G], those of `q*` times their weight."""
     out = []
     for group, row_G in zip(groups, advantages, strict=True):
         under = group.prompt.intent is Intent.UNDERSPECIFIED

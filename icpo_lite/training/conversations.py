@@ -9,7 +9,15 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.errors import RecipeError
-from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, Trajectory
+from icpo_lite.core.types import (
+    Group,
+    Judge,
+    Prompt,
+    RewardChange,
+    RewardRule,
+    TrainerState,
+    Trajectory,
+)
 from icpo_lite.policy.logprobs import continuation_logprobs
 from icpo_lite.rewards.from_recipe import bind_conversation_reward, choose_shard, make_user
 from icpo_lite.rewards.model_targets import gold_reply
@@ -119,10 +127,14 @@ class Conversations:
         return reply * (1 + len(told)) + sum(map(len, words))
 
     def rewarded(
-        self, groups: Sequence[Group], rule: RewardRule, change: RewardChange | None
+        self,
+        groups: Sequence[Group],
+        rule: RewardRule,
+        change: RewardChange | None,
+        progress: TrainerState | None = None,
     ) -> list[Group]:
         """Every reply and every conversation with its reward."""
-        return reward_conversations(groups, rule, self._whole, change)
+        return reward_conversations(groups, rule, self._whole, change, progress)
 
 
 def _arpo_options(recipe: Recipe) -> ArpoOptions | None:

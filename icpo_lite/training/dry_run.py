@@ -80,7 +80,7 @@ def dry_run(trainer: Trainer) -> DryRun:
     longest = max((tuple(ids) for ids in (*trainer.prompt_ids.values(), *later)), key=len)
     length = trainer.longest_reply(len(longest))
     undo, pool = trainer.updater.undo(), trainer.pool.state
-    plan = trainer.schedules.at(trainer.progress)
+    plan = trainer.schedules.at(trainer.planned_step)
     began, base = time.monotonic(), _resident(device)
     try:
         prompts = trainer.pool.draw(recipe.prompts_per_step, plan.share_underspecified)

@@ -29,6 +29,8 @@ import torch
 from torch import Tensor
 
 from icpo_lite.recipe.objective_sections import LossKeys
+from icpo_lite.training.group_losses import LOSSES_OF_GROUPS, coefficients
+from icpo_lite.training.off_policy_losses import OFF_POLICY_LOSSES, entropy_clipped
 
 
 class Mean(NamedTuple):
@@ -78,6 +80,7 @@ class Terms:
     logps, old_logps [B, T], the former with gradient; advantages [B, 1] or [B, T]; mask [B, T];
     ratio: pi / pi_old, [B, T] at token and turn level, [B, 1] at sequence level;
     selected [B, T] bool: the tokens that Clip-Cov or KL-Cov chose, None where neither is on.
+    ref_logps [B, T]: of the base model, where somebody reads them. entropy_scale [B, T]: HAPO's h.
     """
 
     logps: Tensor
@@ -86,6 +89,8 @@ class Terms:
     advantages: Tensor
     mask: Tensor
     selected: Tensor | None = None
+    ref_logps: Tensor | None = None
+    entropy_scale: Tensor | None = None
 
 
 #: A loss for each token, [B, T] or [B, 1], and values of such a shape to be averaged.
@@ -250,6 +255,8 @@ LOSSES: dict[str, Objective] = {
     "luspo": Objective(clipped_ratio, token_sum, _rows),
     # VESPO, arXiv 2602.10693.
     "vespo": Objective(gamma_weighted, token_sum, _tokens),
+    **{name: Objective(loss, token_sum, _tokens) for name, loss in OFF_POLICY_LOSSES.items()},
+    **{name: Objective(coefficients, token_sum, _rows) for name in LOSSES_OF_GROUPS},
 }
 
 #: Rows that were not sampled from the policy but stand in the corpus; "none" has no such rows.
@@ -319,6 +326,7 @@ def policy_loss(
     weights: Tensor | None = None,
     selected: Tensor | None = None,
     demonstrations: Tensor | None = None,
+    entropy_scale: Tensor | None = None,
 ) -> LossOutput:
     """One micro-batch's share of the step's loss.
 
@@ -334,16 +342,19 @@ def policy_loss(
     selected [B, T] bool: this micro-batch's part of `select_tokens`; with clip_cov or kl_cov.
     demonstrations [B] bool: rows from the corpus; they have no clip and no KL term (which would
         need samples of the policy).
+    entropy_scale [B, T]: HAPO's h, where it moves advantage and clip.
     """
     _check_needs(keys, ref_logps, entropy, selected)
     logps = logps.masked_fill(~mask, 0.0)
     old_logps = logps.detach() if old_logps is None else old_logps.masked_fill(~mask, 0.0)
     advantages = _by_row(advantages, mask)
     ratio = _ratio(logps - old_logps, mask, keys.importance_sampling_level)
-    terms = Terms(logps, old_logps, ratio, advantages, mask, selected)
+    ref_logps = None if ref_logps is None else ref_logps.masked_fill(~mask, 0.0)
+    terms = Terms(logps, old_logps, ratio, advantages, mask, selected, ref_logps, entropy_scale)
 
     objective = LOSSES[keys.loss_type]
     surrogate = kl_cov if keys.kl_cov is not None else objective.surrogate
+    surrogate = surrogate if entropy_scale is None else entropy_clipped
     per_token, values = surrogate(terms, keys)
     sampled = mask
     if demonstrations is not None:
@@ -354,8 +365,8 @@ def policy_loss(
     if weights is not None:
         outside = ~mask if weights.shape == mask.shape else ~mask.any(-1, keepdim=True)
         per_token = per_token * weights.masked_fill(outside, 1.0)
-    if keys.beta and ref_logps is not None:
-        kl = k3(logps, ref_logps.masked_fill(~mask, 0.0))
+    if keys.adds_kl and ref_logps is not None:
+        kl = k3(logps, ref_logps)
         kl = kl * ratio if keys.use_bias_correction_kl else kl
         per_token = per_token + keys.beta * kl.masked_fill(~sampled, 0.0)
         values["kl"] = kl
@@ -372,8 +383,8 @@ def _check_needs(
     keys: LossKeys, ref_logps: Tensor | None, entropy: Tensor | None, selected: Tensor | None
 ) -> None:
     """Raises rather than leave a term of the loss out in silence."""
-    if keys.beta and ref_logps is None:
-        raise ValueError("expected ref_logps, since beta is not 0; found None")
+    if keys.needs_reference and ref_logps is None:
+        raise ValueError("expected ref_logps, since beta or a_lol reads them; found None")
     if keys.selects_tokens and selected is None:
         raise ValueError("expected selected tokens, since clip_cov or kl_cov is set; found None")
     if keys.entropy_coef and (entropy is None or not entropy.requires_grad):
@@ -433,6 +444,3 @@ def _choose(terms: Terms, where: Tensor, then: float, otherwise: float) -> Tenso
 def _selected(terms: Terms) -> Tensor:
     assert terms.selected is not None  # _check_needs
     return terms.selected & terms.mask
-
-
-# -- which tokens, and how much each counts ------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The scale of a loss in float16, and how fast it grows back."""
+"""The scale of float16's loss: its gradients vanish or overflow without one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
 
 
-def make_scaler(policy: Policy, recipe: Recipe) -> torch.amp.GradScaler:
-    """float16 gradients vanish or overflow without a scale; other dtypes have the range."""
+def loss_scaler(policy: Policy, recipe: Recipe) -> torch.amp.GradScaler:
+    """A scaler that is on for float16 alone; other dtypes have the range."""
     half = policy.device.dtype is torch.float16
     return torch.amp.GradScaler(
         policy.device.torch_device.type,

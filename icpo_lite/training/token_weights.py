@@ -8,7 +8,14 @@ import torch
 from torch import Tensor
 
 from icpo_lite.recipe.objective_sections import CorrectionKeys, LossKeys
+from icpo_lite.rollout.noise import LEAST_ENTROPY, EntropyStats
+from icpo_lite.training.advantages import STD_EPSILON
 from icpo_lite.training.loss import Mean, Peak, mean, token_mean
+
+#: HAPO: tokens above this quantile of log-entropy count as unsure.
+UNSURE_QUANTILE = 0.8
+#: HAPO: from here on a group's advantages are GRPO's.
+MOST_ADVANTAGE = 5.0
 
 
 def covariance(logps: Tensor, advantages: Tensor, mask: Tensor) -> Tensor:
@@ -140,3 +147,68 @@ def product(*weights: Tensor | None) -> Tensor | None:
     """Factors of the policy term multiplied, [b, T-1] or [b, 1]; None where all are 1."""
     some = [w for w in weights if w is not None]
     return math.prod(some[1:], start=some[0]) if some else None
+
+
+def entropy_scale(entropy: Tensor, mask: Tensor) -> tuple[Tensor, EntropyStats]:
+    """HAPO's h in [-1, 1] of each token, and what a sampler needs to tell it of the next ones.
+
+    z = (log H - its 0.8 quantile) / std over the tokens under the mask; h is z over its largest
+    value where z > 0, over the size of its smallest where z <= 0 (arXiv 2509.16591, public code).
+    entropy, mask [B, T] -> h [B, T], 0 outside the mask.
+    """
+    logs = entropy.detach().float().clamp(min=LEAST_ENTROPY).log()
+    kept = logs[mask]
+    if len(kept) < 2:
+        return torch.zeros_like(logs), EntropyStats(0.0, 1.0, 0.0, 0.0)
+    quantile, std = kept.quantile(UNSURE_QUANTILE), kept.std()
+    z = (kept - quantile) / (std + LEAST_ENTROPY)
+    up, down = float(z.max()), float(-z.min())
+    stats = EntropyStats(
+        float(quantile), float(std), 1 / up if up > 0 else 0.0, 1 / down if down > 0 else 0.0
+    )
+    return stats.scale(logs).masked_fill(~mask, 0.0), stats
+
+
+def token_means(rewards_G: Tensor, lengths_G: Tensor) -> Tensor:
+    """HAPO's advantage: (r - mean) / (std + 1e-4), both over all tokens of the group, each token
+    with its reply's reward (arXiv 2509.16591). [G], tokens [G] -> [G].
+
+    GRPO's own, over replies, where that gives any reply 5 or more: one short reply among long ones.
+    """
+    weights = lengths_G / lengths_G.sum().clamp(min=1)
+    centred = rewards_G - (weights * rewards_G).sum()
+    tokens = lengths_G.sum()
+    variance = (lengths_G * centred.square()).sum() / (tokens - 1).clamp(min=1)
+    found = centred / (variance.sqrt() + STD_EPSILON)
+    if bool((found.abs() >= MOST_ADVANTAGE).any()):
+        return (rewards_G - rewards_G.mean()) / (rewards_G.std() + STD_EPSILON)
+    return found
+
+
+def spread_rows(advantages_G: Tensor, count: int) -> Tensor:
+    """The `count` rows whose advantages have the largest variance, in order (D3S).
+
+    arXiv 2509.22115. They are the k smallest and the count - k largest, for the best k.
+    """
+    order = torch.sort(advantages_G, stable=True).indices
+    best: tuple[float, Tensor] | None = None
+    for low in range(count + 1):
+        rows = torch.cat([order[:low], order[len(order) - (count - low) :]])
+        variance = float(advantages_G[rows].var(correction=0))
+        if best is None or variance > best[0] + 1e-12:
+            best = variance, rows
+    assert best is not None
+    return best[1].sort().values
+
+
+def telling_tokens(entropy: Tensor, advantages: Tensor, mask: Tensor, share: float) -> Tensor:
+    """The `share` of tokens of largest |A| H as weights 0 and 1 (D3S, arXiv 2509.22115).
+
+    entropy, advantages, mask [B, T], of a whole mini-batch -> [B, T].
+    """
+    worth = (advantages.abs() * entropy.detach()).masked_fill(~mask, -math.inf)
+    count = math.ceil(share * int(mask.sum()))
+    out = torch.zeros_like(entropy)
+    if count:
+        out.view(-1)[worth.flatten().topk(count).indices] = 1.0
+    return out

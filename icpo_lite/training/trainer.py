@@ -16,14 +16,23 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from icpo_lite.core.oom import RowLimit, Say, quiet
-from icpo_lite.core.types import Group, Judge, Prompt, RewardChange, RewardRule, StepReport
+from icpo_lite.core.oom import RowLimit, Say, Size, quiet
+from icpo_lite.core.types import (
+    Group,
+    Judge,
+    Prompt,
+    RewardChange,
+    RewardRule,
+    StepReport,
+    TrainerState,
+)
 from icpo_lite.policy.logprobs import LogprobOptions
 from icpo_lite.policy.prompt_packing import why_not_shared
+from icpo_lite.recipe.objective_sections import GROUP_LOSSES
 from icpo_lite.rollout.engines.registry import ENGINES
 from icpo_lite.rollout.groups import judge_groups, reward_groups, sample_groups
 from icpo_lite.rollout.noise import SamplingOptions
-from icpo_lite.training.advantages import advantage_groups
+from icpo_lite.training.advantage_rules import Advantages
 from icpo_lite.training.batch import collate
 from icpo_lite.training.conversations import Conversations
 from icpo_lite.training.credit import credited, moves
@@ -35,6 +44,9 @@ from icpo_lite.training.dynamic_sampling import (
     refilled_groups,
     teaches,
 )
+from icpo_lite.training.logged_groups import LoggedReplies
+from icpo_lite.training.reply_shaping import ReplyShaping
+from icpo_lite.training.segments import Segments
 from icpo_lite.training.step_metrics import (
     conversation_metrics,
     group_metrics,
@@ -55,12 +67,14 @@ class Chosen:
     """What a recipe leaves to the machine.
 
     sampling, logprobs: how replies and log-probs are computed here. tried: which of `engine` and
-    `share_prompts` were chosen by timing them.
+    `share_prompts` were chosen by timing them. update_rows: responses of an update that fit at
+    once; None for all.
     """
 
     sampling: SamplingOptions
     logprobs: LogprobOptions
     tried: tuple[str, ...] = ()
+    update_rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +117,8 @@ class Trainer:
         self.judge, self.reward, self.change = judge, reward, change
         self.recipe, self.tried = recipe, chosen.tried
         self.sampling_limit, update_limit = _limits(recipe, say)
+        if chosen.update_rows is not None:
+            update_limit.found = Size(chosen.update_rows)
         self.sampling = chosen.sampling.but(limit=self.sampling_limit)
         self.updater = Updater(policy, recipe, chosen.logprobs, update_limit, say)
         self.updater.engine = self.sampling.engine
@@ -110,8 +126,8 @@ class Trainer:
         self.updater.distiller = self.distiller
         self.schedules = Schedules(recipe)
         self.talks = Conversations(recipe) if recipe.rollout == "conversation" else None
-        functions = [name.rpartition(":")[2] for name in recipe.reward_funcs]
-        self.component_weights = dict(zip(functions, recipe.reward_weights, strict=False))
+        self.advantages, self.shaping = Advantages(recipe), ReplyShaping(recipe)
+        self.segments, self.logged = Segments.of(recipe), LoggedReplies.of(recipe)
         self.done_steps = self.sampled_tokens = 0
         # Where a step stands: weights and optimizer move while "updating" alone.
         self.phase: Literal["", "sampling", "updating"] = ""
@@ -139,7 +155,7 @@ class Trainer:
         return spent or self.done_steps >= self.recipe.max_steps
 
     @property
-    def progress(self) -> int:
+    def planned_step(self) -> int:
         """Steps made, as schedules count them: by tokens where these end the run."""
         if (most := self.recipe.max_sampled_tokens) is None:
             return self.done_steps
@@ -149,12 +165,12 @@ class Trainer:
         """One step: new samples from the current policy and the updates made of them."""
         started = time.monotonic()
         self.phase = "sampling"
-        plan = self.schedules.at(self.progress)
+        plan = self.schedules.at(self.planned_step)
         prompts = self.pool.draw(self.recipe.prompts_per_step, plan.share_underspecified)
         groups, chosen, refills = self.select(self.rollout(prompts))
         sampled = time.monotonic()
-        weighed = self.weighed(chosen, plan)
-        learned = self.counted(weighed)
+        weighed = self.weighed(chosen, plan.underspecified_weight)
+        learned = self.counted(self.shaping.kept(weighed, self.done_steps))
         batch = collate(learned, self.policy.pad_id)
         self.phase = "updating"
         views = self.distiller.views(learned) if self.distiller else None
@@ -163,6 +179,7 @@ class Trainer:
         metrics = {**self._shown(groups, learned), **update, "refills": float(refills)}
         metrics |= self._costs(plan, groups, sampled - started, time.monotonic() - started)
         self.schedules.move(metrics)
+        self.sampling = self.heated()
         told = as_learned(groups, chosen, weighed)
         metrics |= self.pool.saw(told)
         self.phase = ""
@@ -181,7 +198,10 @@ class Trainer:
             talked = self.talks.sampled(
                 self.policy, prompts, ids, self.judge, self.sampling, self.done_steps, first_place
             )
-            return self.talks.rewarded(talked, self.reward, self.change)
+            return self.talks.rewarded(talked, self.reward, self.change, self.progress)
+        if self.logged is not None:
+            step = self.done_steps
+            return self._values(self.logged.groups(self.policy, prompts, ids, step, first_place))
         groups = sample_groups(
             self.policy,
             prompts,
@@ -194,7 +214,7 @@ class Trainer:
         )
         if self.recipe.demonstrations != "none":
             groups = join_demonstrations(groups, self.policy, self.recipe.max_completion_length)
-        return reward_groups(judge_groups(groups, self.judge), self.reward, self.change)
+        return self._values(groups)
 
     def longest_reply(self, prompt_length: int) -> int:
         """Tokens that may follow a prompt of so many: one reply, or a whole conversation."""
@@ -221,11 +241,38 @@ class Trainer:
             hpt_gate=gate,
         )
 
-    def weighed(self, groups: list[Group], plan: Plan) -> list[Group]:
-        """The groups with their advantages, each turn with its own where `credit` gives it one."""
-        weight = plan.underspecified_weight
-        weighed = advantage_groups(groups, self.recipe, weight, self.component_weights)
-        return credited(weighed, self.recipe, weight)
+    def weighed(self, groups: list[Group], underspecified_weight: float) -> list[Group]:
+        """The groups with what their replies, turns and tokens are learned with."""
+        weighed = self.advantages(groups, underspecified_weight)
+        weighed = credited(weighed, self.recipe, underspecified_weight)
+        weighed = self.shaping(weighed, underspecified_weight)
+        if self.segments is None:
+            return weighed
+        return self.segments.credited(
+            weighed,
+            self.policy,
+            self._values,
+            self.sampling,
+            self.done_steps,
+            underspecified_weight,
+        )
+
+    def _values(self, groups: list[Group]) -> list[Group]:
+        """Sampled groups, judged and rewarded."""
+        judged = judge_groups(groups, self.judge)
+        return reward_groups(judged, self.reward, self.change, self.progress)
+
+    @property
+    def progress(self) -> TrainerState:
+        """Where the run stands, for rewards that go by it."""
+        return TrainerState(self.planned_step, self.recipe.max_steps)
+
+    def heated(self) -> SamplingOptions:
+        """How the next replies are drawn: by the entropies of the last ones, where HAPO is on."""
+        shaping = self.updater.shaping
+        if not shaping.tau:
+            return self.sampling
+        return self.sampling.but(entropy_tau=shaping.tau, entropy_stats=shaping.stats)
 
     def counted(self, groups: list[Group]) -> list[Group]:
         """The groups that losses are averaged over.
@@ -235,11 +282,11 @@ class Trainer:
         turns that differ.
         """
         recipe = self.recipe
-        terms = recipe.beta or recipe.entropy_coef or recipe.entropy_target or recipe.kl_cov
-        terms = terms or recipe.distill != "none"
+        terms = recipe.moves_without_advantage or recipe.entropy_target
+        terms = terms or recipe.loss_type in GROUP_LOSSES or recipe.distill != "none"
         if recipe.dynamic_sampling or recipe.count_zero_variance or terms:
             return groups
-        if recipe.credit != "trajectory":
+        if _moves_flat_groups(recipe):
             return [group for group in groups if moves(group)]
         return [group for group in groups if teaches(group, recipe.min_reward_spread)]
 
@@ -282,6 +329,7 @@ class Trainer:
             "scaler": self.updater.scaler.state_dict(),
             "schedules": self.schedules.states,
             "conversations": self.talks.state if self.talks else {},
+            **{name: kept for name, kept in self._memories().items() if kept},
             "threads": torch.get_num_threads(),
             "tried": {
                 "engine": self.sampling.engine,
@@ -293,6 +341,10 @@ class Trainer:
                 "update": self.updater.limit.state(),
             },
         }
+
+    def _memories(self) -> dict[str, dict[str, Any]]:
+        """What rules of advantages and tokens remember, where they do."""
+        return {"advantages": self.advantages.state, "token_weights": self.updater.shaping.state}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from what `state` gave; weights and optimizer are restored by the caller."""
@@ -315,6 +367,9 @@ class Trainer:
         shared = kept.get("share_prompts", updater.logprobs.shared_prompts)
         updater.logprobs = updater.logprobs.but(shared_prompts=shared)
         updater.restore_scale(state["scaler"])
+        self.advantages.restore(state.get("advantages", {}))
+        updater.shaping.restore(state.get("token_weights", {}))
+        self.sampling = self.heated()
         limits = state.get("limits", {})
         if limits.get("on") == self._limits_hold_on():
             self.sampling_limit.restore(limits["sampling"])
@@ -322,6 +377,12 @@ class Trainer:
 
     def _limits_hold_on(self) -> list[Any]:
         return [self.policy.device.name, self.recipe.per_device_train_batch_size]
+
+
+def _moves_flat_groups(recipe: Recipe) -> bool:
+    """Whether replies of equal rewards may have advantages other than 0."""
+    by_spread = recipe.advantage["name"] in ("group", "gdpo")
+    return recipe.credit != "trajectory" or not by_spread or recipe.segments["name"] != "none"
 
 
 def _cores() -> int:

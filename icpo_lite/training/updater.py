@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +21,9 @@ from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs, kept_
 from icpo_lite.policy.optimizer import make_optimizer
 from icpo_lite.training.batch import Batch, mini_batches
 from icpo_lite.training.distillation import Distiller, Views
-from icpo_lite.training.distillation_loss import Taught, distillation_loss
+from icpo_lite.training.distillation_loss import distillation_loss
+from icpo_lite.training.group_losses import LOSSES_OF_GROUPS, compared
+from icpo_lite.training.learned_batch import LearnedBatch
 from icpo_lite.training.loss import (
     Mean,
     Normalizer,
@@ -31,7 +33,9 @@ from icpo_lite.training.loss import (
     part_normalizer,
     policy_loss,
 )
-from icpo_lite.training.loss_scale import make_scaler
+from icpo_lite.training.loss_scale import growth_interval as growth_interval
+from icpo_lite.training.loss_scale import loss_scaler
+from icpo_lite.training.reply_shaping import TokenShaping
 from icpo_lite.training.token_weights import (
     corrects,
     high_entropy_tokens,
@@ -41,32 +45,12 @@ from icpo_lite.training.token_weights import (
     sampling_mismatch,
     select_tokens,
 )
-from icpo_lite.training.without_gradient import without_gradient
+from icpo_lite.training.without_gradient import Told, without_gradient
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
     from icpo_lite.recipe.objective_sections import LossKeys
-
-
-@dataclass(frozen=True)
-class _Learned:
-    """What all updates made of one batch share: it, and what was computed before the first.
-
-    mask, old, old_entropy, ref [B, T-1]: tokens that carry loss; their log-probs and entropies
-    under the weights that sampled, and log-probs without LoRA; None where nobody reads them.
-    taught: what a teacher says of the tokens.
-    """
-
-    batch: Batch
-    mask: Tensor
-    old: Tensor | None
-    old_entropy: Tensor | None
-    ref: Tensor | None
-    taught: Taught | None
-    loss: LossKeys
-    logprobs: LogprobOptions
-    size: Size
 
 
 class Updater:
@@ -88,6 +72,7 @@ class Updater:
         self.limit, self.say = limit, say
         self.engine = "native"
         self.distiller: Distiller | None = None
+        self.shaping = TokenShaping(recipe)
         self.step = self._skipped = self._skipped_in_a_row = 0
         self._stepping = False
         self.optimizer = make_optimizer(
@@ -98,7 +83,7 @@ class Updater:
             eps=recipe.adam_epsilon,
             weight_decay=recipe.weight_decay,
         )
-        self.scaler = make_scaler(policy, recipe)
+        self.scaler = loss_scaler(policy, recipe)
 
     def update(
         self,
@@ -151,7 +136,7 @@ class Updater:
                 )
             before.restore()
             # The old one remembers a step half done.
-            self.scaler = make_scaler(self.policy, self.recipe)
+            self.scaler = loss_scaler(self.policy, self.recipe)
             self.restore_scale(scale)
             self._skipped, self._skipped_in_a_row = skips
 
@@ -197,28 +182,32 @@ class Updater:
             "updates": float(len(norms)),
         }
 
-    def _learned(self, batch: Batch, loss: LossKeys, size: Size, views: Views | None) -> _Learned:
+    def _learned(
+        self, batch: Batch, loss: LossKeys, size: Size, views: Views | None = None
+    ) -> LearnedBatch:
         """The batch with all that must be known before its first update."""
         recipe = self.recipe
         mask = batch.loss_mask
         if recipe.mask_truncated_completions:
             mask = mask & ~batch.truncated[:, None]
         old = old_entropy = ref = taught = None
-        options = _chunked(self.logprobs, size)
         # With one update per batch the sampling policy is the one being updated: ratio 1.
         on_policy = recipe.num_iterations * recipe.num_mini_batches == 1
-        if not on_policy or loss.selects_tokens or recipe.top_entropy_quantile < 1:
-            old, old_entropy, _ = without_gradient(self.policy, batch, options, size.rows)
-        if loss.beta > 0:
+        by_entropy = recipe.top_entropy_quantile < 1 or self.shaping.by_entropy
+        if not on_policy or loss.selects_tokens or by_entropy:
+            old, old_entropy, _ = self._without_grad(batch, size)
+        if loss.needs_reference:
             with self.policy.adapter_off():
-                ref = without_gradient(self.policy, batch, options, size.rows).logps
+                ref = self._without_grad(batch, size).logps
+        options = _chunked(self.logprobs, size)
         if views is not None and self.distiller is not None and loss.distills:
             taught = self.distiller.taught(views, options, size)
         logprobs = options.but(entropy_grad=loss.entropy_coef != 0)
-        return _Learned(batch, mask, old, old_entropy, ref, taught, loss, logprobs, size)
+        scale = self.shaping.scale(old_entropy, mask)
+        return LearnedBatch(batch, mask, old, old_entropy, ref, loss, logprobs, size, scale, taught)
 
     def _optimizer_step(
-        self, learned: _Learned, rows: Tensor, number: int, parts: list[dict[str, Mean | Peak]]
+        self, learned: LearnedBatch, rows: Tensor, number: int, parts: list[dict[str, Mean | Peak]]
     ) -> tuple[float, float] | None:
         """One clipped AdamW step on some rows: (loss, gradient norm); metrics go to `parts`.
 
@@ -255,13 +244,15 @@ class Updater:
         return loss, float(norm)
 
     def _gradient(
-        self, learned: _Learned, rows: Tensor, number: int
+        self, learned: LearnedBatch, rows: Tensor, number: int
     ) -> tuple[float, list[dict[str, Mean | Peak]]]:
         """Adds up the gradient of some rows, micro-batch by micro-batch: (loss, metrics).
 
         Micro-batches larger than what fits are computed in parts, which changes no sum.
         """
-        recipe, loss = self.recipe, learned.loss
+        recipe, loss, total = self.recipe, learned.loss, 0.0
+        if loss.loss_type in LOSSES_OF_GROUPS:
+            learned, total = self._compared(learned, rows, number)
         keep = self.logprobs.shared_prompts
         at_once = recipe.per_device_train_batch_size
         micros = list(learned.batch.rows(rows).micro_batches(at_once, keep_groups=keep))
@@ -269,7 +260,7 @@ class Updater:
         normalizer = loss_normalizer(loss, masks, recipe.max_completion_length)
         selected, weights = self._chosen_tokens(learned, rows, number)
         count = learned.taught.count(rows, learned.mask[rows]) if learned.taught else 0
-        total, metrics = 0.0, []
+        metrics = []
         for (piece, whole), mask in zip(micros, masks, strict=True):
             for index, teaches in self._with_and_without_gradient(whole, loss):
                 for part, micro in whole.rows(index).micro_batches(
@@ -299,8 +290,7 @@ class Updater:
         and HPT's demonstrations have one whatever it is.
         """
         every = torch.arange(len(batch), device=batch.advantages.device)
-        terms = loss.beta or loss.entropy_coef or loss.kl_cov is not None or loss.distills
-        if terms or not self.recipe.drop_zero_variance:
+        if loss.moves_without_advantage or not self.recipe.drop_zero_variance:
             return [(every, True)]
         learns = (batch.advantages.masked_fill(~batch.loss_mask, 0.0) != 0).any(-1)
         if loss.demonstrations == "hpt":
@@ -309,7 +299,7 @@ class Updater:
 
     def _backward(
         self,
-        learned: _Learned,
+        learned: LearnedBatch,
         micro: Batch,
         kept: Tensor,
         index: Tensor,
@@ -342,6 +332,7 @@ class Updater:
             weights=product(weights, corrected, near),
             selected=selected,
             demonstrations=micro.demonstrations,
+            entropy_scale=None if learned.scale is None else learned.scale[index, :width],
         )
         total, told = out.loss, out.metrics | mismatch
         if learned.taught is not None and count:
@@ -380,7 +371,7 @@ class Updater:
         self.say(f"step {self.step + 1}: update skipped: {why}")
 
     def _chosen_tokens(
-        self, learned: _Learned, rows: Tensor, number: int
+        self, learned: LearnedBatch, rows: Tensor, number: int
     ) -> tuple[Tensor | None, Tensor | None]:
         """Of one mini-batch's rows: tokens that Clip-Cov or KL-Cov acts on, and token weights.
 
@@ -398,7 +389,25 @@ class Updater:
         share = recipe.top_entropy_quantile
         if learned.old_entropy is not None and share < 1:
             weights = high_entropy_tokens(learned.old_entropy[rows], mask, share)
-        return selected, weights
+        shaped = self.shaping.weights(
+            learned.batch.advantages[rows], learned.old_entropy, rows, mask, self.step
+        )
+        return selected, weights if shaped is None else shaped
+
+    def _compared(
+        self, learned: LearnedBatch, rows: Tensor, number: int
+    ) -> tuple[LearnedBatch, float]:
+        """The batch with what a loss of groups makes of its rows' advantages, and that loss."""
+        batch, loss = learned.batch.rows(rows), learned.loss
+        width = batch.loss_mask.shape[1]
+        at = learned.ref if loss.loss_type == "copg" else learned.old
+        now, before = (None if x is None else x[rows, :width] for x in (learned.old, at))
+        if before is not None and (number or now is None):
+            now = self._without_grad(batch, learned.size).logps
+        slopes, value = compared(batch, now, before, learned.mask[rows, :width], loss)
+        advantages = learned.batch.advantages.clone()
+        advantages[rows] = slopes[:, None].expand(-1, advantages.shape[1])
+        return replace(learned, batch=replace(learned.batch, advantages=advantages)), value
 
     def _corrected(
         self, logps: Tensor, old: Tensor | None, index: Tensor, micro: Batch, mask: Tensor
@@ -417,11 +426,15 @@ class Updater:
         return weights, sampling_mismatch(own, micro.sampled_logps, mask & ~shown, weights)
 
     def _off_policy_mask(self, logps: Tensor, micro: Batch, mask: Tensor) -> Tensor | None:
-        """0 for disliked rows that the policy has left behind (`loss.off_policy_rows`) [b, 1]."""
+        """0 for disliked rows that the policy has left behind (`off_policy_rows`) [b, 1]."""
         if (threshold := self.recipe.off_policy_mask_threshold) is None:
             return None
         near = off_policy_rows(logps, micro.sampled_logps, micro.advantages, mask, threshold)
         return near.masked_fill(micro.demonstrations[:, None], 1.0)
+
+    def _without_grad(self, batch: Batch, size: Size) -> Told:
+        """What the current weights say of the batch, in micro-batches."""
+        return without_gradient(self.policy, batch, _chunked(self.logprobs, size), size.rows)
 
 
 def _chunked(options: LogprobOptions, size: Size) -> LogprobOptions:

@@ -184,6 +184,7 @@ class WarmUp:
             "num_mini_batches": 1,
             "mask_truncated_completions": False,
             "top_entropy_quantile": 1.0,
+            "token_weights": {"name": "none"},
         }
         before = self.trainer.updater
         return Updater(
@@ -220,6 +221,7 @@ def _share(found: Sequence[bool]) -> float | None:
 def _advice(demonstrations: str) -> str:
     others = "" if demonstrations == "hpt" else ", demonstrations: hpt"
     return (
-        "note: it asks too seldom for group sampling to reward it; set warm_up_steps: auto"
+        "note: that is too seldom for some models to learn it from their own replies, and "
+        "warm_up_steps: 0 shows them none; should asks stay low, set warm_up_steps: auto"
         f"{others} or system_prompt: ask"
     )

@@ -5,7 +5,9 @@
 question_targets.jsonl holds, by problem, questions that ask for the removed fact in other words
 (on) and questions that miss it (off): about a given fact, the task itself, another person, a
 colour. Words and weights were chosen on the half `dev`, of which 49 problems' questions are by a
-person who had not read the code; the half `held` was not looked at. Exit
+person who had not read the code; the half `held` was not looked at. The last 64 problems' questions
+were written before the matcher was tried on them: 123 of 143 were then recognised and 20 of 205
+near misses too (of the later 22 problems 42 of 49, and 5 of 70); they are in `dev` since. Exit
 code 1 when the held half is under recall 0.85 or under precision 0.9.
 """
 

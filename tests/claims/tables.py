@@ -32,7 +32,8 @@ NEVER = re.compile(r"(?!)")
 MODULES = {
     "types": (
         *("core.questions", "core.sentences", "core.thoughts", "core.words"),
-        *("rewards.response_type", "rewards.courtesies", "rewards.features"),
+        *("rewards.response_type", "rewards.settled_answers", "rewards.courtesies"),
+        *("rewards.features",),
         *("rewards.feature_weights", "rewards.languages", "rewards.open_replies"),
     ),
     "math": (

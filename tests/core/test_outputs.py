@@ -47,12 +47,17 @@ def place(tmp_path, monkeypatch):
     return tmp_path
 
 
+ADVISE = (
+    *("advise", "run/recipe.yaml", "dataset_name=builtin:world", "prompts_per_step=2"),
+    *("num_generations=2", "max_completion_length=4", "--steps", "1", "--device", "cpu"),
+)
 #: Command → its arguments before -o, and an input that it reads.
 FILES = {
     "augment": (["augment", "q.jsonl"], "q.jsonl"),
     "classify": (["classify", "replies.jsonl"], "replies.jsonl"),
     "report": (["report", "run"], "run/metrics.jsonl"),
     "bench": (BENCH, "run/recipe.yaml"),
+    "advise": (list(ADVISE), "run/recipe.yaml"),
 }
 FOLDERS = {
     "eval": (["eval", "run", "--data", "q.jsonl"], "run"),

@@ -1,4 +1,6 @@
-"""The parts of the GPU suite, one after another, each in a process of its own; one JSON at the end.
+"""The parts of the GPU suite, one after another, each in a process of its own.
+
+The JSON is written anew after every part: what is cut off leaves what was measured before it.
 
 A part that cannot run here, or for which no time is left, is skipped with the reason; a part that
 fails leaves the end of what it printed. The exit code is 1 when a part failed.
@@ -18,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +30,21 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 sys.path.insert(0, str(HERE.parent))
 
+#: Without these nothing of the suite runs; the others are peers, skipped by name.
+NEEDED = (
+    *("torch", "triton", "numpy", "transformers", "peft", "bitsandbytes", "safetensors"),
+    *("accelerate", "tokenizers", "pydantic", "yaml", "click", "jinja2", "pytest", "hypothesis"),
+)
 PACKAGES = (
     *("torch", "triton", "transformers", "peft", "bitsandbytes", "trl", "unsloth"),
     *("liger-kernel", "cut-cross-entropy", "unsloth_zoo"),
 )
 #: Size → disk in GB of its NF4 checkpoint.
 DISK_GB = {"7b": 6, "14b": 10, "32b": 20, "tiny": 0}
+#: One step of short replies, and no rehearsal of the worst case before it: what is measured is the
+#: step. The memory of full length is a step of its own (`FULL`).
+SHORT = ("max_completion_length=128", "rehearse=false")
+FULL = ("rehearse=false",)
 #: What a CPU can do of a recipe in seconds.
 TINY = (
     *("prompts_per_step=2", "num_generations=2", "max_completion_length=6"),
@@ -61,8 +72,8 @@ class Setup:
 
 @dataclass(frozen=True)
 class Part:
-    """name: in the JSON and of --only. seconds: what it takes on a GPU, about. needs: why it cannot
-    run here, or ""."""
+    """name: in the JSON and of --only. seconds: its bound on a GPU, by arithmetic
+    (docs/gpu-suite.md); after half as long again it is ended. needs: why it cannot run, or ""."""
 
     name: str
     seconds: float
@@ -82,6 +93,7 @@ def python(setup: Setup, *arguments: str, **environment: str) -> str:
         cwd=ROOT,
         env={**os.environ, **environment},
         timeout=max(setup.left, 1),
+        check=False,
     )
     if done.returncode:
         tail = (done.stderr.strip() or done.stdout.strip())[-1500:]
@@ -146,12 +158,12 @@ def steps(
 
 
 def within(shape: str, limit_gb: float) -> Callable[[Setup], Any]:
-    """Two steps of the recipe of a size within the memory of a card."""
+    """One step of full length of the recipe of a size within the memory of a card."""
 
     def part(setup: Setup) -> Any:
         model = checkpoint(setup, shape)
         changes = TINY if setup.tiny else ()
-        result = steps(setup, f"qwen{shape}", model, limit_gb, *changes)
+        result = steps(setup, f"qwen{shape}", model, limit_gb, *FULL, *changes, count=1)
         if setup.on_gpu and result["peak_reserved_gb"] > limit_gb:
             raise RuntimeError(f"expected at most {limit_gb} GB, found {result}")
         return result
@@ -160,10 +172,13 @@ def within(shape: str, limit_gb: float) -> Callable[[Setup], Any]:
 
 
 def step_time(setup: Setup) -> Any:
-    """A 7B step of 64 completions of 512 tokens, ours and TRL's, one after the other."""
+    """A 7B step of 64 completions of 128 tokens, ours and TRL's, one after the other.
+
+    Two steps each, of which the second counts: the first compiles.
+    """
     model = checkpoint(setup, "7b")
     # The whole card for both, and the same micro-batch.
-    changes = TINY if setup.tiny else ("per_device_train_batch_size=8",)
+    changes = (*SHORT, *(TINY if setup.tiny else ("per_device_train_batch_size=8",)))
     ours = steps(setup, "qwen7b", model, None, *changes)
     found = {"ours": ours, "ours_seconds": ours["steps"][-1]["step_seconds"]}
     if not importlib.util.find_spec("trl"):
@@ -182,7 +197,8 @@ def step_time(setup: Setup) -> Any:
 def bench(setup: Setup) -> Any:
     output = setup.work / "bench.json"
     small = ("--cpu", "--shapes", "small", "--tokens", "64", "--repeats", "1", "--peers", "none")
-    real = ("--tokens", "4096", "--repeats", "5", "--peers", "all")
+    shapes = ("--shapes", "qwen2.5-7b,llama-3.1-8b")
+    real = ("--part", "logprob", *shapes, "--tokens", "4096", "--repeats", "5", "--peers", "all")
     chosen = real if setup.on_gpu else small
     python(setup, "-m", "icpo_lite", "bench", *chosen, "-o", str(output))
     return json.loads(output.read_text())
@@ -212,15 +228,22 @@ def room_for(shape: str, limit_gb: float) -> Callable[[Setup], str]:
     return needs
 
 
+#: What needs the largest card and the log-prob path come first: a short lease still gives them. The
+#: bounds add up to 460 s.
 PARTS = (
-    Part("tests", 60, marked_tests, gpu_or_tiny),
-    Part("float16", 40, outliers, gpu_or_tiny),
-    Part("7b-11gb", 80, within("7b", 11), room_for("7b", 11)),
-    Part("7b-time", 110, step_time, room_for("7b", 20)),
-    Part("14b-15gb", 90, within("14b", 15), room_for("14b", 15)),
-    Part("32b-23gb", 120, within("32b", 23), room_for("32b", 23)),
+    Part("32b-23gb", 130, within("32b", 23), room_for("32b", 23)),
     Part("bench", 60, bench, gpu_or_tiny),
+    Part("7b-11gb", 60, within("7b", 11), room_for("7b", 11)),
+    Part("7b-time", 70, step_time, room_for("7b", 20)),
+    Part("14b-15gb", 80, within("14b", 15), room_for("14b", 15)),
+    Part("tests", 40, marked_tests, gpu_or_tiny),
+    Part("float16", 20, outliers, gpu_or_tiny),
 )
+
+
+def missing() -> list[str]:
+    """Packages of NEEDED that cannot be imported here."""
+    return [name for name in NEEDED if not importlib.util.find_spec(name)]
 
 
 # ------------------------------------------------------------------------------------------ report
@@ -228,6 +251,8 @@ PARTS = (
 
 def attempt(part: Part, setup: Setup) -> dict[str, Any]:
     began = time.monotonic()
+    if setup.on_gpu:  # a part may not take the time of those after it
+        setup = replace(setup, deadline=min(setup.deadline, began + 1.5 * part.seconds))
     if why := part.needs(setup):
         return {"name": part.name, "status": "skipped", "reason": why}
     if setup.on_gpu and setup.left < part.seconds:
@@ -236,7 +261,10 @@ def attempt(part: Part, setup: Setup) -> dict[str, Any]:
     try:
         outcome = {"status": "ok", "result": part.run(setup)}
     except subprocess.TimeoutExpired:
-        outcome = {"status": "failed", "reason": "ran out of the suite's time"}
+        outcome = {
+            "status": "failed",
+            "reason": f"took longer than {time.monotonic() - began:.0f} s",
+        }
     except Exception as error:  # a part that breaks must not take the others with it
         outcome = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
     return {"name": part.name, **outcome, "seconds": round(time.monotonic() - began, 1)}
@@ -272,29 +300,36 @@ def main() -> int:
     parser.add_argument("-o", "--output", type=Path, default=Path("gpu.json"))
     parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
     parser.add_argument("--shapes", choices=("real", "tiny"), default="real")
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--only", action="append", choices=[part.name for part in PARTS])
+    parser.add_argument("--preflight", action="store_true", help="Only say what is missing here.")
     asked = parser.parse_args()
+    if lacking := missing():
+        print(f"missing: {' '.join(lacking)}; icpo_lite/docs/gpu-suite.md says how to carry wheels")
+        return 2
+    if asked.preflight:
+        print("Every package that the suite needs is here.")
+        return 0
+    return run(asked)
+
+
+def run(asked: argparse.Namespace) -> int:
     began = time.monotonic()
     there = asked.device == "cpu" or torch.cuda.is_available()
+    parts: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="icpo-gpu-") as work:
-        deadline = began + 60 * asked.minutes - 15
         device = asked.device if there else "none"
+        deadline = began + 60 * asked.minutes - 15
         setup = Setup(device, asked.shapes == "tiny" and there, Path(work), deadline)
-        parts = []
+        about = {"command": " ".join(["tests/gpu/run.sh", *sys.argv[1:]]), **machine(setup)}
         for part in PARTS:
             if asked.only and part.name not in asked.only:
                 continue
             parts.append(attempt(part, setup))
             last = parts[-1]
             print(f"{last['name']:10} {last['status']:8} {last.get('reason', '')}", flush=True)
-    report = {
-        "command": " ".join(["tests/gpu/run.sh", *sys.argv[1:]]),
-        **machine(setup),
-        "seconds": round(time.monotonic() - began, 1),
-        "parts": parts,
-    }
-    asked.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+            report = {**about, "seconds": round(time.monotonic() - began, 1), "parts": parts}
+            asked.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(f"Written to {asked.output}.")
     return int(any(part["status"] == "failed" for part in parts))
 

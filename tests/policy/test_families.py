@@ -219,3 +219,20 @@ def test_lora_in_the_dtype_of_the_recipe(name, folders):
     logps, _ = completion_logprobs(policy, ids, torch.ones_like(ids), mask, LogprobOptions())
     logps.sum().backward()
     assert all(p.grad.dtype is p.dtype and p.grad.abs().max() > 0 for p in policy.trainable())
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_ended_rows_are_replaced_in_layers_of_every_kind(folders, family, monkeypatch):
+    """Keys and values, windows, recurrent states: a new row sees nothing of the one before it."""
+    policy = load(folders(family))
+    # A third of the tokens ends a reply: lengths are uneven.
+    monkeypatch.setattr("icpo_lite.rollout.engines.native.end_ids", lambda *_: range(90))
+    prompts = [policy.encode_chat([Message("user", t * n)]) for n in (1, 3) for t in CHATS]
+    keys = [("rows", p) for p in range(len(prompts))]
+    whole = sample(policy, prompts, n=4, options=SamplingOptions(14), keys_P=keys)
+    options = SamplingOptions(14, max_rows=3)
+    refilled = sample(policy, prompts, n=4, options=options, keys_P=keys)
+    for a, b in zip((c for g in whole for c in g), (c for g in refilled for c in g), strict=True):
+        assert a.token_ids == b.token_ids
+        assert a.logprobs == pytest.approx(b.logprobs, abs=2e-4)
+    assert len({len(c.token_ids) for g in whole for c in g}) > 4

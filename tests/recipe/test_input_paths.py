@@ -80,6 +80,7 @@ VALUES = {
     "eval_dataset_name": "~/rows.jsonl",
     "evaluation.dataset_name": "~/rows.jsonl",
     "augment.spread_from": "~/runs/old",
+    "logged_completions": "~/runs/old",
     "resume_from_checkpoint": "~/runs/old",
     "output_dir": "~/runs/new",
     "mirror_dir": "~/drive",

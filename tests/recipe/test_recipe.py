@@ -266,7 +266,8 @@ def test_names_without_an_equal_are_answered(folder: Path, key: str) -> None:
         (
             "loss_type: gpro\n",
             "r.yaml:3: loss_type: expected one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, "
-            "vespo, found 'gpro'; did you mean grpo?",
+            "vespo, rec, asymre, opmd, a_lol, reg_grpo, refuel, copg, found 'gpro'; did you mean "
+            "grpo?",
         ),
         ("evaluation:\n  settings: [ful]\n", "r.yaml:4: evaluation.settings: expected one of"),
         ("resume_from_checkpoint: 3\n", "r.yaml:3: resume_from_checkpoint: expected"),
@@ -291,6 +292,64 @@ def test_names_without_an_equal_are_answered(folder: Path, key: str) -> None:
         ("reward_funcs: [../r.py:f]\n", "r.yaml:3: reward_funcs: expected a file in the recipe's"),
         ("reward_funcs: [/r.py:f]\n", "r.yaml:3: reward_funcs: expected a file in the recipe's"),
         ("task: code\n", "r.yaml:3: task: grading code runs it"),
+        (
+            "advantage: cannon\n",
+            "r.yaml:3: advantage: expected a name among group, canon, bnpo_paper, rae, gdpo, rloo",
+        ),
+        ("advantage: bnpo_paper\n", "r.yaml:3: advantage: bnpo_paper takes the mean reward"),
+        (
+            "advantage: rloo\nscale_rewards: none\n",
+            "r.yaml:4: scale_rewards: advantage: rloo has a scale of its own",
+        ),
+        (
+            "advantage: gdpo\nmulti_objective_aggregation: normalize_then_sum\n",
+            "r.yaml:3: advantage: multi_objective_aggregation: normalize_then_sum is",
+        ),
+        (
+            "advantage: rae\ndynamic_sampling: true\n",
+            "r.yaml:4: dynamic_sampling: advantage: rae learns from groups of equal rewards too",
+        ),
+        (
+            "advantage: canon\ndemonstrations: hpt\n",
+            "r.yaml:3: advantage: canon splits sampled replies",
+        ),
+        (
+            "advantage: rae\nrollout: conversation\ncredit: gtpo\n",
+            "r.yaml:3: advantage: rae compares whole replies, credit: gtpo turns",
+        ),
+        ("loss_type: refuel\n", "r.yaml:3: loss_type: refuel compares rewards as they are"),
+        (
+            "loss_type: reg_grpo\ntoken_weights: d3s\n",
+            "r.yaml:4: token_weights: loss_type: reg_grpo compares whole replies",
+        ),
+        ("loss_type: a_lol\n", "r.yaml:3: loss_type: a_lol learns from logged replies"),
+        ("token_weights: hapo\nloss_type: rec\n", "r.yaml:3: token_weights: hapo moves the clip"),
+        (
+            "token_weights: hapo\nengine: continuous\n",
+            "r.yaml:3: token_weights: hapo's temperature needs an engine that draws here",
+        ),
+        (
+            "token_weights: d3s\ntop_entropy_quantile: 0.2\n",
+            "r.yaml:3: token_weights: d3s chooses tokens by itself",
+        ),
+        (
+            "token_weights: hapo\nadvantage: rloo\n",
+            "r.yaml:3: token_weights: hapo has an advantage of its own",
+        ),
+        (
+            "segments: spo\nadvantage: rae\n",
+            "r.yaml:3: segments: spo values stretches of single sampled replies by itself; leave "
+            "advantage out",
+        ),
+        (
+            "group_rewards: win_rate\nrollout: conversation\n",
+            "r.yaml:3: group_rewards: it compares single replies",
+        ),
+        (
+            "logged_completions: runs/a\ndynamic_sampling: true\n",
+            "r.yaml:3: logged_completions: its replies are given, not sampled; leave "
+            "dynamic_sampling out",
+        ),
     ],
 )
 def test_refusals_name_file_and_line(folder: Path, text: str, message: str) -> None:
@@ -473,7 +532,7 @@ def test_a_twin_for_comparison_without_a_file(folder: Path) -> None:
         compared_recipes(read(folder, MINIMAL + "compare: [sft]\n"))
 
 
-@pytest.mark.parametrize("other", ["rlvr: null", "rlvr: tiny-rlvr.yaml"])
+@pytest.mark.parametrize("other", ["rlvr: twin", "rlvr: tiny-rlvr.yaml"])
 @pytest.mark.parametrize("own", ["out/checkpoint-5", "true"])
 def test_a_compared_run_takes_up_its_own_checkpoints(folder: Path, other: str, own: str) -> None:
     recipe = read(folder, MINIMAL + f"compare: {{{other}}}\n")
@@ -481,6 +540,29 @@ def test_a_compared_run_takes_up_its_own_checkpoints(folder: Path, other: str, o
     assert compared_recipes(recipe)["rlvr"].resume_from_checkpoint is None
     anew = load_recipe(recipe.path, ["resume_from_checkpoint=false"])
     assert compared_recipes(anew)["rlvr"].resume_from_checkpoint is False
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("compare.rlvr=null", "compare.rlvr=none", "compare.rlvr=false", "compare.rlvr="),
+        *("compare=none", "compare=null", "compare={}", "compare=[]", "compare={rlvr: null}"),
+    ],
+)
+def test_what_reads_like_none_compares_with_nothing(given: str) -> None:
+    assert load_recipe("tiny").compare
+    recipe = load_recipe("tiny", [given])
+    assert recipe.compare == {}
+    assert compared_recipes(recipe) == {}
+
+
+@pytest.mark.parametrize(
+    "given", ["compare=rlvr", "compare=[rlvr]", "compare.rlvr=twin", "compare.rlvr=true"]
+)
+def test_the_twin_of_a_recipe_is_asked_for_by_name(given: str) -> None:
+    recipe = load_recipe("tiny", [given])
+    assert recipe.compare == {"rlvr": "twin"}
+    assert compared_recipes(recipe)["rlvr"].share_underspecified == 0
 
 
 def test_a_missing_compared_recipe_names_its_line(folder: Path) -> None:

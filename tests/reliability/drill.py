@@ -41,7 +41,7 @@ TRAIN = (
     *("log_completions_steps=0", "count_zero_variance=true", "entropy_coef=0.01"),
 )
 #: … beside a comparison run, which is a program of its own.
-BESIDE = (*TRAIN, "max_steps=3", "prompts_per_step=2", "compare={rlvr: null}")
+BESIDE = (*TRAIN, "max_steps=3", "prompts_per_step=2", "compare=[rlvr]")
 JUDGED = ("--problems", "2", "--runs", "1", "--settings", "full,sharded", "--max-new-tokens", "6")
 #: Seconds of a clock in a file that differ between two equal runs, and a report's own facts.
 TIMED = ("step_seconds", "sampling_seconds", "tokens_per_second", "memory_gb", "eval/seconds")

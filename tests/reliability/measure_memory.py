@@ -26,9 +26,10 @@ from icpo_lite.data.prompt_pool import PromptPool
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward
+from icpo_lite.tools.cards import on_cpu
 from icpo_lite.tools.memory_model import MemoryPlan, plan_memory
 from icpo_lite.tools.model_shape import shape_of
-from icpo_lite.tools.planner import job_of, on_cpu
+from icpo_lite.tools.planner import job_of
 from icpo_lite.training import trainer, updater
 from icpo_lite.training.from_recipe import untried
 

@@ -407,3 +407,82 @@ def test_a_quantity_asked_in_a_turn_of_speech_is_on_target(prompt: Prompt, quest
 )
 def test_what_a_given_statement_says_is_off_target(prompt: Prompt, question: str) -> None:
     assert aim(prompt, question).hits == 0, asked(question)
+
+
+WINDOWS = _prompt(
+    "How many minutes does Dave need to wash all of the windows?",
+    "Dave's house has 64 windows.",
+    "Dave washes 4 windows in 10 minutes.",
+)
+PARCELS = _prompt(
+    "How many dollars a mile does Marsha get?",
+    "Marsha drives 10 miles to deliver her first package.",
+    "Marsha drives 28 miles to deliver her second package.",
+    "Marsha gets $104 for the day.",
+)
+PAY = _prompt(
+    "How many dollars a mile does Marsha get?",
+    "Marsha gets $104 for the day.",
+    "Marsha drives 28 miles to deliver her packages.",
+)
+EGGS = _prompt("How much did Tim pay for the eggs?", "Eggs cost $0.50 each.", "Tim buys 36 eggs.")
+STEPS = _prompt(
+    "How many steps did Toby walk on the two days?",
+    "On Sunday Toby walked 9,400 steps.",
+    "On Monday Toby walked 9,100 steps.",
+)
+LADDER = _prompt(
+    "How many rungs does Jamie climb to get the cat down?",
+    "One day a call comes from Mrs. Thompson, an elderly woman whose cat is up a 20-foot tree.",
+    "Jamie climbed 12 rungs of his ladder to get a cat from a 6-foot tree.",
+)
+STICKERS = _prompt(
+    "How many students are in the class?",
+    "Mary brought 50 stickers to class.",
+    "Mary gave everyone in class two stickers.",
+    "Mary has 8 stickers left over.",
+)
+GLASSES = _prompt(
+    "How many of the students wear neither?",
+    "25% of the students wear glasses.",
+    "There are 40 students in the 6th grade.",
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        (WINDOWS, "How many windows are there in his house?"),
+        (PARCELS, "How far is it to the first package?"),
+        (PAY, "What does Marsha make for the day?"),
+        (EGGS, "What is the price of one egg?"),
+        (STEPS, "What was his step count on Sunday?"),
+        (LADDER, "How tall is Mrs. Thompson's tree?"),
+        (STICKERS, "How many stickers did Mary start out with?"),
+        (GLASSES, "How many of the students have glasses?"),
+        (GLASSES, "What percentage of the students wear glasses?"),
+    ],
+)
+def test_who_has_it_how_it_is_counted_and_where_it_stands_in_a_row_fit(
+    prompt: Prompt, question: str
+) -> None:
+    assert aim(prompt, question).hits == 1
+
+
+@pytest.mark.parametrize(
+    ("prompt", "question"),
+    [
+        (WINDOWS, "How many rooms does the house have?"),
+        (PARCELS, "How far is the drive to the second package?"),
+        (PAY, "What does she get per hour?"),
+        (EGGS, "How much did he pay in total?"),
+        (STEPS, "How many miles did he walk on Sunday?"),
+        (LADDER, "How tall was the tree that he climbed first?"),
+        (STICKERS, "How many pencils did Mary bring to class?"),
+        (GLASSES, "How many dollars do the glasses cost?"),
+    ],
+)
+def test_another_thing_place_unit_or_rate_of_the_same_story_is_off_target(
+    prompt: Prompt, question: str
+) -> None:
+    assert aim(prompt, question).hits == 0

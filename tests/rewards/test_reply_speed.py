@@ -11,7 +11,16 @@ from collections.abc import Callable
 
 import pytest
 
-from icpo_lite.core import numbers, plain_text, questions, sentences, thoughts, words
+from icpo_lite.core import (
+    foreign_numbers,
+    numbers,
+    odd_numbers,
+    plain_text,
+    questions,
+    sentences,
+    thoughts,
+    words,
+)
 from icpo_lite.rewards import (
     courtesies,
     features,
@@ -20,6 +29,7 @@ from icpo_lite.rewards import (
     languages,
     question_targets,
     response_type,
+    settled_answers,
 )
 from icpo_lite.rewards.graders import extraction, math, written_numbers
 
@@ -30,6 +40,8 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "thoughts": thoughts.parted,
     "plain": plain_text.plain,
     "numbers": numbers.numbers,
+    "foreign numbers": lambda text: foreign_numbers.foreign_numbers(text, foreign=True),
+    "odd numbers": odd_numbers.odd_numbers,
     "sentences": sentences.sentences,
     "names": sentences.entities,
     "questions": questions.questions,
@@ -40,6 +52,7 @@ PARSERS: dict[str, Callable[[str], object]] = {
     "type, code": lambda text: response_type.explain(text, task="code"),
     "type, database": lambda text: response_type.explain(text, task="database"),
     "type, cut off": lambda text: response_type.explain(text, stop_reason="length"),
+    "cases": lambda text: settled_answers.cases_of(features.read(text)),
     "answers anyway": response_type.answers_anyway,
     "asked": question_targets.asked,
     "keys": question_targets.keys,
@@ -81,8 +94,8 @@ SIZE, BOUND = 100_000, 0.05
 CACHED = [
     value
     for module in (
-        thoughts, plain_text, numbers, features, response_type, question_targets, format_faults,
-        languages, courtesies, extraction, written_numbers, math,
+        thoughts, plain_text, numbers, foreign_numbers, features, response_type, question_targets,
+        format_faults, languages, courtesies, extraction, written_numbers, math,
     )
     for value in vars(module).values()
     if hasattr(value, "cache_clear")

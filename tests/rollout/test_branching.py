@@ -108,7 +108,7 @@ def test_without_a_branch_all_are_those_of_plain_sampling(policy, recipe, prompt
 class Talker:
     """Rows by hand: what `Brancher` needs of a `GrowingTalker`."""
 
-    policy = rows_at_once = None
+    policy = rows_at_once = memory = None
 
     def __init__(self, place):
         self.openings, self.copied = {place: (1,)}, []
@@ -125,7 +125,7 @@ def test_it_branches_where_entropy_rose(prompts, monkeypatch):
     monkeypatch.setattr(branching, "uniforms", lambda key, count: [0.55])
     entropies = {1: 0.1, 0: 0.3, 5: 0.36, 9: 0.9}
     monkeypatch.setattr(
-        branching, "opening_entropies", lambda policy, rows, size: [entropies[r[0]] for r in rows]
+        branching, "opening_entropies", lambda policy, rows, *rest: [entropies[r[0]] for r in rows]
     )
     place = (0, 0, 0)
     runs = [start_training(prompts[0], run, place) for run in (0, 5, 9)]
@@ -142,7 +142,7 @@ def test_it_branches_where_entropy_rose(prompts, monkeypatch):
 
 
 def test_the_budget_ends_branching(prompts, monkeypatch):
-    half = lambda policy, rows, size: [0.5] * len(rows)  # noqa: E731
+    half = lambda policy, rows, *rest: [0.5] * len(rows)  # noqa: E731
     monkeypatch.setattr(branching, "opening_entropies", half)
     place = (0, 0, 0)
     talker = Talker(place)

@@ -4,13 +4,14 @@ The tiny model talks with the deterministic user; templates of other families ar
 """
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
 
 from icpo_lite.core.errors import ModelError, NumericsError
 from icpo_lite.core.turns import prompt_after
-from icpo_lite.core.types import Intent, Reward
+from icpo_lite.core.types import Intent, Message, Reward
 from icpo_lite.data.from_recipe import training_prompts
 from icpo_lite.policy.load import load_policy
 from icpo_lite.policy.logprobs import LogprobOptions, completion_logprobs
@@ -24,7 +25,7 @@ from icpo_lite.rollout.conversation_groups import (
     spoken,
 )
 from icpo_lite.rollout.groups import PolicyTalker, judge_groups, sample_groups
-from icpo_lite.rollout.growing import check_growing, user_turn_ids
+from icpo_lite.rollout.growing import GrowingTalker, check_growing, user_turn_ids
 from icpo_lite.rollout.sampler import SamplingOptions
 from icpo_lite.training.batch import collate
 
@@ -156,6 +157,36 @@ def test_a_batch_split_for_memory_changes_nothing(policy, recipe, prompts, group
     parts = talks(policy, recipe, prompts, OPTIONS.but(max_rows=3))
     for one, other in zip(trajectories(parts), trajectories(groups), strict=True):
         assert [t.token_ids for t in one.turns] == [t.token_ids for t in other.turns]
+
+
+def test_a_turn_reads_what_was_said_since_and_no_more(policy, recipe, prompts, monkeypatch):
+    """Tokens read and keys and values held grow by the same amount from turn to turn."""
+    lm, read = policy.causal_lm, []
+    forward = lm.forward
+    monkeypatch.setattr(
+        lm,
+        "forward",
+        lambda *a, **kw: read.append(kw["input_ids"].shape) or forward(*a, **kw),
+    )
+    opening = [Message("user", "How many apples do Ann and Ben have?")]
+    options = SamplingOptions(6, ignore_eos=True)
+    talker = GrowingTalker(policy, options, {("long",): policy.encode_chat(opening)})
+    chats, new, lengths, held = [list(opening), list(opening)], [], [], []
+    for turn in range(6):
+        read.clear()
+        replies = talker.reply(chats, [("long", turn, run) for run in range(2)])
+        new.append(max(width for _, width in read))
+        lengths.append(len(talker._rows[("long", 0)]))
+        held.append(talker.memory.held_bytes)
+        for chat, reply in zip(chats, replies, strict=True):
+            chat += [Message("assistant", reply.content), Message("user", "Ann has 4 apples.")]
+    assert new[0] == len(policy.encode_chat(opening))
+    assert len(set(new[1:])) == 1
+    # What is new, and the last token of the reply, which was drawn and never read.
+    assert new[1] == lengths[1] - lengths[0] - 6 + 1
+    grown = {b - a for a, b in pairwise(held[1:])}
+    assert len(grown) == 1
+    assert held[-1] == held[1] + 4 * grown.pop()
 
 
 def test_another_user_tells_in_their_words(policy, recipe, prompts):

@@ -98,7 +98,7 @@ def test_more_steps_of_a_finished_run_are_asked_for_by_name(train, tmp_path):
 def test_a_compared_run_that_is_finished_is_told_before_anything_is_trained(train, tmp_path):
     train("run-rlvr", "max_steps=2")
     with pytest.raises(RunDirectoryError, match=r"run-rlvr is finished after 2 steps.*--extend"):
-        train("run", "compare={rlvr: null}")
+        train("run", "compare=[rlvr]")
     assert not (tmp_path / "run").exists()
 
 

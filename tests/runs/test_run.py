@@ -310,6 +310,7 @@ OBJECTIVES = {
     "top entropy": ("top_entropy_quantile=0.2", "off_policy_mask_threshold=0.1"),
     "hpt": ("demonstrations=hpt", "hpt_gate=0.3"),
     "linear": ("share_schedule.name=linear", "share_schedule.last=0.0"),
+    "spo": ("segments={name: spo, samples: 2}",),
 }
 #: Objectives that remember something from step to step, or draw more than once in one.
 STATEFUL = {
@@ -320,6 +321,8 @@ STATEFUL = {
         *("share_schedule={name: adaptive, low: 0.1, high: 0.6}", "underspecified_weight=0.5"),
         "weight_schedule={name: linear, last: 1.0}",
     ),
+    "rae": ("advantage=rae", "prompt_curriculum=eva"),
+    "hapo": ("token_weights=hapo",),
     # Rank 32 makes matrices that bitsandbytes holds in 8 bits; smaller ones stay in 32.
     "8 bit": ("optim=adamw_8bit", "lora_r=32"),
     "paged 8 bit": ("optim=paged_adamw_8bit", "lora_r=32"),

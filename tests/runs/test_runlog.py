@@ -260,6 +260,22 @@ def test_completions(tmp_path: Path) -> None:
     assert rows == [{"text": "wie viele?\n", "reward": 1.0}, {"text": "🙂"}, {"text": "a?"}]
 
 
+def test_completions_of_the_newest_steps_are_kept(tmp_path: Path) -> None:
+    folder = tmp_path / "completions"
+    with RunDirectory(tmp_path) as run:
+        for step in range(1, 6):
+            run.write_completions(step, [{"step": step}])
+            run.prune_completions(2)
+        (folder / "step-notes.jsonl").write_text("mine\n")
+        assert len(list(folder.iterdir())) == 3
+        run.prune_completions(1)
+        names = sorted(file.name for file in folder.iterdir())
+        assert names == ["step-000005.jsonl", "step-notes.jsonl"]
+        run.write_completions(6, [{"step": 6}])
+        run.prune_completions(None)
+        assert len(list(folder.iterdir())) == 3
+
+
 # -- a disk that fails ---------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from icpo_lite.tools.bench.logprob_path import make_problem, run_bench
 
 TINY = Shape("tiny", 311, 24)
 CPU = torch.device("cpu")
+OWN = ("logsumexp", "reference", "torch", "triton", "tiled")
 
 
 def measured(*peers, shape=TINY, **options):
@@ -72,6 +73,7 @@ def test_passes_are_time_over_the_time_of_one_matmul(monkeypatch):
         logprob_path, "_timed", lambda step, _: 4.0 if step.__name__ == "both" else 6.0
     )
     row = measured()["rows"][0]
+    assert row["method"] == "logsumexp"
     assert row["passes"] == pytest.approx(3.0)
     assert row["share_of_matmul_rate"] == pytest.approx(2 / 3)
 
@@ -99,10 +101,19 @@ def test_a_peer_that_is_wrong_fails_or_is_missing_is_said_to_be():
     assert [row["status"] for row in rows] == [*expected, "needs an NVIDIA GPU"]
 
 
+@pytest.mark.parametrize("name", ["torch-lce", "liger-grpo", "unsloth_zoo", "liger-scaled"])
+def test_a_peer_that_is_there_computes_the_same_numbers(name):
+    """What is not installed is skipped by name; torch's own is part of torch."""
+    (row,) = measured(*chosen_peers(name))["rows"][-1:]
+    assert row["method"] == name
+    assert row["status"] in ("ok", "not installed"), row["status"]
+    assert row["status"] == "ok" or name != "torch-lce"
+
+
 def test_names_are_checked():
     assert [shape.name for shape in chosen_shapes("gemma-2-2b, cpu")] == ["gemma-2-2b", "cpu"]
     assert chosen_peers("none") == ()
-    assert len(chosen_peers("all")) == 6
+    assert len(chosen_peers("all")) == 8
     with pytest.raises(UsageError, match=r"expected a shape out of .*, found 'qwen'"):
         chosen_shapes("qwen")
     with pytest.raises(UsageError, match="expected a peer"):
@@ -135,11 +146,15 @@ def test_the_command_prints_a_table_and_writes_json(tmp_path, monkeypatch):
         "--repeats 1 --cpu"
     )
     assert {(row["tokens"], row["method"]) for row in report["rows"]} == {
-        (count, method) for count in (16, 24) for method in ("reference", "torch", "triton", "trl")
+        (count, method) for count in (16, 24) for method in (*OWN, "trl")
     }
     assert str(tmp_path) not in out.read_text()
     table = [line for line in done.output.splitlines() if line.startswith("| tiny")]
-    assert len(table) == 8
+    assert len(table) == 12
+    said = {line.split(" | ")[2]: line.split(" | ")[3] for line in table}
+    assert said == dict.fromkeys(("reference", "torch", "triton", "tiled", "trl"), "yes") | {
+        "logsumexp": "no"
+    }
     assert done.output.count("the two matmuls alone run at") == 2
 
 

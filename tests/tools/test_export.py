@@ -37,9 +37,9 @@ from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy, load_tokenizer, model_path
 from icpo_lite.policy.lora_merge import LowRank, lora_updates
 from icpo_lite.recipe import load_recipe, resolved_yaml
+from icpo_lite.runs.model_card import fence, inline, model_card
 from icpo_lite.tools.export import gguf, hub, merged, parity
 from icpo_lite.tools.export import run as export_run
-from icpo_lite.tools.export.card import fence, inline, model_card
 from icpo_lite.tools.export.ollama import detect_family, modelfile
 from icpo_lite.tools.export.run import ExportOptions, NotTheSameError, export
 

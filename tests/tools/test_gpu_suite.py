@@ -36,7 +36,7 @@ def test_without_a_gpu_every_part_is_skipped_with_its_reason(tmp_path):
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "gpu.json").read_text())
     names = [part["name"] for part in report["parts"]]
-    assert names == ["tests", "float16", "7b-11gb", "7b-time", "14b-15gb", "32b-23gb", "bench"]
+    assert names == ["32b-23gb", "bench", "7b-11gb", "7b-time", "14b-15gb", "tests", "float16"]
     assert {part["status"] for part in report["parts"]} == {"skipped"}
     assert all("needs an NVIDIA GPU" in part["reason"] for part in report["parts"])
     assert report["versions"]["torch"] == torch.__version__
@@ -57,6 +57,37 @@ def test_a_part_that_breaks_leaves_the_others_and_time_that_is_short_skips(tmp_p
     late = suite.attempt(suite.Part("b", 60, breaks), setup)
     assert late["status"] == "skipped"
     assert "takes about 60 s" in late["reason"]
+
+
+def test_the_bounds_of_the_parts_end_within_eight_minutes():
+    assert sum(part.seconds for part in module("suite").PARTS) <= 8 * 60 - 15
+
+
+def test_preflight_names_what_is_missing_before_anything_runs(monkeypatch, capsys):
+    suite = module("suite")
+    monkeypatch.setattr(suite, "NEEDED", ("json", "no_such_wheel", "nor_this"))
+    monkeypatch.setattr(suite.sys, "argv", ["suite.py"])
+    assert suite.main() == 2
+    assert capsys.readouterr().out.startswith("missing: no_such_wheel nor_this; ")
+    monkeypatch.setattr(suite, "NEEDED", ("json",))
+    monkeypatch.setattr(suite.sys, "argv", ["suite.py", "--preflight"])
+    assert suite.main() == 0
+
+
+def test_the_json_is_there_after_every_part(tmp_path, monkeypatch):
+    """The second part finds what the first left on the disk."""
+    suite = module("suite")
+    out = tmp_path / "gpu.json"
+    parts = (
+        suite.Part("one", 1, lambda setup: 1),
+        suite.Part(
+            "two", 1, lambda setup: [p["name"] for p in json.loads(out.read_text())["parts"]]
+        ),
+    )
+    monkeypatch.setattr(suite, "PARTS", parts)
+    monkeypatch.setattr(suite.sys, "argv", ["suite.py", "-o", str(out), "--device", "cpu"])
+    assert suite.main() == 0
+    assert json.loads(out.read_text())["parts"][1]["result"] == ["one"]
 
 
 @pytest.mark.parametrize(("size", "billions"), [("7b", 7.616), ("14b", 14.770), ("32b", 32.764)])

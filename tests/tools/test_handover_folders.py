@@ -26,7 +26,7 @@ from icpo_lite.integrations import verl
 from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.policy.load import model_path
 from icpo_lite.recipe import Recipe, load_recipe
-from icpo_lite.tools.handover import trl_keys, verl_keys
+from icpo_lite.tools.handover import left_behind, trl_keys, verl_keys
 from icpo_lite.tools.handover.reply_rewards import ReplyRewards
 from icpo_lite.tools.report.run_files import read_sources
 from icpo_lite.training.schedules import lr_factor
@@ -299,6 +299,32 @@ def test_a_loss_that_verl_lacks_is_refused(tmp_path):
     result = CliRunner().invoke(handover, arguments)
     assert "expected one that verl has" in str(result.exception)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_loss_that_trl_lacks_is_refused(tmp_path):
+    arguments = ["tiny", *SMALL, "loss_type=rec", "--to", "trl", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(handover, arguments)
+    assert "expected one that TRL has" in str(result.exception)
+
+
+def test_small_methods_that_stay_behind_are_said():
+    keys = ["advantage_shaping=aspo", "token_weights=d3s", "group_rewards=win_rate"]
+    recipe = load_recipe("tiny", [*keys, "advantage=rae", "logged_completions=x"])
+    said = " ".join(left_behind._small_methods(recipe, "TRL"))
+    for key in ("advantage: rae", "advantage_shaping", "token_weights", "group_rewards", "logged_"):
+        assert key in said
+    assert not list(left_behind._small_methods(load_recipe("tiny"), "TRL"))
+
+
+def test_a_teacher_and_a_budget_of_tokens_that_stay_behind_are_said():
+    """A reward that pays nothing leaves nothing to learn there, and that is said too."""
+    said = "\n".join(left_behind._objective(load_recipe("tiny-icpo-maigo"), "trl"))
+    assert "distill: maigo" in said
+    assert "rewards are all 0" not in said
+    alone = load_recipe("tiny-maigo", ["max_sampled_tokens=500"])
+    said = "\n".join(left_behind._objective(alone, "verl"))
+    assert "rewards are all 0" in said
+    assert f"max_sampled_tokens: the run ends with its {alone.max_steps} steps alone" in said
 
 
 def test_verls_files_are_what_it_reads(tmp_path):

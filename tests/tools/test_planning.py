@@ -7,11 +7,10 @@ import pytest
 from icpo_lite.cli import run
 from icpo_lite.core.errors import UsageError
 from icpo_lite.recipe import load_recipe, shipped_recipes
+from icpo_lite.tools.cards import CARDS, card_named
 from icpo_lite.tools.memory_model import plan_memory
 from icpo_lite.tools.model_shape import shape_of
 from icpo_lite.tools.planner import (
-    CARDS,
-    card_named,
     fit_on,
     job_of,
     known_config,
@@ -98,12 +97,13 @@ def test_a_folder_needs_config_json_alone(tmp_path, capsys) -> None:
     folder.mkdir()
     config = known_config("Qwen/Qwen2.5-0.5B") or {}
     (folder / "config.json").write_text(json.dumps(config))
-    assert run(["plan", "qwen7b", f"model_name_or_path={folder}", "--json"]) == 0
+    card = min(CARDS.values(), key=lambda c: c.usable)
+    place = f"model_name_or_path={folder}"
+    assert run(["plan", "qwen7b", place, "--card", card.name, "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
     assert made["disk_bytes"]["download"] == 0
     shape = shape_of(config)
     recipe = load_recipe("qwen7b")
-    card = min(CARDS.values(), key=lambda c: c.usable)
     assert made["tensor_bytes"] == plan_memory(shape, job_of(recipe, card)).tensors
 
 
@@ -118,3 +118,23 @@ def test_time_is_the_median_of_what_was_measured() -> None:
     assert measured_seconds([]) is None
     rows = [{"step_seconds": s} for s in (9.0, 2.0, 3.0)]
     assert measured_seconds([*rows, {"step": 4}]) == (3.0, 3)
+
+
+def test_the_time_of_the_evaluation_goes_by_measured_sampling():
+    from icpo_lite.tools.planner import evaluation_replies, evaluation_seconds
+
+    recipe = load_recipe(
+        "tiny",
+        ["evaluation.settings=[full, sharded]", "evaluation.problems=10", "evaluation.runs=4"],
+    )
+    assert evaluation_replies(recipe) == 2 * 10 * 4 * (1 + 5)
+    row = {
+        "step_seconds": 10.0,
+        "sampling_seconds": 6.0,
+        "tokens_per_second": 30.0,
+        "completions/mean_length": 50.0,
+    }
+    # 300 tokens in 6 seconds: 50 a second; 480 replies of 50 tokens.
+    assert evaluation_seconds(recipe, [row, row]) == 480.0
+    assert evaluation_seconds(recipe, [{"step_seconds": 10.0}]) is None
+    assert evaluation_replies(load_recipe("tiny", ["evaluation.enabled=false"])) == 0

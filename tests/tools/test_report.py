@@ -24,10 +24,19 @@ from report_cases import (
 from icpo_lite.cli import run
 from icpo_lite.core.errors import UsageError
 from icpo_lite.tools.report import reader
-from icpo_lite.tools.report.charts import Chart, Series, number, smooth, thin, ticks, window_of
+from icpo_lite.tools.report.charts import (
+    Chart,
+    Series,
+    number,
+    pool,
+    smooth,
+    thin,
+    ticks,
+    window_of,
+)
 from icpo_lite.tools.report.figures import paper_charts, slots, training_charts
 from icpo_lite.tools.report.page import Options, make_report
-from icpo_lite.tools.report.reader import MOST_OF_A_TURN, select, training_steps
+from icpo_lite.tools.report.reader import MOST_OF_A_TURN, select, some_of, training_steps
 from icpo_lite.tools.report.run_files import read_sources
 from icpo_lite.tools.report.svg import BOTTOM, HEIGHT, LEFT, TOP, draw
 from icpo_lite.tools.report.tables import comparison_lines, curve_lines, paired_differences
@@ -445,3 +454,39 @@ def test_a_conversation_in_training_is_shown_turn_by_turn(ours: Path, tmp_path: 
     for words in said:
         places.append(shown.index(words, places[-1] if places else 0))
     assert places == sorted(places)
+
+
+def test_a_turn_says_what_its_reward_is_made_of_and_a_small_chance_is_not_none(ours: Path) -> None:
+    asked = {"role": "assistant", "content": "How many?", "response_type": "clarification"}
+    asked |= {"reward": 0.7, "rewards": {"intent": 1.0, "ask_cost": -0.3, "guess": 0.0}}
+    asked |= {"advantage": -0.001, "gold_prob": 0.0021}
+    row = {**completions()[-1], "prompt_id": "c", "turns": [asked]}
+    lines(ours / "completions" / "step-000030.jsonl", [row])
+    (step,) = (s for s in training_steps(read_sources([ours]).runs[:1]) if s.number == 30)
+    assert step.groups[0].replies[0].turns[0].notes == (
+        "reward 0.70 (intent 1.00, ask cost -0.30)",
+        "advantage -0.001",
+        "P(gold) 0.002",
+    )
+
+
+def test_conversations_of_a_report_are_all_there_and_spread_where_there_is_a_bound(
+    ours: Path,
+) -> None:
+    judgement = read_sources([ours]).judgements[0]
+    chosen = select([judgement], None, [])
+    assert [entry.place for entry in chosen.entries] == list(range(84))
+    assert len({entry.link for entry in chosen.entries}) == 84
+    again = select([judgement], 10, [])
+    links = {entry.place: entry.link for entry in chosen.entries}
+    assert all(links[entry.place] == entry.link for entry in again.entries), "links outlive bounds"
+    some = some_of(chosen.entries, 19)
+    assert len({(e.setting, e.outcomes["base"]) for e in some}) == 19
+
+
+def test_pooled_points_are_means_of_stretches() -> None:
+    points = [(float(i), float(i % 2)) for i in range(10)]
+    assert pool(points, 10) == tuple(points)
+    assert pool(points, 5) == tuple((2 * i + 0.5, 0.5) for i in range(5))
+    assert pool(points, 4) == ((1.0, 1 / 3), (4.0, 2 / 3), (7.0, 1 / 3), (9.0, 1.0))
+    assert pool([]) == ()

@@ -231,3 +231,54 @@ def test_memory_that_ends_within_a_later_step_ends_the_run(policy, monkeypatch) 
         updater.update(batch, loss, 0.0)
     monkeypatch.undo()
     back()
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("loss_type=reg_grpo",),
+        ("loss_type=refuel", "scale_rewards=none"),
+        ("loss_type=copg", "scale_rewards=none", "beta=0.2"),
+        ("loss_type=opmd",),
+        ("token_weights=hapo",),
+        ("token_weights=d3s",),
+    ],
+    ids=" ".join,
+)
+def test_parts_of_any_size_give_the_same_gradient(exact, keys) -> None:
+    """Groups are split between micro-batches of five; in the second pass their sums have moved."""
+    whole, shown = gradient(exact, *keys, "num_iterations=2")
+    parted, measured = gradient(exact, *keys, "num_iterations=2", "per_device_train_batch_size=5")
+    largest = max(float(g.abs().max()) for g in whole)
+    assert largest > 1e-6
+    for one, other in zip(whole, parted, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-9 * largest)
+    assert measured["loss"] == pytest.approx(shown["loss"], rel=1e-6, abs=1e-9)
+
+
+def test_a_group_loss_has_the_gradient_of_its_formula(exact) -> None:
+    """REFUEL of two groups, by autograd through the log-probs themselves, after a first update."""
+    recipe = load_recipe("tiny", [*BASE, "loss_type=refuel", "scale_rewards=none"])
+    updater, batch = updater_of(exact, recipe), batch_of(exact, recipe)
+    undo = updater.undo()
+    loss = Schedules(recipe).at(0).loss
+    learned = updater._learned(batch, loss, SimpleNamespace(rows=99, chunk_rows=None))
+    learned = replace(learned, old=updater._without_grad(batch, learned.size)[0] - 0.05)
+    rows = torch.arange(len(batch))
+    updater.optimizer.zero_grad()
+    total, _ = updater._gradient(learned, rows, 1)
+    found = [p.grad.clone() for p in exact.trainable()]
+    updater.optimizer.zero_grad()
+    logps, _ = plain_logprobs(
+        exact, batch.input_ids, batch.attention_mask, batch.loss_mask, learned.logprobs
+    )
+    sums = ((logps - learned.old) * batch.loss_mask).sum(-1).view(len(REWARDS), -1)
+    rewards = torch.tensor(REWARDS, dtype=torch.float64)
+    i, j = torch.triu_indices(4, 4, offset=1)
+    gaps = (sums[:, i] - sums[:, j]) - (rewards[:, i] - rewards[:, j])
+    wanted = gaps.square().mean()
+    wanted.backward()
+    assert total == pytest.approx(float(wanted.detach()), rel=1e-6)
+    for one, parameter in zip(found, exact.trainable(), strict=True):
+        torch.testing.assert_close(one, parameter.grad, rtol=1e-5, atol=1e-9)
+    undo()

@@ -60,14 +60,15 @@ def check_against_reference(
     A kernel that does not compile or run is reported, not raised: the caller falls back to
     impl="torch" and shows the reason. IcpoErrors (wrong arguments, NaN) are raised.
     """
-    impl, _ = choose_impl(hidden.device, hidden.dtype, impl)
+    impl, _ = choose_impl(hidden.device, hidden.dtype, impl, head=weight.shape)
     rows = slice(0, ROWS)
     hidden, targets = hidden[rows].detach(), targets[rows]
     weight = weight.detach()
     plain = run_outputs(hidden, weight, targets, impl="reference", **options)
     truth, largest_z, largest_term = true_outputs(hidden, weight, targets, **options)
     try:
-        ours = run_outputs(hidden, weight, targets, impl=impl, **options)
+        # Rows whose number is given are tiled however few they are.
+        ours = run_outputs(hidden, weight, targets, impl=impl, **{"chunk_rows": ROWS, **options})
     except IcpoError:
         raise
     except Exception as error:  # a compiler or driver failure: any type, and not ours to name

@@ -107,9 +107,23 @@ def pull_back(dz: torch.Tensor, weight: torch.Tensor, shrink: float, out: torch.
 def pull_back_in_slabs(dz: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """dz [C, V] @ weight [V, D] in dz's dtype, lm_head widened a slab at a time."""
     total = dz.new_zeros(len(dz), weight.shape[1])
+    _add_slabs(dz, weight, total)
+    return total
+
+
+def pull_back_onto(dz: torch.Tensor, weight: torch.Tensor, total: torch.Tensor) -> None:
+    """total [C, D] += dz [C, V] @ weight [V, D], total in fp32 whatever the others are in."""
+    if weight.dtype == total.dtype:
+        total.addmm_(dz, weight)
+    elif weight.is_cuda:
+        torch.addmm(total, dz, weight, out_dtype=total.dtype, out=total)
+    else:
+        _add_slabs(dz, weight, total)
+
+
+def _add_slabs(dz: torch.Tensor, weight: torch.Tensor, total: torch.Tensor) -> None:
     for slab in _slabs(weight, dz.dtype):
         total.addmm_(dz[:, slab], weight[slab].to(dz.dtype))
-    return total
 
 
 def _slabs(weight: torch.Tensor, dtype: torch.dtype) -> list[slice]:

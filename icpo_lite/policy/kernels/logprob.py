@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -22,17 +22,21 @@ from torch.autograd.function import once_differentiable
 
 from icpo_lite.core.errors import DeviceError, NumericsError, UsageError
 from icpo_lite.policy.kernels.chunks import auto_chunk_rows
+from icpo_lite.policy.kernels.layout import card_of, suits_tiles
 from icpo_lite.policy.kernels.logits import LogitTransform, logits_dtype, project, pull_back
 from icpo_lite.policy.kernels.logprob_reference import reference_logprobs
+from icpo_lite.policy.kernels.logprob_tiled import run_tiles
 from icpo_lite.policy.kernels.logprob_torch import RowResult, RowTask, torch_rows
 
-Impl = Literal["auto", "triton", "torch", "reference"]
+Impl = Literal["auto", "tiled", "triton", "torch", "reference"]
 RowOp = Callable[[torch.Tensor, RowTask], RowResult]
 
 #: The largest |dz| in an fp16 buffer (65504 is fp16's end; the rest is room for rounding).
 FP16_BOOST = 2.0**14
 #: Turing, the oldest GPU that the kernel has been compiled for.
 OLDEST_CAPABILITY = (7, 5)
+#: Up to here the rows are one chunk of the whole vocabulary, which reads lm_head once anyway.
+FEWEST_TILED = 512
 #: Rows scaled at a time in backward: bounds the fp32 products where torch materialises them.
 BACKWARD_ROWS = 4096
 
@@ -72,7 +76,7 @@ def token_logprobs(
     transform = LogitTransform(temperature, softcap, scale)
     _check_arguments(hidden, weight, targets, bias, chunk_rows)
     wants_grad = torch.is_grad_enabled() and hidden.requires_grad
-    impl, _ = choose_impl(hidden.device, hidden.dtype, impl)
+    impl, _ = choose_impl(hidden.device, hidden.dtype, impl, head=weight.shape)
     keep = _kept_rows(targets, ignore_index, weight.shape[0])
     if impl == "reference":
         logp, entropy = _reference(hidden, weight, targets, bias, transform, keep, entropy_grad)
@@ -88,6 +92,7 @@ def token_logprobs(
             rows=_row_operation(impl),
             logp_grad=wants_grad,
             entropy_grad=wants_grad and entropy_grad,
+            tiled=impl == "tiled",
         )
         if wants_grad:
             logp, entropy = _TokenLogprobs.apply(hidden, plan)
@@ -99,26 +104,40 @@ def token_logprobs(
 
 
 def choose_impl(
-    device: torch.device, dtype: torch.dtype, requested: Impl = "auto"
+    device: torch.device,
+    dtype: torch.dtype,
+    requested: Impl = "auto",
+    head: Sequence[int] | None = None,
 ) -> tuple[Impl, str]:
     """The implementation that will run on this device in this dtype, and why.
 
-    Raises DeviceError when triton is asked for by name and cannot run.
+    head: V and D of lm_head, by which `auto` chooses between rows (`triton`) and tiles (`tiled`);
+    without it rows are taken. Raises DeviceError when triton is asked for by name and cannot run.
     """
     if requested in ("torch", "reference"):
         return requested, "asked for"
-    if requested not in ("auto", "triton"):
-        raise UsageError(f"impl must be one of auto, triton, torch, reference, found {requested!r}")
+    if requested not in ("auto", "triton", "tiled"):
+        raise UsageError(
+            f"impl must be one of auto, tiled, triton, torch, reference, found {requested!r}"
+        )
     obstacle = _triton_obstacle(device, dtype)
     if obstacle is None:
-        if requested == "triton":
-            return "triton", "asked for"
+        if requested != "auto":
+            return requested, "asked for"
         if device.type == "cuda":
-            return "triton", f"triton is installed and {torch.cuda.get_device_name(device)} runs it"
+            return _on_this_card(device, head)
         obstacle = "triton's interpreter is for tests"
-    elif requested == "triton":
-        raise DeviceError(f"impl='triton' cannot run: {obstacle}; use impl='auto' or 'torch'")
+    elif requested != "auto":
+        raise DeviceError(f"impl={requested!r} cannot run: {obstacle}; use impl='auto' or 'torch'")
     return "torch", obstacle
+
+
+def _on_this_card(device: torch.device, head: Sequence[int] | None) -> tuple[Impl, str]:
+    reason = f"triton is installed and {torch.cuda.get_device_name(device)} runs it"
+    if head is None:
+        return "triton", reason
+    tiled, why = suits_tiles(head[0], head[1], card_of(device))
+    return ("tiled" if tiled else "triton"), f"{reason}, {why}"
 
 
 def _triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
@@ -139,7 +158,7 @@ def _triton_obstacle(device: torch.device, dtype: torch.dtype) -> str | None:
 
 
 def _row_operation(impl: Impl) -> RowOp:
-    if impl == "triton":
+    if impl in ("triton", "tiled"):
         from icpo_lite.policy.kernels.logprob_triton import triton_rows
 
         return triton_rows
@@ -158,6 +177,13 @@ class _Plan(NamedTuple):
     rows: RowOp
     logp_grad: bool
     entropy_grad: bool
+    tiled: bool
+
+    @property
+    def by_tiles(self) -> bool:
+        """Tiles form no gradient of the entropy, and rows of one chunk need none."""
+        few = self.chunk_rows == "auto" and len(self.targets) <= FEWEST_TILED
+        return self.tiled and not self.entropy_grad and not few
 
 
 class UnitGradient(NamedTuple):
@@ -224,7 +250,26 @@ def _run(hidden: torch.Tensor, plan: _Plan) -> _Chunked:
     """All row chunks: logits, the row operation, and dz @ W where a gradient is wanted."""
     device_type = hidden.device.type
     with torch.no_grad(), torch.autocast(device_type, enabled=False):
-        return _run_chunks(hidden, plan)
+        return _run_tiles(hidden, plan) if plan.by_tiles else _run_chunks(hidden, plan)
+
+
+def _run_tiles(hidden: torch.Tensor, plan: _Plan) -> _Chunked:
+    found = run_tiles(
+        hidden,
+        plan.keep,
+        plan.weight,
+        plan.targets,
+        plan.bias,
+        plan.transform,
+        rows=None if plan.chunk_rows == "auto" else plan.chunk_rows,
+        grad=plan.logp_grad,
+    )
+    return _Chunked(
+        logp=_spread(found.logp, plan.keep, len(hidden)),
+        entropy=_spread(found.entropy, plan.keep, len(hidden)),
+        logp_unit=_unit(found.direction, found.size),
+        entropy_unit=None,
+    )
 
 
 def _run_chunks(hidden: torch.Tensor, plan: _Plan) -> _Chunked:

@@ -1,8 +1,9 @@
 """The row operation as one Triton kernel: a program a row, two reads, one write in place.
 
-The first read keeps an online log-sum-exp; the second writes dz over the logits. A row is read
-twice rather than held: a vocabulary of 152k is 608 KB in fp32, no register file holds it. There is
-no `tl.dot`: Triton has no tensor-core instructions for sm75, so the matmuls stay with the library.
+The first read keeps an online log-sum-exp of all tokens but the target, and the numbers follow
+from both as in `logprob_torch`; the second read writes dz over the logits. A row is read twice
+rather than held: a vocabulary of 152k is 608 KB in fp32, no register file holds it. There is no
+`tl.dot`: Triton has no tensor-core instructions for sm75, so the matmuls stay with the library.
 
 Importing this module needs triton; TRITON_INTERPRET=1, set before, runs it on a CPU.
 """
@@ -15,8 +16,10 @@ import torch
 import triton
 import triton.language as tl
 
+from icpo_lite.policy.kernels.logits import LogitTransform
 from icpo_lite.policy.kernels.logprob_reference import FLOOR as _FLOOR
-from icpo_lite.policy.kernels.logprob_torch import SMALLEST_SIZE, RowResult, RowTask
+from icpo_lite.policy.kernels.logprob_torch import LOWEST as _LOWEST
+from icpo_lite.policy.kernels.logprob_torch import RowResult, RowTask
 
 #: Elements of a row that a program holds at a time, and its warps: 8 fp32 a thread. Compiled for
 #: sm75 to sm90 this neither spills nor uses a stack frame.
@@ -24,8 +27,7 @@ TILE = 2048
 WARPS = 8
 
 FLOOR = tl.constexpr(_FLOOR)
-#: Where the running maximum starts: −inf would make −inf − (−inf) of a row that begins with −inf.
-LOWEST = tl.constexpr(-3.0e38)
+LOWEST = tl.constexpr(_LOWEST)
 
 
 @triton.jit
@@ -43,13 +45,37 @@ def _tanh(x):
 
 
 @triton.jit
-def _expm1(x):
-    """e^x − 1 for x ≤ 0; a polynomial above −0.5, where the subtraction cancels."""
-    series = 0.0011646069 * x + 0.0082385419
-    series = series * x + 0.0416500308
-    series = series * x + 0.1666656435
-    series = series * x + 0.5
-    return tl.where(x > -0.5, x + x * x * series, tl.exp(x) - 1.0)
+def _log1p(x):
+    """log(1 + x) for 0 ≤ x ≤ 1: the quotient makes good what 1 + x rounds off."""
+    whole = 1.0 + x
+    gained = tl.where(whole == 1.0, 1.0, whole - 1.0)
+    return tl.where(whole == 1.0, x, tl.log(whole) * (x / gained))
+
+
+@triton.jit
+def _log_sigmoid(x):
+    """−log(1 + e^−x)."""
+    return tl.minimum(x, 0.0) - _log1p(tl.exp(-tl.abs(x)))
+
+
+@triton.jit
+def _floored(s):
+    """s, or FLOOR where it is lower, so that 0 · s is 0; NaN stays."""
+    return tl.where(s < FLOOR, FLOOR, s)
+
+
+@triton.jit
+def _against_others(target_z, top, rest, moment):
+    """log p_y, 1 − p_y, its logarithm, H, and log R: `logprob_torch.against_others` in fp32."""
+    log_rest = tl.log(rest)
+    odds = target_z - top - log_rest
+    odds = tl.where(target_z == float("inf"), float("nan"), odds)
+    logp = _log_sigmoid(odds)
+    log_gap = _log_sigmoid(-odds)
+    gap = tl.exp(log_gap)
+    spread = (log_rest - moment / rest - log_gap) * gap
+    entropy = tl.where(gap == 0.0, 0.0, spread) - tl.exp(logp) * _floored(logp)
+    return logp, gap, log_gap, entropy, log_rest
 
 
 @triton.jit
@@ -101,7 +127,6 @@ def _row_kernel(
     outer,
     slope,
     boost,
-    smallest,
     BIAS: tl.constexpr,
     CAP: tl.constexpr,
     WANT_DZ: tl.constexpr,
@@ -116,8 +141,8 @@ def _row_kernel(
         logits_ptr, bias_ptr, target, width, vocabulary, inner, outer, BIAS, CAP
     )
 
-    # First read. e^(z − top) and e^(z − top)·(z − top) are summed lane by lane, under one running
-    # maximum; when it rises by r, the first sum s shrinks by e^−r, the second loses r·s before.
+    # First read. e^s and e^s·s are summed lane by lane, s = z − top, under one running maximum;
+    # when it rises by r, the first sum R shrinks by e^−r, the second loses r·R before.
     top = tl.full([], LOWEST, tl.float32)
     total = tl.zeros([TILE], tl.float32)
     moment = tl.zeros([TILE], tl.float32)
@@ -126,34 +151,33 @@ def _row_kernel(
         z, damping = _z_at(
             logits_ptr, bias_ptr, columns, width, vocabulary, inner, outer, BIAS, CAP
         )
+        z = tl.where(columns == target, float("-inf"), z)
         higher = tl.maximum(top, tl.max(z, 0))
         fall = top - higher
         shrink = tl.exp(fall)
-        below = tl.maximum(z - higher, FLOOR)
+        below = _floored(z - higher)
         weight = tl.exp(below)
         moment = (moment + total * fall) * shrink + weight * below
         total = total * shrink + weight
         top = higher
-    partition = tl.sum(total, 0)
-    log_partition = tl.log(partition)
-    logp = target_z - top - log_partition
-    entropy = log_partition - tl.sum(moment, 0) / partition
+    rest = tl.sum(total, 0)
+    logp, gap, log_gap, entropy, log_rest = _against_others(target_z, top, rest, tl.sum(moment, 0))
     tl.store(logp_ptr + row, logp)
     tl.store(entropy_ptr + row, entropy)
 
-    # Second read, and the write in its place.
+    # Second read, and the write in its place: e^s / R and −1 for the target, times 1 − p_y as size.
     if WANT_DZ:
-        minus_gap = _expm1(logp)
-        size = 1.0
-        entropy_size = 1.0
-        factor = 1.0
-        entropy_factor = 1.0
+        none = rest == 0.0
+        share = tl.where(none, 0.0, boost / tl.where(none, 1.0, rest))
+        constant = tl.where(gap == 0.0, 0.0, log_gap - log_rest + entropy)
+        safe_gap = tl.where(gap == 0.0, 1.0, gap)
+        own = tl.where(gap == 0.0, 0.0, tl.exp(logp) * (logp + entropy) / safe_gap)
+        entropy_size = gap
+        entropy_share = 1.0
         if BOOST:
-            size = tl.maximum(-minus_gap, smallest)
-            entropy_size = tl.maximum(entropy, smallest)
-            factor = boost / size
-            entropy_factor = boost / entropy_size
-        tl.store(size_ptr + row, -slope * size)
+            entropy_size = entropy
+            entropy_share = tl.where(gap == 0.0, 0.0, gap / tl.where(gap == 0.0, 1.0, entropy))
+        tl.store(size_ptr + row, -slope * gap)
         tl.store(entropy_size_ptr + row, -slope * entropy_size)
         dz_ptr += row.to(tl.int64) * dz_stride
         dh_ptr += row.to(tl.int64) * dh_stride
@@ -162,16 +186,25 @@ def _row_kernel(
             z, damping = _z_at(
                 logits_ptr, bias_ptr, columns, width, vocabulary, inner, outer, BIAS, CAP
             )
-            log_p = tl.maximum(z - top - log_partition, FLOOR)
-            p = tl.exp(log_p)
+            below = _floored(z - top)
+            q = tl.exp(below) * share
             # 16-bit dz of this tile lands on fp32 logits of this or an earlier one: every warp
             # must have read them.
             tl.debug_barrier()
-            dz = tl.where(columns == target, minus_gap, p) * damping * factor
+            dz = tl.where(columns == target, -boost, q) * damping
             tl.store(dz_ptr + columns, dz.to(dz_ptr.dtype.element_ty), mask=columns < width)
             if WANT_DH:
-                dh = p * (log_p + entropy) * damping * entropy_factor
+                dh = tl.where(columns == target, own * boost, q * (below + constant))
+                dh = dh * damping * entropy_share
                 tl.store(dh_ptr + columns, dh.to(dh_ptr.dtype.element_ty), mask=columns < width)
+
+
+def transform_numbers(transform: LogitTransform) -> tuple[float, float]:
+    """(inner, outer): z = inner · l, or outer · tanh(inner · l) with a softcap."""
+    if transform.softcap is None:
+        return transform.slope, 1.0
+    inner = (transform.scale or 1.0) / transform.softcap
+    return inner, transform.softcap / transform.temperature
 
 
 def triton_rows(logits: torch.Tensor, task: RowTask) -> RowResult:
@@ -179,10 +212,7 @@ def triton_rows(logits: torch.Tensor, task: RowTask) -> RowResult:
     rows, vocabulary = logits.shape
     result = RowResult(*(logits.new_empty(rows) for _ in RowResult._fields))
     transform = task.transform
-    inner, outer = transform.slope, 1.0
-    if transform.softcap is not None:
-        inner = (transform.scale or 1.0) / transform.softcap
-        outer = transform.softcap / transform.temperature
+    inner, outer = transform_numbers(transform)
     dz = logits if task.dz is None else task.dz
     dh = logits if task.dh is None else task.dh
     if rows:
@@ -201,7 +231,6 @@ def triton_rows(logits: torch.Tensor, task: RowTask) -> RowResult:
             outer,
             transform.slope,
             task.boost or 1.0,
-            SMALLEST_SIZE,
             BIAS=task.bias is not None,
             CAP=transform.softcap is not None,
             WANT_DZ=task.dz is not None,

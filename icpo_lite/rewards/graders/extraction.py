@@ -233,9 +233,12 @@ def _confirmed(text: str, told: Told) -> bool:
     ends = bool(telling) and telling[0] == BREAK.split(text.rstrip())[-1]
     if not ends or _OPEN_END.search(text):
         return False
-    return told[1].amount in results or told[0] in _EQUALS.findall(tidy(telling[0]))
+    worked = tidy(text[-_WORKED:])
+    return told[1].amount in results or told[0] in _EQUALS.findall(worked)
 
 
+#: Characters of working before a last sentence that words of a result are looked for in.
+_WORKED = 1500
 _EQUALS = re.compile(
     r"\b(?:equals|(?:is|are) equal to|which (?:is|equals|makes|gives|means)|results in) "
     r"([$€£]?\d[\d,.]*\d|\d)"

@@ -19,8 +19,10 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import islice, pairwise
 
+from icpo_lite.core.foreign_numbers import foreign_numbers
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.plain_text import MOST_NUMBERS, plain
+from icpo_lite.rewards import languages
 from icpo_lite.rewards.features import undressed
 
 
@@ -178,6 +180,9 @@ def in_words(text: str) -> list[Found]:
         for m in numbers(text)
         if m.kind != "ordinal" and not _DIGIT.search(m.surface)
     ]
+    if not found:
+        foreign = foreign_numbers(text, foreign=languages.speaks_another(text))
+        return [(Value(value), start, end) for value, start, end in foreign]
     return _with_halves(text, found)
 
 

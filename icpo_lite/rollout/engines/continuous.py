@@ -18,6 +18,7 @@ from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.inherited_options import generation_config
 from icpo_lite.policy.kernels.chunks import free_bytes
+from icpo_lite.rollout.engines.fitting_rows import token_bytes
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
@@ -119,7 +120,7 @@ def _pool(
     group = len(keys) // len(prompts)
     wanted = sum(-(-(len(p) + options.max_new_tokens) // page) + 1 for p in prompts) * group
     affordable = int(
-        free_bytes(policy.device.torch_device) * POOL_SHARE / (page * _token_bytes(policy))
+        free_bytes(policy.device.torch_device) * POOL_SHARE / (page * token_bytes(policy))
     )
     # transformers 5.15 calls a page a block, and has no choice of attention here.
     fields = ContinuousBatchingConfig.__dataclass_fields__
@@ -134,14 +135,6 @@ def _pool(
         return_logprobs=True,
         seed=seed_of(*keys) >> 31,
     )
-
-
-def _token_bytes(policy: Policy) -> int:
-    """Bytes of one token's keys and values in all layers."""
-    config = policy.causal_lm.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    return int(2 * config.num_hidden_layers * heads * size * policy.device.dtype.itemsize)
 
 
 @contextlib.contextmanager

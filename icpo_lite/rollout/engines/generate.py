@@ -15,6 +15,7 @@ from torch import Tensor
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.inherited_options import generation_config
 from icpo_lite.policy.layer_kinds import recurrent_layers
+from icpo_lite.policy.unsloth_backend import graph_scope
 from icpo_lite.rollout.engines.native import prefill
 from icpo_lite.rollout.noise import (
     Key,
@@ -24,6 +25,7 @@ from icpo_lite.rollout.noise import (
     end_ids,
     left_pad,
     noise_of,
+    refuse_nan,
 )
 
 if TYPE_CHECKING:
@@ -52,7 +54,12 @@ def sample_generate(
     # A recurrent state cannot be taken back by a token, so its prompts are computed row by row.
     if max(map(len, prompts)) < 2 or recurrent_layers(policy.causal_lm):
         return _generate(policy, prompts, keys, options)
-    _, cache, _ = prefill(policy, prompts, group, drop_last=True)
+    from icpo_lite.rollout.engines.kv_cache import take_rows
+
+    _, cache, _ = prefill(policy, prompts, drop_last=True)
+    take_rows(
+        cache, torch.arange(len(prompts)).repeat_interleave(group).to(policy.device.torch_device)
+    )
     return _generate(policy, prompts, keys, options, past_key_values=cache)
 
 
@@ -66,7 +73,8 @@ def sample_unsloth(
     it runs, and on again only in a model that was in training mode.
     """
     policy.set_training(True)
-    return _generate(policy, prompts, keys, options)
+    with graph_scope():
+        return _generate(policy, prompts, keys, options)
 
 
 def _generate(
@@ -95,4 +103,5 @@ def _generate(
     ended = torch.isin(tokens, torch.tensor(ends, device=device))
     after = (ended.cumsum(-1) - ended.long()) > 0
     logprobs = torch.stack(drawing.logprobs, dim=1)
+    refuse_nan(bool(logprobs.masked_fill(after, 0.0).isnan().any()))
     return completions(policy, tokens.masked_fill(after, -1), logprobs)

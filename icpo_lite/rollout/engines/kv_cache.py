@@ -1,12 +1,19 @@
-"""Keys and values in buffers that grow by blocks. Imports transformers."""
+"""Keys and values in buffers that grow by blocks, rows that come and go. Imports transformers.
+
+All rows of a cache end in its last column; what stands before a row's first token is masked out.
+"""
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 #: Tokens by which key and value buffers grow.
 BLOCK = 64
@@ -62,6 +69,38 @@ class BufferedLayer(DynamicLayer):
         return self._buffers[0].shape[-2]
 
 
+class FixedLayer(DynamicLayer):
+    """Keys and values in whole buffers that never move; the next token goes where `column` says.
+
+    What lies beyond is for the mask to hide: attention is given the buffers as they are.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, column: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values, self._column = keys, values, column
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        self.keys.index_copy_(-2, self._column, key_states)
+        self.values.index_copy_(-2, self._column, value_states)
+        return self.keys, self.values
+
+
+def fixed_cache(cache: DynamicCache, rows: Tensor, columns: int, column: Tensor) -> DynamicCache:
+    """These rows of a cache in buffers of so many columns; the old ones go as the new ones come."""
+    for index, layer in enumerate(cache.layers):
+        room = columns - layer.keys.shape[-2]
+        keys, values = (pad(x.index_select(0, rows), (0, 0, 0, room)) for x in _states_in(layer))
+        cache.layers[index] = FixedLayer(keys, values, column)
+    return cache
+
+
+def _states_in(layer: Any) -> tuple[Tensor, Tensor]:
+    return layer.keys, layer.values
+
+
 def _grown(filled: Tensor, new: int) -> Tensor:
     """A copy with room for `new` tokens more, in whole blocks."""
     *front, length, width = filled.shape
@@ -79,6 +118,124 @@ def take_rows(cache: DynamicCache, rows: Tensor) -> None:
     """
     for layer in cache.layers:
         layer.reorder_cache(rows)
+
+
+def chosen_rows(cache: DynamicCache, rows: Tensor) -> DynamicCache:
+    """A cache of copies of these rows; `cache` stays as it is."""
+    chosen = copy.copy(cache)
+    chosen.layers = [copy.copy(layer) for layer in cache.layers]
+    for layer in chosen.layers:
+        for name in _STATES:
+            if isinstance(held := getattr(layer, name, None), dict):
+                setattr(layer, name, dict(held))
+        if isinstance(layer, BufferedLayer):
+            layer._buffers = None
+    take_rows(chosen, rows)
+    return chosen
+
+
+#: What a recurrent layer holds of a row, by the names of transformers.
+_STATES = ("conv_states", "recurrent_states")
+
+
+def takes_new_rows(cache: DynamicCache) -> bool:
+    """Whether rows of this cache can be replaced one by one (`put_rows`)."""
+    return all(_attends(layer) or _recurs(layer) for layer in cache.layers)
+
+
+def _attends(layer: Any) -> bool:
+    return type(layer) in (BufferedLayer, DynamicSlidingWindowLayer)
+
+
+def _recurs(layer: Any) -> bool:
+    return all(isinstance(getattr(layer, name, None), dict) for name in _STATES) and not isinstance(
+        layer, DynamicLayer
+    )
+
+
+def put_rows(cache: DynamicCache, rows: Tensor, new: DynamicCache, source: Tensor) -> None:
+    """Rows of `new`, by number, take the places `rows` of a cache that is no narrower."""
+    for layer, other in zip(cache.layers, new.layers, strict=True):
+        if _recurs(layer):
+            for held, states in _states(layer, other):
+                held.index_copy_(0, rows, states.index_select(0, source))
+        elif layer.is_initialized:
+            count = other.keys.shape[-2]
+            for held, states in ((layer.keys, other.keys), (layer.values, other.values)):
+                end = held.narrow(-2, held.shape[-2] - count, count)
+                end.index_copy_(0, rows, states.index_select(0, source))
+
+
+def _states(layer: Any, other: Any) -> Iterator[tuple[Tensor, Tensor]]:
+    for name in _STATES:
+        held, states = getattr(layer, name), getattr(other, name)
+        yield from ((held[i], states[i]) for i in held if held[i] is not None)
+
+
+def widen(cache: DynamicCache, columns: int) -> None:
+    """So many empty columns before the first."""
+    for layer in cache.layers:
+        if isinstance(layer, DynamicLayer) and layer.is_initialized:
+            room = columns
+            if isinstance(layer, DynamicSlidingWindowLayer):
+                layer.cumulative_length += columns
+                most = min(layer.cumulative_length, layer.sliding_window - 1)
+                room = most - layer.keys.shape[-2]
+            layer.keys, layer.values = (pad(x, (0, 0, room, 0)) for x in (layer.keys, layer.values))
+
+
+def drop_columns(cache: DynamicCache, columns: int) -> None:
+    """Without the first columns, which no row needs; the memory is free after the next token."""
+    for layer in cache.layers:
+        if isinstance(layer, DynamicLayer) and layer.is_initialized:
+            gone = columns
+            if isinstance(layer, DynamicSlidingWindowLayer):
+                layer.cumulative_length -= columns
+                gone = max(0, layer.keys.shape[-2] - layer.cumulative_length)
+            layer.keys, layer.values = (x[..., gone:, :] for x in (layer.keys, layer.values))
+
+
+def states_of(cache: DynamicCache, row: int, columns: Tensor) -> Tensor | None:
+    """Keys, then values, of a row [layers · 2, H, T, d]; None where layers are not all alike."""
+    if any(type(layer) is not BufferedLayer for layer in cache.layers):
+        return None
+    held = [layer.keys[row] for layer in cache.layers]
+    held += [layer.values[row] for layer in cache.layers]
+    if len({(x.shape[0], x.shape[2]) for x in held}) > 1:
+        return None
+    first, count = int(columns[0]), len(columns)
+    if int(columns[-1]) - first == count - 1:
+        return torch.stack([x[:, first : first + count] for x in held])
+    return torch.stack([x.index_select(1, columns) for x in held])
+
+
+def known_columns(
+    cache: DynamicCache, known: Sequence[tuple[int, Tensor | None]], like: Tensor
+) -> Tensor:
+    """Fills an empty cache with what is known of each row's beginning; its mask [U, W].
+
+    known: tokens, and the states (`states_of`) that begin with them.
+    """
+    width = max(count for count, _ in known)
+    mask = like.new_zeros(len(known), width)
+    sample = next((states for _, states in known if states is not None), None)
+    if sample is None:
+        return mask
+    depth, heads, _, size = sample.shape
+    held = sample.new_zeros(depth, len(known), heads, width, size)
+    for row, (count, states) in enumerate(known):
+        if states is not None:
+            held[:, row, :, width - count :] = states[:, :, :count]
+            mask[row, width - count :] = 1
+    for index, layer in enumerate(cache.layers):
+        layer.update(held[index], held[depth // 2 + index])
+    return mask
+
+
+def all_see_all(config: Any) -> bool:
+    """Whether every layer of this model attends to all tokens."""
+    layers = DynamicCache(config=config).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
 
 
 def buffered_cache(config: Any) -> DynamicCache:

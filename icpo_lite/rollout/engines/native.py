@@ -1,9 +1,16 @@
-"""This package's decode loop: prompts computed once, ended rows cut out, keyed noise."""
+"""This package's decode loop: prompts computed once, ended rows replaced or cut out, keyed noise.
+
+    admit replies that wait -> draw a token of each row -> cut ended rows -> next logits
+
+All rows end in the cache's last column, so that one token is computed for all of them at once.
+While replies wait, an ended row's place goes to the next one; then ended rows are cut out.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,75 +25,315 @@ from icpo_lite.rollout.noise import (
     end_ids,
     left_pad,
     noise_of,
+    refuse_nan,
 )
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
+    from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
+
+#: New prompts are computed once so great a share of the rows is free: one alone costs a pass.
+REFILL_SHARE = 1 / 16
+#: Share of rows that live, at or below which the others are cut out: copying the cache at every
+#: end costs more.
+CUT_SHARE = 0.75
+#: Columns that no row needs any more and that are worth a copy of the cache.
+IDLE_COLUMNS = 64
 
 
 @torch.no_grad()
 def sample_native(
     policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key], options: SamplingOptions
 ) -> list[Completion]:
-    """One reply for each key; keys come in equal runs, one run a prompt."""
-    # Here, since unsloth must be imported before transformers is (`backends`).
-    from icpo_lite.rollout.engines.kv_cache import take_rows
-
-    device, length = policy.device.torch_device, options.max_new_tokens
-    noise = noise_of(keys, length, device)
-    ends = torch.tensor(end_ids(policy, options), device=device)
-    tokens = torch.full((len(keys), length), -1, device=device)
-    logprobs = torch.zeros(len(keys), length, device=device)
-    rows = torch.arange(len(keys), device=device)  # which reply each computed row belongs to
-    live = torch.ones_like(rows, dtype=torch.bool)  # rows that have not ended
+    """One reply for each key, `max_rows` at once; keys come in equal runs, one run a prompt."""
     with dense_layers(policy):
-        logits, cache, mask = prefill(policy, prompts, len(keys) // len(prompts))
-        position = mask.sum(-1) - 1
-        for t in range(length):
-            drawn, logp = draw(logits.float(), noise[rows, t], options)
-            tokens[rows[live], t] = drawn[live]
-            logprobs[rows[live], t] = logp[live]
-            live &= ~torch.isin(drawn, ends)
-            count = int(live.sum())
-            if count == 0 or t == length - 1:
-                break
-            if count <= 0.75 * len(rows):
-                # Ended rows are cut out now and then: copying the cache at every end costs more.
-                take_rows(cache, live.nonzero().squeeze(-1))
-                rows, mask, position, drawn = rows[live], mask[live], position[live], drawn[live]
-                live = torch.ones_like(rows, dtype=torch.bool)
-            mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
-            position = position + 1
-            logits = policy.causal_lm(
-                input_ids=drawn[:, None],
-                attention_mask=mask,
-                position_ids=position[:, None],
-                past_key_values=cache,
-                use_cache=True,
-            ).logits[:, -1]
-    return completions(policy, tokens, logprobs)
+        return _Decoder(policy, prompts, keys, options).run()
+
+
+def no_prepared_mask(policy: Policy) -> str | None:
+    """Why attention cannot be told here which columns count; None where it can.
+
+    Only attention to all tokens, by sdpa or eager, takes a mask [B, 1, 1, W] as it is. Else the
+    model makes its own of every token's, and looks at a GPU's numbers as it does.
+    """
+    from icpo_lite.rollout.engines.kv_cache import all_see_all
+
+    config = policy.causal_lm.config.get_text_config()
+    named = getattr(config, "_attn_implementation", None)
+    if named not in ("sdpa", "eager"):
+        return f"attention by {named} takes no prepared mask"
+    return None if all_see_all(policy.causal_lm.config) else "not every layer sees all tokens"
+
+
+def distinct_prompts(
+    prompts: Sequence[Sequence[int]], group: int
+) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The prompts that differ, and which of them each reply has; `group` replies a prompt."""
+    place: dict[tuple[int, ...], int] = {}
+    source = [place.setdefault(tuple(p), len(place)) for p in prompts for _ in range(group)]
+    return list(place), source
+
+
+class _Prompts(NamedTuple):
+    """Computed prompts: logits [U, V] of what comes next, cache, mask [U, W], their numbers."""
+
+    logits: Tensor
+    cache: Any
+    mask: Tensor
+    numbers: list[int]
+
+
+class _Decoder:
+    """The rows that are computed, and the replies so far.
+
+    reply [B]: which reply each row belongs to, the number of replies where the row is free.
+    step [B]: tokens drawn. drawn [B]: the last one. noise [B, T]. position [B]: of the last token
+    in its text. mask [B, W]: whether a column of the cache belongs to the row.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        prompts: Sequence[Sequence[int]],
+        keys: Sequence[Key],
+        options: SamplingOptions,
+    ) -> None:
+        self.policy, self.options, self.keys = policy, options, keys
+        self.prompts = [tuple(p) for p in prompts]
+        self.group = len(keys) // len(prompts)
+        self.rows = min(options.max_rows or len(keys), len(keys))
+        self.waiting = deque(range(len(keys)))
+        self.computed: _Prompts | None = None  # the prompt of replies that wait
+        device, length = policy.device.torch_device, options.max_new_tokens
+        self.ends = torch.tensor(end_ids(policy, options), device=device)
+        # One line more than replies: what free rows draw goes there.
+        self.tokens = torch.full((len(keys) + 1, length), -1, device=device)
+        self.logprobs = torch.zeros(len(keys) + 1, length, device=device)
+        self.nan = torch.zeros((), dtype=torch.bool, device=device)
+        # sdpa alone: eager wants numbers to add, which would be made anew for every token.
+        sdpa = policy.causal_lm.config.get_text_config()._attn_implementation == "sdpa"
+        self.prepared = sdpa and no_prepared_mask(policy) is None
+        self.cache: Any = None
+        self.owner: list[int] = []  # which reply each row was made for, -1 once it is remembered
+
+    def run(self) -> list[Completion]:
+        from icpo_lite.rollout.engines.kv_cache import takes_new_rows
+
+        self._begin()
+        refills = takes_new_rows(self.cache)
+        while (live := self._live()) or self.waiting:
+            if self.waiting and live == 0:
+                self._begin()
+                continue
+            free = len(self.reply) - live
+            if self.waiting and refills and free >= REFILL_SHARE * len(self.reply):
+                self._refill()
+                continue
+            if not self.waiting and live <= CUT_SHARE * len(self.reply):
+                self._cut()
+            self._draw(slice(None), self._next_logits())
+        self._remember()
+        return completions(self.policy, self.tokens[:-1], self.logprobs[:-1])
+
+    def _live(self) -> int:
+        """Rows that have not ended; the one word with the device a token."""
+        live, nan = torch.stack([(self.reply < len(self.keys)).sum(), self.nan.long()]).tolist()
+        refuse_nan(bool(nan))
+        return int(live)
+
+    # ------------------------------------------------------------------------------ new rows
+
+    def _begin(self) -> None:
+        """New rows in a new cache, which the next replies that wait share out."""
+        from icpo_lite.rollout.engines.kv_cache import take_rows
+
+        self._remember()
+        self.cache = None  # what it held goes before new prompts are computed
+        replies = self._next(self.rows)
+        found, source = self._prompts_of(replies)
+        self.computed = self._still_wanted(found)
+        if len(found.numbers) < len(replies):  # else every reply has a prompt of its own
+            take_rows(found.cache, source)
+        self.cache, self.mask = found.cache, found.mask.index_select(0, source).bool()
+        self.owner = list(replies)
+        self.reply = torch.tensor(replies, device=self.mask.device)
+        self.step = torch.zeros_like(self.reply)
+        self.drawn = torch.zeros_like(self.reply)
+        self.position = self.mask.sum(-1) - 1
+        self.noise = self._noise(replies)
+        self._draw(slice(None), found.logits.index_select(0, source))
+
+    def _refill(self) -> None:
+        """The next replies that wait in the places of rows that have ended."""
+        self._remember()
+        free = (self.reply == len(self.keys)).nonzero().squeeze(-1)
+        replies = self._next(len(free), self._known())
+        found, source = self._prompts_of(replies)
+        self.computed = self._still_wanted(found)
+        self._put(free[: len(replies)], replies, found, source)
+
+    def _put(self, rows: Tensor, replies: Sequence[int], found: _Prompts, source: Tensor) -> None:
+        from icpo_lite.rollout.engines.kv_cache import put_rows
+
+        self._fit_width(found.mask.shape[1])
+        put_rows(self.cache, rows, found.cache, source)
+        mask = found.mask.index_select(0, source)
+        self.mask[rows] = torch.nn.functional.pad(
+            mask.bool(), (self.mask.shape[1] - mask.shape[1], 0)
+        )
+        for row, reply in zip(rows.tolist(), replies, strict=True):
+            self.owner[row] = reply
+        self.reply[rows] = torch.tensor(replies, device=rows.device)
+        self.step[rows] = 0
+        self.position[rows] = mask.sum(-1) - 1
+        self.noise[rows] = self._noise(replies)
+        self._draw(rows, found.logits.index_select(0, source))
+
+    def _fit_width(self, wanted: int) -> None:
+        """Columns for prompts of this width; without those that no living row needs, where many."""
+        from icpo_lite.rollout.engines.kv_cache import drop_columns, widen
+
+        width = self.mask.shape[1]
+        living = self.mask[self.reply < len(self.keys)]
+        first = int(living.long().argmax(-1).min()) if len(living) else width
+        idle = min(first, width - wanted)
+        if idle >= IDLE_COLUMNS:
+            drop_columns(self.cache, idle)
+            self.mask = self.mask[:, idle:]
+        elif idle < 0:
+            widen(self.cache, -idle)
+            self.mask = torch.nn.functional.pad(self.mask, (-idle, 0))
+
+    # ------------------------------------------------------------------------- who comes next
+
+    def _next(self, count: int, known: int = 0) -> list[int]:
+        """The next `count` replies that wait, of the computed prompt alone where it has some."""
+        most = min(count, len(self.waiting), known or count)
+        return [self.waiting.popleft() for _ in range(most)]
+
+    def _known(self) -> int:
+        """How many of the next replies belong to a prompt that is computed already."""
+        if self.computed is None or not self.waiting:
+            return 0
+        number, first = self.computed.numbers[0], self.waiting[0]
+        return self.group * (number + 1) - first if first // self.group == number else 0
+
+    def _prompts_of(self, replies: Sequence[int]) -> tuple[_Prompts, Tensor]:
+        """The prompts of these replies, equal ones computed once, and which each reply has."""
+        numbers = [reply // self.group for reply in replies]
+        if self.computed is not None and self.computed.numbers == sorted(set(numbers)):
+            return self.computed, torch.zeros(len(replies), dtype=torch.long).to(self.tokens.device)
+        texts, source = distinct_prompts([self.prompts[n] for n in numbers], 1)
+        logits, cache, mask = prefill(self.policy, texts, memory=self.options.memory)
+        of = dict(zip(source, numbers, strict=True))
+        found = _Prompts(logits, cache, mask, [of[u] for u in range(len(texts))])
+        return found, torch.tensor(source, device=mask.device)
+
+    def _still_wanted(self, found: _Prompts) -> _Prompts | None:
+        """A copy of the prompt that the next reply has, where it is among these."""
+        from icpo_lite.rollout.engines.kv_cache import chosen_rows
+
+        number = self.waiting[0] // self.group if self.waiting else -1
+        if number not in found.numbers:
+            return None
+        row = torch.tensor([found.numbers.index(number)], device=found.mask.device)
+        cache = chosen_rows(found.cache, row)
+        return _Prompts(found.logits[row], cache, found.mask[row], [number])
+
+    def _noise(self, replies: Sequence[int]) -> Tensor:
+        keys = [self.keys[reply] for reply in replies]
+        return noise_of(keys, self.options.max_new_tokens, self.policy.device.torch_device)
+
+    def _remember(self) -> None:
+        """Keys and values of rows that have ended, where the options have a memory for them."""
+        from icpo_lite.rollout.engines.kv_cache import states_of
+
+        memory, free = self.options.memory, len(self.keys)
+        if memory is None or not self.owner:
+            return
+        ended = [row for row, reply in enumerate(self.reply.tolist()) if reply == free]
+        for row in [row for row in ended if self.owner[row] >= 0]:
+            reply, self.owner[row] = self.owner[row], -1
+            prompt = self.prompts[reply // self.group]
+            # The last token was drawn and never computed.
+            said = tuple(i for i in self.tokens[reply].tolist() if i >= 0)[:-1]
+            if memory.has(prompt, said):
+                continue
+            columns = self.mask[row].nonzero().squeeze(-1)[: len(prompt) + len(said)]
+            states = states_of(self.cache, row, columns)
+            if states is not None:
+                memory.add(prompt, said, states)
+
+    # ------------------------------------------------------------------------------ one token
+
+    def _draw(self, rows: Tensor | slice, logits: Tensor) -> None:
+        """The next token of these rows, from their logits."""
+        reply, step, last = self.reply[rows], self.step[rows], self.options.max_new_tokens - 1
+        noise = self.noise[rows].gather(1, step[:, None]).squeeze(1)
+        drawn, logp = draw(logits.float(), noise, self.options)
+        self.tokens[reply, step] = drawn
+        self.logprobs[reply, step] = logp
+        free = len(self.keys)
+        self.nan |= (logp.isnan() & (reply < free)).any()
+        over = torch.isin(drawn, self.ends) | (step == last)
+        self.reply[rows] = reply.masked_fill(over, free)
+        self.step[rows] = (step + 1).clamp(max=last)
+        self.drawn[rows] = drawn
+
+    def _next_logits(self) -> Tensor:
+        """Logits [B, V] after the tokens that were drawn last."""
+        self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.reply), 1)], dim=1)
+        self.position = self.position + 1
+        out: Tensor = self.policy.causal_lm(
+            input_ids=self.drawn[:, None],
+            attention_mask=self.mask[:, None, None] if self.prepared else self.mask.long(),
+            position_ids=self.position[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        ).logits[:, -1]
+        return out
+
+    def _cut(self) -> None:
+        """Only the rows that have not ended."""
+        from icpo_lite.rollout.engines.kv_cache import take_rows
+
+        self._remember()
+        rows = (self.reply < len(self.keys)).nonzero().squeeze(-1)
+        take_rows(self.cache, rows)
+        self.owner = [self.owner[row] for row in rows.tolist()]
+        for name in ("reply", "step", "drawn", "noise", "position", "mask"):
+            setattr(self, name, getattr(self, name)[rows])
 
 
 def prefill(
-    policy: Policy, prompts: Sequence[Sequence[int]], group: int, *, drop_last: bool = False
+    policy: Policy,
+    prompts: Sequence[Sequence[int]],
+    *,
+    drop_last: bool = False,
+    memory: PrefixMemory | None = None,
 ) -> tuple[Tensor, Any, Tensor]:
-    """Each prompt computed once and shared out: logits [B, V], cache, attention mask [B, P].
+    """Each prompt computed once: logits [U, V], cache, attention mask [U, W].
 
-    B = prompts x group, in runs of `group`. drop_last: the cache leaves out the last token.
+    drop_last: the cache leaves out the last token. memory: what of them was computed before.
     """
-    from icpo_lite.rollout.engines.kv_cache import buffered_cache, take_rows
+    # Here, since unsloth must be imported before transformers is (`backends`).
+    from icpo_lite.rollout.engines.kv_cache import buffered_cache, known_columns
 
-    ids, mask = left_pad(prompts, policy.pad_id, policy.device.torch_device)
-    lm = policy.causal_lm
+    device, lm = policy.device.torch_device, policy.causal_lm
     cache = buffered_cache(lm.config)
+    known = [memory.longest(p) for p in prompts] if memory else [(0, None)] * len(prompts)
+    ids, new = left_pad(
+        [p[n:] for p, (n, _) in zip(prompts, known, strict=True)], policy.pad_id, device
+    )
+    mask = torch.cat([known_columns(cache, known, new), new], dim=1)
+    before = mask.shape[1] - new.shape[1]
     end = ids.shape[1] - 1 if drop_last else ids.shape[1]
     logits = lm(
         input_ids=ids[:, :end],
-        attention_mask=mask[:, :end],
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, :end],
+        attention_mask=mask[:, : before + end],
+        position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, before : before + end],
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]
-    take_rows(cache, torch.arange(len(ids), device=ids.device).repeat_interleave(group))
-    return logits.repeat_interleave(group, 0), cache, mask.repeat_interleave(group, 0)
+    return logits, cache, mask

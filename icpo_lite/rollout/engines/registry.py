@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import torch
 from packaging.version import Version
 
 from icpo_lite.core.errors import IcpoError, UsageError
+from icpo_lite.core.oom import empty_cache, is_out_of_memory
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.layer_kinds import recurrent_layers
 from icpo_lite.policy.libraries import version
 from icpo_lite.policy.wide_logits import wide_logits
 from icpo_lite.rollout.engines.continuous import sample_continuous
+from icpo_lite.rollout.engines.fixed_step import sample_fixed
 from icpo_lite.rollout.engines.generate import sample_generate, sample_unsloth
 from icpo_lite.rollout.engines.native import sample_native
 from icpo_lite.rollout.engines.vllm import sample_vllm
@@ -30,8 +31,10 @@ SampleChunk = Callable[
     ["Policy", Sequence[Sequence[int]], Sequence[Key], SamplingOptions], list[Completion]
 ]
 
-#: What a measurement samples: prompts, replies of each, tokens of a reply at most.
-TRIED_PROMPTS, TRIED_GROUP, TRIED_TOKENS = 2, 4, 24
+#: What a measurement samples: tokens of the replies of two calls, from which the cost of a call
+#: and that of a token follow; prompts and replies of each at most.
+TRIED_TOKENS = (8, 40)
+TRIED_PROMPTS, TRIED_ROWS = 16, 256
 #: Up to 5.15 the log-probs of a reply longer than the window were off by 0.3 to 1.7 nats a token
 #: (four families, eager and sdpa); from 5.16 on by less than 1e-4.
 _TRANSFORMERS = version("transformers")
@@ -42,10 +45,18 @@ MARGIN = 1.2
 
 @dataclass(frozen=True)
 class Engine:
-    """sample: the engine. unfit: why it cannot run with this policy, None where it can."""
+    """sample: the engine. unfit: why it cannot run with this policy, None where it can.
+
+    refills: whether it takes any number of replies, `max_rows` at once. keyed: whether its samples
+    depend on their keys alone, not on what is sampled beside them.
+    draws_here: whether its tokens are drawn by `noise.draw`, with a temperature for each.
+    """
 
     sample: SampleChunk
     unfit: Callable[[Policy], str | None]
+    refills: bool = False
+    keyed: bool = False
+    draws_here: bool = True
 
 
 def _unfit_unpatched(policy: Policy) -> str | None:
@@ -81,12 +92,23 @@ def _unfit_vllm(policy: Policy) -> str | None:
     return None if find_spec("vllm") else "vllm is not installed"
 
 
+def _sample_own(
+    policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key], options: SamplingOptions
+) -> list[Completion]:
+    """By a recorded step where the options say so and no reply waits for another's row."""
+    # HAPO's temperature is another one at every step of training: nothing to record.
+    plain = options.captured and not options.entropy_tau
+    if plain and len(keys) <= (options.max_rows or len(keys)):
+        return sample_fixed(policy, prompts, keys, options)
+    return sample_native(policy, prompts, keys, options)
+
+
 ENGINES: dict[str, Engine] = {
-    "native": Engine(sample_native, _unfit_unpatched),
-    "generate": Engine(sample_generate, _unfit_unpatched),
-    "continuous": Engine(sample_continuous, _unfit_continuous),
-    "unsloth": Engine(sample_unsloth, _unfit_unsloth),
-    "vllm": Engine(sample_vllm, _unfit_vllm),
+    "native": Engine(_sample_own, _unfit_unpatched, refills=True, keyed=True),
+    "generate": Engine(sample_generate, _unfit_unpatched, keyed=True),
+    "continuous": Engine(sample_continuous, _unfit_continuous, draws_here=False),
+    "unsloth": Engine(sample_unsloth, _unfit_unsloth, keyed=True),
+    "vllm": Engine(sample_vllm, _unfit_vllm, draws_here=False),
 }
 
 
@@ -110,53 +132,102 @@ def choose_engine(
     prompts: Sequence[Sequence[int]],
     options: SamplingOptions,
 ) -> tuple[str, str]:
-    """(engine, one line that says why): the one wanted, or with `auto` the fastest of a few tokens.
+    """(engine, one line that says why): the one wanted, or with `auto` the fastest for this job.
 
-    prompts: some of the run's own. Raises UsageError when the one wanted cannot run here.
+    prompts: some of the run's own. options: those of the run, its rows and longest reply among
+    them. Raises UsageError when the one wanted cannot run here.
     """
     if wanted != "auto":
-        reason = ENGINES[wanted].unfit(policy)
+        reason = ENGINES[wanted].unfit(policy) or _unfit_for(wanted, options)
         if reason is not None:
             raise UsageError(f"engine: {wanted} cannot run here: {reason}; use engine: auto")
         return wanted, wanted
     # transformers' own loops win nothing on a CPU, where paging has no kernel.
     slow = {"generate", "continuous"} if policy.device.torch_device.type == "cpu" else set()
+    slow |= {name for name in ENGINES if _unfit_for(name, options)}
     fit = [name for name, e in ENGINES.items() if name not in slow and e.unfit(policy) is None]
     if fit == ["native"]:
         return "native", "native, the only one that suits this machine"
     longest = sorted(prompts, key=len)[-TRIED_PROMPTS:]
-    tried = {name: _tokens_per_second(policy, name, longest, options) for name in fit}
+    tried = {name: _rate(policy, name, longest, options) for name in fit}
     speeds = {name: speed for name, speed in tried.items() if isinstance(speed, float)}
     compared = [name for name in speeds if name != "native"]
     best = max(compared, key=lambda name: speeds[name], default="native")
     if "native" in speeds and speeds[best] < MARGIN * speeds["native"]:
         best = "native"
     said = ", ".join(f"{n} {_said(tried[n])}" for n in sorted(tried, key=lambda n: n != best))
-    return best, f"{best} (tokens a second on {len(longest)} prompts: {said})"
+    rows = _rows(longest, options)
+    job = f"{rows} replies of {options.max_new_tokens} tokens"
+    return best, f"{best} (tokens a second of {job}: {said})"
 
 
-def _tokens_per_second(
+def _rows(prompts: Sequence[Sequence[int]], options: SamplingOptions) -> int:
+    """Rows of the run, in whole groups of the prompts that are tried."""
+    wanted = min(options.max_rows or TRIED_ROWS, TRIED_ROWS)
+    return max(1, wanted // len(prompts)) * len(prompts)
+
+
+def _unfit_for(name: str, options: SamplingOptions) -> str | None:
+    drawn = ENGINES[name].draws_here or not options.entropy_tau
+    return None if drawn else "it has one temperature for all tokens (token_weights: hapo)"
+
+
+def _rate(
     policy: Policy, name: str, prompts: Sequence[Sequence[int]], options: SamplingOptions
 ) -> float | str:
-    """Of the second of two calls, or in words why there is no such number."""
-    few = options.but(max_new_tokens=min(options.max_new_tokens, TRIED_TOKENS), engine=name)
-    keys: list[Key] = [("tried", p, g) for p in range(len(prompts)) for g in range(TRIED_GROUP)]
+    """Tokens a second of the run's own job, or in words why there is no such number.
+
+    Two calls of the run's rows, with short and with longer replies, tell what a call costs (its
+    start, the prompts) and what a token does; a start of seconds weighs little among replies of
+    512 tokens and nearly everything among those that can be tried here.
+    """
+    lengths = [min(options.max_new_tokens, n) for n in TRIED_TOKENS]
     try:
-        for _ in range(2):
-            started = time.perf_counter()
-            with wide_logits(policy):
-                replies = ENGINES[name].sample(policy, prompts, keys, few)
-            seconds = time.perf_counter() - started
+        _seconds(policy, name, prompts, options, lengths[0])  # the first call of all warms up
+        short, long = (_seconds(policy, name, prompts, options, n) for n in lengths)
     except (IcpoError, RuntimeError, ValueError, ImportError, AttributeError, TypeError) as error:
+        if is_out_of_memory(error):  # at all rows at once; a run goes on with fewer
+            empty_cache()
+            return "does not fit"
         # Other people's engines are tried, not trusted; `native` is there in any case.
         if name == "native":
             raise
-        if isinstance(error, torch.OutOfMemoryError):
-            torch.cuda.empty_cache()
-            return "does not fit"
         said = str(error).strip() or type(error).__name__
         return f"failed: {said.splitlines()[0][:80]}"
-    return sum(len(reply.token_ids) for reply in replies) / seconds
+    return (
+        options.max_new_tokens
+        * _rows(prompts, options)
+        / job_seconds(lengths, (short, long), options.max_new_tokens)
+    )
+
+
+def job_seconds(lengths: Sequence[int], seconds: Sequence[float], wanted: int) -> float:
+    """Seconds of a call with replies of `wanted` tokens, on the line through two measured calls.
+
+    A token costs at least a tenth of what the longer call took for one: noise that makes the
+    shorter call the slower one is no proof that tokens are free.
+    """
+    (short, long), (few, many) = lengths, seconds
+    least = many / long / 10
+    a_token = max((many - few) / (long - short), least) if long > short else many / long
+    return max(many - a_token * long, 0.0) + a_token * wanted
+
+
+def _seconds(
+    policy: Policy,
+    name: str,
+    prompts: Sequence[Sequence[int]],
+    options: SamplingOptions,
+    length: int,
+) -> float:
+    """Of one call in which every reply has so many tokens."""
+    few = options.but(max_new_tokens=length, engine=name, ignore_eos=True, limit=None, memory=None)
+    group = _rows(prompts, options) // len(prompts)
+    keys: list[Key] = [("tried", p, g) for p in range(len(prompts)) for g in range(group)]
+    started = time.perf_counter()
+    with wide_logits(policy):
+        ENGINES[name].sample(policy, prompts, keys, few)
+    return time.perf_counter() - started
 
 
 def _said(speed: Any) -> str:

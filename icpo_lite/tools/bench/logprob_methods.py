@@ -50,6 +50,7 @@ class Method:
     load: Callable[[], LogProbs]
     package: str | None = None  # whose version is reported; None: ours
     cuda_only: bool = False
+    entropy: bool = False  # whether it also computes the entropy, as ours does
 
 
 def _ours(impl: Any, chunk_rows: int | Literal["auto"] = "auto") -> Callable[[], LogProbs]:
@@ -120,6 +121,56 @@ def _cut_cross_entropy(filter_eps: str | None) -> Callable[[], LogProbs]:
     return load
 
 
+def _liger_grpo() -> LogProbs:
+    """The log-probs that Liger's GRPO loss is made of; its gradient reaches hidden through them."""
+    base = importlib.import_module(
+        "liger_kernel.chunked_loss.fused_linear_ppo"
+    ).LigerFusedLinearPPOBase
+
+    def logprobs(
+        hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
+    ) -> torch.Tensor:
+        if shape.softcap is not None:
+            raise NotImplementedError("it has no softcap")
+        logp: torch.Tensor = base.chunk_forward(hidden[None], weight, targets[None])
+        return logp[0]
+
+    return logprobs
+
+
+def _torch_linear_cross_entropy() -> LogProbs:
+    functional = importlib.import_module("torch.nn.functional")
+    if not hasattr(functional, "linear_cross_entropy"):
+        raise NotImplementedError(f"torch {torch.__version__} has no linear_cross_entropy")
+
+    def logprobs(
+        hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
+    ) -> torch.Tensor:
+        if shape.softcap is not None:
+            raise NotImplementedError("it has no softcap")
+        options = importlib.import_module("torch.nn").LinearCrossEntropyOptions()
+        loss: torch.Tensor = functional.linear_cross_entropy(
+            hidden, weight, targets, reduction="none", options=options
+        )
+        return -loss
+
+    return logprobs
+
+
+def _by_logsumexp() -> LogProbs:
+    """Plain torch as one would write it: the target's logit less the logsumexp, no entropy."""
+
+    def logprobs(
+        hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, shape: Shape
+    ) -> torch.Tensor:
+        logits = (hidden @ weight.t()).float()
+        if shape.softcap is not None:
+            logits = shape.softcap * torch.tanh(logits / shape.softcap)
+        return logits.gather(1, targets[:, None]).squeeze(1) - logits.logsumexp(1)
+
+    return logprobs
+
+
 def _trl_chunked() -> LogProbs:
     function = importlib.import_module("trl.kernels").ChunkedLogProbFunction
     # The width of its tiles is trl's own choice, kept beside its trainers.
@@ -159,17 +210,25 @@ def by_reference() -> LogProbs:
 
 
 def ours(chunk_rows: int | Literal["auto"] = "auto") -> tuple[Method, ...]:
-    """Plain torch and the two implementations of this package."""
-    return tuple(Method(impl, _ours(impl, chunk_rows)) for impl in ("reference", "torch", "triton"))
+    """Plain torch, with the entropy and without, and the implementations of this package."""
+    return (
+        Method("logsumexp", _by_logsumexp),
+        *(
+            Method(impl, _ours(impl, chunk_rows), entropy=True)
+            for impl in ("reference", "torch", "triton", "tiled")
+        ),
+    )
 
 
 PEERS = (
     Method("unsloth_zoo", _unsloth_chunked, "unsloth_zoo"),
     Method("liger", _liger_cross_entropy, "liger_kernel", cuda_only=True),
-    Method("liger-scaled", _liger_scaled, "liger_kernel"),
+    Method("liger-grpo", _liger_grpo, "liger_kernel"),
+    Method("liger-scaled", _liger_scaled, "liger_kernel", entropy=True),
+    Method("torch-lce", _torch_linear_cross_entropy, "torch"),
     Method("cce", _cut_cross_entropy("high"), "cut-cross-entropy", cuda_only=True),
     Method("cce-nofilter", _cut_cross_entropy(None), "cut-cross-entropy", cuda_only=True),
-    Method("trl", _trl_chunked, "trl"),
+    Method("trl", _trl_chunked, "trl", entropy=True),
 )
 
 
@@ -188,5 +247,5 @@ def chosen_shapes(names: str) -> tuple[Shape, ...]:
 
 def _named(name: str, known: Mapping[str, Any], what: str) -> Any:
     if name.strip() not in known:
-        raise UsageError(f"expected a {what} out of {', '.join(known)}, found {name!r}")
+        raise UsageError(f"{what}s: expected a {what} out of {', '.join(known)}, found {name!r}")
     return known[name.strip()]

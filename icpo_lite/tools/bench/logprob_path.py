@@ -23,7 +23,7 @@ import torch
 from icpo_lite.core.errors import DeviceError
 from icpo_lite.policy.kernels.check import Outputs as Checked
 from icpo_lite.policy.kernels.check import allowances, errors, true_outputs
-from icpo_lite.policy.kernels.logprob import choose_impl, token_logprobs
+from icpo_lite.policy.kernels.logprob import Impl, choose_impl, token_logprobs
 from icpo_lite.tools.bench.live_bytes import ExtraBytes
 from icpo_lite.tools.bench.logprob_methods import PEERS, LogProbs, Method, Shape, by_reference
 from icpo_lite.tools.bench.machine import machine, version_of, versions
@@ -46,6 +46,7 @@ class Row:
     shape: str
     tokens: int
     version: str = ""
+    entropy: bool = False  # computed beside the log-probs
     status: str = "ok"
     seconds: list[float] = field(default_factory=list)
     median_seconds: float | None = None
@@ -171,7 +172,8 @@ def _measure(
     truth = _Truth.of(problem, shape)
     rows, steps = [], {}
     for method in methods:
-        row = Row(method.name, shape.name, count, version=version_of(method.package))
+        version = version_of(method.package)
+        row = Row(method.name, shape.name, count, version=version, entropy=method.entropy)
         rows.append(row)
         step = _prepared(method, row, problem, shape, truth)
         if step is not None:
@@ -210,8 +212,9 @@ def _prepared(
         row.status = "needs an NVIDIA GPU"
         return None
     try:
-        if method.name == "triton":
-            choose_impl(device, problem.hidden.dtype, "triton")
+        if method.name in ("triton", "tiled"):
+            impl: Impl = "tiled" if method.name == "tiled" else "triton"
+            choose_impl(device, problem.hidden.dtype, impl)
         step = _step(method.load(), problem, shape)
         step()  # compiles and tunes; the second one is counted
         with ExtraBytes(*problem) as extra:
@@ -317,16 +320,17 @@ def markdown(report: Mapping[str, Any]) -> str:
     hardware = report["machine"]
     where = hardware.get("gpu") or f"{hardware['cpu']}, {hardware['threads']} threads"
     known = ", ".join(f"{name} {version}" for name, version in report["versions"].items())
-    head = ["shape", "N", "method", "time", "passes", "of matmul rate", "extra", "logp err"]
+    head = ["shape", "N", "method", "entropy", "time", "passes", "of matmul rate", "extra"]
     lines = [
         f"{where}, {report['dtype']}; {known}",
         f"`{report['command']}`",
         "",
-        f"| {' | '.join([*head, 'grad err', 'status'])} |",
-        "|" + "---|" * (len(head) + 2),
+        f"| {' | '.join([*head, 'logp err', 'grad err', 'status'])} |",
+        "|" + "---|" * (len(head) + 3),
     ]
     for row in report["rows"]:
-        cells = [row["shape"], str(row["tokens"]), row["method"], *_numbers(row), row["status"]]
+        names = [row["shape"], str(row["tokens"]), row["method"]]
+        cells = [*names, "yes" if row["entropy"] else "no", *_numbers(row), row["status"]]
         lines.append(f"| {' | '.join(cells)} |")
     for rate in report["matmul"]:
         lines += [

@@ -19,7 +19,7 @@ from icpo_lite.data.system_prompts import opening_words
 from icpo_lite.policy.from_recipe import find_model
 from icpo_lite.policy.load import load_policy
 from icpo_lite.recipe.sections import ModelKeys
-from icpo_lite.tools.export.card import model_card
+from icpo_lite.runs.model_card import model_card
 from icpo_lite.tools.export.gguf import make_gguf
 from icpo_lite.tools.export.hub import check_name, push
 from icpo_lite.tools.export.merged import Base, base_files, write_merged

@@ -202,7 +202,7 @@ def _trl_steps(recipe: Recipe) -> list[str]:
             "On the machine with the GPUs, beside the torch that is there, and from this folder:"
         ),
         "",
-        "    pip install icpo-lite 'trl>=1.15' peft bitsandbytes accelerate datasets",
+        "    pip install PATH_OF_ICPO_LITE 'trl>=1.15' peft bitsandbytes accelerate datasets",
         "    accelerate launch --multi_gpu --num_processes 8 train.py",
         "",
         *_filled(
@@ -219,7 +219,7 @@ def _verl_steps() -> list[str]:
     return [
         *_filled("On the machine with the GPUs, in verl's own environment, from this folder:"),
         "",
-        "    pip install icpo-lite --no-deps && pip install pydantic pyyaml httpx rich",
+        "    pip install --no-deps PATH_OF_ICPO_LITE && pip install pydantic pyyaml httpx rich",
         "    bash run.sh trainer.n_gpus_per_node=8",
         "",
         *_filled(

@@ -77,11 +77,14 @@ def _objective(recipe: Recipe, side: Side) -> Iterator[str]:
             "multi_objective_aggregation: the parts of a reward go over as their sum, so they "
             "cannot be scaled one by one."
         )
+    yield from _small_methods(recipe, name)
     if recipe.demonstrations != "none":
         yield f"demonstrations: {recipe.demonstrations}: replies are sampled, none is given."
     if recipe.distill != "none":
         alone = "" if recipe.pays else " Its rewards are all 0, so that nothing is learned there."
         yield f"distill: {recipe.distill}: nobody teaches beside the rewards.{alone}"
+    if recipe.max_sampled_tokens is not None:
+        yield f"max_sampled_tokens: the run ends with its {recipe.max_steps} steps alone."
     if recipe.warm_up_steps and recipe.share_underspecified:
         yield (
             "warm_up_steps: a model that hardly asks is not shown questions first, and a group in "
@@ -89,6 +92,25 @@ def _objective(recipe: Recipe, side: Side) -> Iterator[str]:
         )
     if recipe.warmup:
         yield "The warm-up begins at a learning rate of 0, an update later than here."
+
+
+def _small_methods(recipe: Recipe, name: str) -> Iterator[str]:
+    """What is made of a group here, and nowhere else."""
+    if recipe.advantage["name"] != "group":
+        rule = recipe.advantage["name"]
+        yield f"advantage: {rule}: {name} has the group's own, as scale_rewards says."
+    for key, block, lost in (
+        ("advantage_shaping", recipe.advantage_shaping, "advantages stay as they are."),
+        ("token_weights", recipe.token_weights, "every reply and token counts alike."),
+        ("segments", recipe.segments, "all tokens of a reply have one advantage."),
+        ("group_rewards", recipe.group_rewards, "each reply is rewarded by itself."),
+    ):
+        if block["name"] != "none":
+            yield f"{key}: {block['name']}: {lost}"
+    if recipe.logged_completions is not None:
+        yield "logged_completions: replies are sampled, none is given."
+    if recipe.prompt_curriculum["name"] == "eva":
+        yield "prompt_curriculum: eva: the rows hold every prompt that it would choose from."
 
 
 def _only_trl(recipe: Recipe) -> Iterator[str]:

@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from icpo_lite.core.errors import RecipeError
+
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
 
@@ -30,13 +32,25 @@ WHERE_SET = (
 )
 
 
+#: Losses that TRL's GRPOTrainer has under the same name.
+LOSSES = ("grpo", "bnpo", "dr_grpo", "dapo", "cispo", "sapo", "luspo", "vespo")
+
+
 def updates_of(recipe: Recipe) -> int:
     """Optimizer updates of one of our steps: what TRL calls a step."""
     return recipe.num_iterations * recipe.num_mini_batches
 
 
 def config_arguments(recipe: Recipe) -> dict[str, Any]:
-    """The arguments of GRPOConfig that do not depend on the machine."""
+    """The arguments of GRPOConfig that do not depend on the machine.
+
+    Raises RecipeError for a loss that TRL does not have.
+    """
+    if recipe.loss_type not in LOSSES:
+        raise RecipeError(
+            f"{recipe.where('loss_type')}: loss_type: expected one that TRL has "
+            f"({', '.join(LOSSES)}), found {recipe.loss_type}; change it, or train here"
+        )
     defaults = type(recipe).model_fields
     out = {key: getattr(recipe, key) for key in ALWAYS}
     out |= {

@@ -14,6 +14,8 @@ Interval = tuple[float, float, float]
 
 #: Points of one line that are drawn at most; more would only make the file larger.
 MOST_POINTS = 400
+#: Points of one line that a page holds to smooth them anew.
+MOST_LOGGED = 2000
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Series:
     """One model's or run's part of a figure.
 
     slot: its colour, dash and marker, the same for a name in all figures of a report.
-    raw: what `points` were smoothed from. intervals: drawn behind the points.
+    raw: what `points` were smoothed from. intervals: drawn behind the points. logged: all that was
+    logged, for smoothing it otherwise.
     """
 
     name: str
@@ -29,13 +32,15 @@ class Series:
     points: tuple[Point, ...]
     raw: tuple[Point, ...] = ()
     intervals: tuple[Interval, ...] = ()
+    logged: tuple[Point, ...] = ()
 
 
 @dataclass(frozen=True)
 class Chart:
     """One figure. categories: names of x = 0, 1, …; without them x is a number.
 
-    reference: a dashed line from corner to corner of the data's range, or along y = 0.
+    reference: a dashed line from corner to corner of the data's range, or along y = 0. window:
+    points that a smoothed one is the mean of.
     """
 
     key: str
@@ -49,6 +54,7 @@ class Chart:
     y_range: tuple[float, float] | None = None
     x_range: tuple[float, float] | None = None
     reference: Literal["diagonal", "zero"] | None = None
+    window: int = 1
 
     @property
     def empty(self) -> bool:
@@ -123,6 +129,15 @@ def thin(points: Sequence[Point], most: int = MOST_POINTS) -> tuple[Point, ...]:
         part = range(k * len(points) // stretches, (k + 1) * len(points) // stretches)
         kept |= {min(part, key=lambda i: points[i][1]), max(part, key=lambda i: points[i][1])}
     return tuple(points[i] for i in sorted(kept))
+
+
+def pool(points: Sequence[Point], most: int = MOST_LOGGED) -> tuple[Point, ...]:
+    """At most `most` points: means of as many equal stretches, so that means of them stay right."""
+    size = -(-len(points) // most) or 1
+    if size == 1:
+        return tuple(points)
+    parts = (points[i : i + size] for i in range(0, len(points), size))
+    return tuple((fmean(x for x, _ in part), fmean(y for _, y in part)) for part in parts)
 
 
 def number(value: float) -> str:

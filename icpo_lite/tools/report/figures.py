@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from icpo_lite.tools.report.charts import Chart, Interval, Point, Series, smooth, thin, window_of
+from icpo_lite.tools.report.charts import (
+    Chart,
+    Interval,
+    Point,
+    Series,
+    pool,
+    smooth,
+    thin,
+    window_of,
+)
 from icpo_lite.tools.report.run_files import Judged, Judgement, Row, Run
 
 #: Settings in the order of Lost in Conversation (arXiv 2505.06120), then ours.
@@ -28,21 +37,6 @@ BY_SETTING = (
         "Unreliability",
         "setting (lower is better)",
         "90th minus 10th percentile of a problem's runs, averaged over problems.",
-    ),
-)
-#: Rates that an ask_threshold moves: key, title, rate, caption.
-BY_THRESHOLD = (
-    (
-        "under",
-        "asks on q*",
-        "asks_underspecified",
-        "Asking where something is missing, by the threshold that chat and eval take.",
-    ),
-    (
-        "over",
-        "over-asks on q",
-        "over_asks",
-        "Asking where nothing is missing, by the same threshold.",
     ),
 )
 #: Settings whose conversations have a course, the most telling first.
@@ -172,13 +166,21 @@ def _curve(curve: Curve, runs: Sequence[Run], colour: Mapping[str, int]) -> Char
     logged = {run.name: metric_points(run, curve.metric, scale) for run in runs}
     window = window_of(max(map(len, logged.values()), default=0))
     series = [
-        Series(name, colour[name], thin(smooth(points, window)), raw=thin(points))
+        Series(
+            name, colour[name], thin(smooth(points, window)), raw=thin(points), logged=pool(points)
+        )
         for name, points in logged.items()
         if points
     ]
     key = "curve-" + "".join(c if c.isalnum() else "-" for c in curve.metric)
     return Chart(
-        key, curve.title, "training step", curve.unit, tuple(series), caption=curve.caption
+        key,
+        curve.title,
+        "training step",
+        curve.unit,
+        tuple(series),
+        caption=curve.caption,
+        window=window,
     )
 
 
@@ -200,6 +202,7 @@ def entropy_chart(runs: Sequence[Run], colour: Mapping[str, int]) -> Chart | Non
         caption="After the paper's Figure 4. There RLVR falls to about 0.1 and ICPO stays near "
         "0.3 nats; levels of another model and vocabulary do not compare, the direction does.",
         y_range=(0.0, chart.y_bounds()[1]),
+        window=chart.window,
     )
 
 
@@ -394,54 +397,3 @@ def _difference_chart(
         marks="dots",
         reference="zero",
     )
-
-
-# ------------------------------------------------------------------------------ calibration
-
-
-def calibration_charts(
-    number: int, judgement: Judgement, colour: Mapping[str, int]
-) -> tuple[Chart, ...]:
-    """Reliability, risk against coverage, and what a threshold on P(ask) would do."""
-
-    def series(block: str, x: str, y: str) -> Iterator[Series]:
-        for model in judgement.models:
-            rows = (model.summary.get("calibration") or {}).get(block) or []
-            held = [r for r in rows if r.get(x) is not None and r.get(y) is not None]
-            points = tuple(sorted((float(r[x]), float(r[y])) for r in held))
-            if points:
-                yield Series(model.name, colour[model.name], points)
-
-    chart = partial(Chart, x_range=(0.0, 1.0), y_range=(0.0, 1.0))
-    charts = (
-        chart(
-            f"calibration-{number}-reliability",
-            "Reliability",
-            "predicted probability of asking",
-            "share that asked",
-            tuple(series("reliability", "predicted", "observed")),
-            caption="On the dashed line the model asks as often as its probabilities say.",
-            reference="diagonal",
-        ),
-        chart(
-            f"calibration-{number}-risk",
-            "Risk and coverage",
-            "share of answers kept (coverage)",
-            "share wrong (risk)",
-            tuple(series("risk_coverage", "coverage", "risk")),
-            caption="Answers kept from the least to the most doubtful: a line that rises to the "
-            "right says that doubt is where the errors are.",
-        ),
-        *(
-            chart(
-                f"calibration-{number}-threshold-{name}",
-                f"Threshold: {title}",
-                "ask_threshold",
-                "share that asks",
-                tuple(series("thresholds", "threshold", rate)),
-                caption=caption,
-            )
-            for name, title, rate, caption in BY_THRESHOLD
-        ),
-    )
-    return tuple(chart for chart in charts if not chart.empty)

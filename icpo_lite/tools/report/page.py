@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,18 +21,46 @@ from icpo_lite.core.files import redact, write_atomically
 from icpo_lite.core.outputs import Kind, begins_with, check_output
 from icpo_lite.core.visible_text import visible
 from icpo_lite.tools.report import figures, reader, svg, tables
+from icpo_lite.tools.report.calibration_figures import calibration_charts
 from icpo_lite.tools.report.charts import Chart, number
 from icpo_lite.tools.report.run_files import Judgement, Run, read_sources
+from icpo_lite.tools.report.verdict import verdicts
 
 BUILT_IN = "builtin:tiny"
+#: Conversations that stand in the page itself, for browsers without scripts too.
+MOST_UNPACKED = 200
+#: Milliseconds between two looks of a live page.
+POLL_MS = 2000
 
 
 @dataclass(frozen=True)
 class Options:
-    """conversations: entries of the reader at most. png: write the figures as files too."""
+    """conversations: entries of the reader at most, None for all that there is room for. png:
+    write the figures as files too."""
 
-    conversations: int = 200
+    conversations: int | None = None
     png: bool = False
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A page before it is written. charts: what can be drawn as files. shown, total: conversations
+    in the reader, and how many there are."""
+
+    text: str
+    charts: tuple[Chart, ...]
+    shown: int
+    total: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Live:
+    """What a page that is served says of its run. words: how the run stands. version: of what is
+    shown."""
+
+    words: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -74,51 +103,76 @@ def make_report(folders: Sequence[Path], output: Path, options: Options) -> Repo
     """
     if options.png:
         check_output(_figures_of(output), FIGURES, inputs=folders)
+    made = render(folders, options.conversations)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, made.text.encode())
+    pngs: list[Path] = []
+    if options.png:
+        from icpo_lite.tools.report.png import write_pngs
+
+        pngs = write_pngs(made.charts, _figures_of(output))
+    return Report(output, tuple(pngs), made.shown, made.total, made.notes)
+
+
+def render(
+    folders: Sequence[Path], conversations: int | None = None, live: Live | None = None
+) -> Rendered:
+    """The page about these run directories. live: of one that is served, which follows its run.
+
+    Raises UsageError for a folder that is no run directory.
+    """
     sources = read_sources(folders)
     notes = list(sources.notes)
-    colour = figures.slots(sources.runs, sources.judgements)
+    runs = sources.runs
+    colour = figures.slots(runs, sources.judgements)
     sections = [_section(i, j, colour) for i, j in enumerate(sources.judgements, start=1)]
-    training = figures.training_charts(sources.runs, colour)
-    entropy = figures.entropy_chart(sources.runs, colour)
-    chosen = reader.select(sources.judgements, options.conversations, notes)
-    environment = _environment()
-    script = environment.get_template("report.js").render()
+    training = figures.training_charts(runs, colour)
+    others = figures.other_training_charts(runs, colour)
+    entropy = figures.entropy_chart(runs, colour)
+    chosen = reader.select(sources.judgements, conversations, notes)
+    first = reader.some_of(chosen.entries, MOST_UNPACKED)
+    unpacked = {entry.place for entry in first}
+    environment = _environment(colour)
+    script = environment.get_template("report.js").render(live=live is not None, poll_ms=POLL_MS)
+    curves = (*training, *([entropy] if entropy else []))
     text = environment.get_template("report.html").render(
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        live=live,
         version=__version__,
-        runs=sources.runs,
+        runs=runs,
+        verdicts=verdicts(sources.judgements, [s.differences for s in sections], runs),
         sections=sections,
         training=training,
-        others=figures.other_training_charts(sources.runs, colour),
-        curve_lines=tables.curve_lines(sources.runs),
+        others=others,
+        curve_lines=tables.curve_lines(runs),
         entropy=entropy,
-        colour=colour,
         selection=chosen,
+        entries=first,
+        packed=_packed(environment, [e for e in chosen.entries if e.place not in unpacked]),
         types=_types(chosen),
-        steps=reader.training_steps(sources.runs),
-        diagnosis={run.name: diagnose(run.metrics) for run in sources.runs},
-        recipe_lines=tables.recipe_differences(sources.runs),
+        compared=list(dict.fromkeys(name for e in chosen.entries for name in e.outcomes)),
+        steps=reader.training_steps(runs),
+        diagnosis={run.name: diagnose(run.metrics) for run in runs},
+        recipe_lines=tables.recipe_differences(runs),
+        recipe_words=tables.differences_in_words(runs),
         fifth_header=tables.fifth_header(),
         paper_non_answers=tables.PAPER_NON_ANSWERS,
-        miniature=any(run.recipe.get("model_name_or_path") == BUILT_IN for run in sources.runs),
+        miniature=any(run.recipe.get("model_name_or_path") == BUILT_IN for run in runs),
         notes=notes,
-        values=_values((*training, *([entropy] if entropy else []))),
+        values=_values((*curves, *others)),
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(output, visible(text).encode())
-    pngs = _pngs(output, training, entropy, sections) if options.png else []
-    return Report(output, tuple(pngs), len(chosen.entries), chosen.total, tuple(notes))
+    charts = (*curves, *(chart for section in sections for chart in section.charts))
+    return Rendered(visible(text), charts, len(chosen.entries), chosen.total, tuple(notes))
 
 
-def _pngs(
-    output: Path, training: Sequence[Chart], entropy: Chart | None, sections: Sequence[_Section]
-) -> list[Path]:
-    from icpo_lite.tools.report.png import write_pngs
-
-    charts = [*training, *([entropy] if entropy else [])]
-    charts += [chart for section in sections for chart in section.charts]
-    return write_pngs(charts, _figures_of(output))
+def _packed(environment: Environment, entries: Sequence[reader.Entry]) -> str:
+    """Entries as the page shows them, compressed: thousands are read when they are looked at."""
+    if not entries:
+        return ""
+    entry = vars(environment.get_template("entry.html").module)["entry"]
+    text = "\0".join(visible(str(entry(one))) for one in entries)
+    return base64.b64encode(zlib.compress(text.encode(), 6)).decode()
 
 
 def _figures_of(output: Path) -> Path:
@@ -134,7 +188,7 @@ def _only_figures(folder: Path) -> bool:
 FIGURES = Kind("an earlier report's figures", _only_figures, folder=True)
 
 
-def _environment() -> Environment:
+def _environment(colour: Mapping[str, int]) -> Environment:
     environment = Environment(
         loader=PackageLoader("icpo_lite.tools.report"),
         autoescape=True,
@@ -150,6 +204,7 @@ def _environment() -> Environment:
         "recipe": _recipe_text,
         "words": lambda text: text.replace("_", " "),
     }
+    environment.globals["colour"] = colour
     return environment
 
 
@@ -166,7 +221,7 @@ def _section(place: int, judgement: Judgement, colour: Mapping[str, int]) -> _Se
         comparison=figures.comparison_charts(place, judgement, colour, differences),
         paper=figures.paper_charts(place, judgement, colour),
         fifths=tables.fifth_lines(judgement),
-        calibration=figures.calibration_charts(place, judgement, colour),
+        calibration=calibration_charts(place, judgement, colour),
     )
 
 
@@ -285,12 +340,15 @@ def _recipe_text(run: Run) -> str:
 
 
 def _values(charts: Sequence[Chart]) -> dict[str, Any]:
-    """The points of the curves, for reading values off at the pointer."""
+    """What was logged of the curves: for values at the pointer, other smoothing, and CSV."""
     return {
         chart.key: {
+            "title": chart.title,
             "x": list(chart.x_bounds()),
+            "y": list(chart.y_bounds()),
+            "window": chart.window,
             "series": [
-                {"name": s.name, "points": [[x, float(f"{y:.4g}")] for x, y in s.points]}
+                {"name": s.name, "points": [[x, float(f"{y:.6g}")] for x, y in s.logged]}
                 for s in chart.series
             ],
         }
@@ -298,4 +356,4 @@ def _values(charts: Sequence[Chart]) -> dict[str, Any]:
     }
 
 
-__all__ = ["Options", "Report", "make_report"]
+__all__ = ["Live", "Options", "Rendered", "Report", "make_report", "render"]

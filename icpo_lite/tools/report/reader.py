@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from icpo_lite.tools.report.run_files import Judgement, Row, Run, read_rows
 
 #: Characters of one turn, and of all turns together, that a report holds at most.
 MOST_OF_A_TURN = 4_000
-MOST_IN_ALL = 6_000_000
+MOST_IN_ALL = 24_000_000
 #: Groups of a step that are shown.
 MOST_GROUPS = 6
 
@@ -31,6 +32,8 @@ class Said:
     text: str
     response_type: str = ""
     notes: tuple[str, ...] = ()
+    tokens: int = 0
+    p_ask: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,12 +51,26 @@ class Talk:
     def types(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(t.response_type for t in self.turns if t.response_type))
 
+    @property
+    def replies(self) -> int:
+        return sum(turn.role == "assistant" for turn in self.turns)
+
+    @property
+    def tokens(self) -> int:
+        return sum(turn.tokens for turn in self.turns)
+
+    @property
+    def p_ask(self) -> float | None:
+        """Probability that the first reply asks, where it is known."""
+        return next((turn.p_ask for turn in self.turns if turn.role == "assistant"), None)
+
 
 @dataclass(frozen=True)
 class Entry:
     """The conversations of all models on one problem and run, the judged model's first.
 
-    outcomes: other → won, lost, both right or both wrong, as the judged model sees it.
+    outcomes: other → won, lost, both right or both wrong, as the judged model sees it. place: its
+    number in the order in which they were judged.
     """
 
     judgement: str
@@ -64,6 +81,19 @@ class Entry:
     shards: tuple[str, ...]
     talks: tuple[Talk, ...]
     outcomes: Mapping[str, str]
+    place: int = 0
+
+    @property
+    def link(self) -> str:
+        """What names it in a page's address, the same in every report of these files."""
+        key = repr((self.judgement, self.setting, self.problem_id, self.run))
+        return f"talk-{hashlib.blake2b(key.encode(errors='replace'), digest_size=6).hexdigest()}"
+
+    @property
+    def contents(self) -> str:
+        """Differs where anything that is shown of it does."""
+        shown = repr((self.answer, self.shards, self.talks, self.place)).encode(errors="replace")
+        return hashlib.blake2b(shown, digest_size=6).hexdigest()
 
     @property
     def own(self) -> Talk:
@@ -88,23 +118,35 @@ class Selection:
     total: int
 
 
-def select(judgements: Sequence[Judgement], most: int, notes: list[str]) -> Selection:
-    """At most `most` entries, spread over judgements, settings and outcomes alike."""
-    everything = [list(_entries(judgement, notes)) for judgement in judgements]
-    total = sum(map(len, everything))
-    groups: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
-    for entry in (entry for entries in everything for entry in entries):
-        groups[entry.judgement, entry.setting, _outcome(entry)].append(entry)
-    shares = [_spread(group, count) for group, count in _quotas(list(groups.values()), most)]
+def select(judgements: Sequence[Judgement], most: int | None, notes: list[str]) -> Selection:
+    """At most `most` entries, spread over judgements, settings and outcomes alike; all that a
+    report has room for where it is None."""
+    found = [entry for judgement in judgements for entry in _entries(judgement, notes)]
+    everything = [replace(entry, place=place) for place, entry in enumerate(found)]
     shown: list[Entry] = []
     room = MOST_IN_ALL
-    for entry in _in_turn(shares):
+    for entry in _in_turn(_shares(everything, len(everything) if most is None else most)):
         room -= entry.length
         if room < 0:
             break
         shown.append(entry)
-    order = {id(entry): i for i, entry in enumerate(e for entries in everything for e in entries)}
-    return Selection(tuple(sorted(shown, key=lambda entry: order[id(entry)])), total)
+    return Selection(_in_order(shown), len(everything))
+
+
+def some_of(entries: Sequence[Entry], most: int) -> tuple[Entry, ...]:
+    """At most `most` of these, spread in the same way."""
+    return _in_order([entry for share in _shares(entries, most) for entry in share])
+
+
+def _in_order(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    return tuple(sorted(entries, key=lambda entry: entry.place))
+
+
+def _shares(entries: Sequence[Entry], most: int) -> list[list[Entry]]:
+    groups: dict[tuple[str, str, str], list[Entry]] = defaultdict(list)
+    for entry in entries:
+        groups[entry.judgement, entry.setting, _outcome(entry)].append(entry)
+    return [_spread(group, count) for group, count in _quotas(list(groups.values()), most)]
 
 
 def _quotas(groups: Sequence[list[Entry]], most: int) -> Iterator[tuple[list[Entry], int]]:
@@ -176,7 +218,14 @@ def _said(turn: Row) -> Said:
     said = Said(str(turn.get("role", "")), _clipped(str(turn.get("content", ""))))
     if turn.get("response_type") is None:
         return said
-    return replace(said, response_type=str(turn["response_type"]), notes=tuple(_remarks(turn)))
+    tokens, p_ask = turn.get("tokens"), turn.get("ask_probability")
+    return replace(
+        said,
+        response_type=str(turn["response_type"]),
+        notes=tuple(_remarks(turn)),
+        tokens=tokens if isinstance(tokens, int) else 0,
+        p_ask=float(p_ask) if isinstance(p_ask, int | float) else None,
+    )
 
 
 def _remarks(turn: Row) -> Iterator[str]:
@@ -194,9 +243,22 @@ def _remarks(turn: Row) -> Iterator[str]:
         yield f"{turn['tokens']} tokens"
     if turn.get("stop_reason") == "length":
         yield "cut off"
-    for name, words in (("reward", "reward"), ("advantage", "advantage"), ("gold_prob", "P(gold)")):
+    if isinstance(turn.get("reward"), int | float):
+        yield f"reward {turn['reward']:.2f}{_parts_of(turn)}"
+    for name, words in (("advantage", "advantage"), ("gold_prob", "P(gold)")):
         if isinstance(turn.get(name), int | float):
-            yield f"{words} {turn[name]:.2f}"
+            small = 0 < abs(turn[name]) < 0.005  # a P(gold) of 0.001 is not none
+            yield f"{words} {turn[name]:.1g}" if small else f"{words} {turn[name]:.2f}"
+
+
+def _parts_of(turn: Row) -> str:
+    """What a turn's reward is made of, where that is more than one thing."""
+    parts = turn.get("rewards")
+    held = [(k, v) for k, v in parts.items() if v] if isinstance(parts, Mapping) else []
+    if len(held) < 2:
+        return ""
+    said = (f"{str(k).replace('_', ' ')} {v:.2f}" for k, v in held if isinstance(v, int | float))
+    return f" ({', '.join(said)})"
 
 
 def _clipped(text: str, most: int = MOST_OF_A_TURN) -> str:

@@ -130,7 +130,10 @@ def _mark(plane: _Plane, mark: Mark) -> Markup:
         "raw": f"line raw s{slot}",
         "line": f"line s{slot} d{slot}",
     }
-    return Markup('<path class="{}" d="{}"/>').format(classes[mark.kind], _path(places))
+    drawn = Markup('<path class="{}" d="{}"/>').format(classes[mark.kind], _path(places))
+    if mark.kind == "line":  # it may be smoothed anew
+        drawn = drawn[:-2] + Markup(' data-series="{}"/>').format(mark.series)
+    return drawn
 
 
 def _path(places: Sequence[Point]) -> str:

@@ -116,11 +116,16 @@ def curve_lines(runs: Sequence[Run]) -> list[Line]:
         cells = []
         for run in runs:
             ys = [y for _, y in metric_points(run, curve.metric, 100.0 if curve.share else 1.0)]
-            ends = (fmean(ys[:ENDS]), fmean(ys[-ENDS:])) if ys else None
+            ends = mean_of_ends(ys)
             cells.append(Cell(f"{number(ends[0])} → {number(ends[1])}" if ends else "–"))
         if any(cell.value != "–" for cell in cells):
             lines.append(Line("", f"{curve.title}, {curve.unit}", tuple(cells)))
     return lines
+
+
+def mean_of_ends(values: Sequence[float]) -> tuple[float, float] | None:
+    """Means of the first and of the last steps; None where there is none."""
+    return (fmean(values[:ENDS]), fmean(values[-ENDS:])) if values else None
 
 
 def fifth_lines(judgement: Judgement) -> list[Line]:
@@ -175,6 +180,23 @@ def recipe_differences(runs: Sequence[Run]) -> list[Line]:
         and not key.startswith(("compare", "evaluation"))
         and len({repr(one.get(key)) for one in flat if one}) > 1
     ]
+
+
+def differences_in_words(runs: Sequence[Run], most: int = 3) -> dict[str, str]:
+    """Of each run but the first that has a recipe what its recipe says otherwise than the first's;
+    for a legend."""
+    lines = recipe_differences(runs)
+    said = {}
+    for place, run in enumerate(runs):
+        own = [
+            (line.label, line.cells[place].value)
+            for line in lines
+            if place and run.recipe and line.cells[place] != line.cells[0]
+        ]
+        words = [f"{key}: {value}" for key, value in own[:most]]
+        words += [f"{len(own) - most} more"] if len(own) > most else []
+        said[run.name] = ", ".join(words)
+    return said
 
 
 def _flat(value: Row, prefix: str = "") -> list[tuple[str, Any]]:

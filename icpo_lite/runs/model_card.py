@@ -1,4 +1,7 @@
-"""The model card: the recipe, the data's shares, the figures, and how faithful the files are."""
+"""The model card: what was trained, the data's shares, the figures, the recipe.
+
+A run's own README.md is one; an export's says beside it how faithful the merged files are.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from icpo_lite.core.console import clock
 from icpo_lite.core.errors import RunDirectoryError
-from icpo_lite.core.files import json_rows, read_json, redact
+from icpo_lite.core.files import json_rows, read_json, read_metrics, redact
 from icpo_lite.core.types import Intent
 from icpo_lite.evaluation.table import comparison_rows
 from icpo_lite.recipe.strict_yaml import dump_yaml
@@ -35,10 +39,28 @@ def fence(text: str) -> str:
     return "`" * max(3, longest + 1)
 
 
+def run_card(recipe: Recipe, run: Path) -> str:
+    """The README of a run directory, whose model is an adapter.
+
+    It stands in place of peft's, an empty form.
+    """
+    contents = [
+        "`adapter_config.json`, `adapter_model.safetensors`: the adapter, which peft loads",
+        "`recipe.yaml`, `run.json`: every key as it was used; versions, commit, machine, command",
+        "`metrics.jsonl`, `completions/`: figures and sampled replies of each step",
+    ]
+    if (run / "eval").is_dir():
+        contents.append("`eval/`, `eval-base/`: figures and every conversation they come from")
+    return model_card(recipe, run, name=run.name, contents=contents, parity="")
+
+
 def model_card(
     recipe: Recipe, run: Path, *, name: str, contents: Sequence[str], parity: str
 ) -> str:
-    """The card's text. name: of the model, contents: a line for each kind of file, with its use."""
+    """The card's text. name: of the model, contents: a line for each kind of file, with its use.
+
+    parity: how a merged model compares with the adapter; "" for the adapter itself.
+    """
     from jinja2 import Environment, StrictUndefined
 
     # Autoescape is for HTML; here each place says what it is: a line, a cell, YAML, code.
@@ -51,22 +73,39 @@ def model_card(
     info = _json(run / "run.json") or {}
     finished = _json(run / "finished") or {}
     rendered = environment.from_string(template).render(
-        front_matter=_front_matter(recipe),
+        front_matter=_front_matter(recipe, "transformers" if parity else "peft"),
         name=name,
         base=_without_folders(recipe.model_name_or_path),
         dataset=_without_folders(recipe.dataset_name),
         recipe=recipe,
         recipe_text=text,
         recipe_fence=fence(text),
-        steps=finished.get("steps", recipe.max_steps),
+        steps=finished.get("stopped_early", finished.get("steps", recipe.max_steps)),
         shares=shares(recipe, run),
         evaluation=_evaluation(run, recipe),
         contents="\n".join(f"- {line}" for line in contents),
         parity=parity,
+        cost=_cost(run, info),
         versions={"icpo-lite": "", **info.get("versions", {})},
         commit=info.get("commit"),
     )
     return str(redact(rendered))
+
+
+def _cost(run: Path, info: Mapping[str, Any]) -> str:
+    """What training took, as far as the run has kept it; "" where it has kept nothing."""
+    rows = read_metrics(run)
+    timed = [
+        (float(r.get("step_seconds") or 0), float(r.get("tokens_per_second") or 0)) for r in rows
+    ]
+    seconds = sum(second for second, _ in timed)
+    tokens = sum(second * rate for second, rate in timed)
+    parts = [
+        f"{tokens:,.0f} tokens sampled" if tokens else "",
+        f"{clock(seconds)} of steps" if seconds else "",
+        f"on {info['device']}" if info.get("device") else "",
+    ]
+    return ", ".join(filter(None, parts)) if seconds else ""
 
 
 def _recipe_text(recipe: Recipe) -> str:
@@ -83,7 +122,7 @@ def _without_folders(value: Any) -> Any:
     return Path(value).name if isinstance(value, str) and value.startswith(("/", "~")) else value
 
 
-def _front_matter(recipe: Recipe) -> str:
+def _front_matter(recipe: Recipe, library: str) -> str:
     from huggingface_hub import ModelCardData
 
     local = (
@@ -96,7 +135,7 @@ def _front_matter(recipe: Recipe) -> str:
         datasets=[recipe.dataset_name]
         if on_hub and not Path(recipe.dataset_name).exists()
         else None,
-        library_name="transformers",
+        library_name=library,
         pipeline_tag="text-generation",
         tags=["icpo", "icpo-lite", "grpo", "lora"],
     )

@@ -1,0 +1,152 @@
+"""Off-policy REINFORCE and HAPO's clip, computed by hand.
+
+Ratios 0.3, 0.9, 1.2, 3.5 with A = +1 in row 0 and A = -1 in row 1; epsilon 0.2 below, 0.28 above.
+The gradient of -A logp for logp is -A where a token teaches.
+"""
+
+import math
+
+import pytest
+import torch
+from losses import loss_keys
+
+from icpo_lite.core.errors import RecipeError
+from icpo_lite.training.loss import StepCounts, loss_normalizer, policy_loss
+from icpo_lite.training.token_weights import entropy_scale
+
+F64 = torch.float64
+RATIOS = torch.tensor([[0.3, 0.9, 1.2, 3.5]] * 2, dtype=F64)
+OLD = torch.full((2, 4), math.log(0.2), dtype=F64)
+ADVANTAGES = torch.tensor([1.0, -1.0], dtype=F64)
+MASK = torch.ones(2, 4, dtype=torch.bool)
+
+
+def gradient(keys, **more):
+    """Of the summed token losses."""
+    logps = (OLD + RATIOS.log()).requires_grad_(True)
+    normalizer = loss_normalizer(keys, [MASK], 4)
+    out = policy_loss(logps, OLD, ADVANTAGES, MASK, keys, normalizer=normalizer, **more)
+    out.loss.backward()
+    return float(out.loss.detach()), (logps.grad * normalizer.loss).tolist()
+
+
+@pytest.mark.parametrize(
+    ("clip", "first", "second"),
+    [
+        ("none", [-1, -1, -1, -1], [1, 1, 1, 1]),
+        ("one_side", [-1, -1, -1, 0], [0, 1, 1, 1]),
+        ("two_side", [0, -1, -1, 0], [0, 1, 1, 0]),
+        # 0.3 <= 1 - 0.6 comes back under A > 0, 3.5 >= 1 + 2 under A < 0.
+        ("ring", [-1, -1, -1, 0], [0, 1, 1, 1]),
+    ],
+)
+def test_rec(clip: str, first: list[float], second: list[float]) -> None:
+    _, found = gradient(loss_keys("rec", epsilon_high=0.28, rec_clip=clip))
+    assert found == [pytest.approx(first), pytest.approx(second)]
+
+
+def test_a_ring_leaves_a_gap() -> None:
+    """0.3 is in the gap where the ring begins at 1 - 0.8 = 0.2."""
+    keys = loss_keys("rec", epsilon_high=0.28, rec_clip="ring", rec_ring=(0.8, 2.0))
+    assert gradient(keys)[1][0] == pytest.approx([0, -1, -1, 0])
+
+
+def test_asymre_shifts_the_baseline() -> None:
+    """-(A + 0.1): -1.1 and 0.9."""
+    _, found = gradient(loss_keys("asymre", off_policy_tau=0.1))
+    assert found == [pytest.approx([-1.1] * 4), pytest.approx([0.9] * 4)]
+
+
+def test_opmd_pulls_back() -> None:
+    """-A + 2 tau log r with tau 0.5: -A + log r."""
+    _, found = gradient(loss_keys("opmd", off_policy_tau=0.5))
+    logs = [math.log(r) for r in (0.3, 0.9, 1.2, 3.5)]
+    assert found[0] == pytest.approx([v - 1 for v in logs])
+    assert found[1] == pytest.approx([v + 1 for v in logs])
+
+
+def test_a_lol_learns_from_the_better_replies() -> None:
+    """Base model as OLD: r of the reply is .3 (.9)(1.2)(3.5) = 1.134, of tokens clipped to .8,
+    .9, 1.2, 1.28; row 1 is worse than expected and has none."""
+    for name, weights in (
+        ("sequence", [1.134] * 4),
+        ("token", [0.8, 0.9, 1.2, 1.28]),
+        ("none", [1.0] * 4),
+    ):
+        keys = loss_keys("a_lol", epsilon_high=0.28, a_lol_ratio=name)
+        _, found = gradient(keys, ref_logps=OLD)
+        assert found[0] == pytest.approx([-w for w in weights])
+        assert found[1] == [0] * 4
+    with pytest.raises(ValueError, match="a_lol reads them"):
+        gradient(loss_keys("a_lol"))
+
+
+def test_hapos_clip_and_advantage() -> None:
+    """Ratio r, A = 1, epsilon .2 / .28, so neutral is (.9, 1.14).
+
+    h = .5: high = .28 (1.5) = .42, A' = 1.5 outside the neutral zone: -1.5 (.3), -1.5 (.9, which
+    is its edge, not inside), -1.5 (1.2), -1.5 (1.42) clipped.
+    h = -.5: high .28, A' = .5 inside, 1 outside: .9 is outside: -.3, -.9, -1.2, -1.28 clipped.
+    """
+    logps = OLD + RATIOS.log()
+    keys = loss_keys("grpo", epsilon_high=0.28)
+    counts = loss_normalizer(keys, [MASK], 4)
+    for h, wanted in ((0.5, [0.45, 1.35, 1.8, 2.13]), (-0.5, [0.3, 0.9, 1.2, 1.28])):
+        scale = torch.full((2, 4), h, dtype=F64)
+        ones = torch.ones(2, dtype=F64)
+        out = policy_loss(logps, OLD, ones, MASK, keys, normalizer=counts, entropy_scale=scale)
+        assert float(out.loss) == pytest.approx(-sum(wanted) / 4)
+
+
+def test_hapo_widens_the_lower_clip_of_sure_tokens() -> None:
+    """A = -1, h = -.5: low = .2 (1.5) = .3, so that r = .75 is not clipped; h = .5 clips at .8.
+
+    r = .75 is outside the neutral zone: A' = -1 for h <= 0 and -1.5 for h > 0."""
+    old, mask = OLD[:1, :1], MASK[:1, :1]
+    logps, minus = old + math.log(0.75), torch.tensor([-1.0], dtype=F64)
+    keys = loss_keys("grpo", epsilon_high=0.28)
+    counts = loss_normalizer(keys, [mask], 1)
+    for h, wanted in ((-0.5, 0.75), (0.5, 1.5 * 0.8)):
+        scale = torch.full((1, 1), h, dtype=F64)
+        out = policy_loss(logps, old, minus, mask, keys, normalizer=counts, entropy_scale=scale)
+        assert float(out.loss) == pytest.approx(wanted)
+
+
+def test_entropies_as_hapo_scales_them() -> None:
+    """log H = 0, 1, 2, 3, 4 and 10 outside the mask. The 0.8 quantile is 3.2, the rest divided by
+    std 1.5811; above it .8 is the largest, below it -3.2 the smallest: h = -1, -.6875, -.375,
+    -.0625, 1."""
+    logs = torch.tensor([[0.0, 1, 2, 3, 4, 10]])
+    mask = torch.tensor([[True] * 5 + [False]])
+    h, stats = entropy_scale(logs.exp(), mask)
+    assert h[0].tolist() == pytest.approx([-1, -0.6875, -0.375, -0.0625, 1, 0], abs=1e-4)
+    assert stats.quantile == pytest.approx(3.2)
+    assert stats.std == pytest.approx(2.5**0.5)
+    assert float(stats.scale(torch.tensor(3.6))) == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"loss_type": "copg"}, "copg weighs the base model's log-probs by it; set beta"),
+        ({"loss_type": "refuel", "demonstrations": "hpt"}, "refuel compares sampled replies"),
+        (
+            {"loss_type": "reg_grpo", "importance_sampling_level": "sequence"},
+            "reg_grpo takes whole replies by itself; set it to token",
+        ),
+        (
+            {"loss_type": "rec", "rec_clip": "ring", "rec_ring": (0.1, 2.0)},
+            "a ring lies outside the clip range",
+        ),
+    ],
+)
+def test_contradictions(keys, message) -> None:
+    with pytest.raises(RecipeError, match=message):
+        loss_keys(**keys)
+
+
+def test_what_is_divided_by() -> None:
+    """Off-policy losses are means over a step's tokens, group losses over its rows."""
+    assert loss_normalizer(loss_keys("rec"), [MASK], 4).loss == 8
+    assert loss_normalizer(loss_keys("refuel"), [MASK], 4).loss == 2
+    assert StepCounts(1, 2, 3, 4).rows == 1
