@@ -114,8 +114,8 @@ class Updater:
         if self.distiller is not None and views is not None:
             self.distiller.follow()
         skipped, self._skipped = self._skipped, 0
-        told = {"skipped_updates": skipped, "tokens/trained": batch.loss_mask.sum()}
-        return {**found, **{name: float(value) for name, value in told.items()}}
+        trained = float(batch.loss_mask.sum())
+        return {**found, "skipped_updates": float(skipped), "tokens/trained": trained}
 
     def undo(self, *, whole: bool = True) -> Callable[[], None]:
         """What takes back, bit for bit, all updates and random numbers from now on.
@@ -337,11 +337,11 @@ class Updater:
         total, told = out.loss, out.metrics | mismatch
         if learned.taught is not None and count:
             lesson = learned.taught.of(index, kept)
-            own = (logps, None if old is None else old[index, :width], *states)
+            before = None if old is None else old[index, :width]
             added, taught = distillation_loss(
-                lesson, self.policy, loss, own, count, learned.logprobs
+                lesson, self.policy, loss, (logps, before, *states), count, learned.logprobs
             )
-            total, told = total + added, told | taught
+            total, told = total + added, {**told, **taught}
         value = float(total.detach())
         if not math.isfinite(value):
             raise NumericsError(f"loss: {value}; expected a finite number")

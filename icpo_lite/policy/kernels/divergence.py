@@ -153,11 +153,11 @@ def _pulled(own: Tensor, other: Tensor, job: _Job) -> tuple[Tensor, Tensor]:
     kept = own.topk(job.top, dim=1).indices
     p = own.exp()
     rest = [x.scatter(1, kept, 0.0).sum(1, keepdim=True) for x in (p, other.exp())]
-    pair = [
+    mine, theirs = (
         torch.cat([x.gather(1, kept).clamp_min(FLOOR), r.clamp_min(_NOTHING).log()], dim=1)
         for x, r in zip((own, other), rest, strict=True)
-    ]
-    value, pull = _compared(*pair, job.alpha)
+    )
+    value, pull = _compared(mine, theirs, job.alpha)
     # A token of the rest is pulled by its share of what the rest is pulled.
     outside = pull[:, -1:] / rest[0].clamp_min(_NOTHING)
     return value, p.mul_(outside).scatter_(1, kept, pull[:, :-1])
