@@ -219,7 +219,8 @@ def _verl_steps() -> list[str]:
     return [
         *_filled("On the machine with the GPUs, in verl's own environment, from this folder:"),
         "",
-        "    pip install --no-deps PATH_OF_ICPO_LITE && pip install pydantic pyyaml httpx rich",
+        "    pip install --no-deps PATH_OF_ICPO_LITE",
+        "    pip install pydantic pyyaml httpx rich",
         "    bash run.sh trainer.n_gpus_per_node=8",
         "",
         *_filled(
