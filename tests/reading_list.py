@@ -44,9 +44,7 @@ def rendered() -> str:
 
 def _named(entry: dict[str, Any]) -> str:
     number = entry.get("arxiv")
-    return (
-        f"{entry['name']} ([{number}](https://arxiv.org/abs/{number}))" if number else entry["name"]
-    )
+    return f"{entry['name']} (arXiv {number})" if number else entry["name"]
 
 
 def _where(entry: dict[str, Any]) -> str:
