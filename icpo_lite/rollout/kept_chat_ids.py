@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from icpo_lite.core.errors import RunDirectoryError
 from icpo_lite.core.files import write_atomically
@@ -27,6 +28,7 @@ Chat = Sequence[Message]
 WORTH_KEEPING = 2000
 #: Corpora that are kept, the newest.
 KEPT_FILES = 8
+SUFFIX = ".safetensors"
 
 
 class Reader(Protocol):
@@ -51,7 +53,7 @@ def kept_chat_ids(reader: Reader, chats: Sequence[Chat]) -> list[Ids]:
     """Token ids of each chat, as `reader.encode_chat` gives them; each number is held once."""
     if len(chats) < WORTH_KEEPING:
         return _numbers_once([reader.encode_chat(chat) for chat in chats])
-    file = user_cache("chat-ids") / f"{_key(reader.tokenizer, chats)}.npz"
+    file = user_cache("chat-ids") / f"{_key(reader.tokenizer, chats)}{SUFFIX}"
     found = _read(file)
     if found is None or not _agrees(reader, chats, found):
         found = [reader.encode_chat(chat) for chat in chats]
@@ -97,26 +99,20 @@ def _numbers_once(found: Sequence[Ids]) -> list[Ids]:
 
 def _read(file: Path) -> list[Ids] | None:
     try:
-        with np.load(file, allow_pickle=False) as held:
-            ends, flat = held["ends"].tolist(), held["ids"].tolist()
-    except (OSError, ValueError, KeyError, EOFError):  # none, or half of one
-        return None
-    except Exception as error:  # zipfile and zlib have errors of their own
-        if type(error).__module__ not in ("zipfile", "zlib"):
-            raise
+        held = load(file.read_bytes())
+        ends, flat = held["ends"].tolist(), held["ids"].tolist()
+    except (OSError, SafetensorError, KeyError):  # none, or half of one
         return None
     return [tuple(flat[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
 
 
 def _write(file: Path, found: Sequence[Ids]) -> None:
     """A cache that cannot be written is none: the run goes on without."""
-    held = io.BytesIO()
     ends = np.cumsum([len(ids) for ids in found])
     flat = np.fromiter((i for ids in found for i in ids), dtype=np.int32, count=int(ends[-1]))
-    np.savez(held, ends=ends, ids=flat)
     with contextlib.suppress(OSError, RunDirectoryError):
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(file, held.getvalue())
-        others = sorted(file.parent.glob("*.npz"), key=lambda f: f.stat().st_mtime)
+        write_atomically(file, save({"ends": ends, "ids": flat}))
+        others = sorted(file.parent.glob(f"*{SUFFIX}"), key=lambda f: f.stat().st_mtime)
         for old in others[:-KEPT_FILES]:
             old.unlink(missing_ok=True)

@@ -591,4 +591,5 @@ def test_real_problems_are_certified_in_a_good_share() -> None:
         assert len(whole - left) == len(prompt.removed)
         for shard in prompt.removed:
             assert {n.value for n in numbers(shard.text)} & (whole - left)
-    assert made.summary.certified > 550
+    # One fewer than before "an 8-hour workday", which is read into any workday, was left in place.
+    assert made.summary.certified >= 550

@@ -34,7 +34,7 @@ class Counted:
 
 
 def files(tmp_path):
-    return sorted((tmp_path / "icpo-lite" / "chat-ids").glob("*.npz"))
+    return sorted((tmp_path / "icpo-lite" / "chat-ids").glob("*.safetensors"))
 
 
 def test_a_second_run_encodes_three_prompts(policy, chats, tmp_path):
@@ -64,7 +64,7 @@ def test_another_corpus_template_or_reader_is_encoded_anew(policy, chats, monkey
     assert len(files(tmp_path)) == 3
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 half", b"\x00" * 100])
+@pytest.mark.parametrize("content", [b"", b"\x40\x00\x00\x00\x00\x00\x00\x00{half", b"\x00" * 100])
 def test_a_damaged_file_is_made_again(policy, chats, tmp_path, content):
     plain = kept_chat_ids(policy, chats)
     (file,) = files(tmp_path)

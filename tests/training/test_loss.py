@@ -225,7 +225,7 @@ def test_advantages_by_token() -> None:
 @pytest.mark.parametrize("level", ["token", "turn", "sequence"])
 @pytest.mark.parametrize("loss_type", LOSSES)
 def test_an_advantage_a_token_that_is_the_rows_changes_no_bit(loss_type: str, level: str) -> None:
-    level = "token" if loss_type == "cispo" else level
+    level = "token" if loss_type in ("cispo", *WHOLE_REPLIES) else level
     config = loss_keys(**settings(loss_type), importance_sampling_level=level)
     logps, old, ref, mask, advantages = step_of(1)
     found = []
@@ -489,6 +489,10 @@ def in_micro_batches(config: LossKeys, sizes: list[int]) -> tuple[float, Tensor,
     return loss.item(), gradient, mean_metrics(out.metrics for out in outs)
 
 
+#: They take whole replies by themselves: no other level of importance sampling is allowed.
+WHOLE_REPLIES = ("a_lol", "reg_grpo", "refuel", "copg")
+
+
 def settings(loss_type: str) -> dict[str, Any]:
     return {
         "loss_type": loss_type,
@@ -500,6 +504,7 @@ def settings(loss_type: str) -> dict[str, Any]:
 @pytest.mark.parametrize("level", ["token", "sequence"])
 @pytest.mark.parametrize("loss_type", [name for name in LOSSES if name != "bnpo"])
 def test_a_step_does_not_depend_on_its_split(loss_type: str, level: str) -> None:
+    level = "token" if loss_type in WHOLE_REPLIES else level
     config = loss_keys(**settings(loss_type), importance_sampling_level=level)  # type: ignore[arg-type]
     whole = in_micro_batches(config, [6])
     for sizes in ([1, 2, 3], [4, 2], [1] * 6):
@@ -561,11 +566,15 @@ def test_padding_is_never_read(loss_type: str) -> None:
 
 def test_a_step_without_tokens_is_zero() -> None:
     for loss_type in LOSSES:
-        config = loss_keys(**settings(loss_type) | {"beta": 0.0})
+        # CoPG weighs the base's log-probs by beta: there is none of it without.
+        config = loss_keys(**settings(loss_type) | ({"beta": 0.0} if loss_type != "copg" else {}))
         mask = torch.zeros_like(MASK)
         logps = PI.log().requires_grad_()
         normalizer = loss_normalizer(config, [mask], LENGTH)
-        out = policy_loss(logps, None, ADVANTAGES, mask, config, normalizer=normalizer)
+        ref = logps.detach() if config.needs_reference else None
+        out = policy_loss(
+            logps, None, ADVANTAGES, mask, config, ref_logps=ref, normalizer=normalizer
+        )
         assert out.loss.item() == 0
         assert not torch.autograd.grad(out.loss, logps)[0].any()
 
