@@ -99,7 +99,7 @@ def test_the_recipe_names_it():
     assert made.options == SecOptions(tau=0.2)
     assert sorted(p.prompt_id for p in made) == sorted(p.prompt_id for p in PROMPTS)
     for override, said in (
-        ("prompt_curriculum=sek", "expected a name among none, sec, found 'sek'"),
+        ("prompt_curriculum=sek", "expected a name among none, sec, eva, found 'sek'"),
         ("prompt_curriculum={name: sec, rate: 2}", "prompt_curriculum"),
     ):
         with pytest.raises(RecipeError, match=said):

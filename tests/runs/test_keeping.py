@@ -156,11 +156,11 @@ def test_the_dry_run_changes_nothing_and_tells_what_fits(tmp_path, monkeypatch):
     run_module.train(recipe(plain, *keys), quiet(tmp_path))
     lengths, real = [], Updater._updates
 
-    def watched(self, batch, loss, lr, size):
+    def watched(self, batch, *rest):
         lengths.append((len(batch), int(batch.attention_mask.sum(-1).min())))
         if len(lengths) == 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return real(self, batch, loss, lr, size)
+        return real(self, batch, *rest)
 
     run_module.train(recipe(rehearsed, *keys, "rehearse=true"), quiet(tmp_path))
     assert_equal_adapters(plain, rehearsed)

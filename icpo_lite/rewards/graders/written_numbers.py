@@ -181,7 +181,9 @@ def in_words(text: str) -> list[Found]:
         if m.kind != "ordinal" and not _DIGIT.search(m.surface)
     ]
     if not found:
-        foreign = foreign_numbers(text, foreign=languages.speaks_another(text))
+        foreign = foreign_numbers(text, foreign=True)
+        if foreign and not languages.speaks_another(text):  # "once" is a word of English, too
+            foreign = foreign_numbers(text, foreign=False)
         return [(Value(value), start, end) for value, start, end in foreign]
     return _with_halves(text, found)
 
