@@ -170,23 +170,11 @@ class Distiller:
             told.hidden,
         )
 
-    @contextlib.contextmanager
-    def _as_teacher(self) -> Iterator[None]:
+    def _as_teacher(self) -> contextlib.AbstractContextManager[None]:
+        """The teacher's weights inside: what training began from, or LoRA's average."""
         if self.recipe.teacher_model_kind == "base":
-            with self.policy.adapter_off():
-                yield
-            return
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        """LoRA weights and their average change places; nothing for a teacher without one."""
-        for name, parameter in self.policy.trainable_named() if self.average else ():
-            own = parameter.data
-            parameter.data, self.average[name] = self.average[name], own
+            return self.policy.reference()
+        return exchanged(self.policy.trainable_named(), self.average)
 
     @torch.no_grad()
     def follow(self) -> None:
