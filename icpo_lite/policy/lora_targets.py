@@ -48,11 +48,11 @@ ALL = "all-linear"
 
 
 def matching(named: Sequence[tuple[str, Any]], wanted: str | tuple[str, ...]) -> list[str]:
-    """Which of these modules are meant: leaves whose whole name a regular expression matches, or
+    """Which of these modules are meant: matrices whose whole name a regular expression matches, or
     modules whose name ends with one of a list. Raises UsageError where nothing is."""
     if isinstance(wanted, str):
         pattern = re.compile(wanted)
-        hits = [n for n, m in named if not any(True for _ in m.children()) and pattern.fullmatch(n)]
+        hits = [n for n, m in named if _has_matrix(m) and pattern.fullmatch(n)]
         unmet = [] if hits else [wanted]
     else:
         by_name = {w: [n for n, _ in named if n == w or n.endswith(f".{w}")] for w in wanted}
@@ -68,6 +68,11 @@ def matching(named: Sequence[tuple[str, Any]], wanted: str | tuple[str, ...]) ->
             + (f" in names such as {linears[len(linears) // 2]}" if linears else "")
         )
     return hits
+
+
+def _has_matrix(module: Any) -> bool:
+    weight = getattr(module, "weight", None)
+    return isinstance(weight, torch.Tensor) and weight.ndim > 1
 
 
 def pefts_start(keys: LoraKeys) -> bool | str:
