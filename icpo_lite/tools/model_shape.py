@@ -47,6 +47,12 @@ class ModelShape:
     gated: bool = True
     softcap: bool = False
     windows: tuple[int | None, ...] = ()  # of each layer; None sees everything
+    prefix: str = "model.layers"  # of the names of layers
+
+    def name_of(self, linear: Linear, layer: int) -> str:
+        """The whole name that transformers gives a matrix of a layer."""
+        part = "self_attn" if linear.kind == "attention" else "mlp"
+        return f"{self.prefix}.{layer}.{part}.{linear.name}"
 
     @property
     def queries(self) -> int:
