@@ -79,7 +79,8 @@ class UnslothLoader:
                 f"lora_target_modules: unsloth refuses them ({first_line(error)}); use names of "
                 "this model's layers, or backend: transformers"
             ) from None
-        except NotImplementedError as error:  # LoRA of a kind that it has no fast path for
+        # LoRA of a kind that it has no fast path for, or targets that it reads in another way.
+        except (NotImplementedError, RuntimeError, TypeError) as error:
             raise UsageError(
                 f"backend: unsloth cannot add this LoRA ({first_line(error)}); use backend: "
                 "transformers"

@@ -16,14 +16,9 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
 from icpo_lite.core.files import read_metrics
 from icpo_lite.tools.cards import CARDS, Card, this_machine
-from icpo_lite.tools.memory_model import (
-    Job,
-    MemoryPlan,
-    lora_weights,
-    optimizer_bytes,
-    plan_memory,
-    vllm_rows,
-)
+from icpo_lite.tools.lora_memory import lora_weights, optimizer_bytes, start_bytes
+from icpo_lite.tools.memory_job import Job
+from icpo_lite.tools.memory_model import MemoryPlan, plan_memory, vllm_rows
 from icpo_lite.tools.model_shape import ModelShape, shape_of
 from icpo_lite.tools.time_model import step_seconds
 
@@ -253,12 +248,15 @@ def disk_of(recipe: Recipe, shape: ModelShape, job: Job, *, local: bool) -> Disk
 
     The download is counted in 16 bit, as models are published. local: nothing is downloaded.
     """
-    adapter = lora_weights(shape, job) * job.lora_bytes
+    learned = lora_weights(shape, job) * job.lora_bytes
+    start = sum(start_bytes(shape, job).values())
+    # What begins as a part of the weight is saved as LoRA of twice the rank.
+    adapter = learned * (2 if recipe.starts_in_base else 1)
     saved = -(-recipe.max_steps // recipe.save_steps)
     kept = min(recipe.save_total_limit or saved, saved)
     return Disk(
         # The adapter lies there twice: to resume from, and as files that peft loads.
-        checkpoint=2 * adapter + optimizer_bytes(shape, job),
+        checkpoint=learned + start + adapter + optimizer_bytes(shape, job),
         checkpoints=min(kept + 1, saved),
         adapter=adapter,
         download=0 if local else 2 * sum(shape.parameters().values()),
@@ -358,8 +356,12 @@ def plan_run(recipe: Recipe, folder: str, card: Card | None = None) -> RunPlan:
     """Plan a recipe for one card, or for this machine and all named ones.
 
     folder: the model's local folder, or its hub name. Without a card the components are those of
-    this machine where the recipe fits it, else of the smallest card that holds it.
+    this machine where the recipe fits it, else of the smallest card that holds it. Of an adapter
+    that training begins from its configuration is read.
     """
+    from icpo_lite.policy.start_adapter import with_own_keys
+
+    recipe = with_own_keys(recipe)
     config, source = read_config(recipe.model_name_or_path, folder)
     shape = shape_of(config)
     machine = fit_on(card or this_machine(recipe.device), shape, recipe)

@@ -18,7 +18,7 @@ from icpo_lite.runs import train as run_module
 from icpo_lite.runs.checkpoint import latest_checkpoint, load_checkpoint
 from icpo_lite.tools.export.run import ExportOptions, export
 
-FEW = ("prompts_per_step=2", "max_completion_length=8", "max_steps=3", "warmup_steps=0")
+FEW = ("prompts_per_step=2", "max_completion_length=8", "max_steps=2", "warmup_steps=0")
 KINDS = {
     "dora": ("use_dora=true", "use_rslora=true", "beta=0.1"),
     "pissa": ("init_lora_weights=pissa", "beta=0.1", "load_in_4bit=false"),
@@ -55,7 +55,7 @@ def trained(tmp_path_factory):
     home = tmp_path_factory.mktemp("first")
     folder = home / "run"
     keys = ("lora_r=4", "lora_alpha=12", "use_rslora=true", "lora_target_modules=q_proj,v_proj")
-    run_module.train(recipe(folder, *FEW, "max_steps=2", *keys), quiet(home))
+    run_module.train(recipe(folder, *FEW, *keys), quiet(home))
     return folder
 
 

@@ -89,6 +89,32 @@ def test_lora_and_optimizer_by_hand() -> None:
     assert optimizer_bytes(shape, eight) == 2 * 4 * a_layer
 
 
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ({"lora_target_modules": r".*layers\.[01]\..*\.(q|v)_proj"}, 2 * 1792),
+        ({"lora_target_modules": ("layers.3.self_attn.q_proj",)}, 1024),
+        # DoRA's lengths: an output each, 64 and 32.
+        ({"lora_target_modules": ("q_proj", "v_proj"), "use_dora": True}, 4 * (1792 + 96)),
+        ({"lora_target_modules": ("q_proj", "v_proj"), "use_rslora": True}, 4 * 1792),
+    ],
+)
+def test_every_kind_of_lora_by_hand(keys, count) -> None:
+    shape = shape_of({"model_type": "qwen2", **SMALL})
+    job = JOB.but(**keys)
+    assert lora_weights(shape, job) == count
+    assert optimizer_bytes(shape, job) == 8 * count
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora", "loftq"])
+def test_what_training_began_from_is_counted(start) -> None:
+    shape = shape_of({"model_type": "qwen2", **SMALL})
+    plain = plan_memory(shape, JOB.but(load_in_4bit=True))
+    begun = plan_memory(shape, JOB.but(load_in_4bit=True, init_lora_weights=start))
+    assert begun.stays["LoRA's start"] == begun.stays["LoRA weights"]
+    assert begun.tensors > plain.tensors
+
+
 def test_a_window_bounds_the_kv_cache() -> None:
     """Gemma 2: every other layer sees 16 tokens. 2 · 3 rows · (2·16 + 2·50) · 2 · 256 · 2 bytes."""
     shape = shape_of({"model_type": "gemma2", **SMALL, "sliding_window": 16})
