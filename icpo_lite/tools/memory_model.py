@@ -146,6 +146,8 @@ def weight_bytes(shape: ModelShape, job: Job) -> dict[str, int]:
             some = [m for m in shape.linears if m.kind == kind]
             biases = sum(m.outputs for m in some if m.bias) * job.value_bytes
             out[kind] = (sum(nf4_bytes(m.weights) for m in some) + biases) * shape.layers
+        if shape.vision:  # linear layers, almost all of it
+            out["vision (unused)"] = nf4_bytes(shape.vision)
     return out
 
 
