@@ -60,7 +60,7 @@ def choose_device(requested: str = "auto", dtype: str = "auto") -> Device:
 
 
 def unknown_device(requested: str) -> str:
-    """What follows `expected` for a device that is none of ours: what is, and why this one is not."""
+    """What follows `expected` for a device that is not taken: those that are, and why not it."""
     kind = requested.partition(":")[0].strip().lower()
     told = f"auto, cpu, cuda or cuda:N, found {requested!r}"
     if kind in ("mps", "metal", "mlx"):

@@ -174,6 +174,8 @@ def as_plain_lora(model: Any) -> Iterator[dict[str, Tensor] | None]:
         own, r=2 * own.r, lora_alpha=times * own.lora_alpha, init_lora_weights=True
     )
     try:
-        yield {f"{name}.weight": module.weight.detach().contiguous() for name, module in both.items()}
+        yield {
+            f"{name}.weight": module.weight.detach().contiguous() for name, module in both.items()
+        }
     finally:
         model.peft_config[adapter] = own

@@ -198,9 +198,7 @@ def load_weights(model: Any, name: str) -> None:
     set_peft_model_state_dict(model, weights)
 
 
-def _check_shapes(
-    found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], name: str
-) -> None:
+def _check_shapes(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], name: str) -> None:
     odd = sorted(found.keys() ^ wanted.keys())
     if odd:
         side = "the adapter alone" if odd[0] in found else "the model alone"

@@ -23,11 +23,11 @@ _DECLINED = {
 
 
 def named_start(value: Any) -> Any:
-    """`default` and `true` in words are peft's own start."""
-    if isinstance(value, str):
-        name = value.strip().lower().replace("-", "_")
-        return True if name in ("default", "true") else name
-    return value
+    """`default` and `true` in words are peft's own start; other kinds of values name none."""
+    if isinstance(value, bool):
+        return value
+    name = str(value).strip().lower().replace("-", "_")
+    return True if name in ("default", "true") else name
 
 
 class LoraKeys(Section):
@@ -57,7 +57,7 @@ class LoraKeys(Section):
         description="DoRA: LoRA turns each output's weights, and their length is learned beside "
         "it; better at low ranks, slower, and with more memory",
     )
-    init_lora_weights: bool | Annotated[str, BeforeValidator(named_start)] = Field(
+    init_lora_weights: Annotated[bool | str, BeforeValidator(named_start)] = Field(
         True,
         description="what LoRA begins as: true (no change), gaussian, orthogonal; olora, pissa or "
         "pissa_niter_16, the weight's own largest directions (pissa_niter_N finds them fast); "
@@ -109,9 +109,7 @@ class LoraKeys(Section):
         if not known:
             refuse("init_lora_weights", f"expected {_STARTS}, found {start!r}")
         if start == "orthogonal" and self.lora_r % 2:
-            refuse(
-                "lora_r", f"orthogonal needs an even rank, found {self.lora_r}; add or take one"
-            )
+            refuse("lora_r", f"orthogonal needs an even rank, found {self.lora_r}; add or take one")
         if start == "orthogonal" and self.lora_dtype != "float32":
             refuse(
                 "init_lora_weights",

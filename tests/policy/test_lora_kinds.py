@@ -373,6 +373,12 @@ def test_a_rank_that_a_start_does_not_have_is_refused_before_weights_are_read(ki
         load(base, "plain", init_lora_weights=kind, lora_r=25)
 
 
+@pytest.mark.parametrize("name", ["default", "true", "True", True])
+def test_pefts_own_start_has_several_names(name):
+    assert model_keys("m", init_lora_weights=name).init_lora_weights is True
+    assert model_keys("m", init_lora_weights="PiSSA_niter_16").init_lora_weights == "pissa_niter_16"
+
+
 def test_loftq_without_4_bits_is_refused_where_auto_takes_none(base):
     with pytest.raises(IcpoError, match="load_in_4bit: auto holds whole here"):
         load(base, "plain", "auto", init_lora_weights="loftq")

@@ -481,7 +481,9 @@ def test_kinds_of_lora_go_along_or_are_named():
     assert (told["use_rslora"], told["use_dora"], told["init_lora_weights"]) == (
         *(True, True, "gaussian"),
     )
-    assert verl_keys._model(recipe, "model")["lora_alpha"] == 16  # 8·√4, of which it makes alpha / r
+    assert (
+        verl_keys._model(recipe, "model")["lora_alpha"] == 16
+    )  # 8·√4, of which it makes alpha / r
     assert "use_dora: plain LoRA." in list(left_behind._only_verl(recipe))
     begun = load_recipe("tiny", ["init_lora_weights=pissa"])
     for name in ("TRL", "verl"):
