@@ -229,7 +229,7 @@ def _lora(policy: Policy) -> dict[str, torch.Tensor]:
 
 
 def _load_start(policy: Policy, tensors: Mapping[str, torch.Tensor]) -> None:
-    """What the run began from, as it was computed then: another machine's may differ in rounding."""
+    """What the run began from, as it was computed then: another machine rounds otherwise."""
     for name, own in policy.start_tensors().items():
         own.copy_(tensors[name])
 

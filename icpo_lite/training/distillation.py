@@ -23,6 +23,7 @@ from torch import Tensor
 
 from icpo_lite.core.turns import prompt_after, user_view
 from icpo_lite.core.types import Group, Intent, Message, Prompt, Trajectory, Turn
+from icpo_lite.policy.adapters import exchanged
 from icpo_lite.training.batch import Batch, collate
 from icpo_lite.training.distillation_loss import MODES, Taught, prefix_weights, reliability
 from icpo_lite.training.without_gradient import without_gradient

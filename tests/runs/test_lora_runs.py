@@ -1,7 +1,6 @@
 """Runs with LoRA of every kind: resumed bit for bit, begun from an adapter, exported."""
 
 import json
-import os
 
 import pytest
 import torch
@@ -235,4 +234,4 @@ def test_a_model_that_sees_and_has_no_text_model_is_declined(tmp_path):
     with pytest.raises(UsageError, match="found qwen2_5_vl, which also sees") as error:
         load_policy(recipe(tmp_path / "run", f"model_name_or_path={tmp_path}"))
     assert "\n" not in str(error.value)
-    assert os.listdir(tmp_path) == ["config.json"]
+    assert [file.name for file in tmp_path.iterdir()] == ["config.json"]

@@ -109,8 +109,11 @@ def test_the_published_config_of_gemma_3_leaves_out_what_is_usual() -> None:
     from icpo_lite.tools.known_shapes import known_config
 
     text = {
-        **{"hidden_size": 2560, "intermediate_size": 10_240, "model_type": "gemma3_text"},
-        **{"num_hidden_layers": 34, "sliding_window": 1024},
+        "hidden_size": 2560,
+        "intermediate_size": 10_240,
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 34,
+        "sliding_window": 1024,
     }
     known = known_config("google/gemma-3-4b-it")
     read = shape_of({**known, "text_config": text})
