@@ -91,6 +91,7 @@ def made(folder, family, four_bits):
         f"model_name_or_path={base}",
         *("judge=rules", "dataset_config=null", "per_device_train_batch_size=null"),
         *("num_mini_batches=1", "warm_up_steps=0", "gradient_checkpointing=false"),
+        "mask_truncated_completions=false",  # six tokens end no reply of theirs
         *(f"dataset_name={folder / 'data.jsonl'}", "share_underspecified=0", "augment={}"),
         *(f"load_in_4bit={str(four_bits).lower()}", "lora_r=4", "device=cpu", "learning_rate=0.02"),
         *("max_steps=2", "warmup_steps=0", "prompts_per_step=2", "num_generations=3"),

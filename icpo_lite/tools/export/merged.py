@@ -39,6 +39,7 @@ from icpo_lite.policy.lora_merge import (
     nf4_rounded,
     unpacked,
 )
+from icpo_lite.policy.template_options import save_as_trained
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -65,7 +66,7 @@ def write_merged(policy: Policy, recipe: Recipe, folder: Path, base: Base) -> in
     files = base_files(recipe.model_name_or_path, code=recipe.trust_remote_code)
     size = _write_weights(policy, files, folder, base)
     _write_config(files, folder)
-    policy.tokenizer.save_pretrained(folder)
+    save_as_trained(policy.tokenizer, recipe.chat_template_kwargs, folder)
     _write_generation_config(policy, recipe, folder)
     for pattern in _COMPANIONS:
         for file in files.folder.glob(pattern):
