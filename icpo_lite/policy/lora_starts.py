@@ -39,6 +39,7 @@ class FromStart(nn.Module):
     """
 
     bias = None
+    start: Tensor
 
     def __init__(self, start: Tensor, along: int) -> None:
         super().__init__()
