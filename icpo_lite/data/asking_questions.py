@@ -74,7 +74,7 @@ def question_for(fact: str, known: str = "") -> str | None:
 
 
 def _questions(fact: str, known: str) -> Iterator[str]:
-    return filter(None, (_question(text, m) for text, m in _missing(fact, known)))
+    return filter(None, (_question(text, m, known) for text, m in _missing(fact, known)))
 
 
 def _missing(fact: str, known: str) -> list[tuple[str, NumberMention]]:
@@ -105,7 +105,7 @@ _BLANK = "___"
 _OF_KNOWN = re.compile(r"\b(?:the|these|those|both|all|his|her|their) $", re.IGNORECASE)
 
 
-def _question(sentence: str, mention: NumberMention) -> str | None:
+def _question(sentence: str, mention: NumberMention, known: str) -> str | None:
     sentence, mention = plain_sentence(sentence, mention)
     text, shift = _own_clause(sentence, mention)
     inside = next(
@@ -116,13 +116,32 @@ def _question(sentence: str, mention: NumberMention) -> str | None:
         text, inside = sentence.rstrip(".!? "), mention
     text, inside = plain_sentence(text, inside)
     for form in (ask, short_question):
-        asked = re.sub(r"\s+", " ", form(text, inside) or "").strip(" ,.;")
+        asked = _smooth(form(text, inside) or "", known)
         asked = asked[:1].upper() + asked[1:] + "?"
         if reads_well(asked):
             return asked
     return None
 
 
+def _smooth(asked: str, known: str) -> str:
+    """A question as somebody puts it who has read the prompt: "in the jar" that it spoke of."""
+    asked = re.sub(r"\s+", " ", asked).strip(" ,.;")
+    asked = re.sub(r"[.,;](?=[\"”’]$)", "", asked)
+    asked = re.sub(r"(?<=\w) also(?= )", "", asked)
+
+    def told(match: re.Match[str]) -> str:
+        said = rf"\b[Aa]n? (?:certain )?{re.escape(match['noun'])}\b"
+        return f"{match['before']}the {match['noun']}" if re.search(said, known) else match[0]
+
+    return _A_THING.sub(told, asked)
+
+
+_A_THING = re.compile(
+    r"\b(?P<before>(?:in|on|at|inside|into|onto|from|buy|sell) )an? (?:certain )?"
+    r"(?!(?:day|week|month|year|hour|minute|second|row|time|total|lot|rate|speed|way|half|third"
+    r"|quarter|pair|group|dozen|couple|number|few|single|similar|different|piece|pound|cup)\b)"
+    r"(?P<noun>[a-z’'-]+)\b"
+)
 _OPENS = re.compile(rf",? where |{SEPARATOR.pattern}")
 _STOPS = re.compile(
     r",? (?:While|But|And|So|but|while|whereas|because|so|until|although|though|however|then|if"
@@ -140,8 +159,12 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
         opens = OWN_SUBJECT.match(sentence, match.end())
         if not has_verb(sentence[start : match.start()]):
             continue
-        they = re.compile(r"(?:they|you|we|I) ([a-z]+)").match(sentence, match.end())
-        opens = opens or (they if they and is_finite(they[1]) else None)
+        they = re.compile(
+            r"(?:they|you|we|I) (?:each |all |both |then |also )?(?P<base>[a-z]+)"
+            r"|(?:he|she) (?:then |also |still )?[a-z]+(?:s|ed)(?= )"
+        ).match(sentence, match.end())
+        acts = they and (they["base"] is None or is_finite(they["base"]))
+        opens = opens or (they if acts else None)
         if (
             opens
             and opens.start() <= mention.start
@@ -164,8 +187,8 @@ def _goes_on(stop: str, rest: str) -> bool:
         first = re.match(r" *([\w$€£']+)", rest)
         if first and first[1].lower() in ("everyone", "everybody", "some", "the", "others"):
             return first[1].lower() == "the" and not has_verb(rest)
-        return not (
-            first
+        return first is None or not (
+            first[1].lower() != "back"
             and (
                 is_finite(first[1].lower())
                 or first[1].lower() in AUXILIARIES

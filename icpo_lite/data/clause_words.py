@@ -68,12 +68,12 @@ FINITE = re.compile(
 )
 
 _WORD = r"(?:(?!that\b|which\b|who\b|if\b|when\b)[a-z][a-z’'-]*)"
-_NUMBER_WORD = (
+NUMBER_WORD = (
     r"(?:half|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|two|three|four|five|six|seven"
     r"|eight|nine|ten|eleven|twelve|[a-z]+teen"
     r"|(?:a|one|two|three|four|five)[- ](?:third|half|quarter|fourth|fifth|sixth|eighth|tenth)s?)"
 )
-_COUNT = rf"(?:only |about |another )?(?:[\d,.]+%?|\d+/\d+|{_NUMBER_WORD})"
+_COUNT = rf"(?:only |about |another )?(?:[\d,.]+%?|\d+/\d+|{NUMBER_WORD})"
 _ADVERB = r"(?:also |then |only |each |still |now |just )?"
 OWN_SUBJECT = re.compile(
     rf"(?:there|he|she|they|it|[A-Z][a-z]+(?: [A-Z][a-z]+)?(?:['’]s {_WORD}(?: {_WORD})?)?)"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from icpo_lite.core.sentences import is_plural
 from icpo_lite.core.words import bag
-from icpo_lite.data.clause_words import counted
+from icpo_lite.data.clause_words import NUMBER_WORD, counted
 from icpo_lite.data.verb_forms import BE, SAME_PAST, asks_with, is_finite
 
 
@@ -29,7 +29,11 @@ class Clause:
     end: int
 
 
-_NAME_ACTS = re.compile(r"(?:[A-Z]\w+|He|She|It) [a-z]+s\b")
+#: "Ann collects", and neither "Twenty years" nor "Some apples".
+_NAME_ACTS = re.compile(
+    rf"(?!(?i:{NUMBER_WORD}|some|all|most|many|several|these|those|both|other|the|his|her|their|its"
+    r"|last|next|every|each|few)\b)(?:[A-Z]\w+|He|She|It) [a-z]+s\b"
+)
 
 
 def has_verb(words: str) -> bool:
@@ -109,7 +113,9 @@ _OPENS_PHRASE = re.compile(
 _ON_A_DAY = re.compile(
     r"(?:every|each|last|this|next|that|one|the (?:first|second|third|last|next|same)) "
     r"(?:day|week|month|year|night|morning|afternoon|evening|hour|minute)"
-    r" (?=(?:[A-Z]|the |an? |his |her |he |she |they ))",
+    r" (?=(?:[A-Z]|the |an? |his |her |he |she |they ))"
+    r"|(?:one|on|last|this|next|every|each) (?:mon|tues|wednes|thurs|fri|satur|sun)day"
+    r"(?: morning| afternoon| evening| night)? (?=(?:[A-Z]|the |an? |his |her |he |she |they ))",
     re.IGNORECASE,
 )
 _NAMED_SUBJECT = re.compile(r"\b(?:[A-Z][\w’']*(?: and [A-Z]\w+)?|he|she|they) (?=[a-z]+)")
@@ -175,6 +181,8 @@ def small(words: str) -> str:
         first,
     )
     lower = words[:1].lower() + words[1:]
+    if re.fullmatch(r"[A-Z][a-z]+ly", words) and words not in ("July", "Italy"):
+        return lower  # "Previously", which is all that stands before the subject
     if common or first.islower() or first in _LOWERED:
         return lower
     following = words[len(first) + 1 :].split(" ", 1)[0]
@@ -211,6 +219,7 @@ def without_members(before: str) -> str:
 
 
 _THING = re.compile(
-    r"\b(?:an?|the|some|his|her|their|\d[\d,.]*|one|two|three|four|five|six|seven|eight|nine|ten) "
+    r"\b(?:an?|the|some|his|her|their|[A-Z]\w*['’]s?(?= \d)|\d[\d,.]*|one|two|three|four"
+    r"|five|six|seven|eight|nine|ten) "
     r"|[$£€]\d"
 )

@@ -24,6 +24,12 @@ from icpo_lite.data.question_clauses import (
     small,
     without_members,
 )
+from icpo_lite.data.question_nouns import (
+    OF_ING,
+    ask_of_fragment,
+    ask_of_modified,
+    ask_of_relative,
+)
 from icpo_lite.data.question_phrases import phrase_of
 from icpo_lite.data.verb_forms import BE, SAME_PAST, asks_with, is_finite
 
@@ -137,58 +143,6 @@ def _age(text: str, mention: NumberMention) -> str | None:
     return f"how old {verb} {small(before['who'])}{tail}"
 
 
-_HYPHENED = re.compile(
-    r"-(?P<unit>[a-z]+)(?:[- ](?P<adjective>old|long|tall|wide|high|deep"
-    r"|thick))? (?P<noun>[a-z]+(?: [a-z]+)?)"
-)
-_HAS_UNITS = frozenset(
-    (
-        "page",
-        "slice",
-        "piece",
-        "room",
-        "bedroom",
-        "question",
-        "seat",
-        "story",
-        "chapter",
-        "part",
-        "word",
-        "count",
-        "card",
-    )
-)
-_UNIT_PLURAL = {"foot": "feet", "inch": "inches", "story": "stories"}
-
-
-def _modifier(text: str, mention: NumberMention) -> str | None:
-    """ "a 120-page book" → "how many pages does the book have"."""
-    match = _HYPHENED.match(text, mention.end)
-    if match is None or match["unit"] in ("square", "cubic"):
-        return None
-    units = _UNIT_PLURAL.get(match["unit"], match["unit"] + "s")
-    noun = (
-        match["noun"].split(" ")[0]
-        if re.search(r" (?:to|for|in|on|at|of|with|and|from|that|is|was|by)$", match["noun"])
-        else match["noun"]
-    )
-    many = is_plural(noun)
-    if more := re.match(r"-[a-z]+ (?P<more>[a-z]+er) (?P<noun>[a-z]+)", text[mention.end :]):
-        return f"how many {units} {more['more']} {_be(more['noun'])} the {more['noun']}"
-    be, do = ("are", "do") if many else ("is", "does")
-    if match["adjective"]:
-        return f"how many {units} {match['adjective']} {be} the {noun}"
-    if match["unit"] in _HAS_UNITS:
-        return f"how many {units} {do} the {noun} have"
-    if match["unit"] in ("minute", "hour", "second", "day", "week", "month", "year"):
-        return f"how many {units} long {be} the {noun}"
-    return f"how many {units} {be} the {noun}"
-
-
-def _be(noun: str) -> str:
-    return "are" if is_plural(noun) else "is"
-
-
 _PREPOSITION = re.compile(
     r"\b(?P<words>(?:in|for|at|by|with|to|from|over|within|after|into|on|during|of|per|every"
     r"|among|between|under)"
@@ -227,6 +181,34 @@ def _in_a_time(text: str, mention: NumberMention) -> str | None:
     return f"{words} {do} {who} {match['verb']}{match['before'] or ''}{text[end:]}"
 
 
+_IN_EACH = re.compile(r"The (?P<many>[a-z]+(?: [a-z]+)?) (?:have|had|contain|hold) $")
+
+
+def _in_each(text: str, mention: NumberMention) -> str | None:
+    """ "The bags have 25 toys in each bag" → "how many toys are there in each bag"."""
+    words, start, end = phrase_of(text, mention)
+    match, each = _IN_EACH.match(text[:start]), re.match(r" (?:in|on) each\b.*", text[end:])
+    return f"{words} are there{each[0]}" if match and each and is_plural(match["many"]) else None
+
+
+_NOT = re.compile(
+    r"(?P<who>[^,]+?) (?P<be>do|does|did|is|was|are|were|has|have|had|can|could|will|would)"
+    r"(?:n['’]t| not|(?<=ca)n['’]t) (?P<rest>[^,]+)$"
+)
+
+
+def _negated(text: str, mention: NumberMention) -> str | None:
+    """ "Jo doesn't bake for 10 weeks" → "for how many weeks does Jo not bake"."""
+    words, start, end = phrase_of(text, mention)
+    match = _NOT.match(text[:start])
+    placed = _PREPOSITION.search(text[:start])
+    if match is None or placed is None or placed.start() < match.start("rest"):
+        return None
+    between = text[match.start("rest") : placed.start()].rstrip()
+    who = small(known(match["who"]))
+    return f"{placed['words']} {words} {match['be']} {who} not {between}{text[end:]}"
+
+
 def _of_verb(text: str, mention: NumberMention) -> str | None:
     """ "Mary buys 5 boxes of tea" → "how many boxes of tea does Mary buy"."""
     words, start, end = phrase_of(text, mention)
@@ -241,17 +223,21 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     if clause.verb in BE and before.strip() == "worth":
         return f"{words} {clause.verb} {small(known(clause.subject))} worth"
     if each := _EACH_ING.search(text[:start]):
-        return f"{words} does each one {_OF_ING[each['ing']]}"
+        return f"{words} does each one {OF_ING[each['ing']]}"
     if _GERUND.search(before) and (asked := _of_gerund(words, clause, before)):
         return f"{asked}{clause.after[clause.end :]}"
     if thing := _thing_compared(words, clause, before):
         return f"{thing}{clause.after[clause.end :]}"
     if _MODIFIES.search(before):
-        return _relative(text, start, end, words)
+        return ask_of_relative(text, start, end, words)
     clause, before = _nearest_verb(clause, before)
     before = _EARLIER_MEMBER.sub(" ", before)
-    rest = _OTHER_MEMBER.sub("", clause.after[clause.end :])
+    rest = _contact(_OTHER_MEMBER.sub("", clause.after[clause.end :]))
+    if clause.verb.startswith(("averag", "measur")):
+        rest = re.sub(r"^ (?:long|tall|wide|high|deep)\b", "", rest)
     lead = f" {small(clause.lead)}" if clause.lead else ""
+    if mention.kind == "money" and re.search(r"\b(?:for|at) $", before) and numbers(lead):
+        lead = ""  # "how much does Ann buy a coffee for 3 days a week"
     if clause.verb in BE and not before.strip():
         return _of_be(small(known(clause.subject)), clause.verb, words, rest, mention) + lead
     if mention.kind == "money" and words == "how much" and not before.strip():
@@ -263,13 +249,16 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
 _EACH_ING = re.compile(r",? (?:each|all) (?P<ing>containing|holding|weighing|measuring|costing) $")
 #: A member of a list with a number of its own: "a kite for $8 and " before "a frisbee for ".
 _EARLIER_MEMBER = re.compile(r"^[^,]*\d[^,]* and (?=(?:an?|the|some) )")
-_GERUND = re.compile(r"\b(?:before|after|while|by) (?P<verb>[a-z]+)ing(?P<rest> [^,]*)?$")
+_GERUND = re.compile(
+    r"(?:\b(?:before|after|while|by) (?P<verb>[a-z]+)ing|(?<=[a-z]) (?P<uses>us)ing)"
+    r"(?P<rest> [^,]*)?$"
+)
 
 
 def _of_gerund(words: str, clause: Clause, before: str) -> str | None:
     """ "Ann rests before covering 18 miles" → "how many miles does Ann cover"."""
     match = _GERUND.search(before)
-    stem = match["verb"] if match else ""
+    stem = (match["verb"] or match["uses"]) if match else ""
     bases = (stem, f"{stem}e", stem[:-1])
     verb = next((b for b in bases if b in BASES), None)
     if match is None or verb is None:
@@ -319,12 +308,14 @@ def _how_much(clause: Clause) -> str:
 
 def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberMention) -> str:
     """The question of a clause: phrase, auxiliary, subject, verb and what is left, in order."""
-    auxiliary, verb = asks_with(clause.verb, f"{before} {rest}")
+    auxiliary, verb = asks_with(clause.verb, before if before.strip() else f"# {rest}")
     if auxiliary == "does" and is_several(clause.subject):
         auxiliary = "do"
     if auxiliary == "do" and not is_many(clause.subject):
         auxiliary = "did" if clause.verb in SAME_PAST else "does"
     core = f"{auxiliary} {small(known(clause.subject))}{_space(verb)}"
+    if re.search(r"\b(?:mph|kph|miles per hour)\b", words) and _AT_A_RATE.search(before):
+        return f"at what speed {core}{_AT_A_RATE.sub('', before).rstrip()}{rest}"
     if mention.kind == "cardinal" and _AT_A_RATE.search(before) and _PER_TIME.match(rest):
         gone = _PER_TIME.sub("", rest, count=1)
         return f"at what speed {core}{_AT_A_RATE.sub('', before).rstrip()}{gone}"
@@ -337,6 +328,7 @@ def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberM
     placed = _PREPOSITION.search(before)
     if placed is None:
         return f"{words} {core}{before.rstrip()}{rest}"
+    rest = re.sub(r"^ (?:total|in total)$", "", rest)
     if away := _FROM_WHAT.match(rest):
         words, rest = words + away[0], rest[away.end() :]
     middle, preposition = before[: placed.start()].rstrip(), placed["words"].split()[0]
@@ -344,6 +336,17 @@ def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberM
         preposition = {"at": "for"}.get(preposition, preposition)
         return f"{words} {core}{middle} {preposition}{rest}"
     return f"{placed['words']} {words} {core}{middle}{rest}"
+
+
+def _contact(rest: str) -> str:
+    """What follows a number without a clause that hangs on it: "of cotton he needs to plant"."""
+    match = re.search(r"^(?P<kept>[^,]*?) (?:he|she|they|we) (?P<verb>[a-z]+)\b", rest)
+    free = match and not re.search(
+        r"\b(?:than|as|that|when|if|who|which|what|how|because|where|while|before|after|until|once"
+        r"|time|day|week|month|year|and|but|so)$",
+        match["kept"],
+    )
+    return match["kept"] if match and free and is_finite(match["verb"]) else rest
 
 
 _THINKS = bag(
@@ -366,6 +369,9 @@ def _space(verb: str) -> str:
 
 def _of_be(subject: str, be: str, words: str, rest: str, mention: NumberMention) -> str:
     """ "The cost of the phone is $1300" → "what is the cost of the phone"."""
+    each = re.match(r" (?:each|apiece)(?P<more> .+)", rest)
+    if each and be in ("are", "were"):
+        return f"{words} {'is' if be == 'are' else 'was'} each of {subject}{each['more']}"
     named = re.match(
         r"(?:the|his|her|their|its|[\w’']+['’]s) (?:[a-z-]+ ){0,3}?(?:cost|price|number|total"
         r"|age|weight|length|distance|width"
@@ -382,47 +388,8 @@ def _of_be(subject: str, be: str, words: str, rest: str, mention: NumberMention)
     return f"{words} {be} {subject}{rest}"
 
 
-_OF_ING = {
-    "containing": "contain",
-    "holding": "hold",
-    "weighing": "weigh",
-    "measuring": "measure",
-    "costing": "cost",
-}
-
-
-def _relative(text: str, start: int, end: int, words: str) -> str | None:
-    """ "… a bus that holds 40 people" → "how many people does the bus hold"."""
-    match = _WITH_RELATIVE.search(text[:start])
-    if match is None:
-        return None
-    place = re.search(
-        r"\b(?:from|in|on|at|off) (?:the |a |an )?(?:[a-z]+ )?$", text[: match.start()]
-    )
-    if place and match["verb"]:
-        return None  # which of the two nouns is meant, its place does not say
-    between, noun = match["between"].rstrip(), match["noun"] or match["many"]
-    many = is_plural(noun)
-    if match["ing"] == "worth":
-        return f"{words} {'are' if many else 'is'} the {noun} worth{text[end:]}"
-    if match["ing"]:
-        do = "do" if many else "does"
-        return f"{words} {do} the {noun} {_OF_ING[match['ing']]}{between}{text[end:]}"
-    if not is_finite(match["verb"]):
-        return None
-    auxiliary, verb = asks_with(match["verb"], match["between"])
-    if auxiliary in ("do", "does"):
-        auxiliary = "do" if many else "does"
-    return f"{words} {auxiliary} the {noun}{_space(verb)}{between}{text[end:]}"
-
-
-_WITH_RELATIVE = re.compile(
-    r"\b(?:(?:an?|the|one|his|her) (?P<noun>(?:[\w-]+ ){0,2}?[\w-]+)"
-    r"|(?P<many>(?!(?:is|was|has|does|this|its|his|costs)\b)[a-z]+s)),? "
-    r"(?:(?:that|which|who) (?:only |also |already )?(?P<verb>[a-z]+)"
-    r"|(?P<ing>containing|holding|weighing|measuring|costing|worth))(?P<between>[^,]*)$"
-)
-
-
 #: Forms of question, the first that fits.
-_RULES = (*(_leading_phrase, _existential, _subject_number, _age, _modifier, _in_a_time, _of_verb),)
+_RULES = (
+    *(_negated, _leading_phrase, _existential, _subject_number, _age, ask_of_modified, _in_a_time),
+    *(_in_each, _of_verb, ask_of_fragment),
+)

@@ -6,6 +6,7 @@ import re
 
 from icpo_lite.core.numbers import NumberMention
 from icpo_lite.core.sentences import is_plural
+from icpo_lite.data.unit_words import MEASURES
 
 _MORE = re.compile(
     r"(?P<unit>[ -](?:[a-z]+s|inch|feet|foot|percent|kg|cm|mph|%))?"
@@ -51,6 +52,8 @@ def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
         return words + extra + _plural(noun, mention), start, stop
     if mention.kind == "money" and extra:
         words += extra
+    if mention.kind == "money" and (kept := _MONEY_KEPT.match(text, end)):
+        return words + kept[0], start, kept.end()
     return words, start, end
 
 
@@ -70,6 +73,10 @@ def _asking_words(text: str, mention: NumberMention) -> tuple[str, int, int]:
     if mention.kind in ("fraction", "multiple"):
         return "how many times", start, mention.end
     return "how many", start, mention.end
+
+
+#: What a sum of money is called behind it: "$480 savings".
+_MONEY_KEPT = re.compile(r" (?:savings|cash|credit|profit|debt|change)\b")
 
 
 def _plural(noun: str, mention: NumberMention) -> str:
@@ -97,6 +104,11 @@ _OF_WHAT = re.compile(
     r" of (?!(?:the|his|her|their|each|them|those|both)\b)"
     rf"(?:[a-z’'-]+(?: (?!(?:{_NO_NOUN})\b)[a-z’'-]+){{0,2}}|[A-Z][a-z]+ [a-z]+)\b"
 )
+#: "7 inches of the stick", "2 cups of the tomato sauce".
+_OF_THE_WHOLE = re.compile(
+    r" of (?:the|his|her|their|its|this|that) (?:[a-z-]+ ){0,2}?[a-z-]+"
+    r"(?= (?:in|on|with|for|to|at|from|by|each|per|every|and|before|after|when)\b|[.,;]|$)"
+)
 _LOOSE_PREPOSITION = re.compile(r" (?:across|along|around|through|inside|outside|up|down|apart)$")
 _OF_SO_MANY = re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b")
 
@@ -106,6 +118,8 @@ def _noun_end(text: str, mention: NumberMention) -> int:
     end = mention.unit_end
     if loose := _LOOSE_PREPOSITION.search(text[mention.end : end]):
         return mention.end + loose.start()
+    if mention.unit in MEASURES and (whole := _OF_THE_WHOLE.match(text, end)):
+        return whole.end()
     found = (pattern.match(text, end) for pattern in (_OF_WHAT, _SECOND_NOUN, _OF_SO_MANY))
     return next((match.end() for match in found if match), end)
 
@@ -134,7 +148,9 @@ def _than_end(text: str, at: int) -> int:
 
 _TOGETHER = re.compile(r"(?: of [A-Z]\w+)?(?: and [A-Z]\w+)?(?: together| combined)\b")
 _VERB_OF_THE_OTHER = re.compile(
-    r" (?:is|was|are|were|does|did|do|has|had|have)\b[^.,;\d]*(?=[.,;]|$)"
+    r" (?:is|was|are|were|does|did|do|has|had|have)\b"
+    r"(?:(?! (?:in|after|by|during) (?:\w+ )?(?:years?|months?|weeks?|days?|hours?)\b)[^.,;\d])*"
+    r"(?=[.,;]|$| (?:in|after|by|during) )"
 )
 
 

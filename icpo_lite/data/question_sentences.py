@@ -12,7 +12,7 @@ import re
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.words import bag
-from icpo_lite.data.clause_words import counted
+from icpo_lite.data.clause_words import VERB, counted
 from icpo_lite.data.question_clauses import has_verb, small
 from icpo_lite.data.question_phrases import phrase_of
 from icpo_lite.data.verb_forms import is_finite
@@ -33,7 +33,8 @@ _OPENING = re.compile(
 _SAID = re.compile(
     r"^(?:[A-Z][\w’']*|He|She|They|It)(?: [a-z]+)? (?:recorded|said|says|told [\w’']+|noticed"
     r"|knows?|knew|found|finds|realized|thinks?|thought|believes?|learned|estimate[sd]|decided"
-    r"|noted|calculate[sd]|heard|predict(?:s|ed)|claim(?:s|ed)|remember(?:s|ed)) that "
+    r"|noted|calculate[sd]|heard|predict(?:s|ed)|claim(?:s|ed)|remember(?:s|ed))"
+    rf"(?: that |(?= (?:(?:he|she|they|it)|(?:his|her|their) [a-z]+) {VERB}\b) )"
 )
 _CONDITION = re.compile(
     r"^(?:When|If|After|Once|While|Because|As|Since|Although|Though|Before|Whenever|Even though"
@@ -43,6 +44,7 @@ _LATE_CONDITION = re.compile(
     r"^[^,]+? (?:if|when|once|after|before|because|since|until|unless|while|as long as) "
     r"(?P<clause>(?:he|she|it|they|you|we|the [a-z]+|[A-Z]\w+) [^,]+)(?P<ends>,|$)"
 )
+_INCLUDING = re.compile(r", (?:including|excluding|not counting|besides) [^,]{2,40},(?= )")
 _STEPS = (_OPENING, _SAID, _APPOSITIVE)
 
 
@@ -75,7 +77,7 @@ def _alone(condition: re.Match[str]) -> bool:
 def _simpler(sentence: str) -> list[str]:
     """The sentence with one thing less, again and again."""
     found = []
-    text = _BRACKETS.sub("", sentence)
+    text = _INCLUDING.sub("", _BRACKETS.sub("", sentence))
     found.append(text)
     for step in _STEPS:
         match = step.match(text)
@@ -145,7 +147,7 @@ _TORN = re.compile(
     r"|^[Hh]ow many people (?:are|were) there$"  # of all that are told of, which?
 )
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
-_LOOSE_END = re.compile(r"\b(?:under|when (?:he|she|it|they) (?:has|have|had))$")
+_LOOSE_END = re.compile(r"\b(?:put|under|when (?:he|she|it|they) (?:has|have|had))$")
 #: What is compared with, in a clause of its own: "than Garret is now".
 _OTHER_CLAUSE = re.compile(
     r"\b(?:than|as) [\w’'. ]*?\b(?:is|was|are|were|did|does|do|has|had)\b(?: \w+){0,4}?"
@@ -164,7 +166,7 @@ def reads_well(question: str) -> bool:
     can = words[-1] == "can" and words[-2:-1] in (["per"], ["each"], ["a"])
     if words[-1] in _NO_END and not can:
         return False
-    if re.search(r"[;:(]", text) or ("," in text and not _LISTED.search(text)):
+    if re.search(r"[;:(]", text) or (re.search(r",(?!\d)", text) and not _LISTED.search(text)):
         return False
     asks = _ASKS.search(text)
     if asks is None:  # the number's noun acts itself: "how many fireflies danced"
@@ -212,9 +214,21 @@ def short_question(text: str, mention: NumberMention) -> str | None:
     words, _, end = phrase_of(text, mention)
     if mention.kind != "cardinal" or re.search(r"\b(?:than|as)\b", words) or _is_unit(words):
         return None
+    if re.search(r"\b(?:each|every|everyone|everybody|per|apiece)\b", text[: mention.start]):
+        return None  # so many each: "how many are there" asks for their sum
+    if _counted_again(words, text, mention):
+        return None
     where = _WHERE.match(text, end)
     tail = small(where[0]) if where and not has_verb(where[0]) else ""
     return f"{words} {'were' if _PAST.search(text) else 'are'} there{tail}"
+
+
+def _counted_again(words: str, text: str, mention: NumberMention) -> bool:
+    """Whether another number of the sentence counts the same noun: which are meant, then?"""
+    noun = words.rsplit(" ", 1)[-1]
+    return any(
+        m.start != mention.start and text[m.end : m.unit_end].strip() == noun for m in numbers(text)
+    )
 
 
 def _is_unit(words: str) -> bool:

@@ -34,7 +34,8 @@ _PASTS = _pairs(
     "underwent:undergo withstood:withstand overheard:overhear dug:dig hung:hang swung:swing "
     "rang:ring froze:freeze wound:wind sought:seek crept:creep leapt:leap learnt:learn slid:slide "
     "spun:spin burst:burst beat:beat shone:shine repaid:repay rebuilt:rebuild outran:outrun "
-    "overslept:oversleep broke:break bent:bend spread:spread quit:quit split:split hid:hide"
+    "babysat:babysit overslept:oversleep broke:break bent:bend spread:spread quit:quit split:split "
+    "hid:hide"
 )
 #: Participles behind "has", "have" or "had" that no -ed shows.
 _PARTICIPLES = bag(
@@ -66,6 +67,7 @@ _BARE = bag(
 
 _MORE_BASES = bag(
     "hatch sprout bloom germinate survive graduate prefer attend vote ripen melt rot "
+    "immigrate emigrate migrate arrive depart escape survive appear belong continue decide agree "
     "warm hunt cool heat freeze shrink allow flow lend crawl drift glide float"
 )
 _NO_PAST = bag("need feed seed weed speed shed bleed sled hundred red bed indeed")

@@ -1,0 +1,121 @@
+"""Questions about the noun beside a number: "a 120-page book", "a bus that holds 40 people".
+
+A number that describes a noun is asked for of that noun alone, whatever the rest of its sentence
+says: "how many pages does the book have", "how many people does the bus hold".
+"""
+
+from __future__ import annotations
+
+import re
+
+from icpo_lite.core.numbers import NumberMention
+from icpo_lite.core.sentences import is_plural
+from icpo_lite.data.question_phrases import phrase_of
+from icpo_lite.data.verb_forms import asks_with, is_finite
+
+_HYPHENED = re.compile(
+    r"-(?P<unit>[a-z]+)(?:[- ](?P<adjective>old|long|tall|wide|high|deep"
+    r"|thick))? (?P<noun>[a-z]+(?: [a-z]+)?)"
+)
+_HAS_UNITS = frozenset(
+    (
+        "page",
+        "slice",
+        "piece",
+        "room",
+        "bedroom",
+        "question",
+        "seat",
+        "story",
+        "chapter",
+        "part",
+        "word",
+        "count",
+        "card",
+    )
+)
+_UNIT_PLURAL = {"foot": "feet", "inch": "inches", "story": "stories"}
+
+
+def ask_of_modified(text: str, mention: NumberMention) -> str | None:
+    """ "a 120-page book" → "how many pages does the book have"."""
+    match = _HYPHENED.match(text, mention.end)
+    if match is None or match["unit"] in ("square", "cubic"):
+        return None
+    whole = re.compile(r" of [a-z]+(?=[ ,.]|$)").match(text, match.end())
+    units = _UNIT_PLURAL.get(match["unit"], match["unit"] + "s")
+    noun = (
+        match["noun"].split(" ")[0]
+        if re.search(r" (?:to|for|in|on|at|of|with|and|from|that|is|was|by)$", match["noun"])
+        else match["noun"]
+    )
+    many = is_plural(noun)
+    if more := re.match(r"-[a-z]+ (?P<more>[a-z]+er) (?P<noun>[a-z]+)", text[mention.end :]):
+        return f"how many {units} {more['more']} {_be(more['noun'])} the {more['noun']}"
+    be, do = ("are", "do") if many else ("is", "does")
+    if match["adjective"]:
+        return f"how many {units} {match['adjective']} {be} the {noun}"
+    if match["unit"] in _HAS_UNITS:
+        return f"how many {units} {do} the {noun} have"
+    if whole and match["noun"] in ("cup", "glass", "bottle", "can", "bag", "box", "jar", "bowl"):
+        noun += whole[0]  # "an 8-ounce cup of tea"
+    if match["unit"] in ("minute", "hour", "second", "day", "week", "month", "year"):
+        return f"how many {units} long {be} the {noun}"
+    return f"how many {units} {be} the {noun}"
+
+
+def _be(noun: str) -> str:
+    return "are" if is_plural(noun) else "is"
+
+
+OF_ING = {
+    "containing": "contain",
+    "holding": "hold",
+    "weighing": "weigh",
+    "measuring": "measure",
+    "costing": "cost",
+}
+
+
+def ask_of_relative(text: str, start: int, end: int, words: str) -> str | None:
+    """ "… a bus that holds 40 people" → "how many people does the bus hold"."""
+    match = _WITH_RELATIVE.search(text[:start])
+    if match is None:
+        return None
+    place = re.search(
+        r"\b(?:from|in|on|at|off) (?:the |a |an )?(?:[a-z]+ )?$", text[: match.start()]
+    )
+    if place and match["verb"]:
+        return None  # which of the two nouns is meant, its place does not say
+    between, noun = match["between"].rstrip(), match["noun"] or match["many"]
+    many = is_plural(noun)
+    if match["ing"] == "worth":
+        return f"{words} {'are' if many else 'is'} the {noun} worth{text[end:]}"
+    if match["ing"]:
+        do = "do" if many else "does"
+        return f"{words} {do} the {noun} {OF_ING[match['ing']]}{between}{text[end:]}"
+    if not is_finite(match["verb"]):
+        return None
+    auxiliary, verb = asks_with(match["verb"], match["between"])
+    if auxiliary in ("do", "does"):
+        auxiliary = "do" if many else "does"
+    each = " each" if match["each"] else ""
+    verb = f" {verb}" if verb else ""
+    return f"{words} {auxiliary} the {noun}{each}{verb}{between}{text[end:]}"
+
+
+def ask_of_fragment(text: str, mention: NumberMention) -> str | None:
+    """ "For a fire that needs 40 gallons" → "how many gallons does the fire need".
+
+    The last form: where the clause around the number has no verb that another form has found.
+    """
+    words, start, end = phrase_of(text, mention)
+    return ask_of_relative(text, start, end, words)
+
+
+_WITH_RELATIVE = re.compile(
+    r"\b(?:(?:an?|the|one|his|her) (?P<noun>(?:[\w-]+ ){0,2}?[\w-]+)"
+    r"|(?P<many>(?!(?:is|was|has|does|this|its|his|costs)\b)[a-z]+s)),? "
+    r"(?:(?:that|which|who) (?P<each>each )?(?:only |also |already )?(?P<verb>[a-z]+)"
+    r"|(?P<ing>containing|holding|weighing|measuring|costing|worth))(?P<between>[^,]*)$"
+)
