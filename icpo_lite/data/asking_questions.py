@@ -18,7 +18,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Prompt
 from icpo_lite.data.clause_words import OWN_SUBJECT, SEPARATOR, counted
 from icpo_lite.data.point_questions import point_question, value_question
-from icpo_lite.data.question_clauses import has_verb
+from icpo_lite.data.question_clauses import has_verb, small
 from icpo_lite.data.question_forms import ask
 from icpo_lite.data.question_sentences import (
     plain_sentence,
@@ -115,8 +115,11 @@ def _question(sentence: str, mention: NumberMention, known: str) -> str | None:
     if inside is None:
         text, inside = sentence.rstrip(".!? "), mention
     text, inside = plain_sentence(text, inside)
+    when = _WHEN.match(sentence) if shift else None
     for form in (ask, short_question):
         asked = _smooth(form(text, inside) or "", known)
+        if when and asked and form is ask:
+            asked += f" {small(when[0])}"
         asked = asked[:1].upper() + asked[1:] + "?"
         if reads_well(asked):
             return asked
@@ -149,6 +152,19 @@ _STOPS = re.compile(
     r"|,? (?:and|which|who|where|after which|during which|with which)\b(?= )|[;:(]|, "
     r"|,? (?:in|under|on|at|for|by|from|to|of|into|through) (?:which|whom)\b"
 )
+_THEY = re.compile(
+    r"(?:they|you|we|I) (?:each |all |both |then |also )?(?P<base>[a-z]+)"
+    r"|(?:he|she) (?:then |also |still )?[a-z]+(?:s|ed)(?= )"
+)
+
+
+def _they_act(sentence: str, at: int) -> re.Match[str] | None:
+    they = _THEY.match(sentence, at)
+    return they if they and (they["base"] is None or is_finite(they["base"])) else None
+
+
+#: "On Monday, Ann works, and she gets $18": the day is that of both clauses.
+_WHEN = re.compile(r"(?:On|In|At|During|Last|This|Yesterday|Today|Every|Each)\b[^,\d]{0,24}(?=, )")
 _GOES_WITH = re.compile(r"[^,]*\b(?:between|both)\b[^,]*$")
 
 
@@ -159,12 +175,7 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
         opens = OWN_SUBJECT.match(sentence, match.end())
         if not has_verb(sentence[start : match.start()]):
             continue
-        they = re.compile(
-            r"(?:they|you|we|I) (?:each |all |both |then |also )?(?P<base>[a-z]+)"
-            r"|(?:he|she) (?:then |also |still )?[a-z]+(?:s|ed)(?= )"
-        ).match(sentence, match.end())
-        acts = they and (they["base"] is None or is_finite(they["base"]))
-        opens = opens or (they if acts else None)
+        opens = opens or _they_act(sentence, match.end())
         if (
             opens
             and opens.start() <= mention.start
@@ -174,15 +185,21 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
     end = len(sentence)
     for match in _STOPS.finditer(sentence, mention.unit_end):
         rest = sentence[match.end() :]
-        if _goes_on(match[0], rest) or not has_verb(sentence[start : match.start()]):
+        if _goes_on(match[0], rest, sentence[start : match.start()]) or not has_verb(
+            sentence[start : match.start()]
+        ):
             continue
         end = match.start()
         break
     return sentence[start:end].rstrip(".!? "), start
 
 
-def _goes_on(stop: str, rest: str) -> bool:
+def _goes_on(stop: str, rest: str, before: str) -> bool:
     """Whether a stop stands inside of the phrase: "3 cats and dogs", "red, blue and green"."""
+    if stop == " when":  # which time is meant
+        return bool(re.match(r" [\w’' ]+? (?:is|was|are|were|turned|started) [^,]*$", rest))
+    if stop == " who":
+        return bool(re.match(r"[Tt]here (?:is|are|was|were) ", before))
     if stop == " and":
         first = re.match(r" *([\w$€£']+)", rest)
         if first and first[1].lower() in ("everyone", "everybody", "some", "the", "others"):
@@ -194,6 +211,8 @@ def _goes_on(stop: str, rest: str) -> bool:
                 or first[1].lower() in AUXILIARIES
                 or OWN_SUBJECT.match(rest.strip())
                 or counted(rest)
+                or first[1] in ("1", "one")
+                or _they_act(rest.strip(), 0)
             )
         )
     return False

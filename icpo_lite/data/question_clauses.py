@@ -19,6 +19,7 @@ class Clause:
     """A clause around a number: words before the subject, subject, verb, and what follows.
 
     at, end: where the number stands in `after`; negative where it is in the subject or before it.
+    each: whether the subject's members act one by one: "They each produce".
     """
 
     lead: str
@@ -27,6 +28,7 @@ class Clause:
     after: str
     at: int
     end: int
+    each: bool = False
 
 
 #: "Ann collects", and neither "Twenty years" nor "Some apples".
@@ -45,11 +47,14 @@ def parsed(text: str, start: int, end: int) -> Clause | None:
     begin = _subject_at(text, start)
     for match in re.compile(r"[A-Za-z’']+").finditer(text, begin):
         word = match[0]
+        if text[match.start() - 1 : match.start()] == "-" or not word.isalpha():
+            continue  # "pre-bought tickets", "last year's winner"
         subject = _LOOSE.sub("", text[begin : match.start()].strip())
         previous = subject.rsplit(" ", 1)[-1].lower()
         if subject.endswith(",") and subject.count(",") == 2:
             subject = subject.rstrip(",")
-        named = word.islower() and _may_be_verb(subject, word, start - match.end())
+        calls = word == "calls" and text.startswith(" for ", match.end())
+        named = calls or (word.islower() and _may_be_verb(subject, word, start - match.end()))
         if not subject or not (named or is_finite(word)) or not _is_subject(subject):
             continue
         if previous in (
@@ -82,7 +87,9 @@ def parsed(text: str, start: int, end: int) -> Clause | None:
         if word.endswith("ed") and _IS_LATER.match(after[: max(start - match.end(), 0)]):
             continue
         shift = match.end()
-        return Clause(text[:begin].strip(" ,"), subject, word, after, start - shift, end - shift)
+        lead = text[:begin].strip(" ,")
+        each = re.search(r"(?:s|[Tt]hey) each $", text[: match.start()]) is not None
+        return Clause(lead, subject, word, after, start - shift, end - shift, each)
     return None
 
 
@@ -145,6 +152,8 @@ def _is_subject(words: str) -> bool:
 
 
 def is_many(subject: str) -> bool:
+    share = _SHARE.match(subject)
+    subject = subject[share.end() :] if share else subject
     head = re.split(r" (?:of|in|on|at|for|from|with|who|that) ", subject)[0]
     last = head.rsplit(" ", 1)[-1]
     return (
@@ -152,6 +161,13 @@ def is_many(subject: str) -> bool:
         or " and " in subject
         or last.lower() in ("they", "you", "we", "i", "people")
     )
+
+
+#: "30% of the twigs", "half of his friends".
+_SHARE = re.compile(
+    rf"(?:[\d.,/]+%?|(?i:{NUMBER_WORD})|[Hh]alf|[Mm]ost|[Aa]ll|[Ss]ome) (?:percent )?"
+    r"of (?=(?:the|his|her|their|its|these|those) )"
+)
 
 
 def is_several(subject: str) -> bool:
@@ -181,28 +197,40 @@ def small(words: str) -> str:
         first,
     )
     lower = words[:1].lower() + words[1:]
-    if re.fullmatch(r"[A-Z][a-z]+ly", words) and words not in ("July", "Italy"):
-        return lower  # "Previously", which is all that stands before the subject
     if common or first.islower() or first in _LOWERED:
         return lower
     following = words[len(first) + 1 :].split(" ", 1)[0]
+    if first.endswith(("'s", "’s")):
+        return words  # whose something is, a name says
+    if first.endswith("ing") and following in ("a", "an", "the", "his", "her", "their", "all"):
+        return lower
     return lower if following.islower() and is_plural(following) else words
 
 
 _LOWERED = bag(
     "Everything Everyone Halfway Someone Nobody Children Students People Coffee Tickets Apples "
-    "Oranges Bananas Cookies Boxes Water Gas Milk Adults"
+    "Oranges Bananas Cookies Boxes Water Gas Milk Adults Insurance Cotton Unrest Electricity Rent "
+    "Admission Parking Paint Sugar Flour Rice Bread Meat Everybody Anyone Previously Initially "
+    "Finally Recently Typically Generally Altogether Together Yesterday's Today's"
 )
 
 
+#: The same, of a verb that no list knows: "sells rice and restocks ".
+_BESIDE = re.compile(r" and (?P<verb>[a-z]{3,}(?:s|ed))(?P<rest>) ?$")
 _LATER_VERB = re.compile(
     r" (?:and|then|but) (?:(?:after|before) [\w’' ]*? )?(?:then |also |still |later |only )?"
     r"(?P<verb>[a-z]+)(?P<rest>(?: (?!and\b)[\w’'-]+){0,6} ?)$"
 )
 
 
-def later_verb(before: str) -> re.Match[str] | None:
-    """A second verb of the same subject, nearer to the number: "… and then bought "."""
+def later_verb(before: str, first: str) -> re.Match[str] | None:
+    """A second verb of the same subject, nearer to the number: "… and then bought ".
+
+    first: the verb before it, whose ending one has that no list knows.
+    """
+    beside = _BESIDE.search(before)
+    if beside and beside["verb"][-1] == first[-1] and beside["verb"][-2:] != "ss":
+        return beside
     at = max(before.rfind(f" {w} ") for w in ("and", "then", "but"))
     match = _LATER_VERB.match(before, at) if at >= 0 else None
     if match is None or not is_finite(match["verb"]) or match["verb"] in BE:

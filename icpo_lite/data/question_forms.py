@@ -156,8 +156,15 @@ _FROM_WHAT = re.compile(r" of (?:her|him|it|them|the [a-z]+|[A-Z]\w+)\b")
 _AT_A_RATE = re.compile(r"\bat $")
 _PER_TIME = re.compile(r" ?(?:/ ?|per |an? )(?:hour|minute|second|hr|day)\b")
 _AT_SPEED = re.compile(r"\bat an? (?P<what>(?:[a-z]+ )?(?:speed|rate|pace)) of $")
+#: "for a class of 30 students"
+_GROUP_OF = re.compile(
+    r"\ban? (?P<noun>(?:[a-zA-Z.]+ )?(?:class|group|team|family|crew|party|club|staff|choir|band"
+    r"|audience|population|fleet|herd|flock|collection)) (?:of|with) $"
+)
 _GETS = bag("bring make buy order have own get bake")
 _WITH_BARE = re.compile(r" (?P<noun>(?!(?:off|up|out|home|back|along|together)\b)[a-z]+) with $")
+_HAVING = bag("read buy watch see write rent own have")
+_WITH_THE = re.compile(r" (?:the|his|her|their) (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $")
 _WITH_WHAT = re.compile(
     r"(?<!to )(?<!into )(?<!on )\ban? (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $"
 )
@@ -182,6 +189,22 @@ def _in_a_time(text: str, mention: NumberMention) -> str | None:
 
 
 _IN_EACH = re.compile(r"The (?P<many>[a-z]+(?: [a-z]+)?) (?:have|had|contain|hold) $")
+
+
+_PROPERTY = re.compile(
+    r"(?P<who>[^,]+?) (?P<verb>has|have|had) an? (?P<what>(?:[a-z]+ )?(?:length|weight|height|width"
+    r"|area|volume|capacity|speed|cost|price|value|population|budget|diameter|depth|perimeter|age"
+    r"|radius|salary|income)) of (?:about |exactly |over |only )?$"
+)
+
+
+def _property(text: str, mention: NumberMention) -> str | None:
+    """ "The snakes have a length of 70 inches" → "what is the length of the snakes"."""
+    match = _PROPERTY.match(text[: mention.start])
+    if match is None or has_verb(text[mention.unit_end :]):
+        return None
+    be = "was" if match["verb"] == "had" else "is"
+    return f"what {be} the {match['what']} of {small(known(match['who']))}"
 
 
 def _in_each(text: str, mention: NumberMention) -> str | None:
@@ -215,7 +238,10 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     clause = parsed(text, start, end)
     if clause is None or clause.at < 0:
         return None
-    before = without_members(_NO_ARTICLE.sub("", clause.after[: clause.at]))
+    before = clause.after[: clause.at]
+    if not text[start:].startswith(("another", "an ")):  # "gave her another 9 pens"
+        before = _NO_ARTICLE.sub("", before)
+    before = without_members(before)
     if clause.verb in _THINKS and OWN_SUBJECT.match(before.strip()):
         said = clause.after.lstrip()
         inner = [m for m in numbers(said) if m.value == mention.value]
@@ -281,7 +307,8 @@ def _thing_compared(words: str, clause: Clause, before: str) -> str:
 
 _NO_ARTICLE = re.compile(
     r"\b(?:(?:each|all|both|every one) (?:of )?)?"
-    r"(?:an?|the|these|those|his|her|their|its|my|our|your|[A-Z][\w-]*['’]s?) ?$"
+    r"(?:an?|the|these|those|his|her|their|its|my|our|your|[A-Z][\w-]*['’]s?)"
+    r"(?: (?:favorite|own|usual|entire|whole|final))? ?$"
     r"|\b(?:each|all|both) of ?$"
 )
 _MODIFIES = re.compile(
@@ -295,7 +322,7 @@ def _nearest_verb(clause: Clause, before: str) -> tuple[Clause, str]:
         return replace(clause, verb=passive["be"]), before[passive.end("be") :]
     if beside := re.fullmatch(r" and (?P<verb>[a-z]+(?:s|ed)) ?", before):
         return replace(clause, verb=beside["verb"]), ""
-    if later := later_verb(before):
+    if later := later_verb(before, clause.verb):
         return replace(clause, verb=later["verb"]), later["rest"]
     return clause, before
 
@@ -313,7 +340,8 @@ def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberM
         auxiliary = "do"
     if auxiliary == "do" and not is_many(clause.subject):
         auxiliary = "did" if clause.verb in SAME_PAST else "does"
-    core = f"{auxiliary} {small(known(clause.subject))}{_space(verb)}"
+    each = " each" if clause.each else ""
+    core = f"{auxiliary} {small(known(clause.subject))}{each}{_space(verb)}"
     if re.search(r"\b(?:mph|kph|miles per hour)\b", words) and _AT_A_RATE.search(before):
         return f"at what speed {core}{_AT_A_RATE.sub('', before).rstrip()}{rest}"
     if mention.kind == "cardinal" and _AT_A_RATE.search(before) and _PER_TIME.match(rest):
@@ -322,17 +350,31 @@ def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberM
     if speed := _AT_SPEED.search(before):
         rest = re.sub(r"^ ?(?:/|per |an? )\w+", "", rest)
         return f"at what {speed['what']} {core}{before[: speed.start()].rstrip()}{rest}"
-    with_what = _WITH_WHAT.search(before) or (verb in _GETS and _WITH_BARE.match(before))
+    with_what = (
+        _WITH_WHAT.search(before)
+        or (verb in _HAVING and _WITH_THE.search(before))
+        or (verb in _GETS and _WITH_BARE.match(before))
+    )
     if with_what and mention.kind == "cardinal":
         return f"{words} does the {with_what['noun']} have"
     placed = _PREPOSITION.search(before)
     if placed is None:
         return f"{words} {core}{before.rstrip()}{rest}"
+    if verb == "call" and placed["words"] == "for":
+        return f"{words} {core} for{rest}"
+    if of_group := _GROUP_OF.search(before):
+        return f"{words} are there in the {of_group['noun']}"
     rest = re.sub(r"^ (?:total|in total)$", "", rest)
     if away := _FROM_WHAT.match(rest):
         words, rest = words + away[0], rest[away.end() :]
     middle, preposition = before[: placed.start()].rstrip(), placed["words"].split()[0]
     if mention.kind == "money" and preposition in ("for", "at", "of", "with"):
+        rest = re.sub(
+            r"^ an? (?=(?:day|week|month|year|hour|night|pound|pack|box)\b)", " per ", rest
+        )
+        each_one = re.match(r" (?:each|apiece)\b", rest)
+        if each_one and middle.strip():  # "sells shirts for $5 each"
+            return f"for how much each {core}{middle}{rest[each_one.end() :]}"
         preposition = {"at": "for"}.get(preposition, preposition)
         return f"{words} {core}{middle} {preposition}{rest}"
     return f"{placed['words']} {words} {core}{middle}{rest}"
@@ -391,5 +433,5 @@ def _of_be(subject: str, be: str, words: str, rest: str, mention: NumberMention)
 #: Forms of question, the first that fits.
 _RULES = (
     *(_negated, _leading_phrase, _existential, _subject_number, _age, ask_of_modified, _in_a_time),
-    *(_in_each, _of_verb, ask_of_fragment),
+    *(_property, _in_each, _of_verb, ask_of_fragment),
 )

@@ -17,6 +17,17 @@ _HYPHENED = re.compile(
     r"-(?P<unit>[a-z]+)(?:[- ](?P<adjective>old|long|tall|wide|high|deep"
     r"|thick))? (?P<noun>[a-z]+(?: [a-z]+)?)"
 )
+_SQUARE = re.compile(
+    r"[- ](?P<what>square|cubic)[- ](?P<unit>foot|meter|metre|yard|mile|inch|kilometer) "
+    r"(?P<noun>[a-z]+(?: (?:farm|field|house|room|yard|garden|tank|pool|lot|apartment))?)"
+)
+#: "his 30 meters ribbon", "a 12 inch pizza".
+_OF_ONE = re.compile(r"\b(?:an?|his|her|their|my|your|its) $")
+_SPACED = re.compile(
+    r" (?P<unit>inch|foot|meter|yard|mile|pound|ounce|gallon|liter|litre|gram|page|minute|hour)s?"
+    r"(?P<adjective>) (?P<noun>(?!(?:of|long|tall|wide|high|deep|to|for|in|on|at|per|each|and|or"
+    r"|more|less|away|from|with|by|than|as|old|is|was|every|if|when|that|before|after)\b)[a-z]+)"
+)
 _HAS_UNITS = frozenset(
     (
         "page",
@@ -40,13 +51,22 @@ _UNIT_PLURAL = {"foot": "feet", "inch": "inches", "story": "stories"}
 def ask_of_modified(text: str, mention: NumberMention) -> str | None:
     """ "a 120-page book" → "how many pages does the book have"."""
     match = _HYPHENED.match(text, mention.end)
+    if square := _SQUARE.match(text, mention.end):
+        unit = _UNIT_PLURAL.get(square["unit"], square["unit"] + "s")
+        return f"how many {square['what']} {unit} {_be(square['noun'])} the {square['noun']}"
+    if match is None and _OF_ONE.search(text[: mention.start]):
+        match = _SPACED.match(text, mention.end)
     if match is None or match["unit"] in ("square", "cubic"):
         return None
     whole = re.compile(r" of [a-z]+(?=[ ,.]|$)").match(text, match.end())
     units = _UNIT_PLURAL.get(match["unit"], match["unit"] + "s")
     noun = (
         match["noun"].split(" ")[0]
-        if re.search(r" (?:to|for|in|on|at|of|with|and|from|that|is|was|by)$", match["noun"])
+        if re.search(
+            r" (?:to|for|in|on|at|of|with|and|from|that|is|was|by|today|yesterday|tomorrow|each|as"
+            r"|every|last|this|before|after|per|a|an|the)$",
+            match["noun"],
+        )
         else match["noun"]
     )
     many = is_plural(noun)
@@ -115,7 +135,7 @@ def ask_of_fragment(text: str, mention: NumberMention) -> str | None:
 
 _WITH_RELATIVE = re.compile(
     r"\b(?:(?:an?|the|one|his|her) (?P<noun>(?:[\w-]+ ){0,2}?[\w-]+)"
-    r"|(?P<many>(?!(?:is|was|has|does|this|its|his|costs)\b)[a-z]+s)),? "
+    r"|(?P<many>(?!(?:is|was|has|does|this|its|his|costs)\b)[a-z]+s(?: of [a-z]+)?)),? "
     r"(?:(?:that|which|who) (?P<each>each )?(?:only |also |already )?(?P<verb>[a-z]+)"
     r"|(?P<ing>containing|holding|weighing|measuring|costing|worth))(?P<between>[^,]*)$"
 )

@@ -14,6 +14,12 @@ _MORE = re.compile(
     r"(?: [\w’'-]+){0,5}? (?:than|as)\b)"
 )
 
+#: "ten minutes longer", with what it is compared left unsaid.
+_LONGER = re.compile(
+    r" (?:minutes|hours|days|weeks|months|years|miles|feet|inches|meters|kilometers|pounds) "
+    r"(?:longer|later|earlier|farther|further|more|fewer|higher|lower|deeper|wider)(?! than\b)\b"
+    r"(?! [a-z]+ than\b)"
+)
 _ADVERB = re.compile(
     r"\b(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least|at most"
     r"|up to|a total of|the total of|an average of|(?:a|the) (?:group|set|number|team|collection"
@@ -37,6 +43,8 @@ def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
     if mention.kind == "money" and re.match(r" (?:more|less)\b", text[end:]):
         than = _than_end(text, end)
         return words + text[end:than], start, than
+    if bare := _LONGER.match(text, mention.end):
+        return words + bare[0], start, bare.end()
     compared = _MORE.match(text, mention.end)
     if compared:
         stop = _than_end(text, mention.end)
@@ -47,6 +55,8 @@ def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
     if mention.kind == "cardinal":
         stop = _noun_end(text, mention)
         owned = re.compile(r"['’]s? [a-z]+").match(text, stop)
+        if text[mention.end : stop].endswith(("'s", "’s", "s'", "s’")):
+            owned = re.compile(r" [a-z]+").match(text, stop)  # "3 people's makeup"
         stop = owned.end() if owned else stop
         noun = text[mention.end : stop]
         return words + extra + _plural(noun, mention), start, stop
@@ -98,7 +108,7 @@ _NO_NOUN = (
     "he|she|they|it|we|you|his|her|their|remaining|each|both|so|for|in|on|at|to|from|with|and|or"
     "|that|which|who|per|every|a|an|is|are|was|were|into|during|by|of|last|this|weigh|cost|hold"
     "|need|have|left|today|yesterday|daily|weekly|before|after|when|if|while|total|only|altogether"
-    "|already|just|also|now|then|still"
+    "|already|just|also|now|then|still|himself|herself|itself|themselves|yourself|alone"
 )
 _OF_WHAT = re.compile(
     r" of (?!(?:the|his|her|their|each|them|those|both)\b)"
@@ -110,7 +120,7 @@ _OF_THE_WHOLE = re.compile(
     r"(?= (?:in|on|with|for|to|at|from|by|each|per|every|and|before|after|when)\b|[.,;]|$)"
 )
 _LOOSE_PREPOSITION = re.compile(r" (?:across|along|around|through|inside|outside|up|down|apart)$")
-_OF_SO_MANY = re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b")
+_OF_SO_MANY = re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b(?: each\b)?")
 
 
 def _noun_end(text: str, mention: NumberMention) -> int:
@@ -131,7 +141,8 @@ def _than_end(text: str, at: int) -> int:
         return at
     inner = re.compile(
         r"(?:(?:the|a|an|his|her|their|its|my|each|twice|half|double) )?(?:number of |amount of )?"
-        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$.-]*\w(?: (?!\d|in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b"
+        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$.-]*\w(?: (?:Mrs?|Ms|Dr)\. [A-Z]\w+"
+        r"| (?!\d|in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b"
         r"|than\b|per\b|is\b|are\b"
         r"|was\b|were\b|last\b|this\b|by\b|with\b|every\b|each\b|daily\b|today\b"
         r"|yesterday\b|does\b|did\b|do\b|has\b|had\b|have\b)[\w’'$-]+){0,4}"

@@ -14,7 +14,7 @@ from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.words import bag
 from icpo_lite.data.clause_words import VERB, counted
 from icpo_lite.data.question_clauses import has_verb, small
-from icpo_lite.data.question_phrases import phrase_of
+from icpo_lite.data.question_phrases import phrase_of, with_adverb
 from icpo_lite.data.verb_forms import is_finite
 
 # ------------------------------------------------------------------------------ plain sentences
@@ -44,8 +44,17 @@ _LATE_CONDITION = re.compile(
     r"^[^,]+? (?:if|when|once|after|before|because|since|until|unless|while|as long as) "
     r"(?P<clause>(?:he|she|it|they|you|we|the [a-z]+|[A-Z]\w+) [^,]+)(?P<ends>,|$)"
 )
+_SHOWN = re.compile(r"^[A-Z][\w’' ]* (?:show|shows|showed|indicates?|suggests?|states?) that ")
+_ENSURED = re.compile(
+    r"^[^,]*? (?:to )?(?:make|makes|made|making) sure (?:that )?(?=(?:each|every|everyone|all) )"
+)
+#: "While buying DVDs at the store, ": what somebody does meanwhile, or what for.
+_MEANWHILE = re.compile(
+    r"^(?:(?:While|After|Before|By|When|Not|Upon) [a-z]+ing\b|(?:In order )?[Tt]o [a-z]+ )[^,\d]*, "
+    r"(?=(?:[A-Z]|he |she |they |it |the |an? ))"
+)
 _INCLUDING = re.compile(r", (?:including|excluding|not counting|besides) [^,]{2,40},(?= )")
-_STEPS = (_OPENING, _SAID, _APPOSITIVE)
+_STEPS = (_OPENING, _MEANWHILE, _SHOWN, _SAID, _ENSURED, _APPOSITIVE)
 
 
 def plain_sentence(sentence: str, mention: NumberMention) -> tuple[str, NumberMention]:
@@ -109,6 +118,7 @@ _NO_END = bag(
     "his her their its our your my the a an is are was were every than and or that which who "
     "whose when if because will would can could should how many much"
 )
+_GIVE = bag("give send bring buy pay owe lend offer show sell hand teach cost charge for to with")
 _TWO_VERBS = re.compile(
     r"\b(?:is|are|was|were|has|had|does|did|will|can|could|would) "
     r"(?:is|are|was|were|has|had|does|did|will|can|could|would)\b"
@@ -147,6 +157,10 @@ _TORN = re.compile(
     r"|^[Hh]ow many people (?:are|were) there$"  # of all that are told of, which?
 )
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
+_LOST = re.compile(
+    r"^[Oo]f how many (?!.*\b(?:made|composed|consist)\b)|(?<!day )(?<!week )(?<!year )\bafter$"
+    r"|\b(?:has|have|had) [A-Z]?[a-z]+ show that\b"
+)
 _LOOSE_END = re.compile(r"\b(?:put|under|when (?:he|she|it|they) (?:has|have|had))$")
 #: What is compared with, in a clause of its own: "than Garret is now".
 _OTHER_CLAUSE = re.compile(
@@ -161,10 +175,11 @@ def reads_well(question: str) -> bool:
     words = re.findall(r"[\w’']+", text)
     if not _FRONTED.match(text) or not words or re.search(r"\b(?:many|much)-", text):
         return False
-    if _ODD.search(text) or _TORN.search(text):
+    if _ODD.search(text) or _TORN.search(text) or _LOST.search(text):
         return False
     can = words[-1] == "can" and words[-2:-1] in (["per"], ["each"], ["a"])
-    if words[-1] in _NO_END and not can:
+    gives = words[-1] == "her" and words[-2:-1] and words[-2] in _GIVE
+    if words[-1] in _NO_END and not (can or gives):
         return False
     if re.search(r"[;:(]", text) or (re.search(r",(?!\d)", text) and not _LISTED.search(text)):
         return False
@@ -209,13 +224,20 @@ _UNITS = bag(
 )
 
 
+_BEFORE_SHORT = re.compile(
+    r"(?:^|\b(?:the|these|those|his|her|their|its|all|both|including|out of|with|of|between|from"
+    r"|puts?|placed?|there (?:is|are|was|were))) $|[,;] (?:and )?$",
+    re.IGNORECASE,
+)
+
+
 def short_question(text: str, mention: NumberMention) -> str | None:
     """A question for a number's noun alone; None for a unit: "how long is it" tells nothing."""
     words, _, end = phrase_of(text, mention)
     if mention.kind != "cardinal" or re.search(r"\b(?:than|as)\b", words) or _is_unit(words):
         return None
-    if re.search(r"\b(?:each|every|everyone|everybody|per|apiece)\b", text[: mention.start]):
-        return None  # so many each: "how many are there" asks for their sum
+    if not _BEFORE_SHORT.search(text[: with_adverb(text, mention.start)]):
+        return None  # the object of a verb that no form has found: whose, "are there" does not say
     if _counted_again(words, text, mention):
         return None
     where = _WHERE.match(text, end)

@@ -123,7 +123,8 @@ _MANY_AS_ONE = bag(
 
 
 _OF_MANY = re.compile(
-    rf"\b(?:[Aa]n?|[Tt]he) (?P<noun>(?:[a-z-]+ )?(?:{'|'.join(sorted(_MANY_AS_ONE))}))(?= [a-z]+|[.,])"
+    rf"\b(?:[Aa]n?|[Tt]he) (?P<noun>(?:[a-z-]+ )?(?:{'|'.join(sorted(_MANY_AS_ONE))}))"
+    r"(?= [a-z]+|[.,])"
 )
 _ONE_SUBJECT = re.compile(
     r"(?:[Yy]esterday, )?(?:[Aa]n?|[Tt]he) (?P<noun>(?:[a-z-]+ ){0,3}?[a-z-]+) (?:is|are|was"

@@ -53,7 +53,7 @@ SAME_PAST = frozenset(v for v, base in _PASTS.items() if v == base)
 #: Stems of -ed that want their "e" back: "bak-ed", "us-ed", "shar-ed".
 _WANTS_E = re.compile(
     r"(?:[bcdfghjklmnprstvwz][aiou](?:k|m|n|l|v|z|s|c|g|r|p|b|d|t)"
-    r"|at|iz|uc|ov|lv|rv|rc|nc|rg|dg|us|as|ur|ir|ar|tl|bl|pl|gl|dl|u|cl|plet|mpet|elet|eas|ais"
+    r"|chang|rrang|lleng|veng|at|iz|uc|ov|lv|rv|rc|nc|rg|dg|us|as|ur|ir|ar|tl|bl|pl|gl|dl|u|cl|plet|mpet|elet|eas|ais"
     r"|oos|ens|ath|eiv|eav)$"
 )
 _BARE = bag(
@@ -112,7 +112,9 @@ def asks_with(verb: str, after: str) -> tuple[str, str]:
     if verb in BE or verb in MODALS:
         return verb, ""
     if verb in _PLURALS_OF_DO:
-        following = re.match(r"\s*(?:already |also |only |just |now )?([a-z]+)", after)
+        following = re.match(
+            r"\s*(?:(?:already|also|only|just|now|both|all|each) )?([a-z]+)", after
+        )
         word = following[1] if following else ""
         if word in _PARTICIPLES or (word.endswith("ed") and word not in ("red", "need")):
             return verb, ""
@@ -133,5 +135,6 @@ def is_finite(word: str) -> bool:
         or word in BASES
         or word in _PASTS
         or word in _MORE_BASES
+        or (word.endswith("s") and base_of(word) in _MORE_BASES)
         or (word.endswith("ed") and len(word) > 3 and word not in _NO_PAST)
     )
