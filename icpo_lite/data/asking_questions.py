@@ -130,7 +130,7 @@ def _smooth(asked: str, known: str) -> str:
     """A question as somebody puts it who has read the prompt: "in the jar" that it spoke of."""
     asked = re.sub(r"\s+", " ", asked).strip(" ,.;")
     asked = re.sub(r"[.,;](?=[\"”’]$)", "", asked)
-    asked = re.sub(r"(?<=\w) also(?= )", "", asked)
+    asked = re.sub(r"(?<=\w) (?:also|only)(?= )", "", asked)
 
     def told(match: re.Match[str]) -> str:
         said = rf"\b[Aa]n? (?:certain )?{re.escape(match['noun'])}\b"
@@ -140,12 +140,13 @@ def _smooth(asked: str, known: str) -> str:
 
 
 _A_THING = re.compile(
-    r"\b(?P<before>(?:in|on|at|inside|into|onto|from|buy|sell) )an? (?:certain )?"
+    r"\b(?P<before>(?:in|on|at|inside|into|onto|from|buy|sell"
+    r"|(?<!\d )(?<!half )(?<!third )(?<!quarter )of) )an? (?:certain )?"
     r"(?!(?:day|week|month|year|hour|minute|second|row|time|total|lot|rate|speed|way|half|third"
     r"|quarter|pair|group|dozen|couple|number|few|single|similar|different|piece|pound|cup)\b)"
     r"(?P<noun>[a-z’'-]+)\b"
 )
-_OPENS = re.compile(rf",? where |{SEPARATOR.pattern}")
+_OPENS = re.compile(rf",? where |,? so (?=he |she |they |it |[A-Z])|{SEPARATOR.pattern}")
 _STOPS = re.compile(
     r",? (?:While|But|And|So|but|while|whereas|because|so|until|although|though|however|then|if"
     r"|when)\b"
@@ -164,7 +165,10 @@ def _they_act(sentence: str, at: int) -> re.Match[str] | None:
 
 
 #: "On Monday, Ann works, and she gets $18": the day is that of both clauses.
-_WHEN = re.compile(r"(?:On|In|At|During|Last|This|Yesterday|Today|Every|Each)\b[^,\d]{0,24}(?=, )")
+_WHEN = re.compile(
+    r"(?:On|In|At|During|Last|This|Yesterday|Today|Every|Each|When|After|Before|Once|By)\b"
+    r"[^,\d]{0,32}(?=, )"
+)
 _GOES_WITH = re.compile(r"[^,]*\b(?:between|both)\b[^,]*$")
 
 
@@ -198,6 +202,8 @@ def _goes_on(stop: str, rest: str, before: str) -> bool:
     """Whether a stop stands inside of the phrase: "3 cats and dogs", "red, blue and green"."""
     if stop == " when":  # which time is meant
         return bool(re.match(r" [\w’' ]+? (?:is|was|are|were|turned|started) [^,]*$", rest))
+    if stop == ", ":  # "on Monday, Thursday and Saturday"
+        return bool(re.match(r"[A-Z]\w+(?:, [A-Z]\w+)*,? and [A-Z]\w+(?=[.,]|$)", rest))
     if stop == " who":
         return bool(re.match(r"[Tt]here (?:is|are|was|were) ", before))
     if stop == " and":

@@ -45,7 +45,7 @@ def has_verb(words: str) -> bool:
 def parsed(text: str, start: int, end: int) -> Clause | None:
     """Subject and main verb of a clause, for a phrase at text[start:end]."""
     begin = _subject_at(text, start)
-    for match in re.compile(r"[A-Za-z’']+").finditer(text, begin):
+    for match in re.compile(r"(?:[^\W\d_]|[’'])+").finditer(text, begin):
         word = match[0]
         if text[match.start() - 1 : match.start()] == "-" or not word.isalpha():
             continue  # "pre-bought tickets", "last year's winner"
@@ -88,7 +88,7 @@ def parsed(text: str, start: int, end: int) -> Clause | None:
             continue
         shift = match.end()
         lead = text[:begin].strip(" ,")
-        each = re.search(r"(?:s|[Tt]hey) each $", text[: match.start()]) is not None
+        each = re.search(r"\w each $", text[: match.start()]) is not None
         return Clause(lead, subject, word, after, start - shift, end - shift, each)
     return None
 
@@ -174,7 +174,9 @@ def is_several(subject: str) -> bool:
     """Whether the head of a subject is a plural noun, whatever its verb says."""
     head = re.split(r" (?:of|in|on|at|for|from|with|who|that|which) ", subject)[0]
     last = head.rsplit(" ", 1)[-1]
-    one = re.match(r"(?:each|every|one|an?|this|that)\b", head, re.IGNORECASE)
+    one = re.match(
+        r"(?:(?:each|every|one|an?|this|that)\b|\w+ing (?:the|an?|his|her) )", head, re.I
+    )
     return last.islower() and is_plural(last) and not one
 
 
@@ -193,7 +195,8 @@ def small(words: str) -> str:
         r"|My|Our|Each|Every|Last|This|These|Those|That|There|It|He|She|They|One|All|Some|Another"
         r"|Both|Only|Out|Over|Of|With|Every|Next|First|Second|Third|Every|Two|Three|Four|Five|Six"
         r"|Seven|Eight|Nine|Ten|You|We|Your|Half|Since|As|Additionally|Once|Currently|Initially"
-        r"|Originally|So|Just|Across|Around|Through|Under|Without|Within|Among|Between|Along|Despite|Later|Today|Yesterday|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
+        r"|Originally|So|Just|Across|Around|Through|Under|Without|Within|Among|Between|Along|Despite"
+        r"|Due|Because|Thanks|Instead|According|Throughout|Upon|Until|Later|Today|Yesterday|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
         first,
     )
     lower = words[:1].lower() + words[1:]
@@ -247,7 +250,7 @@ def without_members(before: str) -> str:
 
 
 _THING = re.compile(
-    r"\b(?:an?|the|some|his|her|their|[A-Z]\w*['’]s?(?= \d)|\d[\d,.]*|one|two|three|four"
-    r"|five|six|seven|eight|nine|ten) "
+    r"\b(?:an?|the|some|his|her|their|twice|several|[A-Z]\w*['’]s?(?= \d)|\d[\d,.]*%?|one|two|three"
+    r"|four|five|six|seven|eight|nine|ten) "
     r"|[$£€]\d"
 )

@@ -10,9 +10,8 @@ import re
 from dataclasses import replace
 
 from icpo_lite.core.numbers import NumberMention, numbers
-from icpo_lite.core.sentences import is_plural
 from icpo_lite.core.words import bag
-from icpo_lite.data.clause_words import BASES, OWN_SUBJECT
+from icpo_lite.data.clause_words import BASES, NUMBER_WORD, OWN_SUBJECT
 from icpo_lite.data.question_clauses import (
     Clause,
     has_verb,
@@ -30,8 +29,14 @@ from icpo_lite.data.question_nouns import (
     ask_of_modified,
     ask_of_relative,
 )
+from icpo_lite.data.question_patterns import (
+    ask_in_each,
+    ask_of_age,
+    ask_of_property,
+    ask_of_time,
+)
 from icpo_lite.data.question_phrases import phrase_of
-from icpo_lite.data.verb_forms import BE, SAME_PAST, asks_with, is_finite
+from icpo_lite.data.verb_forms import BE, GIVE, PARTICLES, SAME_PAST, asks_with, is_finite
 
 
 def ask(text: str, mention: NumberMention) -> str | None:
@@ -93,11 +98,20 @@ def _existential(text: str, mention: NumberMention) -> str | None:
     return f"{words} {verb}{text[end:]}" + (f" {small(lead)}" if lead else "")
 
 
+_ADVERBIAL = re.compile(
+    r"(?:In|On|At|For|After|Before|During|Every|Each|Last|This|Next|By|From|Over|With|Of|Due|When"
+    r"|The (?:next|first|second|third|last|following|same)|Today|Yesterday|Then|Finally|Also|Later"
+    r"|While|Once|Since|One|Across|Among|Out|Inside|Throughout|Around|Within|Under|Between|Through|[A-Z][a-z]+ly|(?i:"
+    + NUMBER_WORD
+    + r")) ?[^,]*, "
+)
+
+
 def _subject_number(text: str, mention: NumberMention) -> str | None:
     """ "10 racers are eliminated" → "how many racers are eliminated"."""
     words, start, end = phrase_of(text, mention)
     lead = text[:start]
-    if lead and not re.fullmatch(r"(?:[A-Z][^,]*, )", lead):
+    if lead and not _ADVERBIAL.fullmatch(lead):
         return None
     if not lead and not text[end:] and mention.kind in ("percent", "fraction"):
         return words  # which holds the verb: "40% of the eggs hatch"
@@ -110,37 +124,6 @@ def _subject_number(text: str, mention: NumberMention) -> str | None:
         return None
     tail = f" {small(lead.strip(' ,'))}" if lead and not has_verb(lead) else ""
     return f"{words}{rest}{tail}"
-
-
-def _age(text: str, mention: NumberMention) -> str | None:
-    """ "Betty is 60 years old" → "how old is Betty"."""
-    match = re.match(r"(?P<unit> years?| months?| weeks?)(?: old| of age)\b|$", text[mention.end :])
-    before = re.search(
-        r"^(?P<who>.*?)(?:’s|'s| is| was| are| will be| turned| turns) (?:now |currently |only )?$",
-        text[: mention.start],
-    )
-    if match is None or before is None or mention.kind != "cardinal":
-        return None
-    if not match[0] and not re.search(
-        r"[A-Z]|brother|sister|mother|father|son|daughter", before["who"]
-    ):
-        return None
-    if not match[0] and re.search(
-        r"\b(?:age|number|price|cost|average|score|sum|total|weight|length|distance)\b",
-        before["who"],
-    ):
-        return f"what is {small(before['who'])}"
-    be = re.search(
-        r"(is|was|are|will be|'s|’s|turned|turns) (?:now |currently |only )?$",
-        text[: mention.start],
-    )
-    verb = (
-        {"'s": "is", "’s": "is", "turned": "was", "turns": "is"}.get(be[1], be[1]) if be else "is"
-    )
-    tail = text[mention.end + match.end() :]
-    if verb == "will be":
-        return f"how old will {small(before['who'])} be{tail}"
-    return f"how old {verb} {small(before['who'])}{tail}"
 
 
 _PREPOSITION = re.compile(
@@ -162,56 +145,14 @@ _GROUP_OF = re.compile(
     r"|audience|population|fleet|herd|flock|collection)) (?:of|with) $"
 )
 _GETS = bag("bring make buy order have own get bake")
-_WITH_BARE = re.compile(r" (?P<noun>(?!(?:off|up|out|home|back|along|together)\b)[a-z]+) with $")
+_WITH_BARE = re.compile(
+    r" (?P<noun>(?!(?:off|up|out|home|back|along|together|left|stuck|away)\b)[a-z]+) with $"
+)
 _HAVING = bag("read buy watch see write rent own have")
 _WITH_THE = re.compile(r" (?:the|his|her|their) (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $")
 _WITH_WHAT = re.compile(
     r"(?<!to )(?<!into )(?<!on )\ban? (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $"
 )
-
-
-_TAKES = re.compile(
-    r"(?:It|it) (?:takes?|took|will take) (?P<who>[A-Z]\w+|him|her|them|an?[ \w]+?|the[ \w]+?) "
-    r"(?P<time>\S+ [a-z]+) to (?P<verb>[a-z]+)(?P<before> .*)?$"
-)
-_HE = {"him": "he", "her": "she", "them": "they"}
-
-
-def _in_a_time(text: str, mention: NumberMention) -> str | None:
-    """ "It takes Omar 12 minutes to raise it 240 feet" → "how many feet does Omar raise it"."""
-    words, start, end = phrase_of(text, mention)
-    match = _TAKES.match(text[:start].rstrip())
-    if match is None:
-        return None
-    who = _HE.get(match["who"], known(match["who"]))
-    do = "do" if who == "they" else "did" if " took " in text else "does"
-    return f"{words} {do} {who} {match['verb']}{match['before'] or ''}{text[end:]}"
-
-
-_IN_EACH = re.compile(r"The (?P<many>[a-z]+(?: [a-z]+)?) (?:have|had|contain|hold) $")
-
-
-_PROPERTY = re.compile(
-    r"(?P<who>[^,]+?) (?P<verb>has|have|had) an? (?P<what>(?:[a-z]+ )?(?:length|weight|height|width"
-    r"|area|volume|capacity|speed|cost|price|value|population|budget|diameter|depth|perimeter|age"
-    r"|radius|salary|income)) of (?:about |exactly |over |only )?$"
-)
-
-
-def _property(text: str, mention: NumberMention) -> str | None:
-    """ "The snakes have a length of 70 inches" → "what is the length of the snakes"."""
-    match = _PROPERTY.match(text[: mention.start])
-    if match is None or has_verb(text[mention.unit_end :]):
-        return None
-    be = "was" if match["verb"] == "had" else "is"
-    return f"what {be} the {match['what']} of {small(known(match['who']))}"
-
-
-def _in_each(text: str, mention: NumberMention) -> str | None:
-    """ "The bags have 25 toys in each bag" → "how many toys are there in each bag"."""
-    words, start, end = phrase_of(text, mention)
-    match, each = _IN_EACH.match(text[:start]), re.match(r" (?:in|on) each\b.*", text[end:])
-    return f"{words} are there{each[0]}" if match and each and is_plural(match["many"]) else None
 
 
 _NOT = re.compile(
@@ -239,7 +180,7 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     if clause is None or clause.at < 0:
         return None
     before = clause.after[: clause.at]
-    if not text[start:].startswith(("another", "an ")):  # "gave her another 9 pens"
+    if not _to_whom(text[start:], clause, before, mention):
         before = _NO_ARTICLE.sub("", before)
     before = without_members(before)
     if clause.verb in _THINKS and OWN_SUBJECT.match(before.strip()):
@@ -261,15 +202,31 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     rest = _contact(_OTHER_MEMBER.sub("", clause.after[clause.end :]))
     if clause.verb.startswith(("averag", "measur")):
         rest = re.sub(r"^ (?:long|tall|wide|high|deep)\b", "", rest)
+    if (
+        rest == " each"
+        and mention.kind == "cardinal"
+        and not is_many(clause.subject)
+        and not is_several(clause.subject)
+    ):
+        rest = ""
     lead = f" {small(clause.lead)}" if clause.lead else ""
-    if mention.kind == "money" and re.search(r"\b(?:for|at) $", before) and numbers(lead):
-        lead = ""  # "how much does Ann buy a coffee for 3 days a week"
+    if mention.kind == "money" and re.search(r"\b(?:for|at) $", before):
+        # Not "how much does Ann buy a coffee for 3 days a week", nor "for for breakfast".
+        lead = "" if numbers(lead) or lead.startswith(" for") else lead
     if clause.verb in BE and not before.strip():
         return _of_be(small(known(clause.subject)), clause.verb, words, rest, mention) + lead
     if mention.kind == "money" and words == "how much" and not before.strip():
         words = _how_much(clause)
     asked = _turned(clause, words, before, rest, mention)
     return asked if asked.endswith(" have") and "with" in before else asked + lead
+
+
+def _to_whom(phrase: str, clause: Clause, before: str, mention: NumberMention) -> bool:
+    """Whether "her" is the one who is given the number's things: "gave her another 9 pens"."""
+    gives = asks_with(clause.verb, before)[1] in GIVE and re.fullmatch(
+        r" (?:then |also )?her ", before
+    )
+    return bool(phrase.startswith(("another", "an ")) or (gives and mention.kind == "money"))
 
 
 _EACH_ING = re.compile(r",? (?:each|all) (?P<ing>containing|holding|weighing|measuring|costing) $")
@@ -298,8 +255,11 @@ def _of_gerund(words: str, clause: Clause, before: str) -> str | None:
 
 def _thing_compared(words: str, clause: Clause, before: str) -> str:
     """ "… on a ladder 4 feet shorter than his" → "how many feet shorter than his is the ladder"."""
-    noun = re.search(r" an? (?P<noun>(?:[a-z]+ )?[a-z]+) ?$", before)
-    if noun is None or not re.search(r"\w+er than\b", words) or clause.verb in BE:
+    noun = re.search(
+        r"(?P<on> (?:on|in|with|from|at))? an? (?P<noun>(?:[a-z]+ )?[a-z]+) ?$", before
+    )
+    has = noun and (noun["on"] or asks_with(clause.verb, before)[1] in _HAVING)
+    if noun is None or not has or not re.search(r"\w+er than\b", words) or clause.verb in BE:
         return ""
     be = "was" if asks_with(clause.verb, before)[0] == "did" else "is"
     return f"{words} {be} the {noun['noun']}"
@@ -358,7 +318,9 @@ def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberM
     if with_what and mention.kind == "cardinal":
         return f"{words} does the {with_what['noun']} have"
     placed = _PREPOSITION.search(before)
-    if placed is None:
+    if placed is None or (before.strip(), verb) in PARTICLES:
+        return f"{words} {core}{before.rstrip()}{rest}"
+    if placed["words"] == "at" and verb in ("start", "begin", "end", "stand", "peak"):
         return f"{words} {core}{before.rstrip()}{rest}"
     if verb == "call" and placed["words"] == "for":
         return f"{words} {core} for{rest}"
@@ -432,6 +394,14 @@ def _of_be(subject: str, be: str, words: str, rest: str, mention: NumberMention)
 
 #: Forms of question, the first that fits.
 _RULES = (
-    *(_negated, _leading_phrase, _existential, _subject_number, _age, ask_of_modified, _in_a_time),
-    *(_property, _in_each, _of_verb, ask_of_fragment),
+    *(
+        _negated,
+        _leading_phrase,
+        _existential,
+        _subject_number,
+        ask_of_age,
+        ask_of_modified,
+        ask_of_time,
+    ),
+    *(ask_of_property, ask_in_each, _of_verb, ask_of_fragment),
 )

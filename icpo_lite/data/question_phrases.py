@@ -10,8 +10,9 @@ from icpo_lite.data.unit_words import MEASURES
 
 _MORE = re.compile(
     r"(?P<unit>[ -](?:[a-z]+s|inch|feet|foot|percent|kg|cm|mph|%))?"
-    r" (?P<how>(?:more|fewer|less|as (?:many|much|old|long|tall|far|big|large|heavy|fast)|[a-z]+er)"
-    r"(?: [\w’'-]+){0,5}? (?:than|as)\b)"
+    r" (?P<how>(?:more|fewer|less|(?!per |her |other |over |under |after |number )[a-z]+er)"
+    r"(?: [\w’'-]+){0,5}? than\b"
+    r"|as (?:many|much|old|long|tall|far|big|large|heavy|fast)(?: [\w’'-]+){0,5}? as\b)"
 )
 
 #: "ten minutes longer", with what it is compared left unsaid.
@@ -22,8 +23,10 @@ _LONGER = re.compile(
 )
 _ADVERB = re.compile(
     r"\b(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least|at most"
-    r"|up to|a total of|the total of|an average of|(?:a|the) (?:group|set|number|team|collection"
-    r"|herd|flock) of|over|another|an additional|an extra|all) $",
+    r"|up to|as (?:far|many|much|long|few|little|high) as"
+    r"|a total of|the total of|an average of"
+    r"|(?:a|the) (?:group|set|number|team|collection|herd|flock) of|over|another|an additional"
+    r"|an extra|all) $",
     re.IGNORECASE,
 )
 
@@ -170,6 +173,8 @@ def _of_end(text: str, at: int) -> int:
     match = _OF_SHARE.match(text, at) or _SHARE_NOUN.match(text, at)
     if match is None:
         return at
+    if match.re is _OF_SHARE and (more := _OF_MORE.match(text, match.end())):
+        return more.end()
     left = re.compile(r" (?:remaining|left)\b(?: in the [a-z]+)?").match(text, match.end())
     return left.end() if left else match.end()
 
@@ -180,6 +185,10 @@ _OF_SHARE = re.compile(
     r"[\w’'-]+"
     r"(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|is\b|are\b|was\b|were\b|have\b|has\b"
     r"|had\b|who\b|that\b|which\b|with\b|by\b|are\b|as\b|go\b|goes\b)[a-z’'-]+)?"
+)
+#: "6% of the sales of the hardcover version": what the share is of, to its end.
+_OF_MORE = re.compile(
+    r" of (?:the|his|her|their|its|all) (?:[a-z-]+ ){0,5}?[a-z-]+(?= and\b|[.,;]|$)"
 )
 _SHARE_NOUN = re.compile(
     r"(?: [a-z]+){0,2}? (?:fee|charge|bonus|chance|reduction|discount|tax|tip|raise|interest|profit"

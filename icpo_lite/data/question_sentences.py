@@ -15,7 +15,7 @@ from icpo_lite.core.words import bag
 from icpo_lite.data.clause_words import VERB, counted
 from icpo_lite.data.question_clauses import has_verb, small
 from icpo_lite.data.question_phrases import phrase_of, with_adverb
-from icpo_lite.data.verb_forms import is_finite
+from icpo_lite.data.verb_forms import GIVE, is_finite
 
 # ------------------------------------------------------------------------------ plain sentences
 
@@ -118,7 +118,6 @@ _NO_END = bag(
     "his her their its our your my the a an is are was were every than and or that which who "
     "whose when if because will would can could should how many much"
 )
-_GIVE = bag("give send bring buy pay owe lend offer show sell hand teach cost charge for to with")
 _TWO_VERBS = re.compile(
     r"\b(?:is|are|was|were|has|had|does|did|will|can|could|would) "
     r"(?:is|are|was|were|has|had|does|did|will|can|could|would)\b"
@@ -129,7 +128,7 @@ _BE_AND_HAVE = re.compile(
     r"(?:has|have|had|is|are|was|were|does|did)\b"
 )
 #: A list of three or more names; a comma between two is an aside that was torn.
-_LISTED = re.compile(r"^[^,]*(?:, (?:the |his |her )?[\w’' -]+)+, and [^,]*$")
+_LISTED = re.compile(r"^[^,]*(?:, (?:the |his |her )?[\w’' -]+)+,? and [^,]*$")
 _DO_AND_BE = re.compile(
     r"\b(?:do|does|did|can|will|could|would) "
     r"(?:(?!that\b|who\b|which\b|than\b|what\b|as\b|if\b|when\b|so\b|because\b|where\b)\S+ )+"
@@ -158,7 +157,8 @@ _TORN = re.compile(
 )
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
 _LOST = re.compile(
-    r"^[Oo]f how many (?!.*\b(?:made|composed|consist)\b)|(?<!day )(?<!week )(?<!year )\bafter$"
+    r"\brespectively\b|\bis (?:\w+ )?(?:\w+ )?to$"
+    r"|^[Oo]f how many (?!.*\b(?:made|composed|consist)\b)|(?<!day )(?<!week )(?<!year )\bafter$"
     r"|\b(?:has|have|had) [A-Z]?[a-z]+ show that\b"
 )
 _LOOSE_END = re.compile(r"\b(?:put|under|when (?:he|she|it|they) (?:has|have|had))$")
@@ -178,7 +178,7 @@ def reads_well(question: str) -> bool:
     if _ODD.search(text) or _TORN.search(text) or _LOST.search(text):
         return False
     can = words[-1] == "can" and words[-2:-1] in (["per"], ["each"], ["a"])
-    gives = words[-1] == "her" and words[-2:-1] and words[-2] in _GIVE
+    gives = words[-1] == "her" and words[-2:-1] and words[-2] in GIVE | {"for", "to", "with"}
     if words[-1] in _NO_END and not (can or gives):
         return False
     if re.search(r"[;:(]", text) or (re.search(r",(?!\d)", text) and not _LISTED.search(text)):

@@ -46,6 +46,19 @@ _PARTICIPLES = bag(
 )
 MODALS = bag("will can could would must should may might")
 BE = bag("is are was were")
+#: Verbs that have a person before what they give.
+GIVE = bag("give send bring buy pay owe lend offer show sell hand teach cost charge")
+#: Verbs whose preposition belongs to them: "took in twelve cats".
+PARTICLES = frozenset(
+    (particle, verb)
+    for particle, verbs in (
+        ("in", "take bring turn hand trade let put pull rake throw"),
+        ("on", "put try take turn"),
+        ("over", "take hand turn"),
+        ("off", "take drop sell"),
+    )
+    for verb in verbs.split()
+)
 AUXILIARIES = MODALS | BE | bag("does do did has have had")
 _PLURALS_OF_DO = {"has": ("does", "have"), "have": ("do", "have"), "had": ("did", "have")}
 #: Verbs whose past looks like their base; their subject tells which it is.
