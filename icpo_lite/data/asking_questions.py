@@ -80,7 +80,8 @@ def _questions(fact: str, known: str) -> Iterator[str]:
 def _missing(fact: str, known: str) -> list[tuple[str, NumberMention]]:
     """The numbers of a fact that `known` does not hold, each with its sentence."""
     held = {m.value for m in numbers(known)}
-    fact = _GAP.sub("", re.sub(r"\s+", " ", fact))
+    fact = re.sub(r"(?<=\d)/(?=[a-z]{2})", " per ", re.sub(r"\s+", " ", fact))
+    fact = _GAP.sub("", fact)
     told = [(s.text, m) for s in sentences(fact) for m in counted(s.text)]
     missing = [(text, m) for text, m in told if m.value not in held] or told[:1]
     # "the two sisters" speaks of what is known; of another number the question tells more.
@@ -130,7 +131,7 @@ def _smooth(asked: str, known: str) -> str:
     """A question as somebody puts it who has read the prompt: "in the jar" that it spoke of."""
     asked = re.sub(r"\s+", " ", asked).strip(" ,.;")
     asked = re.sub(r"[.,;](?=[\"”’]$)", "", asked)
-    asked = re.sub(r"(?<=\w) (?:also|only)(?= )", "", asked)
+    asked = re.sub(r"(?<=\w) (?:also|only)\b", "", asked)
 
     def told(match: re.Match[str]) -> str:
         said = rf"\b[Aa]n? (?:certain )?{re.escape(match['noun'])}\b"
@@ -143,7 +144,7 @@ _A_THING = re.compile(
     r"\b(?P<before>(?:in|on|at|inside|into|onto|from|buy|sell"
     r"|(?<!\d )(?<!half )(?<!third )(?<!quarter )of) )an? (?:certain )?"
     r"(?!(?:day|week|month|year|hour|minute|second|row|time|total|lot|rate|speed|way|half|third"
-    r"|quarter|pair|group|dozen|couple|number|few|single|similar|different|piece|pound|cup)\b)"
+    r"|quarter|pair|group|dozen|couple|number|few|single|normal|typical|regular|usual|similar|different|piece|pound|cup)\b)"
     r"(?P<noun>[a-z’'-]+)\b"
 )
 _OPENS = re.compile(rf",? where |,? so (?=he |she |they |it |[A-Z])|{SEPARATOR.pattern}")
@@ -201,13 +202,15 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
 def _goes_on(stop: str, rest: str, before: str) -> bool:
     """Whether a stop stands inside of the phrase: "3 cats and dogs", "red, blue and green"."""
     if stop == " when":  # which time is meant
-        return bool(re.match(r" [\w’' ]+? (?:is|was|are|were|turned|started) [^,]*$", rest))
+        return bool(re.match(r" (?:[\w’']+ ){1,3}(?:\w+ ?){1,4}$", rest.rstrip(".")))
     if stop == ", ":  # "on Monday, Thursday and Saturday"
         return bool(re.match(r"[A-Z]\w+(?:, [A-Z]\w+)*,? and [A-Z]\w+(?=[.,]|$)", rest))
     if stop == " who":
         return bool(re.match(r"[Tt]here (?:is|are|was|were) ", before))
     if stop == " and":
         first = re.match(r" *([\w$€£']+)", rest)
+        if re.match(r" (?:the|his|her) (?:rest|remaining|remainder|others?)\b", rest):
+            return False
         if first and first[1].lower() in ("everyone", "everybody", "some", "the", "others"):
             return first[1].lower() == "the" and not has_verb(rest)
         return first is None or not (

@@ -214,7 +214,7 @@ _LOWERED = bag(
     "Everything Everyone Halfway Someone Nobody Children Students People Coffee Tickets Apples "
     "Oranges Bananas Cookies Boxes Water Gas Milk Adults Insurance Cotton Unrest Electricity Rent "
     "Admission Parking Paint Sugar Flour Rice Bread Meat Everybody Anyone Previously Initially "
-    "Finally Recently Typically Generally Altogether Together Yesterday's Today's"
+    "Finally Recently Typically Generally Altogether Together Yesterday's Today's Cable"
 )
 
 

@@ -10,12 +10,18 @@ import re
 
 from icpo_lite.core.numbers import NumberMention
 from icpo_lite.core.sentences import is_plural
+from icpo_lite.data.question_clauses import known, small
 from icpo_lite.data.question_phrases import phrase_of
 from icpo_lite.data.verb_forms import asks_with, is_finite
 
 _HYPHENED = re.compile(
     r"-(?P<unit>[a-z]+)(?:[- ](?P<adjective>old|long|tall|wide|high|deep"
     r"|thick))? (?P<noun>[a-z]+(?: [a-z]+)?)"
+)
+#: "a 5-foot longer rope"
+_MORE_NOUN = re.compile(
+    r"-[a-z]+ (?P<more>longer|shorter|taller|wider|deeper|higher|bigger|larger|smaller|heavier"
+    r"|lighter|older|younger|faster|slower) (?P<noun>[a-z]+)"
 )
 _SQUARE = re.compile(
     r"[- ](?P<what>square|cubic)[- ](?P<unit>foot|meter|metre|yard|mile|inch|kilometer) "
@@ -56,8 +62,10 @@ def ask_of_modified(text: str, mention: NumberMention) -> str | None:
         return f"how many {square['what']} {unit} {_be(square['noun'])} the {square['noun']}"
     if match is None and _OF_ONE.search(text[: mention.start]):
         match = _SPACED.match(text, mention.end)
-    if match is None or match["unit"] in ("square", "cubic"):
+    if match is None or match["unit"] in ("square", "cubic") or match["noun"][-2:] == "ly":
         return None
+    if re.match(r"[a-z]+ly\b", match["noun"]):
+        return None  # "his 450-mile monthly driving"
     whole = re.compile(r" of [a-z]+(?=[ ,.]|$)").match(text, match.end())
     units = _UNIT_PLURAL.get(match["unit"], match["unit"] + "s")
     noun = (
@@ -70,7 +78,7 @@ def ask_of_modified(text: str, mention: NumberMention) -> str | None:
         else match["noun"]
     )
     many = is_plural(noun)
-    if more := re.match(r"-[a-z]+ (?P<more>[a-z]+er) (?P<noun>[a-z]+)", text[mention.end :]):
+    if more := _MORE_NOUN.match(text, mention.end):
         return f"how many {units} {more['more']} {_be(more['noun'])} the {more['noun']}"
     be, do = ("are", "do") if many else ("is", "does")
     if match["adjective"]:
@@ -108,12 +116,15 @@ def ask_of_relative(text: str, start: int, end: int, words: str) -> str | None:
     if place and match["verb"]:
         return None  # which of the two nouns is meant, its place does not say
     between, noun = match["between"].rstrip(), match["noun"] or match["many"]
-    many = is_plural(noun)
+    many = is_plural(noun.split(" of ")[0])
+    if holder := _HOLDER.fullmatch(text[: match.start()]):
+        noun += f" in {small(known(holder['who']))}"
+    tail = text[end:] if many else re.sub(r"^ each$", "", text[end:])
     if match["ing"] == "worth":
-        return f"{words} {'are' if many else 'is'} the {noun} worth{text[end:]}"
+        return f"{words} {'are' if many else 'is'} the {noun} worth{tail}"
     if match["ing"]:
         do = "do" if many else "does"
-        return f"{words} {do} the {noun} {OF_ING[match['ing']]}{between}{text[end:]}"
+        return f"{words} {do} the {noun} {OF_ING[match['ing']]}{between}{tail}"
     if not is_finite(match["verb"]):
         return None
     auxiliary, verb = asks_with(match["verb"], match["between"])
@@ -121,7 +132,7 @@ def ask_of_relative(text: str, start: int, end: int, words: str) -> str | None:
         auxiliary = "do" if many else "does"
     each = " each" if match["each"] else ""
     verb = f" {verb}" if verb else ""
-    return f"{words} {auxiliary} the {noun}{each}{verb}{between}{text[end:]}"
+    return f"{words} {auxiliary} the {noun}{each}{verb}{between}{tail}"
 
 
 def ask_of_fragment(text: str, mention: NumberMention) -> str | None:
@@ -133,6 +144,8 @@ def ask_of_fragment(text: str, mention: NumberMention) -> str | None:
     return ask_of_relative(text, start, end, words)
 
 
+#: "The second box contains cards that cost $2": which cards.
+_HOLDER = re.compile(r"(?P<who>(?:The|An?|Each|Every|His|Her) [a-z ]+?) (?:contains?|has|holds?) ")
 _WITH_RELATIVE = re.compile(
     r"\b(?:(?:an?|the|one|his|her) (?P<noun>(?:[\w-]+ ){0,2}?[\w-]+)"
     r"|(?P<many>(?!(?:is|was|has|does|this|its|his|costs)\b)[a-z]+s(?: of [a-z]+)?)),? "

@@ -38,6 +38,18 @@ def with_adverb(text: str, start: int) -> int:
 
 def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
     """The whole phrase that moves to the front of a question, with its place in the text."""
+    words, start, end = _phrase_of(text, mention)
+    words = _THAN_SHE_IS.sub(lambda m: f"than {_OBJECT.get(m['who'], m['who'])}", words)
+    return _THAN_IS.sub("than ", words), start, end
+
+
+#: "younger than she is", "older than is Jo", which another "is" would follow.
+_THAN_SHE_IS = re.compile(r"\bthan (?P<who>he|she|they) (?:is|are|was|were)$")
+_THAN_IS = re.compile(r"\bthan (?:is|are|was|were) (?=[A-Z])")
+_OBJECT = {"he": "him", "she": "her", "they": "them"}
+
+
+def _phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
     words, start, end = _asking_words(text, mention)
     extra = ""
     before = text[: mention.start]
@@ -62,6 +74,9 @@ def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
             owned = re.compile(r" [a-z]+").match(text, stop)  # "3 people's makeup"
         stop = owned.end() if owned else stop
         noun = text[mention.end : stop]
+        if re.match(r" (?:more|fewer|less) than\b", text[stop:]):  # "6 bags of apples more than Al"
+            than = _than_end(text, stop)
+            return words + text[mention.end : than], start, than
         return words + extra + _plural(noun, mention), start, stop
     if mention.kind == "money" and extra:
         words += extra
@@ -111,7 +126,7 @@ _NO_NOUN = (
     "he|she|they|it|we|you|his|her|their|remaining|each|both|so|for|in|on|at|to|from|with|and|or"
     "|that|which|who|per|every|a|an|is|are|was|were|into|during|by|of|last|this|weigh|cost|hold"
     "|need|have|left|today|yesterday|daily|weekly|before|after|when|if|while|total|only|altogether"
-    "|already|just|also|now|then|still|himself|herself|itself|themselves|yourself|alone"
+    "|already|just|also|now|then|still|more|fewer|less|than|himself|herself|itself|themselves|yourself|alone"
 )
 _OF_WHAT = re.compile(
     r" of (?!(?:the|his|her|their|each|them|those|both)\b)"
@@ -144,7 +159,7 @@ def _than_end(text: str, at: int) -> int:
         return at
     inner = re.compile(
         r"(?:(?:the|a|an|his|her|their|its|my|each|twice|half|double) )?(?:number of |amount of )?"
-        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$.-]*\w(?: (?:Mrs?|Ms|Dr)\. [A-Z]\w+"
+        r"(?:(?:Mrs?|Ms|Dr)\. )?[\w’'$&.-]*\w(?: (?:Mrs?|Ms|Dr)\. [A-Z]\w+"
         r"| (?!\d|in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b"
         r"|than\b|per\b|is\b|are\b"
         r"|was\b|were\b|last\b|this\b|by\b|with\b|every\b|each\b|daily\b|today\b"
@@ -183,7 +198,8 @@ _OF_SHARE = re.compile(
     r" of (?:(?:the|his|her|their|its|all|these|those|this|that|my|our) )*"
     r"(?:(?:volume|number|amount|total|rest|weight|length|price|cost|value) of (?:the )?)?"
     r"[\w’'-]+"
-    r"(?: (?!in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|is\b|are\b|was\b|were\b|have\b|has\b"
+    r"(?: (?!together\b|in\b|on\b|at\b|for\b|from\b|to\b|and\b|when\b|is\b|are\b|was\b"
+    r"|were\b|have\b|has\b"
     r"|had\b|who\b|that\b|which\b|with\b|by\b|are\b|as\b|go\b|goes\b)[a-z’'-]+)?"
 )
 #: "6% of the sales of the hardcover version": what the share is of, to its end.

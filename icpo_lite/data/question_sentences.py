@@ -128,7 +128,7 @@ _BE_AND_HAVE = re.compile(
     r"(?:has|have|had|is|are|was|were|does|did)\b"
 )
 #: A list of three or more names; a comma between two is an aside that was torn.
-_LISTED = re.compile(r"^[^,]*(?:, (?:the |his |her )?[\w’' -]+)+,? and [^,]*$")
+_LISTED = re.compile(r"^[^,]*(?:, (?:the |his |her )?[\w’'-]+(?: [\w’'-]+){0,2})+,? and [^,]*$")
 _DO_AND_BE = re.compile(
     r"\b(?:do|does|did|can|will|could|would) "
     r"(?:(?!that\b|who\b|which\b|than\b|what\b|as\b|if\b|when\b|so\b|because\b|where\b)\S+ )+"
@@ -157,7 +157,7 @@ _TORN = re.compile(
 )
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
 _LOST = re.compile(
-    r"\brespectively\b|\bis (?:\w+ )?(?:\w+ )?to$"
+    r"\brespectively\b|(?<!or )\bless$|\$\d.* or .*\bfor$|\bis (?:\w+ )?(?:\w+ )?to$"
     r"|^[Oo]f how many (?!.*\b(?:made|composed|consist)\b)|(?<!day )(?<!week )(?<!year )\bafter$"
     r"|\b(?:has|have|had) [A-Z]?[a-z]+ show that\b"
 )

@@ -42,6 +42,7 @@ _PARTICIPLES = bag(
     "been eaten begun bought brought built come caught chosen cut done drunk drawn driven fed "
     "fallen flown forgotten found given got gotten grown had held kept known laid left lent lost "
     "made met paid put run read ridden risen said sung sat seen sent set slept sold spent stood "
+    "sewn woven shown broken frozen hidden bitten beaten bent dug hung stuck drawn sworn torn spun "
     "stolen swum taught thrown told taken gone woken won worn written"
 )
 MODALS = bag("will can could would must should may might")
@@ -126,7 +127,7 @@ def asks_with(verb: str, after: str) -> tuple[str, str]:
         return verb, ""
     if verb in _PLURALS_OF_DO:
         following = re.match(
-            r"\s*(?:(?:already|also|only|just|now|both|all|each) )?([a-z]+)", after
+            r"\s*(?:(?:already|also|only|just|now|both|all|each|[a-z]+ly) )?([a-z]+)", after
         )
         word = following[1] if following else ""
         if word in _PARTICIPLES or (word.endswith("ed") and word not in ("red", "need")):
