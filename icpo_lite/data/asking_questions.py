@@ -18,7 +18,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Prompt
 from icpo_lite.data.clause_words import OWN_SUBJECT, SEPARATOR, counted
 from icpo_lite.data.point_questions import point_question, value_question
-from icpo_lite.data.question_clauses import has_verb, small
+from icpo_lite.data.question_clauses import has_verb, parsed, small
 from icpo_lite.data.question_forms import ask
 from icpo_lite.data.question_sentences import (
     plain_sentence,
@@ -81,7 +81,7 @@ def _missing(fact: str, known: str) -> list[tuple[str, NumberMention]]:
     """The numbers of a fact that `known` does not hold, each with its sentence."""
     held = {m.value for m in numbers(known)}
     fact = re.sub(r"(?<=\d)/(?=[a-z]{2})", " per ", re.sub(r"\s+", " ", fact))
-    fact = _GAP.sub("", fact)
+    fact = re.sub(r"(?<=[a-z])['’]s (?=going to\b)", " is ", _GAP.sub("", fact))
     told = [(s.text, m) for s in sentences(fact) for m in counted(s.text)]
     missing = [(text, m) for text, m in told if m.value not in held] or told[:1]
     # "the two sisters" speaks of what is known; of another number the question tells more.
@@ -121,6 +121,8 @@ def _question(sentence: str, mention: NumberMention, known: str) -> str | None:
         asked = _smooth(form(text, inside) or "", known)
         if when and asked and form is ask:
             asked += f" {small(when[0])}"
+        elif asked and (rate := _FOR_EACH.search(sentence[:shift])):
+            asked += f" {small(rate['rate'])}"
         asked = asked[:1].upper() + asked[1:] + "?"
         if reads_well(asked):
             return asked
@@ -170,6 +172,8 @@ _WHEN = re.compile(
     r"(?:On|In|At|During|Last|This|Yesterday|Today|Every|Each|When|After|Before|Once|By)\b"
     r"[^,\d]{0,32}(?=, )"
 )
+#: "For every hour the baby sleeps, he sleeps 30 minutes"
+_FOR_EACH = re.compile(r"(?:^|, )(?P<rate>[Ff]or (?:every|each) [^,\d]{3,40}), (?:and )?$")
 _GOES_WITH = re.compile(r"[^,]*\b(?:between|both)\b[^,]*$")
 
 
@@ -180,6 +184,8 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
         opens = OWN_SUBJECT.match(sentence, match.end())
         if not has_verb(sentence[start : match.start()]):
             continue
+        if opens and re.match(r" ?(?:,|and\b|$)", sentence[opens.end() :]):
+            opens = None  # "4 pajama sets, …" is a member of a list
         opens = opens or _they_act(sentence, match.end())
         if (
             opens
@@ -190,9 +196,9 @@ def _own_clause(sentence: str, mention: NumberMention) -> tuple[str, int]:
     end = len(sentence)
     for match in _STOPS.finditer(sentence, mention.unit_end):
         rest = sentence[match.end() :]
-        if _goes_on(match[0], rest, sentence[start : match.start()]) or not has_verb(
-            sentence[start : match.start()]
-        ):
+        clause = sentence[start : match.start()]
+        told = has_verb(clause) or parsed(clause, mention.start - start, mention.end - start)
+        if _goes_on(match[0], rest, clause) or not told:
             continue
         end = match.start()
         break

@@ -97,7 +97,7 @@ def _may_be_verb(subject: str, word: str, distance: int) -> bool:
     """Whether a word that no list knows acts like a verb: behind a name, or before the number."""
     if counted(subject) or not word.endswith(("s", "ed")) or word.endswith("ss"):
         return False
-    if word in _ADVERBS:
+    if word in _ADVERBS or (subject in _QUALITIES and is_plural(word)):
         return False
     return bool(re.fullmatch(r"[A-Z]\w+|[Hh]e|[Ss]he", subject)) or distance == 1
 
@@ -109,6 +109,11 @@ _IS_LATER = re.compile(
 _ADVERBS = bag(
     "always sometimes besides afterwards perhaps nowadays outdoors indoors upstairs downstairs "
     "overseas thus plus across his hers theirs its this these those"
+)
+#: What opens a noun and calls nobody by name: "Large animals".
+_QUALITIES = bag(
+    "Large Small Big Little Young Old Adult Male Female Regular New Red Blue Green Yellow Black "
+    "White Some All Most Many Other Local Fresh Wild School City Senior Junior"
 )
 _LOOSE = re.compile(
     r" (?:also|only|still|just|now|already|then|usually|always|often|currently|each)$"
@@ -125,6 +130,11 @@ _ON_A_DAY = re.compile(
     r"(?: morning| afternoon| evening| night)? (?=(?:[A-Z]|the |an? |his |her |he |she |they ))",
     re.IGNORECASE,
 )
+#: "So far Mr. Grey has purchased …", "Together they buy …"
+_LEADS = re.compile(
+    r"(?:So far|Together|Altogether|In total|In all|At first|Initially|Originally|Today|Yesterday"
+    r"|Now|Recently) (?=[A-Z]|(?:he|she|they|it|the) )"
+)
 _NAMED_SUBJECT = re.compile(r"\b(?:[A-Z][\w’']*(?: and [A-Z]\w+)?|he|she|they) (?=[a-z]+)")
 
 
@@ -134,7 +144,7 @@ def _subject_at(text: str, limit: int) -> int:
     listed = re.match(r"[A-Z]\w+(?:, (?!and )[A-Z]\w+)+,? and [A-Z]", text)
     if comma > 0 and not listed and not has_verb(text[:comma]):
         return comma + 2
-    if day := _ON_A_DAY.match(text):
+    if day := _ON_A_DAY.match(text) or _LEADS.match(text):
         return day.end()
     if not _OPENS_PHRASE.match(text):
         return 0
@@ -196,7 +206,7 @@ def small(words: str) -> str:
         r"|Both|Only|Out|Over|Of|With|Every|Next|First|Second|Third|Every|Two|Three|Four|Five|Six"
         r"|Seven|Eight|Nine|Ten|You|We|Your|Half|Since|As|Additionally|Once|Currently|Initially"
         r"|Originally|So|Just|Across|Around|Through|Under|Without|Within|Among|Between|Along|Despite"
-        r"|Due|Because|Thanks|Instead|According|Throughout|Upon|Until|Later|Today|Yesterday|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
+        r"|Due|Because|Thanks|Instead|According|Throughout|Upon|Until|Later|Today|Yesterday|Recently|Now|Then|Usually|Normally|Meanwhile|Inside|Eventually)",
         first,
     )
     lower = words[:1].lower() + words[1:]

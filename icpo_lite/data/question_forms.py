@@ -198,7 +198,7 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     if _MODIFIES.search(before):
         return ask_of_relative(text, start, end, words)
     clause, before = _nearest_verb(clause, before)
-    before = _EARLIER_MEMBER.sub(" ", before)
+    before = _EARLIER_PRICED.sub(" ", _EARLIER_MEMBER.sub(" ", before))
     rest = _contact(_OTHER_MEMBER.sub("", clause.after[clause.end :]))
     if clause.verb.startswith(("averag", "measur")):
         rest = re.sub(r"^ (?:long|tall|wide|high|deep)\b", "", rest)
@@ -232,6 +232,10 @@ def _to_whom(phrase: str, clause: Clause, before: str, mention: NumberMention) -
 _EACH_ING = re.compile(r",? (?:each|all) (?P<ing>containing|holding|weighing|measuring|costing) $")
 #: A member of a list with a number of its own: "a kite for $8 and " before "a frisbee for ".
 _EARLIER_MEMBER = re.compile(r"^[^,]*\d[^,]* and (?=(?:an?|the|some) )")
+#: The same of several: "bread for $2, butter for ".
+_EARLIER_PRICED = re.compile(
+    r"^.*\d[^,]*, (?:and )?(?=(?:(?:an?|some|the) )?[a-z-]+(?: [a-z-]+){0,2} for $)"
+)
 _GERUND = re.compile(
     r"(?:\b(?:before|after|while|by) (?P<verb>[a-z]+)ing|(?<=[a-z]) (?P<uses>us)ing)"
     r"(?P<rest> [^,]*)?$"
@@ -318,6 +322,10 @@ def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberM
     if with_what and mention.kind == "cardinal":
         return f"{words} does the {with_what['noun']} have"
     placed = _PREPOSITION.search(before)
+    if placed is None:
+        before = re.sub(r" the (?:last|first|remaining) ?$", " ", before)
+    if clause.subject.lower().startswith("each "):
+        rest = re.sub(r"^ each\b", "", rest)
     if placed is None or (before.strip(), verb) in PARTICLES:
         return f"{words} {core}{before.rstrip()}{rest}"
     if placed["words"] == "at" and verb in ("start", "begin", "end", "stand", "peak"):

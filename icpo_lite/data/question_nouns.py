@@ -60,6 +60,8 @@ def ask_of_modified(text: str, mention: NumberMention) -> str | None:
     if square := _SQUARE.match(text, mention.end):
         unit = _UNIT_PLURAL.get(square["unit"], square["unit"] + "s")
         return f"how many {square['what']} {unit} {_be(square['noun'])} the {square['noun']}"
+    if text[: mention.start].endswith(" by "):
+        return None  # "7 foot by 8-foot"
     if match is None and _OF_ONE.search(text[: mention.start]):
         match = _SPACED.match(text, mention.end)
     if match is None or match["unit"] in ("square", "cubic") or match["noun"][-2:] == "ly":

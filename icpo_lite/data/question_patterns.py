@@ -63,7 +63,7 @@ def ask_of_time(text: str, mention: NumberMention) -> str | None:
 
 
 _IN_EACH = re.compile(
-    r"The (?P<many>[a-z]+(?: [a-z]+)?)(?: of [a-z]+)? (?:have|had|contain|hold) $"
+    r"The (?P<many>[a-z]+(?: [a-z]+)?)(?: of [a-z]+(?: [a-z]+)?)? (?:have|had|contain|hold) $"
 )
 
 
@@ -87,4 +87,6 @@ def ask_in_each(text: str, mention: NumberMention) -> str | None:
     """ "The bags have 25 toys in each bag" → "how many toys are there in each bag"."""
     words, start, end = phrase_of(text, mention)
     match, each = _IN_EACH.match(text[:start]), re.match(r" (?:in|on) each\b.*", text[end:])
+    if match and each and each[0].endswith(" each"):
+        return f"{words} are there{each[0]} of the {match['many']}"
     return f"{words} are there{each[0]}" if match and each and is_plural(match["many"]) else None

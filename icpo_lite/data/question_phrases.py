@@ -6,6 +6,7 @@ import re
 
 from icpo_lite.core.numbers import NumberMention
 from icpo_lite.core.sentences import is_plural
+from icpo_lite.data.question_clauses import has_verb
 from icpo_lite.data.unit_words import MEASURES
 
 _MORE = re.compile(
@@ -137,6 +138,12 @@ _OF_THE_WHOLE = re.compile(
     r" of (?:the|his|her|their|its|this|that) (?:[a-z-]+ ){0,2}?[a-z-]+"
     r"(?= (?:in|on|with|for|to|at|from|by|each|per|every|and|before|after|when)\b|[.,;]|$)"
 )
+#: "24 cars and motorcycles", "30 cans of cherry soda and orange pop": one number for both.
+_AND_MORE = re.compile(
+    r" and (?:(?!(?:the|a|an|some|his|her|their|then|also|he|she|it|they|one|two|three|four|five"
+    r"|six|seven|eight|nine|ten|half|twice|another|other|no|each)\b)[a-z]+ ?){1,2}"
+    r"(?= (?:in|on|at|for|from|to|with)\b|[.,;]|$)"
+)
 _LOOSE_PREPOSITION = re.compile(r" (?:across|along|around|through|inside|outside|up|down|apart)$")
 _OF_SO_MANY = re.compile(r" of \d+ (?:[a-z-]+ ){0,2}?[a-z]+s\b(?: each\b)?")
 
@@ -149,7 +156,9 @@ def _noun_end(text: str, mention: NumberMention) -> int:
     if mention.unit in MEASURES and (whole := _OF_THE_WHOLE.match(text, end)):
         return whole.end()
     found = (pattern.match(text, end) for pattern in (_OF_WHAT, _SECOND_NOUN, _OF_SO_MANY))
-    return next((match.end() for match in found if match), end)
+    end = next((match.end() for match in found if match), end)
+    both = _AND_MORE.match(text, end)
+    return both.end() if both and not has_verb(both[0]) else end
 
 
 def _than_end(text: str, at: int) -> int:

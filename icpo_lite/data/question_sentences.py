@@ -31,7 +31,8 @@ _OPENING = re.compile(
     r"|her|[A-Z])\b))"
 )
 _SAID = re.compile(
-    r"^(?:[A-Z][\w’']*|He|She|They|It)(?: [a-z]+)? (?:recorded|said|says|told [\w’']+|noticed"
+    r"^(?:(?:[A-Z][\w’']*|[Hh]e|[Ss]he|[Tt]hey|[Ii]t)(?: [a-z]+)?) (?:been told to estimate"
+    r"|recorded|said|says|told [\w’']+|noticed"
     r"|knows?|knew|found|finds|realized|thinks?|thought|believes?|learned|estimate[sd]|decided"
     r"|noted|calculate[sd]|heard|predict(?:s|ed)|claim(?:s|ed)|remember(?:s|ed))"
     rf"(?: that |(?= (?:(?:he|she|they|it)|(?:his|her|their) [a-z]+) {VERB}\b) )"
@@ -44,7 +45,10 @@ _LATE_CONDITION = re.compile(
     r"^[^,]+? (?:if|when|once|after|before|because|since|until|unless|while|as long as) "
     r"(?P<clause>(?:he|she|it|they|you|we|the [a-z]+|[A-Z]\w+) [^,]+)(?P<ends>,|$)"
 )
-_SHOWN = re.compile(r"^[A-Z][\w’' ]* (?:show|shows|showed|indicates?|suggests?|states?) that ")
+_SHOWN = re.compile(
+    r"^(?:[A-Z][\w’' ]* (?:show|shows|showed|indicates?|suggests?|states?)"
+    r"|(?:[^,\d]*, )?[Ii]t (?:was|is) (?:reported|found|said|noted|known|discovered)) that "
+)
 _ENSURED = re.compile(
     r"^[^,]*? (?:to )?(?:make|makes|made|making) sure (?:that )?(?=(?:each|every|everyone|all) )"
 )
@@ -157,7 +161,8 @@ _TORN = re.compile(
 )
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
 _LOST = re.compile(
-    r"\brespectively\b|(?<!or )\bless$|\$\d.* or .*\bfor$|\bis (?:\w+ )?(?:\w+ )?to$"
+    r"\b(?:a|an|the|his|their|my|of) (?:does|do|did|is|are|was|were)\b"
+    r"|\brespectively\b|(?<!or )\bless$|\$\d.* or .*\bfor$|\bis (?:\w+ )?(?:\w+ )?to$"
     r"|^[Oo]f how many (?!.*\b(?:made|composed|consist)\b)|(?<!day )(?<!week )(?<!year )\bafter$"
     r"|\b(?:has|have|had) [A-Z]?[a-z]+ show that\b"
 )
@@ -180,6 +185,8 @@ def reads_well(question: str) -> bool:
     can = words[-1] == "can" and words[-2:-1] in (["per"], ["each"], ["a"])
     gives = words[-1] == "her" and words[-2:-1] and words[-2] in GIVE | {"for", "to", "with"}
     if words[-1] in _NO_END and not (can or gives):
+        return False
+    if len(re.findall(r"[\"“”]", text)) % 2:
         return False
     if re.search(r"[;:(]", text) or (re.search(r",(?!\d)", text) and not _LISTED.search(text)):
         return False

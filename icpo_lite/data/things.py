@@ -11,6 +11,7 @@ from icpo_lite.core.words import bag
 from icpo_lite.data.clause_words import counted, counted_noun
 from icpo_lite.data.people import people
 from icpo_lite.data.unit_words import counts_people
+from icpo_lite.data.verb_forms import asks_with, is_finite
 
 _PRONOUN_FIRST = re.compile(r"(?:and |but )?(?P<word>it|they)\b", re.IGNORECASE)
 
@@ -33,8 +34,29 @@ def with_thing(said: str, before: str, so_far: str) -> str:
         it = pronoun["word"].lower() == "it"
         name = _only_thing(before, acts=acts) if it else _they(before, so_far, things=things)
     if pronoun is not None and name:
-        said = name + said[pronoun.end() :]
+        rest = said[pronoun.end() :]
+        one = pronoun["word"].lower() == "they" and name.rsplit(" ", 1)[-1] in _MANY_AS_ONE
+        said = name + (_of_one(rest) if one else rest)
+    if (each := _EACH_OF_THEM.match(said)) and (both := _two(so_far)):
+        said = f"{each[1]} {both}{said[each.end() :]}"
     return _the_named(said, so_far)
+
+
+_EACH_OF_THEM = re.compile(r"(Each of|Both of) (?:them|those)(?= [a-z]+)")
+_VERB_BEHIND = re.compile(r"(?P<before> (?:also |only |just |then |now |still )?)(?P<verb>[a-z]+)")
+
+
+def _of_one(rest: str) -> str:
+    """ " make 6 pies" as one does it, not they: " makes 6 pies"."""
+    match = _VERB_BEHIND.match(rest)
+    if match is None:
+        return rest
+    verb = match["verb"]
+    one = {"are": "is", "were": "was", "have": "has", "do": "does"}.get(verb, verb)
+    if one == verb and asks_with(verb, "") == ("do", verb) and is_finite(verb):
+        one = re.sub(r"(?<=[^aeiou])y$", "ie", verb)
+        one += "es" if re.search(r"(?:s|x|z|ch|sh|o)$", one) else "s"
+    return match["before"] + one + rest[match.end() :]
 
 
 _THIS_THING = re.compile(r"(?:[Tt]his|[Tt]hese|[Tt]hose|[Tt]hat) (?P<noun>[a-z]{3,})\b")
@@ -84,6 +106,19 @@ def _only_thing(words: str, *, acts: bool) -> str:
     return f"The {itself['noun']}" if itself and acts and not people(words) else ""
 
 
+_PAIR = re.compile(
+    r"\b[A-Z][a-z]+ and (?:[A-Z][a-z]+|(?:his|her) (?:best )?(?:brother|sister|friend|mother|father"
+    r"|mom|dad|wife|husband|cousin|twin|son|daughter))\b"
+)
+
+
+def _two(so_far: str) -> str:
+    """The two people of a text that names no others: "Travis and his brother"; "" without."""
+    both = _PAIR.search(so_far)
+    others = set(people(so_far)) - set(both[0].split(" and ")) if both else {""}
+    return both[0] if both and not others else ""
+
+
 #: What things do, unlike "They offer a discount", which tells of those who hold them.
 _THINGS_DO = re.compile(
     r" (?:also |only |each |all |both |then |now )?(?:are|were|will be)\b(?! (?:\w+ )?\w+ing\b)"
@@ -98,10 +133,9 @@ def _they(before: str, so_far: str, *, things: bool) -> str:
 
     things: whether "they" do what things do as well, so that counted things may be meant.
     """
-    both = re.search(r"\b([A-Z][a-z]+ and [A-Z][a-z]+)\b", so_far)
     names = set(people(so_far))
-    if both and not names - set(both[1].split(" and ")):
-        return both[1]
+    if both := _two(so_far):
+        return both
     if noun := counted_noun(before):
         alive = any(counts_people(m) for m in counted(before)) or noun in _BEINGS
         if things or alive:
@@ -117,8 +151,9 @@ _BEINGS = bag(
 )
 #: Nouns in the singular that "they" may stand for.
 _MANY_AS_ONE = bag(
-    "laboratory store company family team school shelter club shop farm factory restaurant class "
-    "couple group city museum library bakery firm hospital band choir zoo"
+    "laboratory store company family team school patch orchard hotel cafe bank office theater "
+    "charity shelter club shop farm factory restaurant class couple group city museum library "
+    "bakery firm hospital band choir zoo"
 )
 
 

@@ -81,6 +81,7 @@ _BARE = bag(
 
 _MORE_BASES = bag(
     "hatch sprout bloom germinate survive graduate prefer attend vote ripen melt rot "
+    "represent include provide contribute consist depend attract generate pour contribute "
     "immigrate emigrate migrate arrive depart escape survive appear belong continue decide agree "
     "warm hunt cool heat freeze shrink allow flow lend crawl drift glide float"
 )
