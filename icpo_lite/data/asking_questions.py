@@ -4,8 +4,9 @@ Every certified `q*` knows the fact that was removed: "Mary buys 5 boxes of tea.
 for its number with the fact's own words: "How many boxes of tea does Mary buy?" It serves as a
 demonstration, of asking and of asking for the right thing. Where no form fits the sentence, a short
 question asks for the number's noun ("How many boxes of tea are there?"); where that would tell
-nothing, or the judge of questions refuses it, the sentence is said with a gap: "What number is
-missing here: Mary buys ___ boxes of tea?" Facts without a number: `point_questions.py`.
+nothing, or the judge of questions refuses it, the question stands in the number's place: "Mary buys
+how many boxes of tea?"; and last, the sentence is said with a gap: "What number is missing here:
+Mary buys ___ boxes of tea?" Facts without a number: `point_questions.py`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from icpo_lite.data.clause_words import OWN_SUBJECT, SEPARATOR, counted
 from icpo_lite.data.point_questions import point_question, value_question
 from icpo_lite.data.question_clauses import has_verb, parsed, small
 from icpo_lite.data.question_forms import ask
+from icpo_lite.data.question_phrases import phrase_of
 from icpo_lite.data.question_sentences import (
     plain_sentence,
     reads_well,
@@ -52,8 +54,9 @@ def _candidates(prompt: Prompt) -> Iterator[str]:
         else:
             yield from _of_fact(prompt, shard.text)
     yield from (text for text in prompt.targets if text.strip().endswith("?"))
-    for shard in prompt.removed:
-        yield from (with_gap(text, m) for text, m in _missing(shard.text, prompt.text))
+    lacking = [place for s in prompt.removed for place in _missing(s.text, prompt.text)]
+    yield from filter(None, (in_place(text, m) for text, m in lacking))
+    yield from (with_gap(text, m) for text, m in lacking)
 
 
 def _of_fact(prompt: Prompt, fact: str) -> Iterator[str]:
@@ -80,7 +83,8 @@ def _questions(fact: str, known: str) -> Iterator[str]:
 def _missing(fact: str, known: str) -> list[tuple[str, NumberMention]]:
     """The numbers of a fact that `known` does not hold, each with its sentence."""
     held = {m.value for m in numbers(known)}
-    fact = re.sub(r"(?<=\d)/(?=[a-z]{2})", " per ", re.sub(r"\s+", " ", fact))
+    fact = re.sub(r"\s+", " ", fact)
+    fact = re.sub(r"(?<=\d)/(?=[a-z]{2})|(?<=[a-z])/(?=minute|hour|second|day)", " per ", fact)
     fact = re.sub(r"(?<=[a-z])['’]s (?=going to\b)", " is ", _GAP.sub("", fact))
     told = [(s.text, m) for s in sentences(fact) for m in counted(s.text)]
     missing = [(text, m) for text, m in told if m.value not in held] or told[:1]
@@ -100,6 +104,19 @@ def with_gap(sentence: str, mention: NumberMention) -> str:
     unit = "%" if mention.surface.endswith("%") else ""
     said = f"{text[: mention.start]}{sign}{_BLANK}{unit}{text[mention.end :]}".rstrip(".!? ")
     return f"What number is missing here: {said}?"
+
+
+def in_place(sentence: str, mention: NumberMention) -> str | None:
+    """The sentence as a question whose words stand where its number was; None behind a "his"."""
+    text, mention = plain_sentence(re.sub(r"\s+", " ", sentence.strip()), mention)
+    words, start, end = phrase_of(text, mention)
+    before = text[:start]
+    if words.startswith("what percent "):
+        before = re.sub(r"\ban? $", "", before)  # "get a 20% discount"
+    if re.search(r"(?:['’]s?|\b(?:an?|the|his|her|their|its)) $", before):
+        return None
+    asked = f"{before}{words}{text[end:]}".rstrip(".!? ")
+    return f"{asked[:1].upper()}{asked[1:]}?"
 
 
 _BLANK = "___"
@@ -214,6 +231,8 @@ def _goes_on(stop: str, rest: str, before: str) -> bool:
     if stop == " who":
         return bool(re.match(r"[Tt]here (?:is|are|was|were) ", before))
     if stop == " and":
+        if re.match(r" the (?:two|three|four|five|rest|others?)\b", rest):
+            return False
         first = re.match(r" *([\w$€£']+)", rest)
         if re.match(r" (?:the|his|her) (?:rest|remaining|remainder|others?)\b", rest):
             return False

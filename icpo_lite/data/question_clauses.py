@@ -133,7 +133,7 @@ _ON_A_DAY = re.compile(
 #: "So far Mr. Grey has purchased …", "Together they buy …"
 _LEADS = re.compile(
     r"(?:So far|Together|Altogether|In total|In all|At first|Initially|Originally|Today|Yesterday"
-    r"|Now|Recently) (?=[A-Z]|(?:he|she|they|it|the) )"
+    r"|Now|Recently|Normally|Usually|Typically) (?=[A-Z]|(?:he|she|they|it|the) )"
 )
 _NAMED_SUBJECT = re.compile(r"\b(?:[A-Z][\w’']*(?: and [A-Z]\w+)?|he|she|they) (?=[a-z]+)")
 
@@ -215,7 +215,7 @@ def small(words: str) -> str:
     following = words[len(first) + 1 :].split(" ", 1)[0]
     if first.endswith(("'s", "’s")):
         return words  # whose something is, a name says
-    if first.endswith("ing") and following in ("a", "an", "the", "his", "her", "their", "all"):
+    if first.endswith("ing") and following.islower() and following not in ("has", "is", "was"):
         return lower
     return lower if following.islower() and is_plural(following) else words
 

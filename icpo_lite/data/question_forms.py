@@ -168,6 +168,8 @@ def _negated(text: str, mention: NumberMention) -> str | None:
     placed = _PREPOSITION.search(text[:start])
     if match is None or placed is None or placed.start() < match.start("rest"):
         return None
+    if has_verb(match["who"]) or " and " in match["rest"]:
+        return None
     between = text[match.start("rest") : placed.start()].rstrip()
     who = small(known(match["who"]))
     return f"{placed['words']} {words} {match['be']} {who} not {between}{text[end:]}"
@@ -194,7 +196,8 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     if _GERUND.search(before) and (asked := _of_gerund(words, clause, before)):
         return f"{asked}{clause.after[clause.end :]}"
     if thing := _thing_compared(words, clause, before):
-        return f"{thing}{clause.after[clause.end :]}"
+        rest = clause.after[clause.end :]
+        return thing if numbers(rest) else f"{thing}{rest}"
     if _MODIFIES.search(before):
         return ask_of_relative(text, start, end, words)
     clause, before = _nearest_verb(clause, before)
@@ -262,7 +265,9 @@ def _thing_compared(words: str, clause: Clause, before: str) -> str:
     noun = re.search(
         r"(?P<on> (?:on|in|with|from|at))? an? (?P<noun>(?:[a-z]+ )?[a-z]+) ?$", before
     )
-    has = noun and (noun["on"] or asks_with(clause.verb, before)[1] in _HAVING)
+    has = noun and (
+        noun["on"] or "percent" not in words or asks_with(clause.verb, before)[1] in _HAVING
+    )
     if noun is None or not has or not re.search(r"\w+er than\b", words) or clause.verb in BE:
         return ""
     be = "was" if asks_with(clause.verb, before)[0] == "did" else "is"
@@ -352,6 +357,7 @@ def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberM
 
 def _contact(rest: str) -> str:
     """What follows a number without a clause that hangs on it: "of cotton he needs to plant"."""
+    rest = re.sub(r"^ (?:sold|bought|given|priced|valued) .*", "", rest)
     match = re.search(r"^(?P<kept>[^,]*?) (?:he|she|they|we) (?P<verb>[a-z]+)\b", rest)
     free = match and not re.search(
         r"\b(?:than|as|that|when|if|who|which|what|how|because|where|while|before|after|until|once"

@@ -79,6 +79,8 @@ def ask_of_modified(text: str, mention: NumberMention) -> str | None:
         )
         else match["noun"]
     )
+    if " " in noun and is_finite(noun.split(" ")[1]):
+        noun = noun.split(" ")[0]  # "a 16-ounce bottle costs"
     many = is_plural(noun)
     if more := _MORE_NOUN.match(text, mention.end):
         return f"how many {units} {more['more']} {_be(more['noun'])} the {more['noun']}"

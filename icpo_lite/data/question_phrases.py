@@ -117,14 +117,14 @@ def _plural(noun: str, mention: NumberMention) -> str:
 
 #: "graphics cards": a plural that is only the first half of a noun.
 _SECOND_NOUN = re.compile(
-    r"(?<=[a-z]s) (?!(?:is|was|has|does|costs|this|his|its|as|less)\b)[a-z]{3,}s(?=[ ,.]"
-    r"|$)(?! (?:\d|the|a)\b)"
+    r"(?<=[a-z]s) (?!(?:across|towards|always|plus|besides|twice|is|was|has|does|costs|this|his|its"
+    r"|as|less)\b)[a-z]{3,}s(?=[ ,.]|$)(?! (?:\d|the|a)\b)"
 )
 
 
 #: Words that begin something else than the rest of a noun.
 _NO_NOUN = (
-    "he|she|they|it|we|you|his|her|their|remaining|each|both|so|for|in|on|at|to|from|with|and|or"
+    "he|she|they|it|we|you|his|her|their|remaining|each|both|sold|bought|made|given|twice|once|so|for|in|on|at|to|from|with|and|or"
     "|that|which|who|per|every|a|an|is|are|was|were|into|during|by|of|last|this|weigh|cost|hold"
     "|need|have|left|today|yesterday|daily|weekly|before|after|when|if|while|total|only|altogether"
     "|already|just|also|now|then|still|more|fewer|less|than|himself|herself|itself|themselves|yourself|alone"

@@ -33,8 +33,8 @@ _OPENING = re.compile(
 _SAID = re.compile(
     r"^(?:(?:[A-Z][\w’']*|[Hh]e|[Ss]he|[Tt]hey|[Ii]t)(?: [a-z]+)?) (?:been told to estimate"
     r"|recorded|said|says|told [\w’']+|noticed"
-    r"|knows?|knew|found|finds|realized|thinks?|thought|believes?|learned|estimate[sd]|decided"
-    r"|noted|calculate[sd]|heard|predict(?:s|ed)|claim(?:s|ed)|remember(?:s|ed))"
+    r"|knows?|knew|found(?: out)?|finds|realized|thinks?|thought|believes?|learned|estimate[sd]"
+    r"|decided|noted|calculate[sd]|heard|predict(?:s|ed)|claim(?:s|ed)|remember(?:s|ed))"
     rf"(?: that |(?= (?:(?:he|she|they|it)|(?:his|her|their) [a-z]+) {VERB}\b) )"
 )
 _CONDITION = re.compile(
@@ -162,7 +162,8 @@ _TORN = re.compile(
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
 _LOST = re.compile(
     r"\b(?:a|an|the|his|their|my|of) (?:does|do|did|is|are|was|were)\b"
-    r"|\brespectively\b|(?<!or )\bless$|\$\d.* or .*\bfor$|\bis (?:\w+ )?(?:\w+ )?to$"
+    r"|\b(?:on|in|at) the [a-z]+ each$|\brespectively\b|(?<!or )\bless$|\$\d.* or .*\bfor$"
+    r"|\bis (?:\w+ )?(?:\w+ )?to$"
     r"|^[Oo]f how many (?!.*\b(?:made|composed|consist)\b)|(?<!day )(?<!week )(?<!year )\bafter$"
     r"|\b(?:has|have|had) [A-Z]?[a-z]+ show that\b"
 )

@@ -196,16 +196,19 @@ def test_real_prompts_have_a_short_question_on_target() -> None:
     questions = [asking_question(p) for p in lacking]
     # What no form fits is said with a gap, rather than in words that read badly.
     assert sum(q is not None for q in questions) / len(questions) > 0.995
-    assert all((reads_well(q) or "___" in q) and len(q.split()) < 60 for q in questions if q)
+    assert all(
+        (reads_well(q) or _IN_PLACE.search(q)) and len(q.split()) < 60 for q in questions if q
+    )
     hits = [asks_for_removed(p, q) for p, q in zip(lacking, questions, strict=True) if q]
     assert sum(hits) / len(hits) > 0.93
     shown = [asking_demonstration(p) for p in lacking]
     assert sum(q is not None for q in shown) / len(shown) > 0.99
-    assert sum("___" in q for q in shown if q) / len(shown) < 0.06
+    assert sum("___" in q for q in shown if q) / len(shown) < 0.03
     in_place = [q for q in questions if q and not re.match(_FRONTED, q)]
     assert len(in_place) / len(questions) < 0.1
 
 
+_IN_PLACE = re.compile(r" (?:how (?:many|much)|what (?:percent|percentage|fraction))\b")
 _FRONTED = (
     r"(?:How|What|(?:In|On|At|For|With|From|To|By|After|Over|Of|Into|Within|During|Every|Per)"
     r" (?:the )?)"
