@@ -113,7 +113,9 @@ def in_place(sentence: str, mention: NumberMention) -> str | None:
     before = text[:start]
     if words.startswith("what percent "):
         before = re.sub(r"\ban? $", "", before)  # "get a 20% discount"
-    if re.search(r"(?:['’]s?|\b(?:an?|the|his|her|their|its)) $", before):
+    leads = "," in text[end:] and not has_verb(before) and not parsed(text, start, end)
+    owned = re.search(r"(?:['’]s?|\b(?:an?|the|his|her|their|its)) $", before)
+    if leads or owned or re.search(r"\brespectively\b", text):
         return None
     asked = f"{before}{words}{text[end:]}".rstrip(".!? ")
     return f"{asked[:1].upper()}{asked[1:]}?"
@@ -124,6 +126,8 @@ _OF_KNOWN = re.compile(r"\b(?:the|these|those|both|all|his|her|their) $", re.IGN
 
 
 def _question(sentence: str, mention: NumberMention, known: str) -> str | None:
+    if re.search(r"\brespectively\b", sentence):
+        return None
     sentence, mention = plain_sentence(sentence, mention)
     text, shift = _own_clause(sentence, mention)
     inside = next(
@@ -134,10 +138,15 @@ def _question(sentence: str, mention: NumberMention, known: str) -> str | None:
         text, inside = sentence.rstrip(".!? "), mention
     text, inside = plain_sentence(text, inside)
     when = _WHEN.match(sentence) if shift else None
+    where = _OWN_PLACE.search(sentence[:shift])
     for form in (ask, short_question):
         asked = _smooth(form(text, inside) or "", known)
-        if when and asked and form is ask:
+        if where and asked and form is ask:
+            asked += f" {small(where['place'])}"
+        elif when and asked and form is ask:
             asked += f" {small(when[0])}"
+        elif asked and shift and (only := re.match(r"If [^,]+(?=, )", sentence)):
+            asked += f" {small(only[0])}"
         elif asked and (rate := _FOR_EACH.search(sentence[:shift])):
             asked += f" {small(rate['rate'])}"
         asked = asked[:1].upper() + asked[1:] + "?"
@@ -149,6 +158,7 @@ def _question(sentence: str, mention: NumberMention, known: str) -> str | None:
 def _smooth(asked: str, known: str) -> str:
     """A question as somebody puts it who has read the prompt: "in the jar" that it spoke of."""
     asked = re.sub(r"\s+", " ", asked).strip(" ,.;")
+    asked = re.sub(r"\b([ap]\.m)$", r"\1.", asked, flags=re.IGNORECASE)
     asked = re.sub(r"[.,;](?=[\"”’]$)", "", asked)
     asked = re.sub(r"(?<=\w) (?:also|only)\b", "", asked)
 
@@ -186,9 +196,14 @@ def _they_act(sentence: str, at: int) -> re.Match[str] | None:
 
 #: "On Monday, Ann works, and she gets $18": the day is that of both clauses.
 _WHEN = re.compile(
-    r"(?:On|In|At|During|Last|This|Yesterday|Today|Every|Each|When|After|Before|Once|By)\b"
-    r"[^,\d]{0,32}(?=, )"
+    r"(?:At the (?:beginning|end|start) of [^,\d]*|(?:On|In|During|At|By|This|Last|Every|Each)\b[^,\d]{0,18}\b(?:(?:Mon|Tues|Wednes|Thurs|Fri"
+    r"|Satur|Sun)days?|mornings?|afternoons?|evenings?|nights?|days?|weeks?|months?|years?|weekends?"
+    r"|summer|winter|spring|fall|January|February|March|April|May|June|July|August|September"
+    r"|October|November|December|time|end)|Yesterday|Today|(?:When|After|Before|Once)\b[^,\d]{0,32})"
+    r"(?=, )"
 )
+#: A time or a place of its own, before the clause: "…, and in each next room, there are".
+_OWN_PLACE = re.compile(r", (?:and|but) (?P<place>(?:in|on|at|by|during|for) [^,\d]*), $")
 #: "For every hour the baby sleeps, he sleeps 30 minutes"
 _FOR_EACH = re.compile(r"(?:^|, )(?P<rate>[Ff]or (?:every|each) [^,\d]{3,40}), (?:and )?$")
 _GOES_WITH = re.compile(r"[^,]*\b(?:between|both)\b[^,]*$")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from icpo_lite.core.sentences import is_plural
 from icpo_lite.core.words import bag
 from icpo_lite.data.clause_words import NUMBER_WORD, counted
+from icpo_lite.data.people import gender_of
 from icpo_lite.data.verb_forms import BE, SAME_PAST, asks_with, is_finite
 
 
@@ -166,6 +167,8 @@ def is_many(subject: str) -> bool:
     subject = subject[share.end() :] if share else subject
     head = re.split(r" (?:of|in|on|at|for|from|with|who|that) ", subject)[0]
     last = head.rsplit(" ", 1)[-1]
+    if subject.isalpha() and subject.endswith("s") and not gender_of(subject):
+        return is_plural(last)  # "Cones cost", which no first name does
     return (
         (is_plural(last) and (last.islower() or head.startswith(("The ", "the "))))
         or " and " in subject

@@ -215,7 +215,7 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     lead = f" {small(clause.lead)}" if clause.lead else ""
     if mention.kind == "money" and re.search(r"\b(?:for|at) $", before):
         # Not "how much does Ann buy a coffee for 3 days a week", nor "for for breakfast".
-        lead = "" if numbers(lead) or lead.startswith(" for") else lead
+        lead = "" if numbers(lead) or re.match(r" (?:for|one|every|each)\b", lead) else lead
     if clause.verb in BE and not before.strip():
         return _of_be(small(known(clause.subject)), clause.verb, words, rest, mention) + lead
     if mention.kind == "money" and words == "how much" and not before.strip():
@@ -310,7 +310,10 @@ def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberM
     if auxiliary == "do" and not is_many(clause.subject):
         auxiliary = "did" if clause.verb in SAME_PAST else "does"
     each = " each" if clause.each else ""
-    core = f"{auxiliary} {small(known(clause.subject))}{each}{_space(verb)}"
+    subject = small(known(clause.subject))
+    if auxiliary == "do" and subject.isalpha():
+        subject = subject.lower()  # "Cones cost": no name takes "do"
+    core = f"{auxiliary} {subject}{each}{_space(verb)}"
     if re.search(r"\b(?:mph|kph|miles per hour)\b", words) and _AT_A_RATE.search(before):
         return f"at what speed {core}{_AT_A_RATE.sub('', before).rstrip()}{rest}"
     if mention.kind == "cardinal" and _AT_A_RATE.search(before) and _PER_TIME.match(rest):
@@ -377,7 +380,8 @@ _PASSIVE = re.compile(
     r" (?:and|but) (?P<be>is|are|was|were)(?: then| also| later)? (?=[a-z]+(?:ed|en)\b)(?!.* and )"
 )
 _OTHER_MEMBER = re.compile(
-    r"^,? and (?:some|an?|the|his|her) [a-z ]+?(?= (?:at|in|on|for|to|from|with)\b|$)"
+    r"^,? and (?:some|an?|the|his|her|their|its) [a-z ]+?"
+    r"(?= (?:at|in|on|for|to|from|with|last|this)\b|$)"
 )
 
 

@@ -19,8 +19,8 @@ _MORE = re.compile(
 #: "ten minutes longer", with what it is compared left unsaid.
 _LONGER = re.compile(
     r" (?:minutes|hours|days|weeks|months|years|miles|feet|inches|meters|kilometers|pounds) "
-    r"(?:longer|later|earlier|farther|further|more|fewer|higher|lower|deeper|wider)(?! than\b)\b"
-    r"(?! [a-z]+ than\b)"
+    r"(?:longer|later|earlier|farther|further|more|fewer|higher|lower|deeper|wider|apart)\b"
+    r"(?! than\b)(?! [a-z]+ than\b)"
 )
 _ADVERB = re.compile(
     r"\b(?:about|around|approximately|exactly|nearly|almost|roughly|only|just|at least|at most"
@@ -41,12 +41,15 @@ def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
     """The whole phrase that moves to the front of a question, with its place in the text."""
     words, start, end = _phrase_of(text, mention)
     words = _THAN_SHE_IS.sub(lambda m: f"than {_OBJECT.get(m['who'], m['who'])}", words)
-    return _THAN_IS.sub("than ", words), start, end
+    return _THAN_IS.sub(lambda m: m["name"] or "than ", words), start, end
 
 
 #: "younger than she is", "older than is Jo", which another "is" would follow.
 _THAN_SHE_IS = re.compile(r"\bthan (?P<who>he|she|they) (?:is|are|was|were)$")
-_THAN_IS = re.compile(r"\bthan (?:is|are|was|were) (?=[A-Z])")
+_THAN_IS = re.compile(
+    r"\bthan (?:is|are|was|were|does|did|do|has|had) (?=[A-Z])"
+    r"|(?<=\bthan )(?P<name>[A-Z]\w+) (?:is|are|was|were|does|did|do|has|had)$"
+)
 _OBJECT = {"he": "him", "she": "her", "they": "them"}
 
 
@@ -131,7 +134,8 @@ _NO_NOUN = (
 )
 _OF_WHAT = re.compile(
     r" of (?!(?:the|his|her|their|each|them|those|both)\b)"
-    rf"(?:[a-z’'-]+(?: (?!(?:{_NO_NOUN})\b)[a-z’'-]+){{0,2}}|[A-Z][a-z]+ [a-z]+)\b"
+    rf"(?:(?:[a-z]+ )?T-shirts?|[a-z’'-]+(?: (?!(?:{_NO_NOUN})\b)[a-z’'-]+){{0,2}}"
+    r"|[A-Z][a-z]+ [a-z]+)\b"
 )
 #: "7 inches of the stick", "2 cups of the tomato sauce".
 _OF_THE_WHOLE = re.compile(

@@ -43,7 +43,7 @@ _CONDITION = re.compile(
 )
 _LATE_CONDITION = re.compile(
     r"^[^,]+? (?:if|when|once|after|before|because|since|until|unless|while|as long as) "
-    r"(?P<clause>(?:he|she|it|they|you|we|the [a-z]+|[A-Z]\w+) [^,]+)(?P<ends>,|$)"
+    r"(?P<clause>(?:he|she|they|you|we|the [a-z]+|[A-Z]\w+) [^,]+)(?P<ends>,|$)"
 )
 _SHOWN = re.compile(
     r"^(?:[A-Z][\w’' ]* (?:show|shows|showed|indicates?|suggests?|states?)"
@@ -163,7 +163,7 @@ _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
 _LOST = re.compile(
     r"\b(?:a|an|the|his|their|my|of) (?:does|do|did|is|are|was|were)\b"
     r"|\b(?:on|in|at) the [a-z]+ each$|\brespectively\b|(?<!or )\bless$|\$\d.* or .*\bfor$"
-    r"|\bis (?:\w+ )?(?:\w+ )?to$"
+    r"|\bis (?:\w+ )?(?:\w+ )?to$|\b(?:if|when) (?:it|he|she|they) \w+$"
     r"|^[Oo]f how many (?!.*\b(?:made|composed|consist)\b)|(?<!day )(?<!week )(?<!year )\bafter$"
     r"|\b(?:has|have|had) [A-Z]?[a-z]+ show that\b"
 )
