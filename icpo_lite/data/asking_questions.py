@@ -85,6 +85,7 @@ def _missing(fact: str, known: str) -> list[tuple[str, NumberMention]]:
     held = {m.value for m in numbers(known)}
     fact = re.sub(r"\s+", " ", fact)
     fact = re.sub(r"(?<=\d)/(?=[a-z]{2})|(?<=[a-z])/(?=minute|hour|second|day)", " per ", fact)
+    fact = re.sub(r"(?<=\d)(?=(?:mph|kph|kg|km|cm|lbs?)\b)", " ", fact)
     fact = re.sub(r"(?<=[a-z])['’]s (?=going to\b)", " is ", _GAP.sub("", fact))
     told = [(s.text, m) for s in sentences(fact) for m in counted(s.text)]
     missing = [(text, m) for text, m in told if m.value not in held] or told[:1]
@@ -185,7 +186,7 @@ _STOPS = re.compile(
 )
 _THEY = re.compile(
     r"(?:they|you|we|I) (?:each |all |both |then |also )?(?P<base>[a-z]+)"
-    r"|(?:he|she) (?:then |also |still )?[a-z]+(?:s|ed)(?= )"
+    r"|(?:he|she|(?:Mrs?|Ms|Dr)\. [A-Z]\w+) (?:then |also |still )?[a-z]+(?:s|ed)(?= )"
 )
 
 
@@ -196,11 +197,12 @@ def _they_act(sentence: str, at: int) -> re.Match[str] | None:
 
 #: "On Monday, Ann works, and she gets $18": the day is that of both clauses.
 _WHEN = re.compile(
-    r"(?:At the (?:beginning|end|start) of [^,\d]*|(?:On|In|During|At|By|This|Last|Every|Each)\b[^,\d]{0,18}\b(?:(?:Mon|Tues|Wednes|Thurs|Fri"
+    r"(?:At the (?:beginning|end|start) of [^,\d]*"
+    r"|(?:On|In|During|At|By|This|Last|Every|Each)\b[^,\d]{0,18}\b(?:(?:Mon|Tues|Wednes|Thurs|Fri"
     r"|Satur|Sun)days?|mornings?|afternoons?|evenings?|nights?|days?|weeks?|months?|years?|weekends?"
     r"|summer|winter|spring|fall|January|February|March|April|May|June|July|August|September"
-    r"|October|November|December|time|end)|Yesterday|Today|(?:When|After|Before|Once)\b[^,\d]{0,32})"
-    r"(?=, )"
+    r"|October|November|December|time|end)|Yesterday|Today"
+    r"|(?:When|After|Before|Once)\b[^,\d]{0,32})(?=, )"
 )
 #: A time or a place of its own, before the clause: "…, and in each next room, there are".
 _OWN_PLACE = re.compile(r", (?:and|but) (?P<place>(?:in|on|at|by|during|for) [^,\d]*), $")

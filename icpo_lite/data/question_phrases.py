@@ -45,7 +45,7 @@ def phrase_of(text: str, mention: NumberMention) -> tuple[str, int, int]:
 
 
 #: "younger than she is", "older than is Jo", which another "is" would follow.
-_THAN_SHE_IS = re.compile(r"\bthan (?P<who>he|she|they) (?:is|are|was|were)$")
+_THAN_SHE_IS = re.compile(r"\bthan (?P<who>he|she|they) (?:is|are|was|were|does|did|do)$")
 _THAN_IS = re.compile(
     r"\bthan (?:is|are|was|were|does|did|do|has|had) (?=[A-Z])"
     r"|(?<=\bthan )(?P<name>[A-Z]\w+) (?:is|are|was|were|does|did|do|has|had)$"
@@ -130,7 +130,7 @@ _NO_NOUN = (
     "he|she|they|it|we|you|his|her|their|remaining|each|both|sold|bought|made|given|twice|once|so|for|in|on|at|to|from|with|and|or"
     "|that|which|who|per|every|a|an|is|are|was|were|into|during|by|of|last|this|weigh|cost|hold"
     "|need|have|left|today|yesterday|daily|weekly|before|after|when|if|while|total|only|altogether"
-    "|already|just|also|now|then|still|more|fewer|less|than|himself|herself|itself|themselves|yourself|alone"
+    "|already|just|also|now|then|still|within|over|under|more|fewer|less|than|himself|herself|itself|themselves|yourself|alone"
 )
 _OF_WHAT = re.compile(
     r" of (?!(?:the|his|her|their|each|them|those|both)\b)"
@@ -183,12 +183,16 @@ def _than_end(text: str, at: int) -> int:
     if text[match.end() :].startswith("what "):
         return len(text)
     stop = inner.end()
-    for more in (_TOGETHER, _VERB_OF_THE_OTHER):
+    for more in (_TOGETHER, _VERB_OF_THE_OTHER, _DONE_THEN):
         stop = found.end() if (found := more.match(text, stop)) else stop
     return stop
 
 
 _TOGETHER = re.compile(r"(?: of [A-Z]\w+)?(?: and [A-Z]\w+)?(?: together| combined)\b")
+#: "than Laurel made in 2014": the time of what is compared with.
+_DONE_THEN = re.compile(
+    r"(?:(?<=ed)|(?<=de)|(?<=ld)|(?<=nt)) (?:in \d{4}|last [a-z]+|on [A-Z]\w+day|yesterday)\b"
+)
 _VERB_OF_THE_OTHER = re.compile(
     r" (?:is|was|are|were|does|did|do|has|had|have)\b"
     r"(?:(?! (?:in|after|by|during) (?:\w+ )?(?:years?|months?|weeks?|days?|hours?)\b)[^.,;\d])*"
