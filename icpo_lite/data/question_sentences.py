@@ -163,7 +163,8 @@ _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
 _LOST = re.compile(
     r"\b(?:a|an|the|his|their|my|of) (?:does|do|did|is|are|was|were)\b"
     r"|\b(?:on|in|at) the [a-z]+ each$|\brespectively\b|(?<!or )\bless$|\$\d.* or .*\bfor$"
-    r"|\bhaving$|\b(?:did|does|do) the \w+ the \w+ |\bis (?:\w+ )?(?:\w+ )?to$|\b(?:if|when) (?:it|he|she|they) \w+$"
+    r"|\bhaving$|\b(?:did|does|do) the \w+ the \w+ |\bhow many (?:did|does|do|will|has|had)\b"
+    r"|\bis (?:\w+ )?(?:\w+ )?to$|\b(?:if|when) (?:it|he|she|they) \w+$"
     r"|^[Oo]f how many (?!.*\b(?:made|composed|consist)\b)|(?<!day )(?<!week )(?<!year )\bafter$"
     r"|\b(?:has|have|had) [A-Z]?[a-z]+ show that\b"
 )
