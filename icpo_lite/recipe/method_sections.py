@@ -39,17 +39,20 @@ class MethodKeys(Section):
         {"name": "none"},
         description="which replies and tokens count how much: none, hapo (advantage, clip and "
         "temperature by a token's entropy) or d3s (replies that spread the advantages, tokens of "
-        "large |A| H); or a block {name: d3s, replies: 0.5, tokens: 0.2, anneal: 0.5}",
+        "large |A| H); or a block {name: d3s, replies: 0.5, across: true, tokens: 0.2, anneal: "
+        "0.5} or {name: hapo, tau: 0.05, signed: true}",
     )
     segments: Block = Field(
         {"name": "none"},
-        description="credit within a reply: none, or {name: spo, below: 0.9, most: 3, samples: 4}, "
-        "which cuts it where tokens were unlikely and samples on from each cut to value it",
+        description="credit within a reply: none, or {name: spo, below: 0.9, most: 3, samples: 4, "
+        "only_unlikely: false}, which cuts it where tokens were unlikely and samples on from each "
+        "cut to value it",
     )
     group_rewards: Block = Field(
         {"name": "none"},
         description="what a reply earns beside the others of its group: none, {name: diversity, "
-        "weight: 0.1} for questions that others do not ask, or win_rate, the share that it beats",
+        "weight: 0.1, mixed: false} for questions that others do not ask, or win_rate, the share "
+        "that it beats",
     )
     logged_completions: str | None = Field(
         None,
