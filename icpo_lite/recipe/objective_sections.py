@@ -24,6 +24,7 @@ LossType = Literal[
     "sapo",
     "luspo",
     "vespo",
+    "gmpo",
     "rec",
     "asymre",
     "opmd",
@@ -45,8 +46,8 @@ class LossKeys(DistillationKeys):
     loss_type: LossType = Field(
         "dapo",
         description="grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo or vespo: a token's loss, and "
-        "how token losses are averaged; off-policy rec, asymre, opmd, a_lol; of whole replies in "
-        "their group reg_grpo, refuel, copg",
+        "how token losses are averaged; gmpo: a reply's geometric mean of ratios; off-policy rec, "
+        "asymre, opmd, a_lol; of whole replies in their group reg_grpo, refuel, copg",
     )
     importance_sampling_level: Literal["token", "turn", "sequence"] = Field(
         "token",
@@ -56,7 +57,8 @@ class LossKeys(DistillationKeys):
     epsilon_high: float | None = Field(
         0.28,
         gt=0,
-        description="… and at 1 + epsilon_high; null is epsilon; under cispo the ratio's cap",
+        description="… and at 1 + epsilon_high; null is epsilon; under cispo the ratio's cap, "
+        "under gmpo both bound its logarithm",
     )
     delta: float | None = Field(
         None, gt=1, description="upper bound of the ratio for negative advantages; null is off"
@@ -162,7 +164,7 @@ class LossKeys(DistillationKeys):
     def _loss_agrees(self) -> Self:
         if self.loss_type == "cispo":
             self._check_cispo()
-        if self.loss_type in (*GROUP_LOSSES, "a_lol"):
+        if self.loss_type in (*GROUP_LOSSES, "a_lol", "gmpo"):
             self._check_whole_replies()
         ring = self.loss_type == "rec" and self.rec_clip == "ring"
         if ring and (self.rec_ring[0] < self.epsilon or self.rec_ring[1] < self.high):

@@ -1,4 +1,4 @@
-"""Losses of single tokens for data that another policy may have sampled, and HAPO's clip.
+"""Losses for data that another policy may have sampled, HAPO's clip and GMPO's mean of ratios.
 
 All are surrogates of `training.loss`: functions of `Terms` and the recipe's keys. In REC's family
 (arXiv 2509.24203, "Group-Relative REINFORCE is secretly an off-policy algorithm") the ratio says
@@ -122,6 +122,26 @@ def entropy_clipped(terms: Terms, keys: LossKeys) -> tuple[Tensor, dict[str, Ten
         "clip_ratio/low_mean": under,
         "clip_ratio/high_mean": over,
         "clip_ratio/region_mean": under | over,
+    }
+
+
+def geometric_mean(terms: Terms, keys: LossKeys) -> tuple[Tensor, dict[str, Tensor]]:
+    """-A exp(mean over a reply's tokens of d), d = log r clipped where A gains (GMPO, 2507.20673).
+
+    d = min(log r, epsilon_high) where A > 0, max(log r, -epsilon) elsewhere: the clip is of the
+    log-ratio, one-sided as PPO's, and wide: 0.4 in the paper. The geometric mean of a reply's
+    ratios does not follow single tokens, as GRPO's arithmetic one does.
+    """
+    gains, log_ratio = terms.advantages > 0, terms.logps - terms.old_logps
+    held = torch.where(gains, log_ratio.clamp(max=keys.high), log_ratio.clamp(min=-keys.epsilon))
+    mean = held.masked_fill(~terms.mask, 0.0).sum(-1, keepdim=True)
+    mean = mean / terms.mask.sum(-1, keepdim=True).clamp(min=1)
+    low = ~gains & (log_ratio < -keys.epsilon)
+    high = gains & (log_ratio > keys.high)
+    return -terms.advantages * mean.exp(), {
+        "clip_ratio/low_mean": low,
+        "clip_ratio/high_mean": high,
+        "clip_ratio/region_mean": low | high,
     }
 
 

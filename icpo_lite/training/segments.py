@@ -67,9 +67,7 @@ def segment_advantages(
     )
 
 
-def masked(
-    shares: Sequence[float], logprobs: Sequence[float], below: float
-) -> tuple[float, ...]:
+def masked(shares: Sequence[float], logprobs: Sequence[float], below: float) -> tuple[float, ...]:
     """Each token's share where its probability is below that, else 0."""
     least = math.log(below)
     return tuple(

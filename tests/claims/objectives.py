@@ -74,6 +74,7 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
         "aspo, ask early": ("advantage_shaping={name: aspo, metric: ask_early}",),
     },
     "losses": {
+        "gmpo": ("loss_type=gmpo", "epsilon=0.4", "epsilon_high=0.4"),
         "reg_grpo": ("loss_type=reg_grpo",),
         "rec": ("loss_type=rec",),
         "rec, two-sided": ("loss_type=rec", "rec_clip=two_side"),

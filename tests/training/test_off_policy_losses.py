@@ -73,6 +73,21 @@ def test_one_sided_rec_with_its_ratio_has_ppos_gradient() -> None:
         assert mine == pytest.approx(theirs)
 
 
+def test_gmpo_is_a_geometric_mean_of_clipped_ratios() -> None:
+    """epsilon .4 of the log-ratio. A = 1: log r = -1.204, -.1054, .1823, 1.2528, the last held at
+    .4; their mean is -.18175, its exponential .83381. A = -1: the first is held at -.4; the mean
+    is .23243, e^.23243 = 1.26166. The loss is -(.83381 - 1.26166) / 2; the gradient of a token
+    that is not held is -A times the row's ratio over 4 tokens, over 2 rows."""
+    loss, found = gradient(loss_keys("gmpo", epsilon=0.4, epsilon_high=0.4))
+    logs = [math.log(r) for r in (0.3, 0.9, 1.2, 3.5)]
+    first = math.exp((sum(logs[:3]) + 0.4) / 4)
+    second = math.exp((-0.4 + sum(logs[1:])) / 4)
+    assert (first, second) == (pytest.approx(0.83381, abs=1e-5), pytest.approx(1.26166, abs=1e-5))
+    assert loss == pytest.approx((second - first) / 2)
+    assert found[0] == pytest.approx([-first / 4] * 3 + [0])
+    assert found[1] == pytest.approx([0] + [second / 4] * 3)
+
+
 def test_asymre_shifts_the_baseline() -> None:
     """-(A + 0.1): -1.1 and 0.9."""
     _, found = gradient(loss_keys("asymre", off_policy_tau=0.1))
@@ -166,6 +181,10 @@ def test_entropies_as_hapo_scales_them() -> None:
     ("keys", "message"),
     [
         ({"loss_type": "copg"}, "copg weighs the base model's log-probs by it; set beta"),
+        (
+            {"loss_type": "gmpo", "importance_sampling_level": "sequence"},
+            "gmpo takes whole replies by itself; set it to token",
+        ),
         ({"loss_type": "a_lol", "a_lol_ratio": "kl"}, "kl weighs the log-ratio by it; set beta"),
         ({"loss_type": "refuel", "demonstrations": "hpt"}, "refuel compares sampled replies"),
         (

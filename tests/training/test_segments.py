@@ -85,6 +85,8 @@ def test_a_step_is_sampled_on_from_its_cuts(monkeypatch: pytest.MonkeyPatch) -> 
     assert same is flat
     asked.clear()
     recipe = load_recipe("tiny", ["segments={name: spo, samples: 2, only_unlikely: true}"])
-    found, _ = Segments.of(recipe).credited(groups, FakePolicy(), judged, SamplingOptions(8), 5, 0.5)
+    found, _ = Segments.of(recipe).credited(
+        groups, FakePolicy(), judged, SamplingOptions(8), 5, 0.5
+    )
     assert found.trajectories[0].reply.advantage == pytest.approx((0.0, 0.125, 0.0))
     assert found.trajectories[1].reply.advantage == (0.0, 0.0)
