@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from icpo_lite.recipe.keys import Recipe
 
 #: Names of the blocks below; a test holds each list to the table that acts on it.
-ADVANTAGES = ("group", "canon", "bnpo_paper", "rae", "gdpo", "rloo")
+ADVANTAGES = ("group", "canon", "bnpo_paper", "rae", "gdpo", "rloo", "opo")
 SHAPINGS = ("none", "aspo")
 TOKEN_WEIGHTS = ("none", "hapo", "d3s")
 GROUP_REWARDS = ("none", "diversity", "win_rate")
@@ -28,7 +28,7 @@ class MethodKeys(Section):
     advantage: Block = Field(
         {"name": "group"},
         description="how rewards become advantages: group (as scale_rewards says), canon, "
-        "bnpo_paper, rae, gdpo or rloo; or a block {name: canon, metric: length, alpha: 0.9}",
+        "bnpo_paper, rae, gdpo, rloo or opo; or a block {name: canon, metric: length, alpha: 0.9}",
     )
     advantage_shaping: Block = Field(
         {"name": "none"},

@@ -70,6 +70,7 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
         "rae, paper's order": ("advantage={name: rae, update_first: true}",),
         "gdpo": ("advantage=gdpo",),
         "rloo": ("advantage=rloo",),
+        "opo": ("advantage=opo",),
         "aspo, shorter": ("advantage_shaping={name: aspo, metric: shorter}",),
         "aspo, ask early": ("advantage_shaping={name: aspo, metric: ask_early}",),
     },
