@@ -148,7 +148,7 @@ def _canon(groups: Sequence[Group], options: CanonOptions, memory: Memory) -> li
 
 
 def _rae(groups: Sequence[Group], options: RaeOptions, memory: Memory) -> list[Tensor]:
-    """Reply by reply, as games come in one by one; starts at 0, as the public code's."""
+    """Reply by reply, as games come in one by one; starts at 0."""
     out = []
     for group in groups:
         role, row = str(group.prompt.intent), []
