@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 ROUNDING = 0.03
 #: … and rounding to 4 bits, where the machine cannot load the 16-bit base to measure it.
 ROUNDING_4BIT = 0.15
-#: A rounding error is even over one place, which is a variance of 1/12 of it squared: that of moving
-#: so great a share of the weights by a whole place.
+#: A rounding error is even over one place, a variance of 1/12 of it squared: that of moving so
+#: great a share of the weights by a whole place.
 MOVED = 1 / 12
 #: Weights that are moved at once.
 _AT_ONCE = 1 << 24
@@ -62,9 +62,10 @@ class Parity:
     """What the comparison found; all but the counts in nats a token.
 
     difference, largest: written model against trained policy. noise: the two bases against each
-    other. rounding: what rounding the written weights to 16 bits changes. effect: what the adapter changed when trained; kept: what it changes as written.
-    same: replies that are equal, of `count`. ended: of the `should_end` replies of the trained one
-    that end and whose end is the likeliest token here too, those after which nothing more comes.
+    other. rounding: what rounding the written weights to 16 bits changes. effect: what the adapter
+    changed when trained; kept: what it changes as written. same: replies that are equal, of
+    `count`. ended: of the `should_end` replies of the trained one that end and whose end is the
+    likeliest token here too, those after which nothing more comes.
     """
 
     difference: float
@@ -102,9 +103,9 @@ class Parity:
     def __str__(self) -> str:
         return (
             f"{self.count} prompts: log-probs within {self.difference:.4f} nats a token of the "
-            f"adapter's (largest {self.largest:.2f}; rounding alone {self.rounding:.4f} in 16 bits, "
-            f"{self.noise:.4f} in 4; the adapter's effect {self.effect:.3f}), {self.same} of "
-            f"{self.count} greedy replies equal"
+            f"adapter's (largest {self.largest:.2f}; rounding alone {self.rounding:.4f} in 16 "
+            f"bits, {self.noise:.4f} in 4; the adapter's effect {self.effect:.3f}), {self.same} "
+            f"of {self.count} greedy replies equal"
         )
 
 
