@@ -70,10 +70,12 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
         "rae, paper's order": ("advantage={name: rae, update_first: true}",),
         "gdpo": ("advantage=gdpo",),
         "rloo": ("advantage=rloo",),
+        "opo": ("advantage=opo",),
         "aspo, shorter": ("advantage_shaping={name: aspo, metric: shorter}",),
         "aspo, ask early": ("advantage_shaping={name: aspo, metric: ask_early}",),
     },
     "losses": {
+        "gmpo": ("loss_type=gmpo", "epsilon=0.4", "epsilon_high=0.4"),
         "reg_grpo": ("loss_type=reg_grpo",),
         "rec": ("loss_type=rec",),
         "rec, two-sided": ("loss_type=rec", "rec_clip=two_side"),
