@@ -14,7 +14,8 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.recipe import load_recipe
 from icpo_lite.runs import train as run_module
-from icpo_lite.tools.export.run import ExportOptions, export
+from icpo_lite.tools.export.options import ExportOptions
+from icpo_lite.tools.export.run import export
 
 #: Families, in 16 bits and held in 4: experts, states, both, a tied head, a decoder that sees.
 KINDS = [(family, False) for family in (*OTHER_CONFIGS, "gemma3-vision")]
