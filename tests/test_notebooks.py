@@ -119,7 +119,8 @@ def test_notebook_runs_from_top_to_bottom(path, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     run = tmp_path / "runs" / "tiny"
     assert (run / "finished").is_file()
-    assert (tmp_path / "runs" / "tiny-export" / "Modelfile").is_file()
+    assert (tmp_path / "runs" / "tiny-export" / "model.safetensors").is_file()
     if path.stem == "colab":
         assert list(mirror.rglob("run.json"))
-        assert (tmp_path / "mirror-export" / "Modelfile").is_file()
+        for name in ("model.safetensors", "README.md", "report.html"):
+            assert (tmp_path / "mirror-export" / name).is_file()

@@ -438,7 +438,7 @@ def test_gguf_kinds_of_the_converter_need_no_quantiser(tmp_path, llama_cpp, monk
     target = tmp_path / "model.gguf"
     made_by(None, tmp_path, target, "q8_0")
     assert target.read_text().endswith("--outtype q8_0")
-    with pytest.raises(ModelError, match="expected llama-quantize of .*, found it not built"):
+    with pytest.raises(ModelError, match=r"expected llama-quantize of .*, found it not built"):
         made_by(None, tmp_path, tmp_path / "other.gguf", "q4_k_m")
     assert not (tmp_path / "other.gguf").exists()
     wanted = gguf.Conversion(tmp_path, tmp_path / "other.gguf", "q4_k_m")
@@ -469,7 +469,9 @@ def test_without_llama_cpp_no_gguf_is_made_and_the_commands_are_printed(
     assert not api.calls
     lines = said(out).replace("\n", " ")
     assert "git clone --depth 1 https://github.com/ggml-org/llama.cpp" in lines
-    assert f"convert_hf_to_gguf.py '{out}' --outfile '{out}/model-bf16.gguf' --outtype bf16" in lines
+    assert (
+        f"convert_hf_to_gguf.py '{out}' --outfile '{out}/model-bf16.gguf' --outtype bf16" in lines
+    )
     assert f"'{out}/model-bf16.gguf' '{out}/model-q4_k_m.gguf' Q4_K_M" in lines
     written = (out / "README.md").read_text()
     assert "`model-q4_k_m.gguf`: the same in GGUF" not in written
@@ -496,7 +498,7 @@ def test_a_converter_that_fails_is_one_line_and_the_merged_model_is_kept(
     with pytest.raises(ModelError, match=r"-m pip install gguf sentencepiece protobuf$"):
         made_by(llama_cpp, tmp_path, tmp_path / "m.gguf")
     script.write_text("")
-    with pytest.raises(ModelError, match="expected m.gguf, found none"):
+    with pytest.raises(ModelError, match=r"expected m\.gguf, found none"):
         made_by(llama_cpp, tmp_path, tmp_path / "m.gguf")
 
 
