@@ -39,6 +39,7 @@ from icpo_lite.policy.template_options import (
     opened_thought,
     pin_template,
 )
+from icpo_lite.policy.tokenizer_files import save_beside_adapter
 from icpo_lite.policy.unsloth_backend import started_with
 from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
@@ -196,7 +197,7 @@ class Policy:
         """Adapter files that peft and transformers load, and the tokenizer beside them."""
         own_readme = (folder / "README.md").exists()
         self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        save_beside_adapter(self.tokenizer, folder)
         if not own_readme:  # peft's is an empty form
             (folder / "README.md").unlink(missing_ok=True)
 

@@ -16,10 +16,10 @@ from policies import model_keys
 from safetensors.torch import load_file, save_file
 from test_export import CONVERTER, exported, make_run, plainly_said, said
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedTokenizerFast
 
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
-from icpo_lite.policy.load import load_policy, model_path
+from icpo_lite.policy.load import load_policy, load_tokenizer, model_path
 from icpo_lite.policy.lora_merge import lora_updates
 from icpo_lite.recipe import load_recipe
 from icpo_lite.tools.export import gguf, hub
@@ -397,19 +397,27 @@ def hub_server(monkeypatch):
         thread.start()
         address = f"http://127.0.0.1:{server.server_address[1]}"
         monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setenv("HF_TOKEN", "hf_thisisasecrettoken")
         yield handler
         server.shutdown()
         thread.join()
 
 
+def test_a_run_directory_is_read_by_plain_transformers(run):
+    """As its own model card says; the map that a merged model needs fails beside an adapter."""
+    own = load_tokenizer("builtin:tiny")
+    read = AutoTokenizer.from_pretrained(run)
+    for text in ("Ann has 12 apples.", "3.5 + x = 7"):
+        assert read(text)["input_ids"] == own(text)["input_ids"]
+
+
 def test_the_adapter_alone_is_pushed_by_the_hubs_own_client(run, tmp_path, hub_server):
     out = exported(run, tmp_path / "out", adapter=True, repo="mine")
     asked = dict(hub_server.calls)
-    assert (
-        asked["/api/repos/create"][0] | {"name": "mine", "private": True}
-        == (asked["/api/repos/create"][0])
-    )
+    created = asked["/api/repos/create"][0]
+    assert created["name"] == "mine"
+    assert created.get("visibility") == "private" or created.get("private") is True
     (commit,) = [rows for path, rows in hub_server.calls if "/commit/" in path]
     files = {row["value"]["path"]: row["value"] for row in commit if row["key"] == "file"}
     assert {*files} >= {WEIGHTS, CONFIG, "README.md", "tokenizer.json", "chat_template.jinja"}
@@ -429,6 +437,7 @@ def test_a_refusal_of_the_real_client_is_one_line(tmp_path, hub_server):
     with pytest.raises(IcpoError, match=r"^--push: the hub refused a/b: ") as error:
         hub.push(tmp_path, "a/b")
     assert "\n" not in str(error.value)
+    assert "no rights for" in str(error.value)
     assert "hf_thisisasecrettoken" not in str(error.value)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, isfinite
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.files import read_json
 from icpo_lite.policy.load import model_path, tokenizer_of
+from icpo_lite.policy.tokenizer_files import save_beside_adapter
 from icpo_lite.recipe.sections import ModelKeys
 from icpo_lite.tools.export.plain_tokenizer import make_plain
 
@@ -52,7 +53,7 @@ def write_adapter(
     (folder / WEIGHTS).chmod(0o644)
     (folder / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     tokenizer = tokenizer_of(ModelKeys.of(recipe))
-    tokenizer.save_pretrained(folder)
+    save_beside_adapter(tokenizer, folder)
     make_plain(folder, tokenizer, [])
     return tokenizer, (folder / WEIGHTS).stat().st_size
 
