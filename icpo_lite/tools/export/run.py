@@ -188,7 +188,7 @@ def _finish(order: Order, written: Written, tools: LlamaCpp | None) -> str:
     parity = str(written.parity) if written.parity else ""
     card = model_card(order.recipe, order.home, name=called, contents=contents, parity=parity)
     (aside / "README.md").write_text(card, encoding="utf-8")
-    record = {"base": written.options.base, "run": order.run.name}
+    record: dict[str, Any] = {"base": written.options.base, "run": order.run.name}
     record |= {"parity": asdict(written.parity)} if written.parity else {"adapter": True}
     write_atomically(aside / RECORD, json.dumps(record, indent=2).encode())
     return not_made
