@@ -95,7 +95,7 @@ def show_result(recipe: Recipe, display: Display) -> None:
         )
         show_comparison(summaries, own, display)
     display.message(f"\nAdapter, metrics, completions and conversations: {folder}")
-    display.message(next_line("report", folder, also=("chat", folder)))
+    display.to_type(next_line("report", folder, also=("chat", folder)))
 
 
 def _part(recipe: Recipe, split: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -506,16 +507,20 @@ def test_without_llama_cpp_no_gguf_is_made_and_the_commands_are_printed(
     assert "Done" not in said(out)
     assert "Pushed" not in said(out)
     assert not api.calls
-    lines = said(out).replace("\n", " ")
-    assert "git clone --depth 1 https://github.com/ggml-org/llama.cpp" in lines
-    assert (
-        f"convert_hf_to_gguf.py '{out}' --outfile '{out}/model-bf16.gguf' --outtype bf16" in lines
-    )
-    assert f"'{out}/model-bf16.gguf' '{out}/model-q4_k_m.gguf' Q4_K_M" in lines
+    # Each command is one line, however narrow the terminal, so that it can be copied.
+    clone, *_, convert, quantise = said(out).partition("q4_k_m.gguf:\n")[2].splitlines()[:6]
+    assert clone == "git clone --depth 1 https://github.com/ggml-org/llama.cpp"
+    assert shlex.split(convert)[1:] == [
+        *("llama.cpp/convert_hf_to_gguf.py", str(out)),
+        *("--outfile", f"{out}/model-bf16.gguf", "--outtype", "bf16"),
+    ]
+    assert shlex.split(quantise)[1:] == [
+        *(f"{out}/model-bf16.gguf", f"{out}/model-q4_k_m.gguf", "Q4_K_M"),
+    ]
     written = (out / "README.md").read_text()
     assert "`model-q4_k_m.gguf`: the same in GGUF" not in written
     if format_ == "ollama":
-        assert f"ollama create tiny -f '{out}/Modelfile'" in lines
+        assert said(out).splitlines()[-1] == f"ollama create tiny -f '{out}/Modelfile'"
         assert "`Modelfile`: for Ollama, once `model-q4_k_m.gguf` is made" in written
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from policies import model_keys
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from test_export import CONVERTER, exported, make_run, plainly_said, said
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
@@ -143,6 +144,16 @@ def test_the_base_is_told_by_a_path_only_on_this_machine(run, tmp_path):
         assert config["base_model_name_or_path"] == wanted
 
 
+def test_a_full_disk_is_one_line_whoever_tells_it(run, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise SafetensorError("Error while serializing: No space left on device (os error 28)")
+
+    monkeypatch.setattr("icpo_lite.tools.export.adapter.save_file", full)
+    with pytest.raises(IcpoError, match=r"^cannot write .*out: No space left on device; free some"):
+        exported(run, tmp_path / "out", adapter=True)
+    assert [p.name for p in tmp_path.iterdir()] == ["said.txt"]
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -173,7 +184,7 @@ def test_the_lora_alone_becomes_a_gguf(run, tmp_path, llama_cpp):
         *("--outfile", str(tmp_path / ".out.aside" / "adapter-f16.gguf")),
         *("--outtype", "f16", "--base", str(TINY.resolve())),
     ]
-    assert f"llama-cli -m BASE.gguf --lora {out}/adapter-f16.gguf" in said(out).replace("\n", " ")
+    assert f"llama-cli -m BASE.gguf --lora {out}/adapter-f16.gguf" in said(out).splitlines()[-1]
 
 
 def test_without_its_converter_no_lora_is_made(run, tmp_path, llama_cpp):
@@ -278,7 +289,7 @@ def test_ollama_imports_an_adapter_beside_its_base(llama_run, tmp_path):
     assert 'stop "<|im_end|>"' in found["PARAMETER"]
     assert "num_ctx 512" in found["PARAMETER"]
     assert (out / WEIGHTS).is_file()
-    assert f"ollama create small-llama -f {out}/Modelfile" in said(out).replace("\n", " ")
+    assert said(out).splitlines()[-1] == f"Next: ollama create small-llama -f {out}/Modelfile"
     assert "later ones read GGUF in their place" in said(out).replace("\n", " ")
 
 

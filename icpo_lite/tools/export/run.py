@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import gc
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,8 +75,9 @@ def export(
     shutil.rmtree(order.aside, ignore_errors=True)
     order.aside.mkdir(parents=True)
     try:
-        written = _adapter(order) if options.adapter else _merged(order, found, device)
-        not_made = _finish(order, written, tools)
+        with _told_when_full(out):
+            written = _adapter(order) if options.adapter else _merged(order, found, device)
+            not_made = _finish(order, written, tools)
         shutil.rmtree(out, ignore_errors=True)
         order.aside.rename(out)
     finally:
@@ -81,13 +85,29 @@ def export(
     for line in written.contents:
         display.message(f"  {line}")
     if not_made:
-        display.message("\n".join(by_hand_lines(order, tools)))
-        raise ModelError(f"{not_made}; {out} holds the rest, and the commands above make it")
+        display.to_type("\n".join(by_hand_lines(order, tools)))
+        unknown = unknown_tokenizer(out)
+        make = f"; {unknown}" if unknown else ", and the commands above make it"
+        raise ModelError(f"{not_made}; {out} holds the rest{make}")
     display.message(f"Done: {out}")
     if order.repo is not None:
         display.message(f"Pushed: {push(out, order.repo, private=options.private)}")
-    display.message(next_use(order))
+    display.to_type(next_use(order))
     return out
+
+
+@contextlib.contextmanager
+def _told_when_full(out: Path) -> Iterator[None]:
+    """A full disk, which safetensors and tokenizers tell in errors of their own, as one line."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, IcpoError) or os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise IcpoError(
+            f"cannot write {out}: {os.strerror(errno.ENOSPC)}; free some space, or give -o a place "
+            "on another disk"
+        ) from None
 
 
 def _repository(asked: str | None, recipe: Recipe) -> str | None:
@@ -178,8 +198,7 @@ def _finish(order: Order, written: Written, tools: LlamaCpp | None) -> str:
             make_gguf(order.conversion(aside), tools)
             contents.append(f"`{name}`: the same in GGUF, for llama.cpp")
         except ModelError as error:
-            unknown = unknown_tokenizer(aside)
-            not_made = f"{error}; {unknown}" if unknown else str(error)
+            not_made = str(error)
     if options.for_ollama:
         (aside / "Modelfile").write_text(_modelfile(order, written), encoding="utf-8")
         once = f", once `{name}` is made" if not_made else ""
