@@ -52,6 +52,7 @@ from icpo_lite.policy.template_options import (
     opened_thought,
     pin_template,
 )
+from icpo_lite.policy.tokenizer_files import save_beside_adapter
 from icpo_lite.policy.unsloth_backend import started_with
 from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
@@ -220,7 +221,7 @@ class Policy:
     def save_adapter(self, folder: Path) -> None:
         """Adapter files that peft and transformers load, and the tokenizer beside them."""
         save_lora(self.model, folder)
-        self.tokenizer.save_pretrained(folder)
+        save_beside_adapter(self.tokenizer, folder)
 
 
 def model_path(name: str) -> str:

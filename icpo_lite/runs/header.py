@@ -75,7 +75,7 @@ def idle_clip(recipe: Recipe) -> str:
         key
         for key in ("epsilon_high", "delta", "importance_sampling_level")
         if getattr(recipe, key) is not None
-        and (getattr(recipe, key) != default_of(type(recipe), key) or recipe.sets(key))
+        and getattr(recipe, key) != default_of(type(recipe), key)
     ]
     if not said:
         return ""

@@ -15,7 +15,8 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.recipe import load_recipe
 from icpo_lite.runs import train as run_module
-from icpo_lite.tools.export.run import ExportOptions, export
+from icpo_lite.tools.export.options import ExportOptions
+from icpo_lite.tools.export.run import export
 
 #: The recipe of a family, and the manner of its chat template; others are trained as `tiny`.
 RECIPES = {
