@@ -27,6 +27,7 @@ from icpo_lite.rewards.fact_likeness import beyond, closest, covers
 from icpo_lite.rewards.fact_reading import Asked, Frame, read_frame, read_question
 from icpo_lite.rewards.features import strip_markup
 from icpo_lite.rewards.gap_questions import gap_points_at
+from icpo_lite.rewards.near_misses import near_miss
 from icpo_lite.rewards.subject_keys import keys, says_nothing
 
 _WORD = re.compile(r"[A-Za-z][A-Za-z']*")
@@ -191,10 +192,12 @@ def _points_at(unit: str, frame: Frame) -> str:
     says_nothing_at_all = not (question.about or question.quantity.sorts)
     if says_nothing_at_all or _stranger(unit, frame) or _other_rate(question, frame):
         return "elsewhere"
-    removed = closest(question, frame.removed, frame)
+    lacked = [fact for fact in frame.removed if not near_miss(unit, question, fact, frame)]
+    removed = closest(question, lacked, frame)
     given = closest(question, frame.readable, frame)
     goal = closest(question, [frame.goal], frame) * (_BEYOND if beyond(question, frame) else 1.0)
-    nearly = _NEARLY_GIVEN if question.about else _CLEARLY
+    plainly = any(f.tells.compared for f in lacked) and not question.quantity.compared
+    nearly = _NEARLY_GIVEN if question.about and not plainly else _CLEARLY
     beaten = removed <= max(nearly * given, _NEARLY_GOAL * goal)
     if removed >= _LIKE and not beaten and covers(question, frame.given) < _SHOTGUN:
         return "removed"

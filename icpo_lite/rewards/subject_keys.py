@@ -40,7 +40,7 @@ _RELATIONS = {
     "spend spends spent spending worth fee fees expense expenses expensive tag bill",
     "earn": "earn earns earned earning earnings salary wage wages income revenue profit proceeds "
     "takings",
-    "weigh": "weigh weighs weighed weight heavy heavier lighter pound pounds kilogram kilograms "
+    "weigh": "weigh weighs weighed weight mass kg kgs lb lbs heavy heavier lighter pound pounds kilogram kilograms "
     "ounce ounces",
     "capacity": "capacity carry carries carrying fit fits contain contains containing content "
     "holds holding serve serves feed feeds",
@@ -106,6 +106,9 @@ _RELATIONS = {
     "right": "correct correctly right",
     "exercise": "exercise exercises exercised exercising workout workouts train trained training",
     "guest": "guest guests invitee invitees invite invites invited",
+    "record": "record records album albums",
+    "pane": "pane panes panel panels",
+    "tee": "tee tees t-shirt t-shirts tshirt tshirts",
     "crew": "team teams crew squad",
     # when
     "first": "first 1st",
@@ -126,7 +129,7 @@ _THINGS = {
     for name in bag(
         "kid adult pupil worker present parcel bike car song movie photo house cloth rug sofa "
         "store baby rock tv phone computer candy doughnut trousers bucket rabbit fuel truck flat "
-        "doctor wrong guest"
+        "doctor wrong guest record pane tee"
     )
     for word in _RELATIONS[name].split()
 }
@@ -174,12 +177,24 @@ _FLUFF = bag(
     "twice half both gap"
 )
 _KIN = bag(
-    "brother sister mother father mom dad parent son daughter uncle aunt cousin grandmother "
-    "grandfather grandma grandpa wife husband friend dog cat teacher neighbor twin boss roommate "
+    "brother sister mother father mom mum mommy mama dad daddy papa parent son daughter uncle aunt cousin grandmother "
+    "grandfather grandma granny grandpa granddad wife husband friend dog cat teacher neighbor twin boss roommate "
     "niece nephew"
 )
 #: People who are named by what they are to somebody: "Tom's brother" is not Tom.
 KIN = frozenset(stem(word) for word in _KIN)
+#: Stem → stem, of the names that one relative goes by.
+_CALLED = {
+    stem(word): stem(name)
+    for name, words in {
+        "mother": "mom mum mommy mama",
+        "father": "dad daddy papa",
+        "grandmother": "grandma granny",
+        "grandfather": "grandpa granddad",
+        "neighbor": "neighbour",
+    }.items()
+    for word in words.split()
+}
 _TITLES = bag("Mr. Mrs. Ms. Dr. Prof. St.")
 #: What is asked, not what it is asked of.
 _HOW = re.compile(r"\bhow (?:big|large|small|long|far|old|fast|heavy|tall|high|deep|wide)\b", re.I)
@@ -203,7 +218,7 @@ def keys(text: str) -> frozenset[str]:
         if tags := _TAGS.get(word):
             found.update(tags)
         elif word not in _FLUFF:
-            found |= content_words(word)
+            found |= {_CALLED.get(key, key) for key in content_words(word)}
     return frozenset(found)
 
 
@@ -211,7 +226,7 @@ def keys(text: str) -> frozenset[str]:
 def names(text: str) -> frozenset[str]:
     """Stems of the people that a text names, or calls "brother", "mom", "dog"."""
     named = (word for span in entities(text) for word in span.text.split())
-    kin = (key for key in content_words(text) if key in KIN)
+    kin = (_CALLED.get(key, key) for key in content_words(text) if key in KIN)
     return frozenset((*kin, *(stem(word) for word in named if word not in _TITLES)))
 
 
