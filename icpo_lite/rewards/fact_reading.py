@@ -164,9 +164,7 @@ def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
     everything = keys(fact)
     if not spans:
         tells = told(fact, fact, frozenset())
-        return Fact(
-            everything, everything, tells=tells, each=of_each(fact), text=fact, said=fact
-        )
+        return Fact(everything, everything, tells=tells, each=of_each(fact), text=fact, said=fact)
     clause_text = " ".join(text for _, text, _ in spans)
     clause = keys(clause_text) or everything
     phrase = frozenset[str]().union(*(_phrase(*span) for span in spans))

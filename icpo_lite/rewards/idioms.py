@@ -45,6 +45,9 @@ _TURNS = [
     (r"(?<=\d )bill\b|(?<=dollar )bill\b|(?<=\bone )bill\b", "bills"),
     (r"\b(?:so far|to date|up to now|until now|up until now)\b", "already"),
     (r"\bhead of cattle\b", "cows"),
+    (r"\bt[- ]?shirts?\b|\btees\b", "tee shirts"),
+    (r"\bpocket money\b", "allowance"),
+    (r"\blook(?:s|ed|ing)? after\b", "babysitting"),
     (
         r"\bat (?:first|the outset|the start|the beginning)\b|\bto (?:begin|start) with\b",
         "initially",

@@ -106,11 +106,19 @@ _PASSED = re.compile(
 )
 
 
+_EVENT = re.compile(r"\b(?:before|after|when|once|until|prior to)\b.*", re.IGNORECASE | re.DOTALL)
+
+
+def _main(question: str) -> str:
+    """A question without the event that says when; the whole where it opens with one."""
+    return _EVENT.sub("", question) if _EVENT.sub("", question).strip() else question
+
+
 def _added(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
     """ "How many did she put back?" against "There were 90 in the jar"."""
     if fact.tells.compared or _SAYS_ADDED.search(fact.text):
         return False
-    return bool(_ADDED.search(question))
+    return bool(_ADDED.search(_main(question)))
 
 
 def _at_first(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
@@ -137,9 +145,12 @@ def _whole(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
 # --------------------------------------------------------- the other side, what one of them holds
 
 _COMES_IN = re.compile(
-    r"\b(?:earn(?:s|ed|ings?)?|income|salary|wages?|revenue|profits?|takings|proceeds|paycheck)\b", re.I
+    r"\b(?:earn(?:s|ed|ings?)?|income|salary|wages?|revenue|profits?|takings|proceeds|paycheck)\b",
+    re.I,
 )
-_GOES_OUT = re.compile(r"\b(?:spen[dt]s?|spending|costs?|price[sd]?|expenses?|fees?|bills?)\b", re.I)
+_GOES_OUT = re.compile(
+    r"\b(?:spen[dt]s?|spending|costs?|price[sd]?|expenses?|fees?|bills?)\b", re.I
+)
 
 
 def _other_flow(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:

@@ -55,7 +55,7 @@ NAMED = _table(
         "cent bid refund toll tuition premium",
         "money share": "discount tax interest markup reduction raise increase",
         "money count time weight volume length share temperature age amount": "value figure "
-        "amount quantity total sum",
+        "amount quantity total sum margin",
         "count": "number count tally headcount population membership attendance how-many score "
         "enrollment turnout",
         "count money": "sale purchase",
@@ -117,6 +117,7 @@ VERBS = _table(
     {
         "money": "cost pay charge earn spend owe save sell bill invest donate",
         "money count": "make raise receive collect",
+        "money count time weight volume length share": "amount total",
         "weight": "weigh",
         "length": "measure",
     }
@@ -139,7 +140,7 @@ PEOPLE = frozenset(
     for w in bag(
         "person people child kid student pupil adult grown-up man woman boy girl member guest "
         "passenger worker employee friend sibling sister brother cousin player customer visitor "
-        "patient teacher resident attendee participant viewer senior classmate teammate"
+        "folk human individual patient teacher resident attendee participant viewer senior classmate teammate"
     )
 )
 #: How long something is, in what it is made of: a book in pages, a list in names.

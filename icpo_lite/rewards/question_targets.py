@@ -50,7 +50,8 @@ _OFFER = re.compile(
 )
 _LEAD_IN = re.compile(
     r"^\W*(?:(?:hey|hi|hello|ok|okay|alright|all right|great|sure|sorry|thanks|oh|hmm?|wait|well|so"
-    r"|and|but|also|right|first|quick question|(?:just )?one (?:more |last )?(?:thing|question))"
+    r"|and|but|also|right|first|quick question"
+    r"|just to (?:check|confirm|clarify|be (?:sure|clear))|(?:just )?one (?:more |last )?(?:thing|question))"
     r"(?: there)?\s*[,:!.;—–-]+\s*)+",
     re.IGNORECASE,
 )
@@ -218,6 +219,8 @@ def _other_rate(question: Asked, frame: Frame) -> bool:
 _DAYS = frozenset(
     stem(w) for w in bag("daily today tomorrow yesterday night nightly morning evening")
 )
+#: Words that open a question and are nobody's name, where a sentence writes them in capitals.
+_OPENING = bag("Just Exactly Roughly Precisely Besides Originally Initially Altogether Overall")
 #: Of several words, or "I'd".
 _NO_NAME = re.compile(r" |^I'")
 
@@ -227,7 +230,11 @@ def _stranger(unit: str, frame: Frame) -> bool:
 
     Words that a list merely writes in capitals ("Cost per Gift") are nobody's name.
     """
-    people = {span.text for span in entities(unit) if not _NO_NAME.search(span.text)}
+    people = {
+        span.text
+        for span in entities(unit)
+        if not _NO_NAME.search(span.text) and not (span.start == 0 and span.text in _OPENING)
+    }
     return any(
         not says_nothing(word)
         and stem(word) not in frame.weight

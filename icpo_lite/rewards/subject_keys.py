@@ -26,7 +26,7 @@ _RELATIONS = {
     "start": "start starts started begin begins began beginning initial initially originally "
     "original starting opening before already arrive arrives arrived",
     "buy": "buy buys bought buying purchase purchases purchased purchasing shopping pick "
-    "picks picked picking acquire "
+    "picks picked picking grab grabs grabbed grabbing acquire "
     "acquired order orders ordered ordering",
     "bring": "bring brings bringing brought",
     "plain": "regular regularly ordinary normal standard usual plain",
@@ -108,7 +108,6 @@ _RELATIONS = {
     "guest": "guest guests invitee invitees invite invites invited",
     "record": "record records album albums",
     "pane": "pane panes panel panels",
-    "tee": "tee tees t-shirt t-shirts tshirt tshirts",
     "crew": "team teams crew squad",
     # when
     "first": "first 1st",
@@ -129,7 +128,7 @@ _THINGS = {
     for name in bag(
         "kid adult pupil worker present parcel bike car song movie photo house cloth rug sofa "
         "store baby rock tv phone computer candy doughnut trousers bucket rabbit fuel truck flat "
-        "doctor wrong guest record pane tee"
+        "doctor wrong guest record pane"
     )
     for word in _RELATIONS[name].split()
 }
@@ -141,7 +140,7 @@ _THINGS |= {
         "question problem exercise", "lens lenses contact", "point mark", "attendee guest visitor",
         "customer client shopper", "story floor level", "boat ship vessel", "road street",
         "soda pop", "cookie biscuit", "mug cup", "jacket coat", "sneaker trainer", "rug mat",
-        "spectator viewer", "meal dish", "marker pen", "seat chair", "bodyguard guard",
+        "shirt tee", "spectator viewer", "meal dish", "marker pen", "seat chair", "bodyguard guard",
     )
     for group in [[stem(w) for w in line.split()]]
     for word in line.split()
@@ -173,7 +172,7 @@ _FLUFF = bag(
     "additional required following more make sure also still actual current currently mean "
     "means order able problem missing find compute solve work thing things bit little "
     "count quantity size what how which when into times time per each every does did do fewer "
-    "less some several part portion itself mr mrs ms dr dollar dollars cents money cash double "
+    "less some ask asked asking manage managed several part portion itself mr mrs ms dr dollar dollars cents money cash double "
     "twice half both gap"
 )
 _KIN = bag(
