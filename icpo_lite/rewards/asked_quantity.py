@@ -53,7 +53,8 @@ COMPARES = re.compile(
     r"\b(?:more|fewer|less|older|younger|taller|shorter|longer|heavier|lighter|faster|slower"
     r"|bigger|larger|smaller|higher|lower|cheaper|warmer|colder|farther|further|greater)\b"
     r"(?=[^.?!]{0,60}\bthan\b)|\bdifference\b|\bgap\b|\bmargin\b"
-    r"|\bout(?:scor|number|weigh|sell|sold|pac|run|ran|did|do|earn)\w*|\bby how (?:much|many)\b|\bexceeds?\b"
+    r"|\bout(?:scor|number|weigh|sell|sold|pac|run|ran|did|do|earn)\w*|\bby how (?:much|many)\b"
+    r"|\bexceeds?\b"
     r"|\bhow (?:much|many) (?:more|fewer|less)\b(?!\s+(?:information|detail))"
     rf"|\bhow much (?:{'|'.join(COMPARED)})\b",
     re.IGNORECASE,

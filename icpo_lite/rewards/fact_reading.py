@@ -44,7 +44,8 @@ class Fact:
     sentence, rest: of all else. others: of clauses about numbers that are there to read. tells:
     what its numbers are; own: their values; beside: other numbers that the prompt has in the same
     clause. each: see `of_each`. places: its places in a row ("second"), see `places_of`. text: the
-    fact as written, said: its clauses that hold its numbers; both empty for a part and for the goal.
+    fact as written, said: its clauses that hold its
+    numbers; a part has no text, the goal neither.
     """
 
     phrase: frozenset[str]
@@ -232,6 +233,7 @@ def _part(fact: str, span: tuple[int, str, list[NumberMention]]) -> Fact:
         own=values,
         each=of_each(span[1]),
         places=places_of(span[1]),
+        said=span[1],
     )
 
 

@@ -44,6 +44,7 @@ _TURNS = [
     (r"(?<=\d) ?a\.?m\b\.?", " in the morning"),
     (r"(?<=\d )bill\b|(?<=dollar )bill\b|(?<=\bone )bill\b", "bills"),
     (r"\b(?:so far|to date|up to now|until now|up until now)\b", "already"),
+    (r"\b(?<!left )over (?=(?:the|this|that|these|his|her|their|all)\b)", "in "),
     (r"\bhead of cattle\b", "cows"),
     (r"\bt[- ]?shirts?\b|\btees\b", "tee shirts"),
     (r"\bpocket money\b", "allowance"),

@@ -12,15 +12,23 @@ built on them.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable
 from functools import lru_cache
 
 from icpo_lite.core.numbers import numbers
-from icpo_lite.core.words import bag, stem
+from icpo_lite.core.words import bag, is_plural, stem
 from icpo_lite.rewards.fact_reading import Asked, Fact, Frame
 from icpo_lite.rewards.quantity_words import PEOPLE, UNITS
 from icpo_lite.rewards.subject_keys import RELATIONS, SORT_TAGS, keys, names, same_thing
+
+#: Tags of time and of amount: a speaker may add them to any question.
+_LOOSE = frozenset(
+    f"~{tag}"
+    for tag in bag("time day week month year now first start left all more plain trip work")
+)
+_WORD = re.compile(r"[A-Za-z][A-Za-z']*")
 
 
 def near_miss(question: str, asked: Asked, fact: Fact, frame: Frame) -> str:
@@ -41,7 +49,7 @@ _MONTH = re.compile(
 _SPAN = r"(?:week|weekend|month|year|summer|winter|spring|fall|season|night|holiday|semester)"
 _WHICH = re.compile(
     rf"\b(last|past|previous|this|current|next|coming|upcoming|following) {_SPAN}\b"
-    rf"|\b{_SPAN} (before)\b(?: last\b)?",
+    rf"|\b{_SPAN} (before)\b(?: last\b)?(?! (?:this|that)\b)",
     re.IGNORECASE,
 )
 _PART_OF_DAY = re.compile(r"\b(morning|afternoon|evening|night|noon)s?\b", re.IGNORECASE)
@@ -74,7 +82,7 @@ def _other_time(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool
 
 _ADDED = re.compile(
     r"\b(?:additional|extra|another)\b"
-    r"|\b(?:put|puts|give|gave|given|pay|paid|add|added|return|returned|take|took) (?:\w+ ){0,3}back\b"
+    r"|\b(?:puts?|give|gave|given|pay|paid|add|added|return|returned|take|took) (?:\w+ ){0,3}back\b"
     r"|\bback (?:in|into)\b"
     r"|(?<!how many )(?<!how much )\bmore\b(?!(?: [a-z]+){0,3} than\b)(?! or less)",
     re.IGNORECASE,
@@ -100,7 +108,7 @@ _CHANGED = re.compile(
 )
 _WHOLE = re.compile(r"\b(?:full|entire|whole)\b", re.IGNORECASE)
 _PASSED = re.compile(
-    r"\b(?:ha[sd]|have) (?:already |just |only )?(?:\w+ed|been|done|eaten|made|read|run|taken|had)\b"
+    r"\b(?:ha[sd]|have) (?:already |just |only )?(?:\w+ed|been|done|eaten|made|read|run|taken)\b"
     r"|\b(?:already|so far)\b",
     re.IGNORECASE,
 )
@@ -165,6 +173,7 @@ def _other_flow(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool
 
 
 _THAN = re.compile(r"\bthan\b", re.IGNORECASE)
+_PRONOUN = re.compile(r"\b(?:he|she|they)\b", re.IGNORECASE)
 _AS_OTHERS = re.compile(
     r"\b(?:times|twice|half|double|as|of) (?:the |as )?(?:\w+ ){0,3}?"
     r"(?:price|amount|number|as|what|that)\b(?: of| that)?",
@@ -172,12 +181,12 @@ _AS_OTHERS = re.compile(
 )
 
 
-def _other_side(_question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
+def _other_side(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How many points did John score?" against "Grant scored 10 more than John"."""
     if asked.quantity.compared or "factor" in asked.quantity.sorts & fact.tells.sorts:
         return False
     if not fact.tells.compared:
-        return _of_others(asked, fact, frame)
+        return _of_others(question, asked, fact, frame)
     parts = _THAN.split(fact.said, maxsplit=1)
     if len(parts) < 2:
         return False
@@ -188,16 +197,56 @@ def _other_side(_question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     return bool(mine - theirs) and not asked.about & (mine - theirs)
 
 
-def _of_others(asked: Asked, fact: Fact, frame: Frame) -> bool:
+def _of_others(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How many did Bob buy?" against "Alice bought 36 for nine times the price that Bob paid"."""
     match = _AS_OTHERS.search(fact.said)
-    if match is None:
+    if match is None or _PRONOUN.search(question):
         return False
     mine, theirs = (
         frozenset(n for n in names(part) & frame.people if "'" not in n)
         for part in (fact.said[: match.start()], fact.said[match.end() :])
     )
-    return bool(mine and asked.people & theirs and not asked.people & mine)
+    hers = asked.people & theirs and not asked.people & mine
+    return bool(mine and hers)
+
+
+_OF_TWO = re.compile(
+    r"\bthan\b|\b(?:difference|gap|margin|exceeds?|out(?:scor|number|weigh|sold|sell|earn)\w*)\b",
+    re.I,
+)
+
+
+def _difference(question: str, asked: Asked, fact: Fact, _frame: Frame) -> bool:
+    """ "How many more than Mari did Kendra make?" against "Mari made 8"."""
+    told = fact.tells
+    if not asked.quantity.compared or told.compared or told.sorts & _RELATIVE:
+        return False
+    return bool(_OF_TWO.search(question))
+
+
+_RELATIVE = frozenset({"share", "factor"})
+
+
+def _derived(_question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
+    """ "How much is a treadmill?" against "A bike is $700", where it costs twice as much as a bike.
+
+    A given statement tells what is asked by its relation to something else.
+    """
+    if asked.quantity.sorts & _RELATIVE:
+        return False
+    mine = _subject(fact.said)
+    relations = (f for f in frame.readable if f.tells.compared or f.tells.sorts & _RELATIVE)
+    return not mine & asked.about and any(
+        subject and subject <= asked.about and not subject & fact.clause
+        for subject in (_subject(other.said) for other in relations)
+    )
+
+
+@lru_cache(maxsize=16384)
+def _subject(statement: str) -> frozenset[str]:
+    """Keys of the first word of a statement that says something."""
+    found = (keys(word) - SORT_TAGS - RELATIONS - _LOOSE for word in _WORD.findall(statement))
+    return next(filter(None, found), frozenset())
 
 
 _IN_EACH = re.compile(r"\b(?:each|per|every|an? single|one)\s+([a-z]+)", re.IGNORECASE)
@@ -210,18 +259,61 @@ def _content(question: str, asked: Asked, fact: Fact, _frame: Frame) -> bool:
         return False
     holders = {stem(m[1].lower()) for m in _IN_EACH.finditer(question)} - UNITS.keys()
     return any(
-        holder in fact.tells.nouns and not any(same_thing(holder, noun) for noun in wants)
+        holder in fact.tells.nouns - fact.tells.stuff
+        and not any(same_thing(holder, noun) for noun in wants)
         for holder in holders
     )
 
 
+_TOGETHER = re.compile(r"[A-Z]\w+(?:(?:, [A-Z]\w+(?: [A-Z]\w+)?)*,)? and (?:[A-Z]\w+)")
+_BOTH = re.compile(r"\b(?:both|all|they|their|total|together|altogether|combined)\b", re.I)
+_AND = re.compile(r"\s+([a-z]+) and ([a-z]+)\b(?! (?:the|an?|his|her|their|them|it|to|\d+)\b)")
+
+
+def _one_of_them(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
+    """ "How many cats has Al?" against "Al has 12 cats and dogs", "Al and Bo have 12 cats"."""
+    own = [number for number in numbers(fact.text) if number.value in fact.own]
+    for two in filter(None, (_AND.match(fact.text, number.end) for number in own)):
+        pair = {stem(two[1]), stem(two[2])}
+        both = is_plural(two[1]) and is_plural(two[2])
+        if both and len(asked.quantity.nouns & pair) == 1 and not pair <= asked.about:
+            return True
+    if fact.each or fact.tells.compared or _BOTH.search(question):
+        return False
+    owners = _TOGETHER.search(fact.text, 0, own[0].start) if own else None
+    everybody = names(owners[0]) & frame.people if owners else frozenset[str]()
+    return bool(asked.people & everybody) and not everybody <= asked.people
+
+
+_MEAN = re.compile(r"\b(?:average[ds]?|averaging|mean|typical(?:ly)?)\b", re.IGNORECASE)
+
+
+def _mean(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
+    """ "How long did the last one take?" against "The last three took 35 seconds on average"."""
+    if _MEAN.search(question):
+        return not _MEAN.search(fact.text)
+    return bool(_MEAN.search(fact.said) and _ONE_OF_A_ROW.search(question))
+
+
+_ONE_OF_A_ROW = re.compile(
+    r"\bthe (?:first|second|third|last|slowest|fastest|best|worst)\b", re.IGNORECASE
+)
+
+
+_FOR_EACH = re.compile(r"\b(?:each|per|every)\s+([a-z]+)", re.IGNORECASE)
+_OF_EACH = re.compile(r"\b(?:each|every|one|per)\b", re.IGNORECASE)
+
+
+def _of_several(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
+    """ "How much wood do two birdhouses take?" against "Each birdhouse takes 7 pieces"."""
+    if _OF_EACH.search(question):
+        return False
+    holders = {stem(m[1].lower()) for m in _FOR_EACH.finditer(fact.said)} - UNITS.keys()
+    return any(n.value > 1 and stem(n.unit.lower()) in holders for n in numbers(question) if n.unit)
+
+
 # ----------------------------------------------------------------------- a thing of another name
 
-#: Tags of time and of amount: a speaker may add them to any question.
-_LOOSE = frozenset(
-    f"~{tag}"
-    for tag in bag("time day week month year now first start left all more plain trip work")
-)
 _OTHER_WORDS = 2
 
 
@@ -247,9 +339,6 @@ def _other_number(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool
     return bool((written & frame.stated) - its)
 
 
-_WORD = re.compile(r"[A-Za-z][A-Za-z']*")
-
-
 def _other_modifier(question: str, fact: Fact, frame: Frame) -> bool:
     """ "How many green balls?" against "It has 30 red balls": one noun, two words before it."""
     hers, its = _modified(question), _modified(fact.text)
@@ -266,8 +355,11 @@ def _other_modifier(question: str, fact: Fact, frame: Frame) -> bool:
 def _modified(text: str) -> dict[str, frozenset[str]]:
     """Noun → the words of content right before it, as stems."""
     found: dict[str, frozenset[str]] = {}
-    words = [word.lower().removesuffix("'s") for word in _WORD.findall(text)]
-    for before, word in zip(words, words[1:], strict=False):
+    words = [word.removesuffix("'s") for word in _WORD.findall(text)]
+    for name, noun in itertools.pairwise(words):
+        before, word = name.lower(), noun.lower()
+        if name[0].isupper() and not noun[0].isupper():
+            continue  # "did Samanta invite"
         if keys(before) - SORT_TAGS - RELATIONS - _LOOSE and keys(word):
             found[stem(word)] = found.get(stem(word), frozenset()) | {stem(before)}
     return found
@@ -281,7 +373,12 @@ _KINDS: dict[str, Callable[[str, Asked, Fact, Frame], bool]] = {
     "the whole": _whole,
     "the other side": _other_side,
     "what comes in or goes out": _other_flow,
+    "a difference": _difference,
+    "told by a relation": _derived,
     "what one holds": _content,
+    "one of them": _one_of_them,
+    "a mean": _mean,
+    "of several": _of_several,
     "another number": _other_number,
     "another thing": _other_thing,
 }

@@ -140,7 +140,8 @@ PEOPLE = frozenset(
     for w in bag(
         "person people child kid student pupil adult grown-up man woman boy girl member guest "
         "passenger worker employee friend sibling sister brother cousin player customer visitor "
-        "folk human individual patient teacher resident attendee participant viewer senior classmate teammate"
+        "folk human individual patient teacher resident attendee participant viewer senior "
+        "classmate teammate"
     )
 )
 #: How long something is, in what it is made of: a book in pages, a list in names.

@@ -51,7 +51,8 @@ _OFFER = re.compile(
 _LEAD_IN = re.compile(
     r"^\W*(?:(?:hey|hi|hello|ok|okay|alright|all right|great|sure|sorry|thanks|oh|hmm?|wait|well|so"
     r"|and|but|also|right|first|quick question"
-    r"|just to (?:check|confirm|clarify|be (?:sure|clear))|(?:just )?one (?:more |last )?(?:thing|question))"
+    r"|just to (?:check|confirm|clarify|be (?:sure|clear))"
+    r"|(?:just )?one (?:more |last )?(?:thing|question))"
     r"(?: there)?\s*[,:!.;—–-]+\s*)+",
     re.IGNORECASE,
 )

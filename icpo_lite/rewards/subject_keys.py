@@ -40,8 +40,8 @@ _RELATIONS = {
     "spend spends spent spending worth fee fees expense expenses expensive tag bill",
     "earn": "earn earns earned earning earnings salary wage wages income revenue profit proceeds "
     "takings",
-    "weigh": "weigh weighs weighed weight mass kg kgs lb lbs heavy heavier lighter pound pounds kilogram kilograms "
-    "ounce ounces",
+    "weigh": "weigh weighs weighed weight mass kg kgs lb lbs heavy heavier lighter pound pounds "
+    "kilogram kilograms ounce ounces",
     "capacity": "capacity carry carries carrying fit fits contain contains containing content "
     "holds holding serve serves feed feeds",
     "eat": "eat eats ate eaten eating snack snacks consume consumes consumed",
@@ -172,17 +172,17 @@ _FLUFF = bag(
     "additional required following more make sure also still actual current currently mean "
     "means order able problem missing find compute solve work thing things bit little "
     "count quantity size what how which when into times time per each every does did do fewer "
-    "less some ask asked asking manage managed several part portion itself mr mrs ms dr dollar dollars cents money cash double "
-    "twice half both gap"
+    "less some several part portion itself mr mrs ms dr dollar dollars cents money cash double "
+    "twice half both gap ask asked asking manage managed"
 )
 _KIN = bag(
-    "brother sister mother father mom mum mommy mama dad daddy papa parent son daughter uncle aunt cousin grandmother "
-    "grandfather grandma granny grandpa granddad wife husband friend dog cat teacher neighbor twin boss roommate "
-    "niece nephew"
+    "brother sister mother father mom mum mommy mama dad daddy papa parent son daughter uncle aunt "
+    "cousin grandmother grandfather grandma granny grandpa granddad wife husband friend dog cat "
+    "teacher neighbor twin boss roommate niece nephew"
 )
 #: People who are named by what they are to somebody: "Tom's brother" is not Tom.
 KIN = frozenset(stem(word) for word in _KIN)
-#: Stem → stem, of the names that one relative goes by.
+#: Stem → stem, of the names that one relative, or any people, go by.
 _CALLED = {
     stem(word): stem(name)
     for name, words in {
@@ -191,6 +191,7 @@ _CALLED = {
         "grandmother": "grandma granny",
         "grandfather": "grandpa granddad",
         "neighbor": "neighbour",
+        "people": "population inhabitant",
     }.items()
     for word in words.split()
 }
