@@ -320,8 +320,8 @@ _OTHER_WORDS = 2
 def _other_thing(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How much was the video game?" against "He gets $10 a week"; two words of a given fact."""
     strange = asked.about - fact.everything - SORT_TAGS - RELATIONS - _LOOSE - frame.people
-    given = frozenset[str]().union(*(other.clause for other in frame.readable))
-    return len(strange & given) >= _OTHER_WORDS or _other_modifier(question, fact, frame)
+    named = any(len(strange & other.everything) >= _OTHER_WORDS for other in frame.readable)
+    return named or _other_modifier(question, fact, frame)
 
 
 _DIGITS = re.compile(r"\d")

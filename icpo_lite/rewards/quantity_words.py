@@ -52,7 +52,7 @@ NAMED = _table(
         "money": "price cost fee fare rent salary wage pay payment bill income revenue earnings "
         "saving budget tip bonus deposit balance profit expense charge worth donation allowance "
         "money cash dollar paycheck commission debt loan spending proceeds funds change euro "
-        "cent bid refund toll tuition premium",
+        "cent bid refund toll tuition premium contribution investment capital stake jackpot prize",
         "money share": "discount tax interest markup reduction raise increase",
         "money count time weight volume length share temperature age amount": "value figure "
         "amount quantity total sum margin",

@@ -140,7 +140,8 @@ _THINGS |= {
         "question problem exercise", "lens lenses contact", "point mark", "attendee guest visitor",
         "customer client shopper", "story floor level", "boat ship vessel", "road street",
         "soda pop", "cookie biscuit", "mug cup", "jacket coat", "sneaker trainer", "rug mat",
-        "shirt tee", "spectator viewer", "meal dish", "marker pen", "seat chair", "bodyguard guard",
+        "shirt tee", "suitcase bag", "appointment visit", "machine machinery", "spectator viewer",
+        "meal dish", "marker pen", "seat chair", "bodyguard guard",
     )
     for group in [[stem(w) for w in line.split()]]
     for word in line.split()
