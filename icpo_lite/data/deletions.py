@@ -223,13 +223,19 @@ _AND_AT = re.compile(
 )
 
 
+#: Whoever "continues driving" without a speed keeps the one that was told before.
+_GOES_ON = re.compile(r"\b(?:continu|keep|kept|resum|still|again)", re.IGNORECASE)
+_A_SPEED = re.compile(r"\d ?(?:mph|km/h|miles?(?: per |/| an )hour|kilometers? per hour)\b")
+
+
 def _speed(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     """ "drives at 60 mph for 3 hours" → "drives for 3 hours"."""
     before = _SPEED_BEFORE.search(text, max(0, mention.start - 40), mention.start)
     after = _SPEED_AFTER.match(text, mention.end)
     if before is None or after is None or before.start() <= clause_start:
         return None
-    if _AND_AT.match(text, after.end()):
+    goes_on = _GOES_ON.search(text, clause_start, before.start())
+    if _AND_AT.match(text, after.end()) or (goes_on and _A_SPEED.search(text, 0, clause_start)):
         return None
     return Cut("speed", (Edit(before.start(), after.end()),), "speed")
 

@@ -115,7 +115,8 @@ COMPARED = _words(
 #: Verbs that say what kind of thing is asked: "what does it cost?"
 VERBS = _table(
     {
-        "money": "cost pay charge earn spend owe save sell bill invest donate",
+        "money": "cost pay charge earn spend owe save sell bill invest donate give lend deposit "
+        "contribute withdraw",
         "money count": "make raise receive collect",
         "money count time weight volume length share": "amount total",
         "weight": "weigh",
