@@ -236,9 +236,13 @@ def _derived(_question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
         return False
     mine = _subject(fact.said)
     relations = (f for f in frame.readable if f.tells.compared or f.tells.sorts & _RELATIVE)
-    return not mine & asked.about and any(
-        subject and subject <= asked.about and not subject & fact.clause
-        for subject in (_subject(other.said) for other in relations)
+    return (
+        bool(mine)
+        and not mine & asked.about
+        and any(
+            subject and subject <= asked.about and not subject & fact.clause
+            for subject in (_subject(other.said) for other in relations)
+        )
     )
 
 
@@ -266,6 +270,7 @@ def _content(question: str, asked: Asked, fact: Fact, _frame: Frame) -> bool:
 
 
 _TOGETHER = re.compile(r"[A-Z]\w+(?:(?:, [A-Z]\w+(?: [A-Z]\w+)?)*,)? and (?:[A-Z]\w+)")
+_STOP = re.compile(r"[.?!]\s")
 _BOTH = re.compile(r"\b(?:both|all|they|their|total|together|altogether|combined)\b", re.I)
 _AND = re.compile(r"\s+([a-z]+) and ([a-z]+)\b(?! (?:the|an?|his|her|their|them|it|to|\d+)\b)")
 
@@ -276,11 +281,13 @@ def _one_of_them(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     for two in filter(None, (_AND.match(fact.text, number.end) for number in own)):
         pair = {stem(two[1]), stem(two[2])}
         both = is_plural(two[1]) and is_plural(two[2])
-        if both and len(asked.quantity.nouns & pair) == 1 and not pair <= asked.about:
+        if both and len(asked.quantity.nouns & pair) == 1 and not pair <= _stems(question):
             return True
     if fact.each or fact.tells.compared or _BOTH.search(question):
         return False
     owners = _TOGETHER.search(fact.text, 0, own[0].start) if own else None
+    if owners and _STOP.search(fact.text, owners.end(), own[0].start):
+        return False
     everybody = names(owners[0]) & frame.people if owners else frozenset[str]()
     return bool(asked.people & everybody) and not everybody <= asked.people
 
@@ -342,13 +349,17 @@ def _other_number(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool
 def _other_modifier(question: str, fact: Fact, frame: Frame) -> bool:
     """ "How many green balls?" against "It has 30 red balls": one noun, two words before it."""
     hers, its = _modified(question), _modified(fact.text)
-    words = frozenset(stem(word.lower()) for word in _WORD.findall(fact.text))
-    asked = frozenset(stem(word.lower()) for word in _WORD.findall(question))
+    words, asked = _stems(fact.text), _stems(question)
     return any(
         modifier in frame.nouns and modifier not in words and not its.get(noun, asked) & asked
         for noun, modifiers in hers.items()
         for modifier in modifiers
     )
+
+
+@lru_cache(maxsize=16384)
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(stem(word.lower()) for word in _WORD.findall(text))
 
 
 @lru_cache(maxsize=16384)
