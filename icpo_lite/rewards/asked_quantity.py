@@ -73,6 +73,8 @@ _IN_UNITS = re.compile(
     r"|inches|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
     re.IGNORECASE,
 )
+#: "In what year was she born?" wants no number of years.
+_WHICH_DATE = re.compile(r"\b(?:in|on) (?:what|which) (?:year|month|day|week|season)\b", re.I)
 #: "…, in problems?"
 _IN_NOUNS = re.compile(
     r"(?:,\s*|^\W*how (?:long|thick|big|large|full)\b[^?,]{3,60} )(?:counted )?in (?:number of )?"
@@ -102,6 +104,8 @@ def wanted(question: str) -> Quantity:
     text = plain(question.replace("’", "'"))
     text = _WHAT_IS_IT.sub("", text)
     compared = bool(COMPARES.search(text))
+    if _WHICH_DATE.search(text):
+        return Quantity(frozenset({"clock"}))
     if in_units := _IN_UNITS.search(text):
         return Quantity(UNITS[stem(in_units[1])], compared=compared)
     if in_nouns := _IN_NOUNS.search(text):

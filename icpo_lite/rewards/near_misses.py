@@ -90,7 +90,7 @@ _ADDED = re.compile(
 _SAYS_ADDED = re.compile(
     r"\b(?:additional|extra|another|back|again|more|further|adds?|added|adding|along)\b", re.I
 )
-_DONE = re.compile(r"\b(?:already|so far|up to now|until now)\b", re.IGNORECASE)
+_DONE = re.compile(r"\b(?:already|so far|up to now|until now|by now)\b", re.IGNORECASE)
 _TO_BE_DONE = re.compile(
     r"\b(?:needs?|wants?|has|have|plans?|hopes?|intends?|supposed|decides?) to\b|\b(?:must|will)\b",
     re.IGNORECASE,

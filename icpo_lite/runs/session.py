@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import tokenizer_warning
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.types import Intent, Problem, Prompt
 from icpo_lite.data.contamination import seen_line_of
 from icpo_lite.data.from_recipe import (
@@ -25,8 +26,7 @@ from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe.input_paths import require_model
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.engines.registry import require_engine
-from icpo_lite.rollout.from_recipe import wanted_engine
-from icpo_lite.rollout.groups import encode_prompts
+from icpo_lite.rollout.from_recipe import recipe_ids, wanted_engine
 from icpo_lite.rollout.growing import check_growing
 from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
@@ -59,6 +59,22 @@ class Session:
         return any(p.intent is Intent.COMPLETE and p.answer is not None for p in self.prompts)
 
 
+def _problems_to_judge(recipe: Recipe) -> list[Problem]:
+    """The problems that the run ends with; none where it does not judge itself.
+
+    Where a hold-out has none to judge on, the rows that are left may lack more than it: what every
+    other command says of such a corpus is said first.
+    """
+    if not recipe.evaluation.enabled:
+        return []
+    try:
+        return evaluation_problems(recipe)
+    except RecipeError:
+        if recipe.eval_holdout and not corpus_needs_model(recipe):
+            require_kinds(recipe, training_prompts(recipe, None)[0])
+        raise
+
+
 def on_cpu(session: Session) -> bool:
     return session.policy.device.torch_device.type == "cpu"
 
@@ -74,7 +90,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     require_methods(recipe)
     if recipe.rollout == "conversation":
         Conversations(recipe)
-    problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
+    problems = _problems_to_judge(recipe)
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
     policy = None
     if corpus_needs_model(recipe):
@@ -83,13 +99,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     prompts, corpus = training_prompts(recipe, policy)
     require_kinds(recipe, prompts)  # before the model is loaded for nothing
     policy = policy or load_policy(recipe, threads=threads)
-    prompt_ids = encode_prompts(
-        policy,
-        prompts,
-        recipe.max_prompt_length,
-        recipe.max_completion_length,
-        recipe.on_long_prompt,
-    )
+    prompt_ids = recipe_ids(recipe, policy, prompts)
     corpus += _left_out(len(prompts), len(prompt_ids), recipe)
     prompts = logged_only(recipe, [p for p in prompts if p.prompt_id in prompt_ids])
     require_kinds(recipe, prompts)
