@@ -33,6 +33,7 @@ from icpo_lite.cli.export import export as export_command
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
 from icpo_lite.core.types import Message
+from icpo_lite.policy.base_files import found_name
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy, load_tokenizer, model_path
 from icpo_lite.policy.lora_merge import LowRank, lora_updates
@@ -362,20 +363,21 @@ def test_every_family_merges(tmp_path, config):
 
 def test_an_update_without_its_weight_is_refused():
     with pytest.raises(ModelError, match=r"expected one weight of this name in the base, found 0"):
-        merged._found("model.layers.0.self_attn.q_proj", ["model.embed_tokens", "lm_head"])
+        found_name("model.layers.0.self_attn.q_proj", ["model.embed_tokens", "lm_head"])
     names = ["language_model.model.layers.0.mlp.up_proj", "vision_tower.layers.0.mlp.up_proj"]
-    assert merged._found("model.language_model.layers.0.mlp.up_proj", names) == names[0]
+    assert found_name("model.language_model.layers.0.mlp.up_proj", names) == names[0]
     weight = torch.zeros(3, 2)
     update = LowRank(torch.zeros(1, 2), torch.zeros(4, 1), 1.0)
     with pytest.raises(ModelError, match=r"expected the adapter's shape \[4, 2\], found \[3, 2\]"):
         merged._updated(weight, update, torch.bfloat16, "w")
 
 
-def test_dora_is_refused():
+def test_lora_with_biases_is_refused():
     policy = load_policy(SPEC)
     module = next(m for m in policy.causal_lm.modules() if hasattr(m, "lora_A"))
-    module.use_dora = {"default": True}
-    with pytest.raises(ModelError, match="expected plain LoRA"):
+    (matrix,) = module.lora_B.values()
+    matrix.bias = torch.nn.Parameter(torch.zeros(matrix.out_features))
+    with pytest.raises(ModelError, match="expected LoRA or DoRA without biases"):
         lora_updates(policy)
 
 

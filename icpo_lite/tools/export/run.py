@@ -119,6 +119,12 @@ def _fitting(
             "stand for (--base nf4)"
         )
         return replace(options, base="nf4")
+    if recipe.init_lora_weights == "loftq" and options.base == "16bit":
+        display.message(
+            "note: LoftQ began at what 4 bits have rounded away, which the weights as published "
+            "still hold; LoRA is added to the rounded ones, as it was trained (--base nf4)"
+        )
+        return replace(options, base="nf4")
     if options.base == "nf4" and not recipe.load_in_4bit:
         display.message("note: this run was trained on 16-bit weights; --base nf4 changes nothing")
     return options
