@@ -190,7 +190,9 @@ def confusable(mention: NumberMention, others: Sequence[NumberMention]) -> str:
             made = {a + b, abs(a - b)}
             if value > 10:
                 made |= {a * b} | ({a / b} if b else set()) | ({b / a} if a else set())
-            if value in made and (value > 10 or _same_unit(mention, others)):
+            # 6.5 ounces and 1.5 ounces are a glass of 8 by no chance
+            broken = min(a, b, value) > 1 and min(a.denominator, b.denominator) > 1
+            if value in made and (value > 10 or broken or _same_unit(mention, others)):
                 return f"{mention.surface!r} follows from two other numbers"
     return ""
 
@@ -205,15 +207,16 @@ _CONVERSIONS: Mapping[Fraction, str] = {
     for n, words in (
         (2, r"both|couple|twins|pair|round[- ]trip|each way|husband|wife|parents"),
         (4, r"quarters?|seasons|weeks?|months?"),
-        (5, r"weekdays?|workdays?|week|nickels?"),
+        (5, r"weekdays?|workdays?|week|nickels?|vowels?"),
         (7, r"weeks?|daily|every day"),
         (10, r"dimes?|decades?"),
         (12, r"years?|months?|annual\w*|monthly|dozens?|foot|feet|inch(?:es)?"),
+        (21, r"consonants?"),
         (24, r"days?|hours?"),
         (25, r"quarters?"),
         (30, r"months?|days?|June|April|September|November"),
         (31, r"months?|days?"),
-        (52, r"years?|weeks?"),
+        (52, r"years?|weeks?|decks?"),
         (60, r"hours?|minutes?|seconds?"),
         (100, r"cents?|meters?|centimeters?|centur\w+"),
         (365, r"years?|days?"),
@@ -221,6 +224,7 @@ _CONVERSIONS: Mapping[Fraction, str] = {
         (16, r"pounds?|ounces?"),
         (3, r"yards?|feet|thirds?|trio|triplets"),
         (8, r"gallons?|pints?"),
+        (26, r"alphabet"),
         (28, r"February|weeks?"),
         (29, r"February"),
     )

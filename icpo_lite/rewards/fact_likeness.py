@@ -121,7 +121,7 @@ def _unasked(asked: Asked, fact: Fact, frame: Frame) -> float:
     """What the fact says and the question does not."""
     if fact.is_goal:
         narrow = keys(fact.tells.phrase)
-        cost = _weigh(narrow - asked.about, frame)
+        cost = 2 * _weigh(narrow - asked.about, frame)
         cost += _GOAL_UNASKED * _weigh(fact.phrase - narrow - asked.about, frame)
     else:
         said = fact.phrase | (fact.clause & frame.people)

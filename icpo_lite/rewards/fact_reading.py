@@ -43,7 +43,9 @@ class Fact:
     phrase: keys around its number, clause: of the clause that holds it, sentence: of that
     sentence, rest: of all else. others: of clauses about numbers that are there to read. tells:
     what its numbers are; own: their values; beside: other numbers that the prompt has in the same
-    clause. each: see `of_each`. places: its places in a row ("second"), see `places_of`.
+    clause. each: see `of_each`. places: its places in a row ("second"), see `places_of`. text: the
+    fact as written, said: its clauses that hold its
+    numbers; a part has no text, the goal neither.
     """
 
     phrase: frozenset[str]
@@ -57,6 +59,8 @@ class Fact:
     each: bool | None = None
     is_goal: bool = False
     places: frozenset[str] = frozenset()
+    text: str = ""
+    said: str = ""
 
     @property
     def everything(self) -> frozenset[str]:
@@ -160,7 +164,8 @@ def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
     spans = _clauses(fact, there)
     everything = keys(fact)
     if not spans:
-        return Fact(everything, everything, tells=told(fact, fact, frozenset()), each=of_each(fact))
+        tells = told(fact, fact, frozenset())
+        return Fact(everything, everything, tells=tells, each=of_each(fact), text=fact, said=fact)
     clause_text = " ".join(text for _, text, _ in spans)
     clause = keys(clause_text) or everything
     phrase = frozenset[str]().union(*(_phrase(*span) for span in spans))
@@ -181,6 +186,8 @@ def read_fact(fact: str, there: frozenset[Fraction] = frozenset()) -> Fact:
         own=frozenset(n.value for _, _, found in spans for n in found),
         each=of_each(clause_text),
         places=places_of(clause_text),
+        text=fact,
+        said=clause_text,
     )
 
 
@@ -226,6 +233,7 @@ def _part(fact: str, span: tuple[int, str, list[NumberMention]]) -> Fact:
         own=values,
         each=of_each(span[1]),
         places=places_of(span[1]),
+        said=span[1],
     )
 
 

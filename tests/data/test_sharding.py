@@ -67,6 +67,14 @@ def cut_of(text: str, surface: str) -> str | None:
         ("Half of the kids left.", "Half", "Some of the kids left."),
         ("John had $200 left.", "$200", "John had some money left."),
         ("He drives 24 miles to work.", "24", "He drives several miles to work."),
+        ("He has a $900 weekly salary.", "$900", "He has a weekly salary."),
+        ("She gets an $80 bonus.", "$80", "She gets a bonus."),
+        ("He has a $50 allowance.", "$50", "He has an allowance."),
+        (
+            "He gained 15% of height and 8 pounds of weight.",
+            "8",
+            "He gained 15% of height and some weight.",
+        ),
     ],
 )
 def test_a_number_is_cut_so_that_the_rest_reads_on(
@@ -90,6 +98,11 @@ def test_a_number_is_cut_so_that_the_rest_reads_on(
         ("He has three times as many toys as Ann.", "three"),  # "as many" would be equal
         ("The two tests, one easy and one hard, are over.", "two"),
         ("She has no more than 50 books.", "50"),
+        ("She pays with a $20 bill.", "$20"),  # a bill may be of any size
+        ("They want a 7 foot by 8-foot quilt.", "8"),  # "7 foot by quilt" is no English
+        # one speed would be read for both, and the old one where somebody goes on
+        ("He can run at 8 mph and walk at 3 mph.", "8"),
+        ("He drives at 60 mph to town. Then he continues driving at 50 mph for 3 hours.", "50"),
     ],
 )
 def test_a_number_that_cannot_go_quietly_has_no_cut(text: str, surface: str) -> None:

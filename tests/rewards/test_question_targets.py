@@ -486,3 +486,123 @@ def test_another_thing_place_unit_or_rate_of_the_same_story_is_off_target(
     prompt: Prompt, question: str
 ) -> None:
     assert aim(prompt, question).hits == 0
+
+
+# --------------------------------------------------------- near misses that share the fact's words
+
+SOLD = _prompt("How many did she sell?", "On Monday, Ina sold 12 cakes.", "On Friday she sold 9.")
+TV = _prompt("How long is that?", "They watched 10 hours of films last week.", "They ate 4 pies.")
+JAR = _prompt("How many are there now?", "There were 90 sweets in a jar.", "Una took 24 sweets.")
+SEASON = _prompt("How many points?", "The team has played 15 games.", "The season has 20 games.")
+SCORES = _prompt(
+    "What is Gus's score?", "Gus scored 10 points higher than Jon.", "Jon scored twice as Hal did."
+)
+BATCH = _prompt(
+    "How long did it take?", "Cora made 4 batches of muffins.", "A batch takes 9 hours."
+)
+RENT = _prompt("How much is saved?", "Zoe spent $133 on her rent.", "Zoe put a third in the bank.")
+BALLS = _prompt(
+    "How many balls are there?",
+    "The alley has 30 red balls.",
+    "It has 6 more green balls than red.",
+)
+GYMS = _prompt(
+    "What does all of it cost?", "A bike costs $700.", "A treadmill costs twice as much as a bike."
+)
+BUTTONS = _prompt("How many has Sue?", "Mari made 8 buttons.", "Ken made 4 more than Mari.")
+TOWNS = _prompt("How many live in Ada?", "Ada, Bly and Coy have 900 people.", "Bly has a third.")
+PETS = _prompt("How many pets are there?", "Al has 12 cats and dogs.", "Two thirds are cats.")
+HOUSES = _prompt("What does it cost?", "Each birdhouse takes 7 boards.", "A board costs $2.")
+DRIVES = _prompt(
+    "How far does he go?",
+    "He drives at 30 miles per hour for 3 hours.",
+    "He drives at 25 miles per hour for 4 hours.",
+    text="He drives at 30 miles per hour for several hours. He drives at 25 miles per hour for 4 "
+    "hours. How far does he go?",
+)
+SHOPPING = _prompt(
+    "How much is left?", "Mila spent $25.", "Their mom gave them $100.", "Cleo spent $35."
+)
+RACE = _prompt(
+    "How fast was the winner?",
+    "The last three took 35 seconds on average.",
+    "All four took 30 seconds on average.",
+)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind", "on", "off"),
+    [
+        (SOLD, "time", "How many cakes did Ina sell on Monday?", "How many did Ina sell Tuesday?"),
+        (
+            TV,
+            "time",
+            "How many hours of films did they watch last week?",
+            "How many hours of films did they watch the week before last?",
+        ),
+        (
+            JAR,
+            "added",
+            "How many sweets were in the jar at first?",
+            "How many sweets did Una put back into the jar?",
+        ),
+        (
+            SEASON,
+            "whole",
+            "How many games has the team played?",
+            "How many games does the team play in the entire season?",
+        ),
+        (
+            SCORES,
+            "other side",
+            "By how many points did Gus beat Jon?",
+            "How many points did Jon score?",
+        ),
+        (
+            BATCH,
+            "holds",
+            "How many batches of muffins did Cora make?",
+            "How many muffins are in each batch?",
+        ),
+        (RENT, "goes out", "How much rent does Zoe pay?", "What does Zoe earn?"),
+        (BALLS, "thing", "How many red balls are there?", "How many green balls has the alley?"),
+        (GYMS, "relation", "How much is one bike?", "How much does a treadmill cost?"),
+        (
+            BUTTONS,
+            "difference",
+            "How many buttons did Mari make?",
+            "How many more buttons than Mari did Ken make?",
+        ),
+        (
+            TOWNS,
+            "one of them",
+            "How many people do Ada, Bly and Coy have together?",
+            "How many people does Coy have?",
+        ),
+        (PETS, "one of them", "How many cats and dogs does Al have?", "How many cats has Al?"),
+        (
+            HOUSES,
+            "several",
+            "How many boards does each birdhouse take?",
+            "How many boards do two birdhouses take?",
+        ),
+        (
+            DRIVES,
+            "number",
+            "For how many hours does he drive at 30 mph?",
+            "For how many hours does he drive at 25 mph?",
+        ),
+        (SHOPPING, "relative", "What did Mila spend?", "How much did their mother give them?"),
+        (
+            RACE,
+            "mean",
+            "What was the average of the last three?",
+            "How many seconds did the last one take?",
+        ),
+    ],
+)
+def test_another_quantity_in_the_words_of_the_fact_is_off_target(
+    prompt: Prompt, kind: str, on: str, off: str
+) -> None:
+    assert aim(prompt, on).hits == 1, kind
+    assert aim(prompt, off).hits == 0, kind
