@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -24,6 +24,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+
+from icpo_lite.policy.lean_forward import lean_forward
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -33,6 +35,8 @@ MOST_WEIGHTS = 250_000_000
 
 #: Who is inside, by model: an evaluation samples in several threads.
 _INSIDE: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+#: Models whose forward pass is another one inside.
+_LEAN: WeakKeyDictionary[nn.Module, Callable[..., Any]] = WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
@@ -53,6 +57,9 @@ def dense_layers(policy: Policy) -> Iterator[None]:
             if _INSIDE[model] == 1:
                 for layer in found:
                     layer.__dict__["forward"] = _dense(layer) if exact else _narrow(layer)
+                if exact and (forward := _lean(policy, found)):
+                    _LEAN[model] = forward
+                    model.__dict__["forward"] = forward
         yield
     finally:
         with _LOCK:
@@ -60,6 +67,37 @@ def dense_layers(policy: Policy) -> Iterator[None]:
             if not _INSIDE[model]:
                 for layer in found:
                     layer.__dict__.pop("forward", None)
+                if _LEAN.pop(model, None):
+                    model.__dict__.pop("forward", None)
+
+
+def _lean(policy: Policy, dense: Sequence[nn.Module]) -> Callable[..., Any] | None:
+    """The whole forward pass by fewer calls, where this model has one (`lean_forward`)."""
+    if policy.causal_lm.num_parameters() > MOST_WEIGHTS:
+        return None
+
+    def side_by_side(layers: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
+        """The dense layers are left views of their parts, so that each weight lies there once."""
+        each = [_matrix(layer) for layer in layers]
+        weight = each[0][0] if len(each) == 1 else torch.cat([w for w, _ in each])
+        biases = [b for _, b in each if b is not None]
+        parts = weight.split([len(w) for w, _ in each])
+        for layer, part, (_, bias) in zip(layers, parts, each, strict=True):
+            if layer in dense:
+                layer.__dict__["forward"] = partial(linear, weight=part, bias=bias)
+        if not biases:
+            return weight, None
+        return weight, torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in each])
+
+    return lean_forward(policy, side_by_side)
+
+
+def _matrix(layer: Any) -> tuple[Tensor, Tensor | None]:
+    """What a layer multiplies with and adds, its dense copy where it has one."""
+    copy = layer.__dict__.get("forward")
+    if isinstance(copy, partial):
+        return copy.keywords["weight"], copy.keywords["bias"]
+    return layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
 
 
 def _exact(policy: Policy) -> bool:

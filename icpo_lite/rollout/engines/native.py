@@ -17,6 +17,7 @@ from torch import Tensor
 
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.dense_copies import dense_layers
+from icpo_lite.policy.layer_kinds import all_see_all
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
@@ -56,8 +57,6 @@ def no_prepared_mask(policy: Policy) -> str | None:
     Only attention to all tokens, by sdpa or eager, takes a mask [B, 1, 1, W] as it is. Else the
     model makes its own of every token's, and looks at a GPU's numbers as it does.
     """
-    from icpo_lite.rollout.engines.kv_cache import all_see_all
-
     config = policy.causal_lm.config.get_text_config()
     named = getattr(config, "_attn_implementation", None)
     if named not in ("sdpa", "eager"):
