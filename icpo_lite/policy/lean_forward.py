@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
@@ -39,6 +39,10 @@ AGREES = 2e-5
 _TRIED = (41, 23)
 #: Positions by which the table of cosines grows.
 _TABLE = 512
+
+#: Rows of a decoding step are computed in so many pieces, from so many rows on, where that saves
+#: such a share of all columns.
+_PIECES, _SPLIT_ROWS, _SPLIT_SHARE = 4, 32, 0.1
 
 #: Whether a model was found to be computed rightly here.
 _PROVED: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -139,7 +143,7 @@ class LeanForward:
         [B, T]. Their keys and values go into the cache.
         """
         rows, new = ids.shape
-        added = _added(mask, new)
+        pieces = _pieces(_seen(mask, new))
         cos, sin = (x[position.flatten()] for x in self._table(mask.shape[-1]))
         x = self._embed(ids).flatten(0, 1)
         for index, layer in enumerate(self._layers):
@@ -154,7 +158,8 @@ class LeanForward:
             if new > 1:  # else they would keep the queries' memory
                 keys, values = keys.contiguous(), values.contiguous()
             keys, values = cache.update(keys, values, index)
-            out = self._attended(qk[:, : self._heads].view(rows, new, -1), keys, values, added)
+            queries = qk[:, : self._heads].view(rows, new, self._heads, -1)
+            out = torch.cat([self._attended(queries, keys, values, piece) for piece in pieces])
             x = _plus(x, out, layer.out)
             gate, up = linear(self._normed(x, layer.after), *layer.gate_up).chunk(2, -1)
             x = _plus(x, layer.act(gate) * up, layer.down)
@@ -168,30 +173,29 @@ class LeanForward:
         scale = torch.addcmul(self._eps, length, length, value=1 / x.shape[-1]).rsqrt_()
         return (x * scale).mul_(weight)
 
-    def _attended(
-        self, queries: Tensor, keys: Tensor, values: Tensor, added: Tensor | None
-    ) -> Tensor:
-        """What queries [B, T, H·d] see of keys and values [B, Hk, W, d], [B·T, H·d]."""
-        rows, new, width = queries.shape
+    def _attended(self, queries: Tensor, keys: Tensor, values: Tensor, piece: _Piece) -> Tensor:
+        """What a piece's queries [B, T, H, d] see of keys and values [B, Hk, W, d], [b·T, H·d]."""
+        q = queries[piece.rows]
+        k, v = (x[piece.rows, :, piece.start :] for x in (keys, values))
+        rows, new, heads, size = q.shape
         if new == 1:
             # The heads that share keys are as many queries to them. Torch's attention is made for
             # long texts: of one token two products take a third of its time.
-            q = queries.reshape(rows * self._kv, -1, self._size)
-            scores = torch.bmm(q, keys.flatten(0, 1).transpose(1, 2)).mul_(self._scale)
-            scores = scores.view(rows, self._kv, -1, keys.shape[2])
-            seen = (scores if added is None else scores.add_(added)).softmax(-1)
-            return torch.bmm(seen.flatten(0, 1), values.flatten(0, 1)).view(rows, width)
-        q = queries.view(rows, new, self._heads, self._size).transpose(1, 2)
+            q = q.reshape(rows * self._kv, -1, size)
+            scores = torch.bmm(q, k.flatten(0, 1).transpose(1, 2)).mul_(self._scale)
+            scores = scores.view(rows, self._kv, -1, k.shape[2])
+            weights = (scores if piece.added is None else scores.add_(piece.added)).softmax(-1)
+            return torch.bmm(weights.flatten(0, 1), v.flatten(0, 1)).view(rows, heads * size)
         out = scaled_dot_product_attention(
-            q,
-            keys,
-            values,
-            attn_mask=added,
-            is_causal=added is None,
+            q.transpose(1, 2),
+            k,
+            v,
+            attn_mask=piece.added,
+            is_causal=piece.added is None,
             scale=self._scale,
-            enable_gqa=self._heads != self._kv,
+            enable_gqa=heads != self._kv,
         )
-        return out.transpose(1, 2).reshape(rows * new, width)
+        return out.transpose(1, 2).reshape(rows * new, heads * size)
 
     def _table(self, columns: int) -> tuple[Tensor, Tensor]:
         """Cosines and sines [positions, 1, d]; the sines' first half with its sign turned."""
@@ -212,8 +216,11 @@ def _plus(x: Tensor, inner: Tensor, dense: Dense) -> Tensor:
     return linear(inner, weight, bias).add_(x)
 
 
-def _added(mask: Tensor, new: int) -> Tensor | None:
-    """What is added to the scores of `new` tokens, 0 or -inf; None where they see all before."""
+def _seen(mask: Tensor, new: int) -> Tensor | None:
+    """Which columns each of `new` tokens sees, True or False, or what is added to its scores.
+
+    None where all see what stands before them.
+    """
     if mask.dim() == 2:
         known, width = mask.bool(), mask.shape[1]
         if new == 1:
@@ -225,11 +232,36 @@ def _added(mask: Tensor, new: int) -> Tensor | None:
             own = columns[width - new :, None]
             # Tokens that only fill up see themselves: of nothing there is no mean.
             mask = (known[:, None, None] & (columns <= own)) | (columns == own)
-    if mask.dtype is not torch.bool:
-        return mask
-    if new == 1 and bool(mask.all()):
-        return None
-    return torch.zeros(mask.shape).masked_fill_(~mask, float("-inf"))
+    return None if new == 1 and mask.dtype is torch.bool and bool(mask.all()) else mask
+
+
+class _Piece(NamedTuple):
+    """Rows side by side, the first column that one of them sees, what is added to their scores."""
+
+    rows: slice
+    start: int
+    added: Tensor | None
+
+
+def _pieces(seen: Tensor | None) -> list[_Piece]:
+    """All rows at once, or in pieces where many columns are another piece's alone.
+
+    What stands before a row's first token is a column of the cache for the sake of longer rows.
+    """
+    if seen is None or seen.dtype is not torch.bool:
+        return [_Piece(slice(None), 0, seen)]
+    rows, _, new, width = seen.shape
+    size = -(-rows // _PIECES) if new == 1 and rows >= _SPLIT_ROWS else rows
+    starts = [int(part.any(0).view(-1).byte().argmax()) for part in seen.split(size)]
+    if new > 1 or sum(starts) - min(starts) * len(starts) < _SPLIT_SHARE * width * len(starts):
+        size, starts = rows, [min(starts) if new == 1 else 0]
+    found = []
+    for number, start in enumerate(starts):
+        part = slice(number * size, (number + 1) * size)
+        hidden = ~seen[part, ..., start:]
+        added = torch.zeros(hidden.shape).masked_fill_(hidden, float("-inf"))
+        found.append(_Piece(part, start, added))
+    return found
 
 
 def lean_forward(

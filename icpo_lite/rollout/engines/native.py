@@ -38,6 +38,8 @@ REFILL_SHARE = 1 / 16
 #: Share of rows that live, at or below which the others are cut out: copying the cache at every
 #: end costs more.
 CUT_SHARE = 0.75
+#: What there is of each row beside keys and values.
+_OF_ROWS = ("reply", "step", "drawn", "noise", "position", "mask")
 #: Columns that no row needs any more and that are worth a copy of the cache.
 IDLE_COLUMNS = 64
 
@@ -71,6 +73,23 @@ def distinct_prompts(
     place: dict[tuple[int, ...], int] = {}
     source = [place.setdefault(tuple(p), len(place)) for p in prompts for _ in range(group)]
     return list(place), source
+
+
+def moves_forward(first: Sequence[int | None]) -> list[tuple[int, int]]:
+    """Moves (from, to) after which the oldest rows stand in front, none of them twice.
+
+    first: the first column of each row, None of a free place. A free place takes the oldest row of
+    the quarters behind its own; inside a quarter order does not matter.
+    """
+    quarter = max(1, -(-len(first) // 4))
+    oldest = sorted((c, row) for row, c in enumerate(first) if c is not None)
+    moves: list[tuple[int, int]] = []
+    for place in [row for row, c in enumerate(first) if c is None]:
+        behind = (row for _, row in oldest if row // quarter > place // quarter)
+        if (row := next(behind, None)) is not None:
+            oldest = [(c, r) for c, r in oldest if r != row]
+            moves.append((row, place))
+    return moves
 
 
 class _Prompts(NamedTuple):
@@ -165,11 +184,34 @@ class _Decoder:
     def _refill(self) -> None:
         """The next replies that wait in the places of rows that have ended."""
         self._remember()
+        if self.policy.device.torch_device.type == "cpu":
+            self._move_forward()
         free = (self.reply == len(self.keys)).nonzero().squeeze(-1)
         replies = self._next(len(free), self._known())
         found, source = self._prompts_of(replies)
         self.computed = self._still_wanted(found)
         self._put(free[: len(replies)], replies, found, source)
+
+    def _move_forward(self) -> None:
+        """Old rows take free places among older ones: rows of like length lie side by side.
+
+        A CPU computes them in pieces (`policy.lean_forward`), each as wide as its longest row.
+        """
+        from icpo_lite.rollout.engines.kv_cache import put_rows
+
+        first = self.mask.byte().argmax(-1).tolist()
+        free = (self.reply == len(self.keys)).tolist()
+        moves = moves_forward([None if f else c for c, f in zip(first, free, strict=True)])
+        if not moves:
+            return
+        source, target = torch.tensor(moves, device=self.mask.device).T
+        put_rows(self.cache, target, self.cache, source)
+        for name in _OF_ROWS:
+            held = getattr(self, name)
+            held[target] = held[source]
+        self.reply[source] = len(self.keys)
+        for here, there in moves:
+            self.owner[there], self.owner[here] = self.owner[here], -1
 
     def _put(self, rows: Tensor, replies: Sequence[int], found: _Prompts, source: Tensor) -> None:
         from icpo_lite.rollout.engines.kv_cache import put_rows
@@ -300,7 +342,7 @@ class _Decoder:
         rows = (self.reply < len(self.keys)).nonzero().squeeze(-1)
         take_rows(self.cache, rows)
         self.owner = [self.owner[row] for row in rows.tolist()]
-        for name in ("reply", "step", "drawn", "noise", "position", "mask"):
+        for name in _OF_ROWS:
             setattr(self, name, getattr(self, name)[rows])
 
 
