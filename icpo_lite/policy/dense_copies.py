@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -75,21 +75,28 @@ def _lean(policy: Policy, dense: Sequence[nn.Module]) -> Callable[..., Any] | No
     """The whole forward pass by fewer calls, where this model has one (`lean_forward`)."""
     if policy.causal_lm.num_parameters() > MOST_WEIGHTS:
         return None
+    return lean_forward(policy, _side_by_side(dense))
 
-    def side_by_side(layers: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
-        """The dense layers are left views of their parts, so that each weight lies there once."""
+
+def _side_by_side(
+    dense: Collection[nn.Module],
+) -> Callable[[Sequence[Any]], tuple[Tensor, Tensor | None]]:
+    """Makes one matrix, and one bias, of those of some layers.
+
+    The dense ones among them are left views of their parts, so that each weight lies there once.
+    """
+
+    def joined(layers: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
         each = [_matrix(layer) for layer in layers]
         weight = each[0][0] if len(each) == 1 else torch.cat([w for w, _ in each])
-        biases = [b for _, b in each if b is not None]
-        parts = weight.split([len(w) for w, _ in each])
-        for layer, part, (_, bias) in zip(layers, parts, each, strict=True):
+        for layer, part in zip(layers, weight.split([len(w) for w, _ in each]), strict=True):
             if layer in dense:
-                layer.__dict__["forward"] = partial(linear, weight=part, bias=bias)
-        if not biases:
+                layer.__dict__["forward"].keywords["weight"] = part
+        if all(b is None for _, b in each):
             return weight, None
         return weight, torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in each])
 
-    return lean_forward(policy, side_by_side)
+    return joined
 
 
 def _matrix(layer: Any) -> tuple[Tensor, Tensor | None]:

@@ -66,6 +66,15 @@ def no_prepared_mask(policy: Policy) -> str | None:
     return None if all_see_all(policy.causal_lm.config) else "not every layer sees all tokens"
 
 
+def prepares_mask(policy: Policy) -> bool:
+    """Whether the mask of a decoding step is handed on as it is.
+
+    sdpa alone: eager wants numbers to add, which would be made anew for every token.
+    """
+    sdpa = policy.causal_lm.config.get_text_config()._attn_implementation == "sdpa"
+    return sdpa and no_prepared_mask(policy) is None
+
+
 def distinct_prompts(
     prompts: Sequence[Sequence[int]], group: int
 ) -> tuple[list[tuple[int, ...]], list[int]]:
@@ -128,9 +137,7 @@ class _Decoder:
         self.tokens = torch.full((len(keys) + 1, length), -1, device=device)
         self.logprobs = torch.zeros(len(keys) + 1, length, device=device)
         self.nan = torch.zeros((), dtype=torch.bool, device=device)
-        # sdpa alone: eager wants numbers to add, which would be made anew for every token.
-        sdpa = policy.causal_lm.config.get_text_config()._attn_implementation == "sdpa"
-        self.prepared = sdpa and no_prepared_mask(policy) is None
+        self.prepared = prepares_mask(policy)
         self.cache: Any = None
         self.owner: list[int] = []  # which reply each row was made for, -1 once it is remembered
 
@@ -287,8 +294,6 @@ class _Decoder:
 
     def _remember(self) -> None:
         """Keys and values of rows that have ended, where the options have a memory for them."""
-        from icpo_lite.rollout.engines.kv_cache import states_of
-
         memory, free = self.options.memory, len(self.keys)
         if memory is None or not self.owner:
             return
@@ -296,14 +301,7 @@ class _Decoder:
         for row in [row for row in ended if self.owner[row] >= 0]:
             reply, self.owner[row] = self.owner[row], -1
             prompt = self.prompts[reply // self.group]
-            # The last token was drawn and never computed.
-            said = tuple(i for i in self.tokens[reply].tolist() if i >= 0)[:-1]
-            if memory.has(prompt, said):
-                continue
-            columns = self.mask[row].nonzero().squeeze(-1)[: len(prompt) + len(said)]
-            states = states_of(self.cache, row, columns)
-            if states is not None:
-                memory.add(prompt, said, states)
+            remember_reply(memory, prompt, self.tokens[reply], self.cache, row, self.mask[row])
 
     # ------------------------------------------------------------------------------ one token
 
@@ -344,6 +342,29 @@ class _Decoder:
         self.owner = [self.owner[row] for row in rows.tolist()]
         for name in _OF_ROWS:
             setattr(self, name, getattr(self, name)[rows])
+
+
+def remember_reply(
+    memory: PrefixMemory,
+    prompt: tuple[int, ...],
+    tokens: Tensor,
+    cache: Any,
+    row: int,
+    mask: Tensor,
+) -> None:
+    """Keys and values of a reply that has ended. tokens [T]: -1 after its end; mask [W] its row's.
+
+    The last token was drawn and never computed.
+    """
+    from icpo_lite.rollout.engines.kv_cache import states_of
+
+    said = tuple(i for i in tokens.tolist() if i >= 0)[:-1]
+    if memory.has(prompt, said):
+        return
+    columns = mask.nonzero().squeeze(-1)[: len(prompt) + len(said)]
+    states = states_of(cache, row, columns)
+    if states is not None:
+        memory.add(prompt, said, states)
 
 
 def prefill(
