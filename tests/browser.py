@@ -19,6 +19,10 @@ def find_browser() -> str | None:
     return next(filter(None, map(shutil.which, NAMES)), None)
 
 
+class Navigated(RuntimeError):
+    """The page went away under a question."""
+
+
 class Browser:
     """One page. events: what it has said so far, DevTools events in order."""
 
@@ -64,7 +68,8 @@ class Browser:
         os.write(self._out, json.dumps(message).encode() + b"\0")
         answer = self._until(lambda m: m.get("id") == self._number)
         if "error" in answer:
-            raise RuntimeError(f"{method}: {answer['error']}")
+            gone = "navigated" in answer["error"]["message"]
+            raise (Navigated if gone else RuntimeError)(f"{method}: {answer['error']}")
         result: dict[str, Any] = answer["result"]
         return result
 
@@ -87,10 +92,17 @@ class Browser:
     def until(self, expression: str, seconds: float = 20) -> None:
         """Wait until an expression in the page is true."""
         end = time.monotonic() + seconds
-        while not self.evaluate(expression):
+        while not self._holds(expression):
             if time.monotonic() > end:
                 raise TimeoutError(f"not true in {seconds} s: {expression}")
             time.sleep(0.05)
+
+    def _holds(self, expression: str) -> bool:
+        """Whether it is true; not yet, where the page is loaded anew while it is asked."""
+        try:
+            return bool(self.evaluate(expression))
+        except Navigated:
+            return False
 
     def press(self, key: str) -> None:
         """A key as a person presses it: Tab moves the focus."""

@@ -32,7 +32,7 @@ def rendered() -> str:
     lines = [
         "# The reading list",
         "",
-        f"{len(entries())} systems were read: {counts['here']} are keys of a recipe, "
+        f"{len(entries())} systems were looked at: {counts['here']} are keys of a recipe, "
         f"{counts['command']} are commands, {counts['not']} are not here. Written by "
         "`python tests/reading_list.py` from `reading-list.yaml`; a test loads every key.",
     ]

@@ -94,11 +94,30 @@ def test_what_takes_hours_shows_its_output_as_it_comes(path):
     assert not any("%%bash" in source for source in cells(path))
 
 
+def test_kaggles_is_colabs_but_for_the_drive_and_earlier_output(tmp_path, monkeypatch):
+    """So that running one tries both; the cell that only Kaggle's has is tried here."""
+    colab, kaggle = (cells(path) for path in NOTEBOOKS)
+    (earlier,) = [source for source in kaggle if "/kaggle/input" in source]
+    kaggle.remove(earlier)
+    without = [
+        re.sub(r"(?ms)^# Checkpoints and.*?(?=^WHERE)|\n+^if MIRROR:.*", "", c) for c in colab
+    ]
+    for ours, theirs in zip(without, kaggle, strict=True):
+        apart = set(ours.splitlines()) ^ set(theirs.splitlines())
+        assert all(re.match(r'WHERE = |\s+"Take the newest', line) for line in apart), apart
+    place = tmp_path / "input" / "notebook" / "runs" / "tiny"
+    place.mkdir(parents=True)
+    (place / "kept").touch()
+    monkeypatch.chdir(tmp_path)
+    run_cell(earlier.replace("/kaggle/input", str(tmp_path / "input")), RUN="runs/tiny")
+    assert (tmp_path / "runs" / "tiny" / "kept").is_file()
+
+
 @pytest.mark.timeout(900)  # some 40 s of computing, a kernel and seven commands that import torch
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
-def test_notebook_runs_from_top_to_bottom(path, tmp_path):
-    """By nbmake, on the tiny recipe, with the commands of this environment."""
+def test_notebook_runs_from_top_to_bottom(tmp_path):
+    """Colab's, by nbmake, on the tiny recipe, with the commands of this environment."""
     pytest.importorskip("nbmake")
+    (path,) = [path for path in NOTEBOOKS if path.stem == "colab"]
     shutil.copy(path, tmp_path)
     mirror = tmp_path / "mirror"
     environment = os.environ | {
@@ -120,6 +139,5 @@ def test_notebook_runs_from_top_to_bottom(path, tmp_path):
     run = tmp_path / "runs" / "tiny"
     assert (run / "finished").is_file()
     assert (tmp_path / "runs" / "tiny-export" / "Modelfile").is_file()
-    if path.stem == "colab":
-        assert list(mirror.rglob("run.json"))
-        assert (tmp_path / "mirror-export" / "Modelfile").is_file()
+    assert list(mirror.rglob("run.json"))
+    assert (tmp_path / "mirror-export" / "Modelfile").is_file()

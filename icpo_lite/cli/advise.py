@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from icpo_lite.cli.servers import CONCURRENCY, named_server
+from icpo_lite.cli.common_options import (
+    CONCURRENCY,
+    concurrency_option,
+    device_option,
+    force_option,
+    key_option,
+    named_server,
+    output_option,
+)
 from icpo_lite.core.visible_text import echo
 
 if TYPE_CHECKING:
@@ -29,23 +37,11 @@ _CHECK = 1_000_000
 )
 @click.option("--endpoint", "url", metavar="URL", help="Ask a server in the model's place.")
 @click.option("--model", metavar="NAME", help="With --endpoint: the model's name there.")
-@click.option("--api-key-env", help="With --endpoint: environment variable with the key.")
-@click.option(
-    "--concurrency",
-    type=click.IntRange(min=1),
-    default=CONCURRENCY,
-    show_default=True,
-    help="With --endpoint: requests at once.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="File for the system prompt.",
-)
-@click.option("--force", is_flag=True, help="Write over a file that `advise` did not write.")
+@key_option()
+@concurrency_option("With --endpoint: requests at once.")
+@device_option()
+@output_option("File for the system prompt.", required=True)
+@force_option("advise")
 def advise(
     recipe: str,
     overrides: tuple[str, ...],

@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.common_options import (
+    concurrency_option,
+    force_option,
+    named_server,
+    output_option,
+)
 from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.cli.ranges import SEED, Finite
-from icpo_lite.cli.servers import CONCURRENCY, named_server
 from icpo_lite.core.next_step import next_line
 from icpo_lite.core.visible_text import echo, visible_line
 
@@ -26,14 +31,8 @@ WORLD_SIZE = 1000
 
 @click.command(cls=OptionCommand)
 @click.argument("source")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="File to write: one prompt a line (JSON Lines).",
-)
-@click.option("--force", is_flag=True, help="Write over a file that `augment` did not write.")
+@output_option("File to write: one prompt a line (JSON Lines).", dir_okay=False, required=True)
+@force_option("augment")
 @click.option(
     "--share",
     type=Finite(0, 0.5, min_open=True),
@@ -123,13 +122,7 @@ WORLD_SIZE = 1000
 @click.option("--base-url", help="OpenAI-compatible server for --method endpoint.")
 @click.option("--endpoint-model", help="The model's name on that server.")
 @click.option("--api-key-env", help="Environment variable that holds the server's API key.")
-@click.option(
-    "--concurrency",
-    type=click.IntRange(min=1),
-    default=CONCURRENCY,
-    show_default=True,
-    help="Requests that the server is sent at once.",
-)
+@concurrency_option("Requests that the server is sent at once.")
 @click.option(
     "--max-requests",
     type=click.IntRange(min=1),

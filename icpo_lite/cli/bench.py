@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from icpo_lite.cli.common_options import force_option, output_option
 from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.core.next_step import next_line
 
@@ -69,15 +70,8 @@ from icpo_lite.core.next_step import next_line
     show_default=True,
     help="Tokens of a reply.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=Path("bench.json"),
-    show_default=True,
-    help="Where the JSON goes.",
-)
-@click.option("--force", is_flag=True, help="Write over a file that `bench` did not write.")
+@output_option("Where the JSON goes.", dir_okay=False, default=Path("bench.json"))
+@force_option("bench")
 def bench(
     part: str,
     shapes: str | None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.common_options import device_option, port_option
 from icpo_lite.cli.completion import complete_model
 from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.cli.ranges import SEED, Finite
@@ -61,19 +62,14 @@ _ALSO = {"/new": "/reset", "/quit": "/exit", "/?": "/help", "/h": "/help"}
     type=Finite(min=0, max=1),
     help="Make the model ask where its probability of asking is above this; shows both.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@device_option()
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the sampling.")
 @click.option(
     "--web",
     is_flag=True,
     help="Talk in a page instead: base and trained side by side (needs gradio).",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=None,
-    help="Port of the page, with --web; 0 takes a free one. [default: 7860, or a free one]",
-)
+@port_option("Port of the page, with --web; 0 takes a free one. [default: 7860, or a free one]")
 @click.option(
     "--share/--no-share",
     default=None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.common_options import force_option, output_option
 from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.cli.ranges import COUNT
 from icpo_lite.core.next_step import next_line
@@ -41,14 +42,8 @@ if TYPE_CHECKING:
     help="Ask again in other words: does the judge go by position, length or authority?",
 )
 @click.option("--worst", type=COUNT, default=5, show_default=True, help="Disagreements to show.")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Write the rows with predicted_type and evidence here.",
-)
-@click.option("--force", is_flag=True, help="Write over a file that `classify` did not write.")
+@output_option("Write the rows with predicted_type and evidence here.")
+@force_option("classify")
 def classify(
     file: Path,
     text: str,

@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icpo_lite.cli.common_options import (
+    concurrency_option,
+    device_option,
+    key_option,
+    named_server,
+    output_option,
+)
 from icpo_lite.cli.completion import complete_model
 from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.cli.ranges import SEED, Finite
-from icpo_lite.cli.servers import CONCURRENCY, named_server
 
 if TYPE_CHECKING:
     from icpo_lite.core.console import Display
@@ -131,21 +137,13 @@ if TYPE_CHECKING:
     help="Judge a model behind an OpenAI-compatible server: http://localhost:8000/v1.",
 )
 @click.option("--model", "served", metavar="NAME", help="With --endpoint: the model's name there.")
-@click.option("--api-key-env", help="With --endpoint: environment variable with the key.")
-@click.option(
-    "--concurrency",
-    type=click.IntRange(min=1),
-    default=CONCURRENCY,
-    show_default=True,
-    help="With --endpoint: conversations that are played at once.",
-)
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@key_option()
+@concurrency_option("With --endpoint: conversations that are played at once.")
+@device_option()
 @click.option(
     "--seed", type=SEED, default=0, show_default=True, help="Seed of problems and sampling."
 )
-@click.option(
-    "-o", "--output", type=click.Path(path_type=Path), default=None, help="Folder for the results."
-)
+@output_option("Folder for the results.")
 def eval_(
     model: str | None,
     settings: str,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from icpo_lite.cli.common_options import device_option, output_option
 from icpo_lite.cli.completion import complete_run
 from icpo_lite.cli.option_command import OptionCommand
 
@@ -21,13 +22,7 @@ from icpo_lite.cli.option_command import OptionCommand
     show_default=True,
     help="gguf adds a file for llama.cpp, ollama that and a Modelfile.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    default=None,
-    help="Folder to write. [default: RUN/export]",
-)
+@output_option("Folder to write. [default: RUN/export]")
 @click.option(
     "--base",
     type=click.Choice(["16bit", "nf4"]),
@@ -64,7 +59,7 @@ from icpo_lite.cli.option_command import OptionCommand
     show_default=True,
     help="Prompts on which the merged model must equal the adapter.",
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@device_option()
 def export(run: Path, format_: Any, output: Path | None, push: str | None, **chosen: Any) -> None:
     """Merge RUN's adapter into a 16-bit model, with tokenizer, chat template and model card.
 

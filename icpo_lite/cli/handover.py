@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icpo_lite.cli.common_options import output_option
 from icpo_lite.cli.recipe_command import RecipeCommand, recipe_arguments
 from icpo_lite.core.visible_text import echo
 
@@ -25,13 +26,7 @@ if TYPE_CHECKING:
     required=True,
     help="trl: a script for TRL's GRPOTrainer and accelerate. verl: its config and reward file.",
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path),
-    required=True,
-    help="Folder to write.",
-)
+@output_option("Folder to write.", required=True)
 def handover(recipe: str, overrides: tuple[str, ...], side: Side, output: Path) -> None:
     """Write a folder with which TRL or verl trains RECIPE on many GPUs.
 

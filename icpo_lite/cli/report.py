@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from icpo_lite.cli.common_options import force_option, output_option, port_option
 from icpo_lite.cli.completion import complete_run
 from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.core.next_step import next_line
@@ -20,13 +21,7 @@ from icpo_lite.core.next_step import next_line
     type=click.Path(path_type=Path),
     shell_complete=complete_run,
 )
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
-    default=None,
-    help="The file to write. [default: report.html in the first RUN]",
-)
+@output_option("The file to write. [default: report.html in the first RUN]", dir_okay=False)
 @click.option(
     "--png", is_flag=True, help="Also write each figure as PNG beside the file (needs matplotlib)."
 )
@@ -37,18 +32,13 @@ from icpo_lite.core.next_step import next_line
     help="Most conversations that the file holds, spread over settings and outcomes. "
     "[default: all that there is room for]",
 )
-@click.option("--force", is_flag=True, help="Write over a file that `report` did not write.")
+@force_option("report")
 @click.option(
     "--watch",
     is_flag=True,
     help="Write no file: serve the report on this machine and follow the run while it trains.",
 )
-@click.option(
-    "--port",
-    type=click.IntRange(0, 65535),
-    default=None,
-    help="Port of --watch; 0 takes a free one. [default: 8765]",
-)
+@port_option("Port of --watch; 0 takes a free one. [default: 8765]")
 def report(
     runs: tuple[Path, ...],
     output: Path | None,

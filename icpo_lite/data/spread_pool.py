@@ -1,13 +1,16 @@
 """eva's choice, online: which fact a problem lacks, by how much rewards differed without it.
 
 A problem comes in its turn, and with it one of its underspecified prompts, each without other
-facts. With s the standard deviation of a prompt's rewards in its group (arXiv 2411.00062 calls it
-informative):
+facts. With s the spread of a prompt's rewards in its group, which makes it informative (arXiv
+2411.00062):
 
     S <- (1 - rate) S + rate s,    p(prompt) ~ exp(S / tau)
 
-A prompt that was not tried yet counts as the mean of those that were (ours). eva also evolves new
-prompts out of the informative ones; here they are the certified removals of one problem.
+s is their standard deviation, or with spread: gap the largest less the smallest; eva's public code
+offers both (reward_var, reward_gap). That code draws once, by s as a share of all (ours: over the
+run, by S). A prompt that was not tried yet counts as the mean of those that were (ours). eva also
+evolves new prompts out of the informative ones; here they are the certified removals of one
+problem.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from random import Random
 from statistics import fmean, pstdev
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +37,9 @@ class EvaOptions(BaseModel):
     variants: int = Field(4, ge=2, description="underspecified prompts of a problem at most")
     rate: float = Field(0.5, gt=0, le=1, description="how fast a prompt's spread follows a step's")
     tau: float = Field(0.1, gt=0, description="how far spread decides; high is uniform")
+    spread: Literal["std", "gap"] = Field(
+        "std", description="of a group's rewards: standard deviation, or largest less smallest"
+    )
 
 
 def with_variants(
@@ -123,7 +129,9 @@ class SpreadPool(PromptPool):
         for group in groups:
             if group.prompt.intent is not Intent.UNDERSPECIFIED:
                 continue
-            name, found = group.prompt.prompt_id, pstdev(group.rewards)
+            name, rewards = group.prompt.prompt_id, group.rewards
+            gap = self.options.spread == "gap"
+            found = max(rewards) - min(rewards) if gap else pstdev(rewards)
             before = self.spreads.get(name, found)
             self.spreads[name] = (1 - rate) * before + rate * found
         return {"curriculum/spread": fmean(self.spreads.values())} if self.spreads else {}

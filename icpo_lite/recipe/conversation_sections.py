@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from icpo_lite.recipe.section import Section, named_schedule, require_own_function
+from icpo_lite.recipe.section import Section, named_schedule, refuse, require_own_function
 
 
 def _conversation_block(value: Any) -> Any:
@@ -69,6 +69,21 @@ class ConversationKeys(Section):
     credit_gamma: float = Field(
         0.9, gt=0, le=1, description="credit: gtpo and mapo: discount of a turn's later rewards"
     )
+    credit_score: Literal["mean", "sum", "r2g"] | None = Field(
+        None,
+        description="credit: equalized, em and r2g: a conversation's score from its turns' rewards "
+        "(UserRL): mean, sum, or r2g (discounted by 0.8 a turn, the paper's best with equalized); "
+        "null is r2g with r2g, else mean",
+    )
+
+    @model_validator(mode="after")
+    def _score_is_read(self) -> Self:
+        if self.credit_score is not None and self.credit not in ("equalized", "em", "r2g"):
+            refuse(
+                "credit_score",
+                f"it is of credit: equalized, em or r2g, found credit: {self.credit}; leave it out",
+            )
+        return self
 
     @model_validator(mode="after")
     def _user_is_known(self) -> Self:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -27,6 +27,7 @@ from icpo_lite.recipe.section import refuse
 from icpo_lite.recipe.sections import DataKeys, PolicyKeys, RewardKeys, SamplingKeys
 
 Options = TypeVar("Options")
+Entry = TypeVar("Entry")
 
 
 # Pydantic lists the fields of the last base first: a recipe begins with the model.
@@ -94,6 +95,15 @@ class Recipe(
     def sets(self, key: str) -> bool:
         """Whether a file, an override or a call names the key."""
         return key in self._places or (not self._places and key in self.model_fields_set)
+
+    def named(self, key: str, table: Mapping[str, Entry]) -> Entry:
+        """The entry of a table that the block `key` names; RecipeError, with its line, for none."""
+        name = getattr(self, key)["name"]
+        if name not in table:
+            raise RecipeError(
+                f"{self.where(key)}: {key}: expected one of {', '.join(table)}, found {name!r}"
+            )
+        return table[name]
 
     def bind(
         self, key: str, options: type[Options], *, skip: Sequence[str] = (), **defaults: Any

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from icpo_lite.recipe.keys import Recipe
 
 #: Names of the blocks below; a test holds each list to the table that acts on it.
-ADVANTAGES = ("group", "canon", "bnpo_paper", "rae", "gdpo", "rloo")
+ADVANTAGES = ("group", "canon", "bnpo_paper", "rae", "gdpo", "rloo", "opo")
 SHAPINGS = ("none", "aspo")
 TOKEN_WEIGHTS = ("none", "hapo", "d3s")
 GROUP_REWARDS = ("none", "diversity", "win_rate")
@@ -28,7 +28,7 @@ class MethodKeys(Section):
     advantage: Block = Field(
         {"name": "group"},
         description="how rewards become advantages: group (as scale_rewards says), canon, "
-        "bnpo_paper, rae, gdpo or rloo; or a block {name: canon, metric: length, alpha: 0.9}",
+        "bnpo_paper, rae, gdpo, rloo or opo; or a block {name: canon, metric: length, alpha: 0.9}",
     )
     advantage_shaping: Block = Field(
         {"name": "none"},
@@ -39,17 +39,20 @@ class MethodKeys(Section):
         {"name": "none"},
         description="which replies and tokens count how much: none, hapo (advantage, clip and "
         "temperature by a token's entropy) or d3s (replies that spread the advantages, tokens of "
-        "large |A| H); or a block {name: d3s, replies: 0.5, tokens: 0.2, anneal: 0.5}",
+        "large |A| H); or a block {name: d3s, replies: 0.5, across: true, tokens: 0.2, anneal: "
+        "0.5} or {name: hapo, tau: 0.05, signed: true}",
     )
     segments: Block = Field(
         {"name": "none"},
-        description="credit within a reply: none, or {name: spo, below: 0.9, most: 3, samples: 4}, "
-        "which cuts it where tokens were unlikely and samples on from each cut to value it",
+        description="credit within a reply: none, or {name: spo, below: 0.9, most: 3, samples: 4, "
+        "only_unlikely: false}, which cuts it where tokens were unlikely and samples on from each "
+        "cut to value it",
     )
     group_rewards: Block = Field(
         {"name": "none"},
         description="what a reply earns beside the others of its group: none, {name: diversity, "
-        "weight: 0.1} for questions that others do not ask, or win_rate, the share that it beats",
+        "weight: 0.1, mixed: false} for questions that others do not ask, or win_rate, the share "
+        "that it beats",
     )
     logged_completions: str | None = Field(
         None,

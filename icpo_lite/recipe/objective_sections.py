@@ -24,6 +24,7 @@ LossType = Literal[
     "sapo",
     "luspo",
     "vespo",
+    "gmpo",
     "rec",
     "asymre",
     "opmd",
@@ -45,8 +46,8 @@ class LossKeys(DistillationKeys):
     loss_type: LossType = Field(
         "dapo",
         description="grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo or vespo: a token's loss, and "
-        "how token losses are averaged; off-policy rec, asymre, opmd, a_lol; of whole replies in "
-        "their group reg_grpo, refuel, copg",
+        "how token losses are averaged; gmpo: a reply's geometric mean of ratios; off-policy rec, "
+        "asymre, opmd, a_lol; of whole replies in their group reg_grpo, refuel, copg",
     )
     importance_sampling_level: Literal["token", "turn", "sequence"] = Field(
         "token",
@@ -56,7 +57,8 @@ class LossKeys(DistillationKeys):
     epsilon_high: float | None = Field(
         0.28,
         gt=0,
-        description="… and at 1 + epsilon_high; null is epsilon; under cispo the ratio's cap",
+        description="… and at 1 + epsilon_high; null is epsilon; under cispo the ratio's cap, "
+        "under gmpo both bound its logarithm",
     )
     delta: float | None = Field(
         None, gt=1, description="upper bound of the ratio for negative advantages; null is off"
@@ -79,14 +81,20 @@ class LossKeys(DistillationKeys):
     rec_ring: tuple[float, float] = Field(
         (0.6, 2.0), description="rec_clip: ring: how far below and above 1 that side begins"
     )
+    rec_weight: Literal["none", "ratio", "advantage"] = Field(
+        "none",
+        description="rec: what such a token counts: 1 (none), its ratio (the paper's IS), or e to "
+        "the power of its advantage (RED-Weight)",
+    )
     off_policy_tau: float = Field(
         0.1, ge=0, description="asymre and opmd: weight of what holds the policy to its data"
     )
     refuel_eta: float = Field(1.0, gt=0, description="refuel: what a difference of rewards counts")
-    a_lol_ratio: Literal["sequence", "token", "none"] = Field(
+    a_lol_ratio: Literal["sequence", "token", "none", "kl"] = Field(
         "sequence",
         description="a_lol: weight of a reply against the base model: its sequence's ratio, each "
-        "token's, or none (the paper's reference-free form)",
+        "token's, none (the paper's reference-free form), or kl (A-LoL KL: none, and beta times "
+        "the log-ratio)",
     )
     entropy_coef: float = Field(
         0.0, ge=0, description="weight of the entropy bonus; the start where it is steered"
@@ -136,8 +144,9 @@ class LossKeys(DistillationKeys):
 
     @property
     def adds_kl(self) -> bool:
-        """Whether `beta` weighs a KL term; in copg it is part of what is compared."""
-        return self.beta > 0 and self.loss_type != "copg"
+        """Whether `beta` weighs a KL term; copg and A-LoL KL have one of their own."""
+        own = self.loss_type == "copg" or (self.loss_type == "a_lol" and self.a_lol_ratio == "kl")
+        return self.beta > 0 and not own
 
     @property
     def needs_reference(self) -> bool:
@@ -155,7 +164,7 @@ class LossKeys(DistillationKeys):
     def _loss_agrees(self) -> Self:
         if self.loss_type == "cispo":
             self._check_cispo()
-        if self.loss_type in (*GROUP_LOSSES, "a_lol"):
+        if self.loss_type in (*GROUP_LOSSES, "a_lol", "gmpo"):
             self._check_whole_replies()
         ring = self.loss_type == "rec" and self.rec_clip == "ring"
         if ring and (self.rec_ring[0] < self.epsilon or self.rec_ring[1] < self.high):
@@ -202,6 +211,8 @@ class LossKeys(DistillationKeys):
             )
         if self.loss_type == "copg" and not self.beta:
             refuse("beta", "copg weighs the base model's log-probs by it; set beta: 0.1")
+        if self.loss_type == "a_lol" and self.a_lol_ratio == "kl" and not self.beta:
+            refuse("beta", "a_lol_ratio: kl weighs the log-ratio by it; set beta: 0.1")
         if self.loss_type in GROUP_LOSSES and self.demonstrations != "none":
             refuse("demonstrations", f"{self.loss_type} compares sampled replies; set it to none")
 
@@ -353,7 +364,8 @@ class ScheduleKeys(Section):
         description="which prompts of a kind are drawn: none (each once before any comes again), "
         "or {name: sec, rate: 0.5, tau: 0.5, fixed_share: true}, a bandit over task, kind "
         "and number of shards that goes where advantages are largest, or {name: eva, variants: 4, "
-        "rate: 0.5, tau: 0.1}: which facts a problem lacks, by how far rewards differed then",
+        "rate: 0.5, tau: 0.1, spread: std}: which facts a problem lacks, by how far rewards "
+        "differed then",
     )
     learning_rate: float = Field(
         1e-5,

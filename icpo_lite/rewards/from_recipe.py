@@ -78,13 +78,7 @@ def reward_spec(recipe: Recipe) -> RewardSpec:
     """The entry of the table of rewards that the recipe names."""
     from icpo_lite.rewards.icpo import NAMED_REWARDS
 
-    name = recipe.reward["name"]
-    if name not in NAMED_REWARDS:
-        raise RecipeError(
-            f"{recipe.where('reward')}: reward: expected one of {', '.join(NAMED_REWARDS)}, "
-            f"found {name!r}"
-        )
-    return NAMED_REWARDS[name]
+    return recipe.named("reward", NAMED_REWARDS)
 
 
 def bind_reward(recipe: Recipe) -> RewardRule:
@@ -105,13 +99,7 @@ def bind_conversation_reward(recipe: Recipe) -> ConversationRule:
     """The rule of whole conversations that the recipe names, its options checked."""
     from icpo_lite.rewards.conversation_rewards import CONVERSATION_REWARDS
 
-    name = recipe.conversation_reward["name"]
-    if name not in CONVERSATION_REWARDS:
-        raise RecipeError(
-            f"{recipe.where('conversation_reward')}: conversation_reward: expected one of "
-            f"{', '.join(CONVERSATION_REWARDS)}, found {name!r}"
-        )
-    rule = CONVERSATION_REWARDS[name]
+    rule = recipe.named("conversation_reward", CONVERSATION_REWARDS)
     bound = rule.bind(recipe.bind("conversation_reward", rule.options, skip=["name"]))
     return bound if recipe.reward["name"] != "none" else _unpaid
 

@@ -1,12 +1,14 @@
 """What a reply earns beside the others of its group: the table that `group_rewards` names.
 
-    diversity  r + weight (1 - mean likeness to the other questions of the group), for questions to
-               prompts that lack something (MultiRole-R1's diversity, arXiv 2507.20187)
+    diversity  r + weight d, or (1 - weight) r + weight d, for questions to prompts that lack
+               something, d = 1 - mean likeness to the other questions of the group
+               (after MultiRole-R1's shaped reward, arXiv 2507.20187)
     win_rate   the share of the other replies that r beats, ties half (SPO, arXiv 2401.04056)
 
-Likeness is ours: shared words over all words of two questions; MultiRole-R1 sums seven measures of
-how replies from several roles differ. SPO asks a preference model which of two replies is better;
-here the one that earns more is.
+d is ours: likeness is shared words over all words of two questions. MultiRole-R1's is a weighted
+sum of eight measures of one text (words, token entropy, sentence lengths and patterns, ...), which
+questions of ten words are too short for; its reward is the second form. SPO asks a preference
+model which of two replies is better; here the one that earns more is.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from icpo_lite.core.types import QUESTIONS, Intent, Prompt, Reward, RewardContext, Turn
 from icpo_lite.core.words import words
@@ -29,9 +31,18 @@ class GroupRewardOptions(BaseModel):
 
 
 class DiversityOptions(GroupRewardOptions):
-    """The weight of `diversity`."""
+    """The weight of `diversity`, and how it is paid."""
 
     weight: float = Field(0.1, gt=0, description="what a question earns that nobody else asks")
+    mixed: bool = Field(
+        False, description="whether the reward makes room for it: (1 - weight) r + weight d"
+    )
+
+    @model_validator(mode="after")
+    def _leaves_a_reward(self) -> Self:
+        if self.mixed and self.weight > 1:
+            raise ValueError(f"mixed: expected a weight up to 1, found {self.weight:g}")
+        return self
 
 
 def likeness(one: str, other: str) -> float:
@@ -64,8 +75,9 @@ def _diversity(
         others = [t.content for j, t in enumerate(turns) if asks[j] and j != i]
         alike = [likeness(turns[i].content, other) for other in others]
         worth = options.weight * (1 - (sum(alike) / len(alike) if alike else 0.0))
-        parts = {**reward.components, "diversity": worth}
-        out.append(Reward(reward.total + worth, parts))
+        left = 1 - options.weight if options.mixed else 1.0
+        parts = {name: left * part for name, part in reward.components.items()}
+        out.append(Reward(left * reward.total + worth, {**parts, "diversity": worth}))
     return out
 
 

@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import Prompt, ResponseType, StopReason, TaskName
+from icpo_lite.rewards.feature_weights import COLUMNS
 from icpo_lite.rewards.linear_features import character_grams, facts, shown, word_grams
 from icpo_lite.rewards.question_targets import asked
 from icpo_lite.rewards.response_type import Classification, explain
@@ -29,14 +30,7 @@ ASSET = Path(__file__).parents[1] / "assets" / "judge" / "linear.safetensors"
 #: Version of the asset's form, and of what `linear_features` reads off a reply.
 FORM = 1
 #: The columns of the weights: answer attempt against the rest, then the kinds of the rest.
-KINDS = (
-    ResponseType.ANSWER_ATTEMPT,
-    ResponseType.CLARIFICATION,
-    ResponseType.INTERROGATION,
-    ResponseType.DISCUSSION,
-    ResponseType.HEDGING,
-    ResponseType.REFUSAL,
-)
+KINDS = COLUMNS
 
 
 @dataclass(frozen=True, slots=True)

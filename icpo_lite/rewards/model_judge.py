@@ -21,6 +21,7 @@ from icpo_lite.core.types import (
     StopReason,
     TaskName,
 )
+from icpo_lite.rewards.asked_again import first_readable
 from icpo_lite.rewards.response_type import Classification
 
 Item = tuple[Prompt, str, StopReason | None]
@@ -120,19 +121,9 @@ class EndpointTyper:
         """One type an item, in order. Raises ModelError when no try names a type."""
         how = 'Answer with JSON alone: {"response_type": "<name of the type>"}'
         chats = [question(prompt, reply, how, self._order) for prompt, reply, _ in items]
-        found: list[Classification | None] = [None] * len(chats)
-        for attempt in range(self._tries):
-            open_ = [i for i, f in enumerate(found) if f is None]
-            if not open_:
-                break
-            replies = self._generator.generate(
-                [chats[i] for i in open_],
-                max_new_tokens=256,
-                temperature=0.0 if attempt == 0 else 0.7,
-                seed=attempt,
-            )
-            for i, texts in zip(open_, replies, strict=True):
-                found[i] = read_type(texts[0])
+        found = first_readable(
+            self._generator, chats, read_type, tries=self._tries, max_new_tokens=256
+        )
         for item, classification in zip(items, found, strict=True):
             if classification is None:
                 raise ModelError(

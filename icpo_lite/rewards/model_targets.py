@@ -18,6 +18,7 @@ from typing import Protocol
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.core.types import NON_ANSWERS, Generator, Message, Prompt, Scorer, Shard, Verdict
+from icpo_lite.rewards.asked_again import first_readable
 from icpo_lite.rewards.question_targets import asked
 
 Question = tuple[Prompt, str]
@@ -101,19 +102,9 @@ class EndpointTargets:
         pairs = _pairs(items)
         how = 'Answer with JSON alone: {"asks_for_it": true} or {"asks_for_it": false}'
         chats = [question(prompt, reply, fact, how) for _, prompt, reply, fact in pairs]
-        found: list[bool | None] = [None] * len(chats)
-        for attempt in range(self._tries):
-            open_ = [i for i, said in enumerate(found) if said is None]
-            if not open_:
-                break
-            replies = self._generator.generate(
-                [chats[i] for i in open_],
-                max_new_tokens=64,
-                temperature=0.0 if attempt == 0 else 0.7,
-                seed=attempt,
-            )
-            for i, texts in zip(open_, replies, strict=True):
-                found[i] = read_yes(texts[0])
+        found = first_readable(
+            self._generator, chats, read_yes, tries=self._tries, max_new_tokens=64
+        )
         for (_, prompt, _, _), said in zip(pairs, found, strict=True):
             if said is None:
                 raise ModelError(

@@ -39,7 +39,8 @@ class EntropyStats(NamedTuple):
     """The log-entropies of a step's tokens, by which HAPO tells the sure from the unsure.
 
     quantile: above it a token is unsure. std: of all. up, down: one over the largest standardised
-    value above the quantile, and over the size of the smallest below it.
+    value above the quantile, and over the size of the smallest below it; a negative `down` turns
+    the sure ones up as well (`token_weights: {name: hapo, signed: false}`).
     """
 
     quantile: float

@@ -25,8 +25,7 @@ from icpo_lite.policy.logprobs import check_impl
 from icpo_lite.recipe.input_paths import require_model
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.engines.registry import require_engine
-from icpo_lite.rollout.from_recipe import wanted_engine
-from icpo_lite.rollout.groups import encode_prompts
+from icpo_lite.rollout.from_recipe import recipe_ids, wanted_engine
 from icpo_lite.rollout.growing import check_growing
 from icpo_lite.runs.header import header_facts, idle_clip
 from icpo_lite.runs.trackers import require_trackers
@@ -83,13 +82,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     prompts, corpus = training_prompts(recipe, policy)
     require_kinds(recipe, prompts)  # before the model is loaded for nothing
     policy = policy or load_policy(recipe, threads=threads)
-    prompt_ids = encode_prompts(
-        policy,
-        prompts,
-        recipe.max_prompt_length,
-        recipe.max_completion_length,
-        recipe.on_long_prompt,
-    )
+    prompt_ids = recipe_ids(recipe, policy, prompts)
     corpus += _left_out(len(prompts), len(prompt_ids), recipe)
     prompts = logged_only(recipe, [p for p in prompts if p.prompt_id in prompt_ids])
     require_kinds(recipe, prompts)

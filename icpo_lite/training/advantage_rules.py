@@ -5,6 +5,7 @@ With r the rewards of a group of G, and b, p, m, v as below:
     group       (r - mean) / std, as `scale_rewards` says          `training.advantages`
     gdpo        each component of the reward normalised by itself  arXiv 2601.05242
     rloo        r - mean of the other G - 1                        arXiv 2402.14740
+    opo         r - mean weighted by the replies' lengths          arXiv 2505.23585
     rae         r - b of the prompt's kind, b <- .95 b + .05 r     arXiv 2506.24119 (SPIRAL)
     canon       r against the other half and against its own       arXiv 2509.23962
     bnpo_paper  (r - p) / BetaPDF(p; alpha, beta)                  arXiv 2506.02864
@@ -73,6 +74,12 @@ def rloo(rewards_G: Tensor) -> Tensor:
     return (rewards_G - rewards_G.mean()) * count / (count - 1)
 
 
+def opo(rewards_G: Tensor, lengths_G: Tensor) -> Tensor:
+    """A_i = r_i - sum of L r / sum of L, L lengths in tokens: the baseline of least variance where
+    a reply's gradient grows as its length (arXiv 2505.23585). [G] -> [G]."""
+    return rewards_G - (lengths_G * rewards_G).sum() / lengths_G.sum().clamp(min=1)
+
+
 def canon(rewards_G: Tensor, metric_G: Tensor, options: CanonOptions) -> Tensor:
     """CANON's advantage (arXiv 2509.23962): split at G // 2 by the metric, ties by place.
 
@@ -124,6 +131,14 @@ def _rloo(groups: Sequence[Group], options: NoOptions, memory: Memory) -> list[T
     return [rloo(row) for row in _rewards(groups)]
 
 
+def _opo(groups: Sequence[Group], options: NoOptions, memory: Memory) -> list[Tensor]:
+    lengths = [[_metric(t, "length") for t in g.trajectories] for g in groups]
+    return [
+        opo(row, torch.tensor(length, dtype=row.dtype))
+        for row, length in zip(_rewards(groups), lengths, strict=True)
+    ]
+
+
 def _canon(groups: Sequence[Group], options: CanonOptions, memory: Memory) -> list[Tensor]:
     metrics = [[_metric(t, options.metric) for t in g.trajectories] for g in groups]
     return [
@@ -133,7 +148,7 @@ def _canon(groups: Sequence[Group], options: CanonOptions, memory: Memory) -> li
 
 
 def _rae(groups: Sequence[Group], options: RaeOptions, memory: Memory) -> list[Tensor]:
-    """Reply by reply, as games come in one by one; starts at 0, as the public code's."""
+    """Reply by reply, as games come in one by one; starts at 0."""
     out = []
     for group in groups:
         role, row = str(group.prompt.intent), []
@@ -187,6 +202,7 @@ ADVANTAGE_RULES: dict[str, AdvantageRule] = {
     "group": AdvantageRule(NoOptions, None),
     "gdpo": AdvantageRule(NoOptions, None),
     "rloo": AdvantageRule(NoOptions, _rloo),
+    "opo": AdvantageRule(NoOptions, _opo),
     "rae": AdvantageRule(RaeOptions, _rae),
     "canon": AdvantageRule(CanonOptions, _canon),
     "bnpo_paper": AdvantageRule(NoOptions, _bnpo),

@@ -145,7 +145,8 @@ def _normalized_components(
     groups: Sequence[Group], keys: AdvantageKeys, weights: Mapping[str, float]
 ) -> list[Tensor]:
     """GDPO (arXiv 2601.05242), as TRL's normalize_then_sum: Σ_k w_k (r_k - mean_k) / (std_k + 1e-4)
-    in each group, then centred and divided by its own std over the step.
+    in each group, then centred and divided by its own std over the step; the authors' version for
+    TRL does the same, the one for verl takes that mean and std over tokens instead of replies.
 
     A component that some trajectories of a step lack counts as 0 there.
     """

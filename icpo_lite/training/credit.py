@@ -9,10 +9,15 @@ r_k the reward of reply k, K replies, and z(x) = (x - mean) / (std + 1e-4) over 
     igpo       z(g_k) over all turns,  g_k = r'_k + g_{k+1},  r'_k = P_{k+1} - P_k,  r'_K = r_K
     equalized  z(S) of the conversation,  S = mean of its r
     em         z(S) (0.5 + 0.5 (1 - e^{-2 r_k}) / (1 - e^{-2})),  r_k held between 0 and 1
-    r2g        z(R_1) R_k,  R_k = r_k + 0.8 R_{k+1}
+    r2g        z(S) R_k,  R_k = r_k + 0.8 R_{k+1},  S = R_1
 
 gtpo: arXiv 2511.14846. igpo: 2510.14967, P_k the probability of the gold answer before reply k.
-equalized, em and r2g: UserRL's turn rewards, each a factor of its trajectory's advantage.
+equalized, em and r2g: UserRL's turn rewards (arXiv 2509.19736), each a factor of its trajectory's
+advantage. credit_score says what S is in all three: the mean of a conversation's rewards, their sum
+(the paper), or R_1 at 0.8 (the paper's best, and what its public code has switched on). The paper
+writes (turn reward - mean S) / std S instead of the product; with equalized turns that is the same
+for every reply, and the public code multiplies, as here. For em that code also has a variant that
+divides the factors of a conversation by their mean over its tokens.
 """
 
 from __future__ import annotations
@@ -99,12 +104,18 @@ def _igpo(group: Group, recipe: Recipe) -> list[Scaled]:
     return [Scaled([returns(information_gains(t), 1.0) for t in group.trajectories])]
 
 
-def _means(group: Group, recipe: Recipe) -> list[Scaled]:
-    return [Scaled([[sum(r) / len(r)] for r in _all(group)])]
+#: What `credit_score` names: a conversation's score, from the rewards of its turns.
+SCORES: dict[str, Callable[[Sequence[float]], float]] = {
+    "mean": lambda rewards: sum(rewards) / len(rewards),
+    "sum": sum,
+    "r2g": lambda rewards: returns(rewards, R2G_GAMMA)[0],
+}
 
 
-def _first_returns(group: Group, recipe: Recipe) -> list[Scaled]:
-    return [Scaled([returns(r, R2G_GAMMA)[:1] for r in _all(group)])]
+def _scores(group: Group, recipe: Recipe) -> list[Scaled]:
+    usual = "r2g" if recipe.credit == "r2g" else "mean"
+    score = SCORES[recipe.credit_score or usual]
+    return [Scaled([[score(r)] for r in _all(group)])]
 
 
 def _as_scaled(rewards: Ragged, scaled: list[Ragged]) -> Ragged:
@@ -133,9 +144,9 @@ CREDITS: dict[str, Credit] = {
     "gtpo": Credit(_gtpo, _as_scaled),
     "mapo": Credit(_mapo, _as_scaled),
     "igpo": Credit(_igpo, _as_scaled),
-    "r2g": Credit(_first_returns, _times(lambda row: returns(row, R2G_GAMMA))),
-    "em": Credit(_means, _times(lambda row: [exponential(r) for r in row])),
-    "equalized": Credit(_means, _times(lambda row: [1.0] * len(row))),
+    "r2g": Credit(_scores, _times(lambda row: returns(row, R2G_GAMMA))),
+    "em": Credit(_scores, _times(lambda row: [exponential(r) for r in row])),
+    "equalized": Credit(_scores, _times(lambda row: [1.0] * len(row))),
 }
 
 

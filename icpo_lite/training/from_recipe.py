@@ -21,8 +21,7 @@ from icpo_lite.recipe.objective_sections import steps_of
 from icpo_lite.rewards.from_recipe import bind_judge, bind_reward, bind_reward_change
 from icpo_lite.rollout.engines.fixed_step import choose_fixed_step
 from icpo_lite.rollout.engines.registry import ENGINES, TRIED_PROMPTS, choose_engine
-from icpo_lite.rollout.from_recipe import sampling_options, wanted_engine
-from icpo_lite.rollout.groups import encode_prompts
+from icpo_lite.rollout.from_recipe import recipe_ids, sampling_options, wanted_engine
 from icpo_lite.training.advantage_rules import Advantages
 from icpo_lite.training.logged_groups import LoggedReplies, logged_only
 from icpo_lite.training.prompt_sharing import choose_sharing
@@ -137,13 +136,7 @@ def trainer_of(recipe: Recipe) -> Trainer:
     reward, change = bind_reward(recipe), bind_reward_change(recipe)
     policy = load_policy(recipe)
     prompts, _ = training_prompts(recipe, policy)
-    prompt_ids = encode_prompts(
-        policy,
-        prompts,
-        recipe.max_prompt_length,
-        recipe.max_completion_length,
-        recipe.on_long_prompt,
-    )
+    prompt_ids = recipe_ids(recipe, policy, prompts)
     prompts = logged_only(recipe, [p for p in prompts if p.prompt_id in prompt_ids])
     require_kinds(recipe, prompts)
     pool = prompt_pool(recipe, prompts)

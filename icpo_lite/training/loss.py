@@ -30,7 +30,7 @@ from torch import Tensor
 
 from icpo_lite.recipe.objective_sections import LossKeys
 from icpo_lite.training.group_losses import LOSSES_OF_GROUPS, coefficients
-from icpo_lite.training.off_policy_losses import OFF_POLICY_LOSSES, entropy_clipped
+from icpo_lite.training.off_policy_losses import OFF_POLICY_LOSSES, entropy_clipped, geometric_mean
 
 
 class Mean(NamedTuple):
@@ -255,6 +255,7 @@ LOSSES: dict[str, Objective] = {
     "luspo": Objective(clipped_ratio, token_sum, _rows),
     # VESPO, arXiv 2602.10693.
     "vespo": Objective(gamma_weighted, token_sum, _tokens),
+    "gmpo": Objective(geometric_mean, sequence_mean_sum, _rows),  # arXiv 2507.20673
     **{name: Objective(loss, token_sum, _tokens) for name, loss in OFF_POLICY_LOSSES.items()},
     **{name: Objective(coefficients, token_sum, _rows) for name in LOSSES_OF_GROUPS},
 }

@@ -4,8 +4,8 @@ advantage_shaping: aspo   A' = A + clip(push (x - mean x) / mean L, -limit |A|, 
                           right replies, x their length or where they ask, L lengths in tokens
                           (arXiv 2508.19201, whose x is where code is first run)
 token_weights: hapo       A over a group's tokens, moved with the clip by entropy (2509.16591)
-token_weights: d3s        the replies that spread A most, of these the tokens of largest |A| H,
-                          both shares growing to 1 over the run (2509.22115)
+token_weights: d3s        the replies of a step that spread A most, of these the tokens of largest
+                          |A| H, both shares growing to 1 over the run (2509.22115)
 """
 
 from __future__ import annotations
@@ -52,17 +52,23 @@ class AspoOptions(ShapingOptions):
 
 
 class HapoOptions(ShapingOptions):
-    """The number of HAPO's temperature."""
+    """HAPO's temperature, and its scale of entropies."""
 
     tau: float = Field(
         0.05, ge=0, lt=1, description="how much hotter, and colder, the temperature of a token gets"
+    )
+    signed: bool = Field(
+        True, description="whether sure tokens count below 0; false is the public code's scale"
     )
 
 
 class D3sOptions(ShapingOptions):
     """The shares of D3S, at the start of a run."""
 
-    replies: float = Field(0.5, gt=0, le=1, description="share of a group's replies")
+    replies: float = Field(0.5, gt=0, le=1, description="share of the replies")
+    across: bool = Field(
+        True, description="replies of all groups are chosen together; false: of each by itself"
+    )
     tokens: float = Field(0.2, gt=0, le=1, description="share of their tokens")
     anneal: float | None = Field(
         1.0, gt=0, description="share of max_steps over which both grow to 1; null: they stay"
@@ -120,11 +126,13 @@ class ReplyShaping:
         return list(groups)
 
     def kept(self, groups: Sequence[Group], step: int) -> list[Group]:
-        """Each group with the replies that are learned from (D3S), all of them elsewhere."""
+        """The groups with the replies that are learned from (D3S), all of them elsewhere."""
         options = self.tokens
         if not isinstance(options, D3sOptions):
             return list(groups)
         share = grown(options.replies, step, _over(options, self.max_steps))
+        if options.across:
+            return _fewer_of_all(groups, share)
         return [_fewer(group, share) for group in groups]
 
     def _over_tokens(self, group: Group) -> Tensor:
@@ -174,7 +182,7 @@ class TokenShaping:
         """HAPO's h [B, T] of a batch; its figures stay for sampling."""
         if entropy is None or not isinstance(self.options, HapoOptions):
             return None
-        h, self.stats = entropy_scale(entropy, mask)
+        h, self.stats = entropy_scale(entropy, mask, signed=self.options.signed)
         return h
 
     def weights(
@@ -212,10 +220,42 @@ def _fewer(group: Group, share: float) -> Group:
     if count >= len(group.trajectories) or group.advantages is None:
         return group
     rows = spread_rows(torch.tensor(group.advantages, dtype=torch.float64), count).tolist()
+    return _rows_of(group, rows)
+
+
+def _fewer_of_all(groups: Sequence[Group], share: float) -> list[Group]:
+    """The replies that spread the advantages of the whole step most; groups without one go.
+
+    At least two replies; a demonstration alone stays and counts as none of them.
+    """
+    places = [
+        (i, j)
+        for i, group in enumerate(groups)
+        for j in range(len(group.trajectories))
+        if len(group.trajectories) > 1 and group.advantages is not None
+    ]
+    count = max(2, math.ceil(share * len(places)))
+    if count >= len(places):
+        return list(groups)
+    values = [(groups[i].advantages or ())[j] for i, j in places]
+    rows = spread_rows(torch.tensor(values, dtype=torch.float64), count).tolist()
+    kept: dict[int, list[int]] = {}
+    for i, j in (places[row] for row in rows):
+        kept.setdefault(i, []).append(j)
+    chosen = {i for i, _ in places}
+    return [
+        _rows_of(group, kept[i]) if i in chosen else group
+        for i, group in enumerate(groups)
+        if i in kept or i not in chosen
+    ]
+
+
+def _rows_of(group: Group, rows: Sequence[int]) -> Group:
+    advantages = group.advantages or ()
     return replace(
         group,
         trajectories=tuple(group.trajectories[i] for i in rows),
-        advantages=tuple(group.advantages[i] for i in rows),
+        advantages=tuple(advantages[i] for i in rows),
     )
 
 

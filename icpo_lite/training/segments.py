@@ -6,9 +6,11 @@ V at the start that of the group, V at the end the reply's own reward:
 
     A of segment k's tokens = V_{k+1} - V_k
 
-This is SPO-chain. Its tree, in which samples from a cut are replies that are trained on too, and
-its mask, which trains on unlikely tokens alone, are left out. Groups of equal rewards are not
-sampled on from (ours): their segments have 0.
+This is SPO-chain. Its mask, with which unlikely tokens alone have their segment's A, is
+`only_unlikely`; the paper then divides by their number, here all tokens are counted, which is a
+smaller step in the same direction. Its tree, in which samples from a cut are replies that are
+trained on too, is left out. Groups of equal rewards are not sampled on from (ours): their segments
+have 0.
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ class SpoOptions(BaseModel):
     below: float = Field(0.9, gt=0, le=1, description="probability below which a token is unlikely")
     most: int = Field(3, ge=1, description="cuts of a reply at most")
     samples: int = Field(4, ge=1, description="replies that are sampled on from each cut")
+    only_unlikely: bool = Field(False, description="whether likely tokens have no advantage")
 
 
 def cuts(logprobs: Sequence[float], below: float, most: int) -> list[int]:
@@ -61,6 +64,14 @@ def segment_advantages(
         worth[k + 1] - worth[k]
         for k in range(len(bounds) - 1)
         for _ in range(bounds[k + 1] - bounds[k])
+    )
+
+
+def masked(shares: Sequence[float], logprobs: Sequence[float], below: float) -> tuple[float, ...]:
+    """Each token's share where its probability is below that, else 0."""
+    least = math.log(below)
+    return tuple(
+        share if logp < least else 0.0 for share, logp in zip(shares, logprobs, strict=True)
     )
 
 
@@ -161,6 +172,8 @@ class Segments:
                 start,
                 group.rewards[i],
             )
+            if self.options.only_unlikely:
+                shares = masked(shares, reply.logprobs, self.options.below)
             learned = replace(reply, advantage=tuple(counts * share for share in shares))
             rows.append(replace(trajectory, turns=(*trajectory.turns[:-1], learned)))
         return replace(group, trajectories=tuple(rows))

@@ -149,36 +149,41 @@ def product(*weights: Tensor | None) -> Tensor | None:
     return math.prod(some[1:], start=some[0]) if some else None
 
 
-def entropy_scale(entropy: Tensor, mask: Tensor) -> tuple[Tensor, EntropyStats]:
+def entropy_scale(
+    entropy: Tensor, mask: Tensor, *, signed: bool = True
+) -> tuple[Tensor, EntropyStats]:
     """HAPO's h in [-1, 1] of each token, and what a sampler needs to tell it of the next ones.
 
     z = (log H - its 0.8 quantile) / std over the tokens under the mask; h is z over its largest
-    value where z > 0, over the size of its smallest where z <= 0 (arXiv 2509.16591, public code).
+    value where z > 0, over the size of its smallest where z <= 0 (arXiv 2509.16591). The quantile
+    is one of the values, as in the public code; std cancels.
     entropy, mask [B, T] -> h [B, T], 0 outside the mask.
+    signed: False divides by the smallest itself, as the public code does, so that h is in [0, 1]
+        and the surest token counts like the least sure; the paper wants them held apart.
     """
     logs = entropy.detach().float().clamp(min=LEAST_ENTROPY).log()
     kept = logs[mask]
     if len(kept) < 2:
         return torch.zeros_like(logs), EntropyStats(0.0, 1.0, 0.0, 0.0)
-    quantile, std = kept.quantile(UNSURE_QUANTILE), kept.std()
+    quantile, std = kept.quantile(UNSURE_QUANTILE, interpolation="nearest"), kept.std()
     z = (kept - quantile) / (std + LEAST_ENTROPY)
     up, down = float(z.max()), float(-z.min())
+    side = 1.0 if signed else -1.0
     stats = EntropyStats(
-        float(quantile), float(std), 1 / up if up > 0 else 0.0, 1 / down if down > 0 else 0.0
+        float(quantile), float(std), 1 / up if up > 0 else 0.0, side / down if down > 0 else 0.0
     )
     return stats.scale(logs).masked_fill(~mask, 0.0), stats
 
 
 def token_means(rewards_G: Tensor, lengths_G: Tensor) -> Tensor:
     """HAPO's advantage: (r - mean) / (std + 1e-4), both over all tokens of the group, each token
-    with its reply's reward (arXiv 2509.16591). [G], tokens [G] -> [G].
+    with its reply's reward (arXiv 2509.16591); the std is the biased one. [G], tokens [G] -> [G].
 
     GRPO's own, over replies, where that gives any reply 5 or more: one short reply among long ones.
     """
     weights = lengths_G / lengths_G.sum().clamp(min=1)
     centred = rewards_G - (weights * rewards_G).sum()
-    tokens = lengths_G.sum()
-    variance = (lengths_G * centred.square()).sum() / (tokens - 1).clamp(min=1)
+    variance = (weights * centred.square()).sum()
     found = centred / (variance.sqrt() + STD_EPSILON)
     if bool((found.abs() >= MOST_ADVANTAGE).any()):
         return (rewards_G - rewards_G.mean()) / (rewards_G.std() + STD_EPSILON)

@@ -170,7 +170,7 @@ class Trainer:
         groups, chosen, refills = self.select(self.rollout(prompts))
         sampled = time.monotonic()
         weighed = self.weighed(chosen, plan.underspecified_weight)
-        learned = self.counted(self.shaping.kept(weighed, self.done_steps))
+        learned = self.shaping.kept(self.counted(weighed), self.done_steps)
         batch = collate(learned, self.policy.pad_id)
         self.phase = "updating"
         views = self.distiller.views(learned) if self.distiller else None

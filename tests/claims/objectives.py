@@ -30,11 +30,11 @@ from icpo_lite.runs.run_directory import git_commit, versions
 
 COMMAND = [sys.executable, "-m", "icpo_lite"]
 SHARED = (
-    *("num_iterations=2", "num_mini_batches=2", "max_steps=40", "learning_rate=1.0e-3"),
-    *("compare={}", "evaluation.enabled=false", "log_completions_steps=0", "logging_steps=40"),
+    *("num_iterations=2", "num_mini_batches=2", "max_steps=30", "learning_rate=1.0e-3"),
+    *("compare={}", "evaluation.enabled=false", "log_completions_steps=0", "logging_steps=30"),
 )
 JUDGED = ("--split", "dev", "--settings", "full,sharded,underspecified,contradictory")
-SIZE = ("--problems", "70", "--runs", "4")
+SIZE = ("--problems", "70", "--runs", "2")
 OBJECTIVES: dict[str, tuple[str, ...]] = {
     "rlvr (dapo)": ("share_underspecified=0", "reward=accuracy"),
     "dapo": (),
@@ -70,10 +70,12 @@ SETS: dict[str, dict[str, tuple[str, ...]]] = {
         "rae, paper's order": ("advantage={name: rae, update_first: true}",),
         "gdpo": ("advantage=gdpo",),
         "rloo": ("advantage=rloo",),
+        "opo": ("advantage=opo",),
         "aspo, shorter": ("advantage_shaping={name: aspo, metric: shorter}",),
         "aspo, ask early": ("advantage_shaping={name: aspo, metric: ask_early}",),
     },
     "losses": {
+        "gmpo": ("loss_type=gmpo", "epsilon=0.4", "epsilon_high=0.4"),
         "reg_grpo": ("loss_type=reg_grpo",),
         "rec": ("loss_type=rec",),
         "rec, two-sided": ("loss_type=rec", "rec_clip=two_side"),

@@ -65,6 +65,14 @@ def test_spread_decides() -> None:
     assert counts["b/1"] == 400
 
 
+def test_spread_may_be_the_gap() -> None:
+    """Rewards 0, 1, 1, 1: largest less smallest is 1, their standard deviation .433."""
+    for spread, wanted in (("gap", 1.0), ("std", 3**0.5 / 4)):
+        one = pool(spread=spread)
+        one.saw([group(A1, 0.0, 1.0, 1.0, 1.0)])
+        assert one.spreads["a/1"] == pytest.approx(wanted)
+
+
 def test_a_restored_pool_goes_on_alike() -> None:
     one, other = pool(), pool()
     one.draw_kinds(1, 1)

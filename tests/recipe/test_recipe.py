@@ -266,8 +266,8 @@ def test_names_without_an_equal_are_answered(folder: Path, key: str) -> None:
         (
             "loss_type: gpro\n",
             "r.yaml:3: loss_type: expected one of grpo, bnpo, dr_grpo, dapo, cispo, sapo, luspo, "
-            "vespo, rec, asymre, opmd, a_lol, reg_grpo, refuel, copg, found 'gpro'; did you mean "
-            "grpo?",
+            "vespo, gmpo, rec, asymre, opmd, a_lol, reg_grpo, refuel, copg, found 'gpro'; did you "
+            "mean grpo?",
         ),
         ("evaluation:\n  settings: [ful]\n", "r.yaml:4: evaluation.settings: expected one of"),
         ("resume_from_checkpoint: 3\n", "r.yaml:3: resume_from_checkpoint: expected"),

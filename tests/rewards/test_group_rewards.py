@@ -2,6 +2,7 @@
 
 import pytest
 
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.types import (
     Group,
     Intent,
@@ -62,6 +63,17 @@ def test_questions_that_nobody_else_asks() -> None:
     )
     assert [r.total for r in found] == pytest.approx([1.15, 1.15, 1.2, 1.0, 1.2, 1.0])
     assert found[0].components == {"own": 1.0, "diversity": pytest.approx(0.15)}
+
+
+def test_diversity_may_take_its_place_in_the_reward() -> None:
+    """(1 - .25) 1 + .25 (1 - .5): .875; nobody is asked alike: 1."""
+    turns = [reply("How many eggs?"), reply("How many boxes?"), reply("What price?")]
+    override = "group_rewards={name: diversity, weight: 0.25, mixed: true}"
+    found = changed(override, turns, [1.0] * 3, (0, 0, 1))
+    assert [r.total for r in found] == pytest.approx([0.875, 0.875, 1.0])
+    assert found[0].components == {"own": 0.75, "diversity": pytest.approx(0.125)}
+    with pytest.raises(RecipeError, match="expected a weight up to 1, found 2"):
+        changed("group_rewards={name: diversity, weight: 2, mixed: true}", turns, [1.0] * 3, ())
 
 
 def test_win_rates_by_hand() -> None:

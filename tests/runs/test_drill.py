@@ -5,14 +5,17 @@ import os
 import pytest
 from reliability import drill as drills
 
-FAULTS = 6
+#: CI asks for more of them, and for others every time.
+FAULTS = int(os.environ.get("ICPO_DRILL_FAULTS", "6"))
+SEED = int(os.environ.get("ICPO_DRILL_SEED", "0"))
 
 
 @pytest.fixture(scope="module")
 def drill(tmp_path_factory):
-    return drills.Drill(tmp_path_factory.mktemp("drill") / "", seed=0)
+    return drills.Drill(tmp_path_factory.mktemp("drill") / "", seed=SEED)
 
 
+@pytest.mark.timeout(900)
 def test_a_few_faults_lose_nothing(drill):
     for _ in range(FAULTS):
         drill.one()

@@ -1,6 +1,9 @@
 """Training-free GRPO against a generator whose words are known."""
 
+import json
+import threading
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from click.testing import CliRunner
 
@@ -98,6 +101,47 @@ def test_lines() -> None:
     ]
     assert as_lines(" ".join(["word"] * 41)) == []
     assert system_text(None, []) is None
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Asks and guesses in turn; of two replies it says what the better one did."""
+
+    def do_POST(self):
+        said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["messages"]
+        self.server.chats.append(said)
+        before = sum(said == chat for chat in self.server.chats)
+        text = "How many are there?" if before % 2 else "The answer is 99999."
+        if "Two replies of an assistant to one task" in said[-1]["content"]:
+            text = f"Say what lacks first, {'again ' * len(self.server.chats)}and wait."
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps({"choices": [{"message": {"content": text}}]}).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_does_all_of_it(tmp_path, monkeypatch) -> None:
+    """Groups of two from the server, their comparisons, and what the advice is worth on others."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    out = tmp_path / "advice.txt"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.chats = []
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}/v1"
+        where = ("--endpoint", url, "--model", "org/model", "--concurrency", "1")
+        keys = ("prompts_per_step=2", "num_generations=2")
+        done = CliRunner().invoke(advise, ["tiny", *keys, *where, "--steps", "1", "-o", str(out)])
+        server.shutdown()
+    assert done.exit_code == 0, done.output
+    assert "step 1 of 1: reward" in done.output
+    compared = [chat for chat in server.chats if "Two replies" in chat[-1]["content"]]
+    assert f"{len(compared)} groups compared" in done.output
+    assert compared
+    better = compared[-1][-1]["content"]
+    assert better.index("How many are there?") < better.index("The answer is 99999.")
+    assert out.read_text().count("Say what lacks first") == len(compared)
+    assert HEAD in server.chats[len(compared) + 4][0]["content"], "the advice is tried on others"
 
 
 def test_on_the_command_line(tmp_path) -> None:

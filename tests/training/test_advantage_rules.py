@@ -15,6 +15,7 @@ from icpo_lite.training.advantage_rules import (
     CanonOptions,
     beta_weights,
     canon,
+    opo,
     rloo,
 )
 
@@ -48,6 +49,14 @@ def test_rloo() -> None:
     """The others' mean of 1 among 0, 0, 1 is 1/3, of 0 among 1, 0, 1 is 2/3."""
     found = rloo(torch.tensor([1, 0, 0, 1], dtype=F64))
     assert found.tolist() == pytest.approx([2 / 3, -2 / 3, -2 / 3, 2 / 3])
+
+
+def test_opo_weighs_the_baseline_by_length() -> None:
+    """Rewards 1, 0, 1 of 1, 3 and 4 tokens: (1 + 4) / 8. As a rule, of 1 and 2 tokens: 1 / 3."""
+    found = opo(torch.tensor([1, 0, 1], dtype=F64), torch.tensor([1, 3, 4], dtype=F64))
+    assert found.tolist() == pytest.approx([0.375, -0.625, 0.375])
+    (one,) = made("advantage=opo")([group(1, 0)])
+    assert one.advantages == pytest.approx((2 / 3, -1 / 3))
 
 
 def test_canon_by_length() -> None:

@@ -81,6 +81,29 @@ def test_by_hand(credit, expected):
         assert row == pytest.approx([w / 2 for w in wanted], abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("credit", "score", "expected"),
+    [
+        # Sums 2 and 1 are ±1/2.
+        ("equalized", "sum", [[0.5] * 3, [-0.5] * 2]),
+        # At 0.8: 1 + 0.64 and 0.8 are ±0.42.
+        ("equalized", "r2g", [[0.42] * 3, [-0.42] * 2]),
+        ("em", "r2g", [[0.42, 0.21, 0.42], [-0.21, -0.42]]),
+        ("r2g", "mean", [[1.64 / 12, 0.8 / 12, 1 / 12], [-0.8 / 12, -1 / 12]]),
+    ],
+)
+def test_a_conversations_score_is_a_choice(credit, score, expected):
+    """UserRL's turn rewards and scores are chosen by themselves: equalized/r2g is its best."""
+    found = shares(HAND, recipe(credit, f"credit_score={score}"))
+    for row, wanted in zip(found, expected, strict=True):
+        assert row == pytest.approx(wanted, abs=1e-12)
+
+
+def test_a_score_is_of_userrls_credits():
+    with pytest.raises(RecipeError, match="of credit: equalized, em or r2g, found credit: gtpo"):
+        recipe("gtpo", "credit_score=sum")
+
+
 def test_gtpo_divides_by_the_std_of_all_turns():
     values = [1.81, 0.9, 1.0, 0.9, 1.0]
     std = statistics.stdev(values) + 1e-4

@@ -490,7 +490,7 @@ def in_micro_batches(config: LossKeys, sizes: list[int]) -> tuple[float, Tensor,
 
 
 #: They take whole replies by themselves: no other level of importance sampling is allowed.
-WHOLE_REPLIES = ("a_lol", "reg_grpo", "refuel", "copg")
+WHOLE_REPLIES = ("a_lol", "gmpo", "reg_grpo", "refuel", "copg")
 
 
 def settings(loss_type: str) -> dict[str, Any]:

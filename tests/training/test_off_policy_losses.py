@@ -51,6 +51,43 @@ def test_a_ring_leaves_a_gap() -> None:
     assert gradient(keys)[1][0] == pytest.approx([0, -1, -1, 0])
 
 
+@pytest.mark.parametrize(
+    ("clip", "weight", "first", "second"),
+    [
+        # Its ratio: as -r A logp, so that the gradient is -r A.
+        ("none", "ratio", [-0.3, -0.9, -1.2, -3.5], [0.3, 0.9, 1.2, 3.5]),
+        ("two_side", "ratio", [0, -0.9, -1.2, 0], [0, 0.9, 1.2, 0]),
+        # e^A: e for A = 1, 1/e for A = -1.
+        ("none", "advantage", [-math.e] * 4, [1 / math.e] * 4),
+    ],
+)
+def test_what_a_token_of_rec_counts(clip, weight, first, second) -> None:
+    keys = loss_keys("rec", epsilon_high=0.28, rec_clip=clip, rec_weight=weight)
+    assert gradient(keys)[1] == [pytest.approx(first), pytest.approx(second)]
+
+
+def test_one_sided_rec_with_its_ratio_has_ppos_gradient() -> None:
+    ours = loss_keys("rec", epsilon_high=0.28, rec_weight="ratio")
+    ppo = loss_keys("dapo", epsilon_high=0.28)
+    for mine, theirs in zip(gradient(ours)[1], gradient(ppo)[1], strict=True):
+        assert mine == pytest.approx(theirs)
+
+
+def test_gmpo_is_a_geometric_mean_of_clipped_ratios() -> None:
+    """epsilon .4 of the log-ratio. A = 1: log r = -1.204, -.1054, .1823, 1.2528, the last held at
+    .4; their mean is -.18175, its exponential .83381. A = -1: the first is held at -.4; the mean
+    is .23243, e^.23243 = 1.26166. The loss is -(.83381 - 1.26166) / 2; the gradient of a token
+    that is not held is -A times the row's ratio over 4 tokens, over 2 rows."""
+    loss, found = gradient(loss_keys("gmpo", epsilon=0.4, epsilon_high=0.4))
+    logs = [math.log(r) for r in (0.3, 0.9, 1.2, 3.5)]
+    first = math.exp((sum(logs[:3]) + 0.4) / 4)
+    second = math.exp((-0.4 + sum(logs[1:])) / 4)
+    assert (first, second) == (pytest.approx(0.83381, abs=1e-5), pytest.approx(1.26166, abs=1e-5))
+    assert loss == pytest.approx((second - first) / 2)
+    assert found[0] == pytest.approx([-first / 4] * 3 + [0])
+    assert found[1] == pytest.approx([0] + [second / 4] * 3)
+
+
 def test_asymre_shifts_the_baseline() -> None:
     """-(A + 0.1): -1.1 and 0.9."""
     _, found = gradient(loss_keys("asymre", off_policy_tau=0.1))
@@ -81,17 +118,29 @@ def test_a_lol_learns_from_the_better_replies() -> None:
         gradient(loss_keys("a_lol"))
 
 
-def test_hapos_clip_and_advantage() -> None:
-    """Ratio r, A = 1, epsilon .2 / .28, so neutral is (.9, 1.14).
+def test_a_lol_kl_has_no_ratio() -> None:
+    """-A logp + beta (logp - logp_base): -1 + 0.25 on the better reply, nothing on the other; k3
+    is not added, whose gradient at r = .3 would be another."""
+    keys = loss_keys("a_lol", epsilon_high=0.28, a_lol_ratio="kl", beta=0.25)
+    loss, found = gradient(keys, ref_logps=OLD)
+    assert found == [pytest.approx([-0.75] * 4), [0] * 4]
+    logs = [math.log(r) for r in (0.3, 0.9, 1.2, 3.5)]
+    wanted = sum(0.25 * v - (v + math.log(0.2)) for v in logs) / 8
+    assert loss == pytest.approx(wanted)
 
-    h = .5: high = .28 (1.5) = .42, A' = 1.5 outside the neutral zone: -1.5 (.3), -1.5 (.9, which
-    is its edge, not inside), -1.5 (1.2), -1.5 (1.42) clipped.
-    h = -.5: high .28, A' = .5 inside, 1 outside: .9 is outside: -.3, -.9, -1.2, -1.28 clipped.
+
+def test_hapos_clip_and_advantage() -> None:
+    """Ratio r, A = 1, epsilon .2 / .28; neutral is half of the clip range that h leaves.
+
+    h = .5: high = .28 (1.5) = .42, neutral (.9, 1.21), A' = 1.5 outside it: -1.5 (.3), -1.5 (.9,
+    which is its edge, not inside), -1.2 (inside), -1.5 (1.42) clipped.
+    h = -.5: low = .2 (1.5) = .3, high .28, neutral (.85, 1.14), A' = .5 inside, 1 outside:
+    -.3, -.45, -1.2, -1.28 clipped.
     """
     logps = OLD + RATIOS.log()
     keys = loss_keys("grpo", epsilon_high=0.28)
     counts = loss_normalizer(keys, [MASK], 4)
-    for h, wanted in ((0.5, [0.45, 1.35, 1.8, 2.13]), (-0.5, [0.3, 0.9, 1.2, 1.28])):
+    for h, wanted in ((0.5, [0.45, 1.35, 1.2, 2.13]), (-0.5, [0.3, 0.45, 1.2, 1.28])):
         scale = torch.full((2, 4), h, dtype=F64)
         ones = torch.ones(2, dtype=F64)
         out = policy_loss(logps, OLD, ones, MASK, keys, normalizer=counts, entropy_scale=scale)
@@ -113,22 +162,30 @@ def test_hapo_widens_the_lower_clip_of_sure_tokens() -> None:
 
 
 def test_entropies_as_hapo_scales_them() -> None:
-    """log H = 0, 1, 2, 3, 4 and 10 outside the mask. The 0.8 quantile is 3.2, the rest divided by
-    std 1.5811; above it .8 is the largest, below it -3.2 the smallest: h = -1, -.6875, -.375,
-    -.0625, 1."""
+    """log H = 0, 1, 2, 3, 4 and 10 outside the mask. Place 0.8 (4) = 3.2 of these five is nearest
+    to the value 3; above it 1 is the largest, below it -3 the smallest, std 1.5811 on both: h =
+    -1, -2/3, -1/3, 0, 1. The public code divides by -3 itself: 1, 2/3, 1/3, 0, 1."""
     logs = torch.tensor([[0.0, 1, 2, 3, 4, 10]])
     mask = torch.tensor([[True] * 5 + [False]])
     h, stats = entropy_scale(logs.exp(), mask)
-    assert h[0].tolist() == pytest.approx([-1, -0.6875, -0.375, -0.0625, 1, 0], abs=1e-4)
-    assert stats.quantile == pytest.approx(3.2)
+    assert h[0].tolist() == pytest.approx([-1, -2 / 3, -1 / 3, 0, 1, 0], abs=1e-4)
+    assert stats.quantile == pytest.approx(3)
     assert stats.std == pytest.approx(2.5**0.5)
-    assert float(stats.scale(torch.tensor(3.6))) == pytest.approx(0.5, abs=1e-4)
+    assert float(stats.scale(torch.tensor(3.6))) == pytest.approx(0.6, abs=1e-4)
+    size, both = entropy_scale(logs.exp(), mask, signed=False)
+    assert size[0].tolist() == pytest.approx([1, 2 / 3, 1 / 3, 0, 1, 0], abs=1e-4)
+    assert float(both.scale(torch.tensor(1.5))) == pytest.approx(0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"loss_type": "copg"}, "copg weighs the base model's log-probs by it; set beta"),
+        (
+            {"loss_type": "gmpo", "importance_sampling_level": "sequence"},
+            "gmpo takes whole replies by itself; set it to token",
+        ),
+        ({"loss_type": "a_lol", "a_lol_ratio": "kl"}, "kl weighs the log-ratio by it; set beta"),
         ({"loss_type": "refuel", "demonstrations": "hpt"}, "refuel compares sampled replies"),
         (
             {"loss_type": "reg_grpo", "importance_sampling_level": "sequence"},

@@ -62,10 +62,12 @@ def test_asking_early_counts_up_to_the_question_mark() -> None:
 
 
 def test_hapos_advantage_is_over_tokens() -> None:
-    """Rewards 1, 0 of 1 and 3 tokens: mean 1/4, squares (9 + 3) / 16 = 3/4 over 3, std 1/2."""
+    """Rewards 1, 0 of 1 and 3 tokens: mean 1/4, squares (9 + 3) / 16 = 3/4 over 4, the biased std
+    of the public code: sqrt(3) / 4."""
     found = token_means(torch.tensor([1.0, 0.0], dtype=F64), torch.tensor([1.0, 3.0], dtype=F64))
-    assert found.tolist() == pytest.approx([0.75 / 0.5001, -0.25 / 0.5001])
-    # One token among 100: mean .01, std .1: 9.9 is above 5, and GRPO's ±.5 / .7071 stands.
+    std = 3**0.5 / 4 + 1e-4
+    assert found.tolist() == pytest.approx([0.75 / std, -0.25 / std])
+    # One token among 100: mean .01, std .0995: 9.95 is above 5, and GRPO's ±.5 / .7071 stands.
     few = token_means(torch.tensor([1.0, 0.0], dtype=F64), torch.tensor([1.0, 99.0], dtype=F64))
     assert few.tolist() == pytest.approx([0.5 / (0.5**0.5 + 1e-4), -0.5 / (0.5**0.5 + 1e-4)])
     flat = token_means(torch.ones(2, dtype=F64), torch.tensor([1.0, 3.0], dtype=F64))
@@ -93,8 +95,28 @@ def test_shares_grow_to_all() -> None:
     assert grown(0.5, 99, None) == 0.5
 
 
-def test_d3s_keeps_replies_of_a_group() -> None:
+def test_d3s_chooses_among_the_replies_of_all_groups() -> None:
+    """Half of 4 + 2: of -1, 0, .2, 3 and -2, 2 three: -2, 2, 3 has variance 4.67, -2, -1, 3 also
+    4.67 and -2, 2, 3 comes first with fewer small ones; a demonstration stays beside them."""
     shaping = ReplyShaping(load_recipe("tiny", ["token_weights=d3s", "max_steps=10"]))
+    rows = tuple(asking("?", 1) for _ in range(4))
+    groups = [
+        Group(rows[0].prompt, rows, (0.2, -1.0, 3.0, 0.0)),
+        Group(rows[0].prompt, rows[:1], (1.0,)),
+        Group(rows[0].prompt, rows[:2], (-2.0, 2.0)),
+        Group(rows[0].prompt, rows[:2], (0.1, -0.1)),
+    ]
+    kept = shaping.kept(groups[:3], 0)
+    assert [g.advantages for g in kept] == [(3.0,), (1.0,), (-2.0, 2.0)]
+    # Half of eight: -2, -1, 2, 3. The last group has none of them and goes.
+    kept = shaping.kept(groups, 0)
+    assert [g.advantages for g in kept] == [(-1.0, 3.0), (1.0,), (-2.0, 2.0)]
+    assert shaping.kept(groups, 10) == groups
+
+
+def test_d3s_keeps_replies_of_a_group() -> None:
+    own = ["token_weights={name: d3s, across: false}", "max_steps=10"]
+    shaping = ReplyShaping(load_recipe("tiny", own))
     rows = tuple(asking("?", 1) for _ in range(4))
     group = Group(rows[0].prompt, rows, (0.2, -1.0, 3.0, 0.0))
     (kept,) = shaping.kept([group], 0)
@@ -125,3 +147,6 @@ def test_hapos_figures_survive_a_checkpoint() -> None:
     other.restore(one.state)
     assert other.stats == one.stats
     assert other.tau == 0.05
+    unsigned = TokenShaping(load_recipe("tiny", ["token_weights={name: hapo, signed: false}"]))
+    scale = unsigned.scale(torch.tensor([[0.1, 0.5, 1.0]]), torch.ones(1, 3, dtype=torch.bool))
+    assert float(scale.min()) >= 0

@@ -8,7 +8,7 @@ from icpo_lite.core.types import Completion, Group, Intent, Prompt, Reward, Traj
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rollout.noise import SamplingOptions
 from icpo_lite.training import segments as module
-from icpo_lite.training.segments import Segments, cuts, segment_advantages
+from icpo_lite.training.segments import Segments, cuts, masked, segment_advantages
 
 LIKELY, UNLIKELY = math.log(0.99), math.log(0.3)
 
@@ -25,6 +25,12 @@ def test_segments_are_differences_of_values() -> None:
     """Start .5, .75 at token 2, reward 0 at the end of 5: .25 twice, -.75 three times."""
     assert segment_advantages(5, [2], [0.75], 0.5, 0.0) == (0.25, 0.25, -0.75, -0.75, -0.75)
     assert segment_advantages(2, [], [], 0.5, 1.0) == (0.5, 0.5)
+
+
+def test_likely_tokens_have_no_share_of_a_masked_segment() -> None:
+    """log .9 is not below it."""
+    row = [LIKELY, UNLIKELY, math.log(0.9), UNLIKELY]
+    assert masked((0.5, 0.5, 0.25, 0.25), row, 0.9) == (0.0, 0.5, 0.0, 0.25)
 
 
 class FakePolicy:
@@ -77,3 +83,10 @@ def test_a_step_is_sampled_on_from_its_cuts(monkeypatch: pytest.MonkeyPatch) -> 
     assert found.trajectories[0].reply.advantage == pytest.approx((0.125, 0.125, 0.125))
     assert found.trajectories[1].reply.advantage == pytest.approx((-0.25, -0.25))
     assert same is flat
+    asked.clear()
+    recipe = load_recipe("tiny", ["segments={name: spo, samples: 2, only_unlikely: true}"])
+    found, _ = Segments.of(recipe).credited(
+        groups, FakePolicy(), judged, SamplingOptions(8), 5, 0.5
+    )
+    assert found.trajectories[0].reply.advantage == pytest.approx((0.0, 0.125, 0.0))
+    assert found.trajectories[1].reply.advantage == (0.0, 0.0)

@@ -26,7 +26,7 @@ from icpo_lite.policy.load import model_path, tokenizer_of
 from icpo_lite.policy.template_options import opened_thought
 from icpo_lite.recipe import Recipe, load_recipe
 from icpo_lite.recipe.input_paths import require_model
-from icpo_lite.rollout.groups import encode_prompts
+from icpo_lite.rollout.from_recipe import recipe_ids
 from icpo_lite.training.step_plan import Schedules
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ def handed_prompts(recipe: Recipe) -> HandedPrompts:
     found, described = training_prompts(recipe)
     require_kinds(recipe, found)
     reader = StoredTokenizer(recipe)
-    lengths = (recipe.max_prompt_length, recipe.max_completion_length)
-    fit = encode_prompts(reader, found, *lengths, recipe.on_long_prompt)
+    fit = recipe_ids(recipe, reader, found)
     kept = tuple(prompt for prompt in found if prompt.prompt_id in fit)
     require_kinds(recipe, kept)
     dropped = len(found) - len(kept)
