@@ -184,6 +184,11 @@ def _options(given: dict[str, Any]) -> AugmentOptions:
     from icpo_lite.data.augment import AugmentOptions
 
     own = {name: given[name] for name in AugmentOptions.model_fields if name in given}
+    if given["base_url"] and given["model"] and given["method"] != "endpoint":
+        raise click.UsageError(
+            "expected one model that splits or tries, found --model, which is one here, and "
+            "--base-url; name a server's model with --endpoint-model, or leave --base-url out"
+        )
     tried_there = given["verify"] and given["base_url"] and not given["model"]
     if given["method"] == "endpoint" or tried_there:
         if not given["base_url"] or not given["endpoint_model"]:

@@ -68,12 +68,12 @@ FINITE = re.compile(
 )
 
 _WORD = r"(?:(?!that\b|which\b|who\b|if\b|when\b)[a-z][a-z’'-]*)"
-_NUMBER_WORD = (
+NUMBER_WORD = (
     r"(?:half|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|two|three|four|five|six|seven"
     r"|eight|nine|ten|eleven|twelve|[a-z]+teen"
     r"|(?:a|one|two|three|four|five)[- ](?:third|half|quarter|fourth|fifth|sixth|eighth|tenth)s?)"
 )
-_COUNT = rf"(?:only |about |another )?(?:[\d,.]+%?|\d+/\d+|{_NUMBER_WORD})"
+_COUNT = rf"(?:only |about |another )?(?:[\d,.]+%?|\d+/\d+|{NUMBER_WORD})"
 _ADVERB = r"(?:also |then |only |each |still |now |just )?"
 OWN_SUBJECT = re.compile(
     rf"(?:there|he|she|they|it|[A-Z][a-z]+(?: [A-Z][a-z]+)?(?:['’]s {_WORD}(?: {_WORD})?)?)"
@@ -181,13 +181,18 @@ _OF_THEM = re.compile(
     r"((?:(?<!three )(?<!two )(?<!four )(?<!five )\b[Oo]f|\b(?:[Hh]alf|[Aa]ll)) )(?:them|those"
     r"|these)\b(?! [a-z]+s\b)"
 )
+#: "Each of them ate 2 slices" tells of people, whatever was counted before.
+_THEY_EAT = re.compile(
+    r"(?:Each|All|Both|Half|Most|Some|None) of (?:them|those) (?:ate|eats?|drank|drinks?|bought"
+    r"|buys?|paid|pays?|ordered|orders?|wanted|wants?|read|reads|wore|drove|drives?|worked|works|earned)\b"
+)
 _THOSE_WHO = re.compile(r"(?<=\b[Oo]f )those(?= (?:who|that|which)\b)")
 
 
 def with_antecedent(segment: str, before: str) -> str:
     """ "half of them" → "half of the kids", where kids are all that the text before counts."""
     noun = counted_noun(before)
-    if not noun:
+    if not noun or _THEY_EAT.match(segment):
         return segment
     segment = re.sub(rf"\b(?:those|these) (?={noun}\b)", "the ", segment, count=1)
     segment = _THOSE_WHO.sub(f"the {noun}", segment, count=1)

@@ -148,14 +148,15 @@ def _people(text: str) -> tuple[str, ...]:
     for span in entities(text):
         if span.text in _NO_NAMES or _KINSMAN.match(text, span.end):
             continue
-        known = _gender_of_name(span.text)
+        known = gender_of(span.text)
         if known or not _PLACE.search(text, max(0, span.start - 14), span.start):
             out.append(span.text)
     return tuple(out)
 
 
 @lru_cache(maxsize=8192)
-def _gender_of_name(name: str) -> str:
+def gender_of(name: str) -> str:
+    """he or she, as a title or a first name says; empty where neither does."""
     if name.startswith("Mr."):
         return "he"
     if name.startswith(("Mrs.", "Ms.")):
@@ -176,7 +177,7 @@ _KIN = {
 
 def _gender_in(text: str, name: str) -> str:
     """A name's gender, from the name itself or from what the text calls its bearer."""
-    if known := _gender_of_name(name):
+    if known := gender_of(name):
         return known
     for gender, pattern in _KIN.items():
         if any(name in (m["name"], m["before"]) for m in pattern.finditer(text)):

@@ -10,9 +10,8 @@ import re
 from dataclasses import replace
 
 from icpo_lite.core.numbers import NumberMention, numbers
-from icpo_lite.core.sentences import is_plural
 from icpo_lite.core.words import bag
-from icpo_lite.data.clause_words import BASES, OWN_SUBJECT
+from icpo_lite.data.clause_words import BASES, NUMBER_WORD, OWN_SUBJECT
 from icpo_lite.data.question_clauses import (
     Clause,
     has_verb,
@@ -24,8 +23,20 @@ from icpo_lite.data.question_clauses import (
     small,
     without_members,
 )
+from icpo_lite.data.question_nouns import (
+    OF_ING,
+    ask_of_fragment,
+    ask_of_modified,
+    ask_of_relative,
+)
+from icpo_lite.data.question_patterns import (
+    ask_in_each,
+    ask_of_age,
+    ask_of_property,
+    ask_of_time,
+)
 from icpo_lite.data.question_phrases import phrase_of
-from icpo_lite.data.verb_forms import BE, SAME_PAST, asks_with, is_finite
+from icpo_lite.data.verb_forms import BE, GIVE, PARTICLES, SAME_PAST, asks_with, is_finite
 
 
 def ask(text: str, mention: NumberMention) -> str | None:
@@ -87,11 +98,20 @@ def _existential(text: str, mention: NumberMention) -> str | None:
     return f"{words} {verb}{text[end:]}" + (f" {small(lead)}" if lead else "")
 
 
+_ADVERBIAL = re.compile(
+    r"(?:In|On|At|For|After|Before|During|Every|Each|Last|This|Next|By|From|Over|With|Of|Due|When"
+    r"|The (?:next|first|second|third|last|following|same)|Today|Yesterday|Then|Finally|Also|Later"
+    r"|While|Once|Since|One|Across|Among|Out|Inside|Throughout|Around|Within|Under|Between|Through|[A-Z][a-z]+ly|(?i:"
+    + NUMBER_WORD
+    + r")) ?[^,]*, "
+)
+
+
 def _subject_number(text: str, mention: NumberMention) -> str | None:
     """ "10 racers are eliminated" → "how many racers are eliminated"."""
     words, start, end = phrase_of(text, mention)
     lead = text[:start]
-    if lead and not re.fullmatch(r"(?:[A-Z][^,]*, )", lead):
+    if lead and not _ADVERBIAL.fullmatch(lead):
         return None
     if not lead and not text[end:] and mention.kind in ("percent", "fraction"):
         return words  # which holds the verb: "40% of the eggs hatch"
@@ -104,89 +124,6 @@ def _subject_number(text: str, mention: NumberMention) -> str | None:
         return None
     tail = f" {small(lead.strip(' ,'))}" if lead and not has_verb(lead) else ""
     return f"{words}{rest}{tail}"
-
-
-def _age(text: str, mention: NumberMention) -> str | None:
-    """ "Betty is 60 years old" → "how old is Betty"."""
-    match = re.match(r"(?P<unit> years?| months?| weeks?)(?: old| of age)\b|$", text[mention.end :])
-    before = re.search(
-        r"^(?P<who>.*?)(?:’s|'s| is| was| are| will be| turned| turns) (?:now |currently |only )?$",
-        text[: mention.start],
-    )
-    if match is None or before is None or mention.kind != "cardinal":
-        return None
-    if not match[0] and not re.search(
-        r"[A-Z]|brother|sister|mother|father|son|daughter", before["who"]
-    ):
-        return None
-    if not match[0] and re.search(
-        r"\b(?:age|number|price|cost|average|score|sum|total|weight|length|distance)\b",
-        before["who"],
-    ):
-        return f"what is {small(before['who'])}"
-    be = re.search(
-        r"(is|was|are|will be|'s|’s|turned|turns) (?:now |currently |only )?$",
-        text[: mention.start],
-    )
-    verb = (
-        {"'s": "is", "’s": "is", "turned": "was", "turns": "is"}.get(be[1], be[1]) if be else "is"
-    )
-    tail = text[mention.end + match.end() :]
-    if verb == "will be":
-        return f"how old will {small(before['who'])} be{tail}"
-    return f"how old {verb} {small(before['who'])}{tail}"
-
-
-_HYPHENED = re.compile(
-    r"-(?P<unit>[a-z]+)(?:[- ](?P<adjective>old|long|tall|wide|high|deep"
-    r"|thick))? (?P<noun>[a-z]+(?: [a-z]+)?)"
-)
-_HAS_UNITS = frozenset(
-    (
-        "page",
-        "slice",
-        "piece",
-        "room",
-        "bedroom",
-        "question",
-        "seat",
-        "story",
-        "chapter",
-        "part",
-        "word",
-        "count",
-        "card",
-    )
-)
-_UNIT_PLURAL = {"foot": "feet", "inch": "inches", "story": "stories"}
-
-
-def _modifier(text: str, mention: NumberMention) -> str | None:
-    """ "a 120-page book" → "how many pages does the book have"."""
-    match = _HYPHENED.match(text, mention.end)
-    if match is None or match["unit"] in ("square", "cubic"):
-        return None
-    units = _UNIT_PLURAL.get(match["unit"], match["unit"] + "s")
-    noun = (
-        match["noun"].split(" ")[0]
-        if re.search(r" (?:to|for|in|on|at|of|with|and|from|that|is|was|by)$", match["noun"])
-        else match["noun"]
-    )
-    many = is_plural(noun)
-    if more := re.match(r"-[a-z]+ (?P<more>[a-z]+er) (?P<noun>[a-z]+)", text[mention.end :]):
-        return f"how many {units} {more['more']} {_be(more['noun'])} the {more['noun']}"
-    be, do = ("are", "do") if many else ("is", "does")
-    if match["adjective"]:
-        return f"how many {units} {match['adjective']} {be} the {noun}"
-    if match["unit"] in _HAS_UNITS:
-        return f"how many {units} {do} the {noun} have"
-    if match["unit"] in ("minute", "hour", "second", "day", "week", "month", "year"):
-        return f"how many {units} long {be} the {noun}"
-    return f"how many {units} {be} the {noun}"
-
-
-def _be(noun: str) -> str:
-    return "are" if is_plural(noun) else "is"
 
 
 _PREPOSITION = re.compile(
@@ -202,29 +139,40 @@ _FROM_WHAT = re.compile(r" of (?:her|him|it|them|the [a-z]+|[A-Z]\w+)\b")
 _AT_A_RATE = re.compile(r"\bat $")
 _PER_TIME = re.compile(r" ?(?:/ ?|per |an? )(?:hour|minute|second|hr|day)\b")
 _AT_SPEED = re.compile(r"\bat an? (?P<what>(?:[a-z]+ )?(?:speed|rate|pace)) of $")
+#: "for a class of 30 students"
+_GROUP_OF = re.compile(
+    r"\ban? (?P<noun>(?:[a-zA-Z.]+ )?(?:class|group|team|family|crew|party|club|staff|choir|band"
+    r"|audience|population|fleet|herd|flock|collection)) (?:of|with) $"
+)
 _GETS = bag("bring make buy order have own get bake")
-_WITH_BARE = re.compile(r" (?P<noun>(?!(?:off|up|out|home|back|along|together)\b)[a-z]+) with $")
+_WITH_BARE = re.compile(
+    r" (?P<noun>(?!(?:off|up|out|home|back|along|together|left|stuck|away)\b)[a-z]+) with $"
+)
+_HAVING = bag("read buy watch see write rent own have")
+_WITH_THE = re.compile(r" (?:the|his|her|their) (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $")
 _WITH_WHAT = re.compile(
     r"(?<!to )(?<!into )(?<!on )\ban? (?P<noun>(?:[a-z-]+ ){0,2}?[a-z-]+) with $"
 )
 
 
-_TAKES = re.compile(
-    r"(?:It|it) (?:takes?|took|will take) (?P<who>[A-Z]\w+|him|her|them|an?[ \w]+?|the[ \w]+?) "
-    r"(?P<time>\S+ [a-z]+) to (?P<verb>[a-z]+)(?P<before> .*)?$"
+_NOT = re.compile(
+    r"(?P<who>[^,]+?) (?P<be>do|does|did|is|was|are|were|has|have|had|can|could|will|would)"
+    r"(?:n['’]t| not|(?<=ca)n['’]t) (?P<rest>[^,]+)$"
 )
-_HE = {"him": "he", "her": "she", "them": "they"}
 
 
-def _in_a_time(text: str, mention: NumberMention) -> str | None:
-    """ "It takes Omar 12 minutes to raise it 240 feet" → "how many feet does Omar raise it"."""
+def _negated(text: str, mention: NumberMention) -> str | None:
+    """ "Jo doesn't bake for 10 weeks" → "for how many weeks does Jo not bake"."""
     words, start, end = phrase_of(text, mention)
-    match = _TAKES.match(text[:start].rstrip())
-    if match is None:
+    match = _NOT.match(text[:start])
+    placed = _PREPOSITION.search(text[:start])
+    if match is None or placed is None or placed.start() < match.start("rest"):
         return None
-    who = _HE.get(match["who"], known(match["who"]))
-    do = "do" if who == "they" else "did" if " took " in text else "does"
-    return f"{words} {do} {who} {match['verb']}{match['before'] or ''}{text[end:]}"
+    if has_verb(match["who"]) or " and " in match["rest"]:
+        return None
+    between = text[match.start("rest") : placed.start()].rstrip()
+    who = small(known(match["who"]))
+    return f"{placed['words']} {words} {match['be']} {who} not {between}{text[end:]}"
 
 
 def _of_verb(text: str, mention: NumberMention) -> str | None:
@@ -233,7 +181,10 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     clause = parsed(text, start, end)
     if clause is None or clause.at < 0:
         return None
-    before = without_members(_NO_ARTICLE.sub("", clause.after[: clause.at]))
+    before = clause.after[: clause.at]
+    if not _to_whom(text[start:], clause, before, mention):
+        before = _NO_ARTICLE.sub("", before)
+    before = without_members(before)
     if clause.verb in _THINKS and OWN_SUBJECT.match(before.strip()):
         said = clause.after.lstrip()
         inner = [m for m in numbers(said) if m.value == mention.value]
@@ -241,17 +192,30 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     if clause.verb in BE and before.strip() == "worth":
         return f"{words} {clause.verb} {small(known(clause.subject))} worth"
     if each := _EACH_ING.search(text[:start]):
-        return f"{words} does each one {_OF_ING[each['ing']]}"
+        return f"{words} does each one {OF_ING[each['ing']]}"
     if _GERUND.search(before) and (asked := _of_gerund(words, clause, before)):
         return f"{asked}{clause.after[clause.end :]}"
     if thing := _thing_compared(words, clause, before):
-        return f"{thing}{clause.after[clause.end :]}"
+        rest = clause.after[clause.end :]
+        return thing if numbers(rest) else f"{thing}{rest}"
     if _MODIFIES.search(before):
-        return _relative(text, start, end, words)
+        return ask_of_relative(text, start, end, words)
     clause, before = _nearest_verb(clause, before)
-    before = _EARLIER_MEMBER.sub(" ", before)
-    rest = _OTHER_MEMBER.sub("", clause.after[clause.end :])
+    before = _EARLIER_PRICED.sub(" ", _EARLIER_MEMBER.sub(" ", before))
+    rest = _contact(_OTHER_MEMBER.sub("", clause.after[clause.end :]))
+    if clause.verb.startswith(("averag", "measur")):
+        rest = re.sub(r"^ (?:long|tall|wide|high|deep)\b", "", rest)
+    if (
+        rest == " each"
+        and mention.kind == "cardinal"
+        and not is_many(clause.subject)
+        and not is_several(clause.subject)
+    ):
+        rest = ""
     lead = f" {small(clause.lead)}" if clause.lead else ""
+    if mention.kind == "money" and re.search(r"\b(?:for|at) $", before):
+        # Not "how much does Ann buy a coffee for 3 days a week", nor "for for breakfast".
+        lead = "" if numbers(lead) or re.match(r" (?:for|one|every|each)\b", lead) else lead
     if clause.verb in BE and not before.strip():
         return _of_be(small(known(clause.subject)), clause.verb, words, rest, mention) + lead
     if mention.kind == "money" and words == "how much" and not before.strip():
@@ -260,16 +224,31 @@ def _of_verb(text: str, mention: NumberMention) -> str | None:
     return asked if asked.endswith(" have") and "with" in before else asked + lead
 
 
+def _to_whom(phrase: str, clause: Clause, before: str, mention: NumberMention) -> bool:
+    """Whether "her" is the one who is given the number's things: "gave her another 9 pens"."""
+    gives = asks_with(clause.verb, before)[1] in GIVE and re.fullmatch(
+        r" (?:then |also )?her ", before
+    )
+    return bool(phrase.startswith(("another", "an ")) or (gives and mention.kind == "money"))
+
+
 _EACH_ING = re.compile(r",? (?:each|all) (?P<ing>containing|holding|weighing|measuring|costing) $")
 #: A member of a list with a number of its own: "a kite for $8 and " before "a frisbee for ".
 _EARLIER_MEMBER = re.compile(r"^[^,]*\d[^,]* and (?=(?:an?|the|some) )")
-_GERUND = re.compile(r"\b(?:before|after|while|by) (?P<verb>[a-z]+)ing(?P<rest> [^,]*)?$")
+#: The same of several: "bread for $2, butter for ".
+_EARLIER_PRICED = re.compile(
+    r"^.*\d[^,]*, (?:and )?(?=(?:(?:an?|some|the) )?[a-z-]+(?: [a-z-]+){0,2} for $)"
+)
+_GERUND = re.compile(
+    r"(?:\b(?:before|after|while|by) (?P<verb>[a-z]+)ing|(?<=[a-z]) (?P<uses>us)ing)"
+    r"(?P<rest> [^,]*)?$"
+)
 
 
 def _of_gerund(words: str, clause: Clause, before: str) -> str | None:
     """ "Ann rests before covering 18 miles" → "how many miles does Ann cover"."""
     match = _GERUND.search(before)
-    stem = match["verb"] if match else ""
+    stem = (match["verb"] or match["uses"]) if match else ""
     bases = (stem, f"{stem}e", stem[:-1])
     verb = next((b for b in bases if b in BASES), None)
     if match is None or verb is None:
@@ -283,8 +262,13 @@ def _of_gerund(words: str, clause: Clause, before: str) -> str | None:
 
 def _thing_compared(words: str, clause: Clause, before: str) -> str:
     """ "… on a ladder 4 feet shorter than his" → "how many feet shorter than his is the ladder"."""
-    noun = re.search(r" an? (?P<noun>(?:[a-z]+ )?[a-z]+) ?$", before)
-    if noun is None or not re.search(r"\w+er than\b", words) or clause.verb in BE:
+    noun = re.search(
+        r"(?P<on> (?:on|in|with|from|at))? an? (?P<noun>(?:[a-z]+ )?[a-z]+) ?$", before
+    )
+    has = noun and (
+        noun["on"] or "percent" not in words or asks_with(clause.verb, before)[1] in _HAVING
+    )
+    if noun is None or not has or not re.search(r"\w+er than\b", words) or clause.verb in BE:
         return ""
     be = "was" if asks_with(clause.verb, before)[0] == "did" else "is"
     return f"{words} {be} the {noun['noun']}"
@@ -292,7 +276,8 @@ def _thing_compared(words: str, clause: Clause, before: str) -> str:
 
 _NO_ARTICLE = re.compile(
     r"\b(?:(?:each|all|both|every one) (?:of )?)?"
-    r"(?:an?|the|these|those|his|her|their|its|my|our|your|[A-Z][\w-]*['’]s?) ?$"
+    r"(?:an?|the|these|those|his|her|their|its|my|our|your|[A-Z][\w-]*['’]s?)"
+    r"(?: (?:favorite|own|usual|entire|whole|final))? ?$"
     r"|\b(?:each|all|both) of ?$"
 )
 _MODIFIES = re.compile(
@@ -306,7 +291,7 @@ def _nearest_verb(clause: Clause, before: str) -> tuple[Clause, str]:
         return replace(clause, verb=passive["be"]), before[passive.end("be") :]
     if beside := re.fullmatch(r" and (?P<verb>[a-z]+(?:s|ed)) ?", before):
         return replace(clause, verb=beside["verb"]), ""
-    if later := later_verb(before):
+    if later := later_verb(before, clause.verb):
         return replace(clause, verb=later["verb"]), later["rest"]
     return clause, before
 
@@ -319,31 +304,70 @@ def _how_much(clause: Clause) -> str:
 
 def _turned(clause: Clause, words: str, before: str, rest: str, mention: NumberMention) -> str:
     """The question of a clause: phrase, auxiliary, subject, verb and what is left, in order."""
-    auxiliary, verb = asks_with(clause.verb, f"{before} {rest}")
+    auxiliary, verb = asks_with(clause.verb, before if before.strip() else f"# {rest}")
     if auxiliary == "does" and is_several(clause.subject):
         auxiliary = "do"
     if auxiliary == "do" and not is_many(clause.subject):
         auxiliary = "did" if clause.verb in SAME_PAST else "does"
-    core = f"{auxiliary} {small(known(clause.subject))}{_space(verb)}"
+    each = " each" if clause.each else ""
+    subject = small(known(clause.subject))
+    if auxiliary == "do" and subject.isalpha():
+        subject = subject.lower()  # "Cones cost": no name takes "do"
+    core = f"{auxiliary} {subject}{each}{_space(verb)}"
+    if re.search(r"\b(?:mph|kph|miles per hour)\b", words) and _AT_A_RATE.search(before):
+        return f"at what speed {core}{_AT_A_RATE.sub('', before).rstrip()}{rest}"
     if mention.kind == "cardinal" and _AT_A_RATE.search(before) and _PER_TIME.match(rest):
         gone = _PER_TIME.sub("", rest, count=1)
         return f"at what speed {core}{_AT_A_RATE.sub('', before).rstrip()}{gone}"
     if speed := _AT_SPEED.search(before):
         rest = re.sub(r"^ ?(?:/|per |an? )\w+", "", rest)
         return f"at what {speed['what']} {core}{before[: speed.start()].rstrip()}{rest}"
-    with_what = _WITH_WHAT.search(before) or (verb in _GETS and _WITH_BARE.match(before))
+    with_what = (
+        _WITH_WHAT.search(before)
+        or (verb in _HAVING and _WITH_THE.search(before))
+        or (verb in _GETS and _WITH_BARE.match(before))
+    )
     if with_what and mention.kind == "cardinal":
         return f"{words} does the {with_what['noun']} have"
     placed = _PREPOSITION.search(before)
     if placed is None:
+        before = re.sub(r" the (?:last|first|remaining) ?$", " ", before)
+    if clause.subject.lower().startswith("each "):
+        rest = re.sub(r"^ each\b", "", rest)
+    if placed is None or (before.strip(), verb) in PARTICLES:
         return f"{words} {core}{before.rstrip()}{rest}"
+    if placed["words"] == "at" and verb in ("start", "begin", "end", "stand", "peak"):
+        return f"{words} {core}{before.rstrip()}{rest}"
+    if verb == "call" and placed["words"] == "for":
+        return f"{words} {core} for{rest}"
+    if of_group := _GROUP_OF.search(before):
+        return f"{words} are there in the {of_group['noun']}"
+    rest = re.sub(r"^ (?:total|in total)$", "", rest)
     if away := _FROM_WHAT.match(rest):
         words, rest = words + away[0], rest[away.end() :]
     middle, preposition = before[: placed.start()].rstrip(), placed["words"].split()[0]
     if mention.kind == "money" and preposition in ("for", "at", "of", "with"):
+        rest = re.sub(
+            r"^ an? (?=(?:day|week|month|year|hour|night|pound|pack|box)\b)", " per ", rest
+        )
+        each_one = re.match(r" (?:each|apiece)\b", rest)
+        if each_one and middle.strip():  # "sells shirts for $5 each"
+            return f"for how much each {core}{middle}{rest[each_one.end() :]}"
         preposition = {"at": "for"}.get(preposition, preposition)
         return f"{words} {core}{middle} {preposition}{rest}"
     return f"{placed['words']} {words} {core}{middle}{rest}"
+
+
+def _contact(rest: str) -> str:
+    """What follows a number without a clause that hangs on it: "of cotton he needs to plant"."""
+    rest = re.sub(r"^ (?:sold|bought|given|priced|valued) .*", "", rest)
+    match = re.search(r"^(?P<kept>[^,]*?) (?:he|she|they|we) (?P<verb>[a-z]+)\b", rest)
+    free = match and not re.search(
+        r"\b(?:than|as|that|when|if|who|which|what|how|because|where|while|before|after|until|once"
+        r"|time|day|week|month|year|and|but|so)$",
+        match["kept"],
+    )
+    return match["kept"] if match and free and is_finite(match["verb"]) else rest
 
 
 _THINKS = bag(
@@ -356,7 +380,8 @@ _PASSIVE = re.compile(
     r" (?:and|but) (?P<be>is|are|was|were)(?: then| also| later)? (?=[a-z]+(?:ed|en)\b)(?!.* and )"
 )
 _OTHER_MEMBER = re.compile(
-    r"^,? and (?:some|an?|the|his|her) [a-z ]+?(?= (?:at|in|on|for|to|from|with)\b|$)"
+    r"^,? and (?:some|an?|the|his|her|their|its) [a-z ]+?"
+    r"(?= (?:at|in|on|for|to|from|with|last|this)\b|$)"
 )
 
 
@@ -366,6 +391,9 @@ def _space(verb: str) -> str:
 
 def _of_be(subject: str, be: str, words: str, rest: str, mention: NumberMention) -> str:
     """ "The cost of the phone is $1300" → "what is the cost of the phone"."""
+    each = re.match(r" (?:each|apiece)(?P<more> .+)", rest)
+    if each and be in ("are", "were"):
+        return f"{words} {'is' if be == 'are' else 'was'} each of {subject}{each['more']}"
     named = re.match(
         r"(?:the|his|her|their|its|[\w’']+['’]s) (?:[a-z-]+ ){0,3}?(?:cost|price|number|total"
         r"|age|weight|length|distance|width"
@@ -382,47 +410,16 @@ def _of_be(subject: str, be: str, words: str, rest: str, mention: NumberMention)
     return f"{words} {be} {subject}{rest}"
 
 
-_OF_ING = {
-    "containing": "contain",
-    "holding": "hold",
-    "weighing": "weigh",
-    "measuring": "measure",
-    "costing": "cost",
-}
-
-
-def _relative(text: str, start: int, end: int, words: str) -> str | None:
-    """ "… a bus that holds 40 people" → "how many people does the bus hold"."""
-    match = _WITH_RELATIVE.search(text[:start])
-    if match is None:
-        return None
-    place = re.search(
-        r"\b(?:from|in|on|at|off) (?:the |a |an )?(?:[a-z]+ )?$", text[: match.start()]
-    )
-    if place and match["verb"]:
-        return None  # which of the two nouns is meant, its place does not say
-    between, noun = match["between"].rstrip(), match["noun"] or match["many"]
-    many = is_plural(noun)
-    if match["ing"] == "worth":
-        return f"{words} {'are' if many else 'is'} the {noun} worth{text[end:]}"
-    if match["ing"]:
-        do = "do" if many else "does"
-        return f"{words} {do} the {noun} {_OF_ING[match['ing']]}{between}{text[end:]}"
-    if not is_finite(match["verb"]):
-        return None
-    auxiliary, verb = asks_with(match["verb"], match["between"])
-    if auxiliary in ("do", "does"):
-        auxiliary = "do" if many else "does"
-    return f"{words} {auxiliary} the {noun}{_space(verb)}{between}{text[end:]}"
-
-
-_WITH_RELATIVE = re.compile(
-    r"\b(?:(?:an?|the|one|his|her) (?P<noun>(?:[\w-]+ ){0,2}?[\w-]+)"
-    r"|(?P<many>(?!(?:is|was|has|does|this|its|his|costs)\b)[a-z]+s)),? "
-    r"(?:(?:that|which|who) (?:only |also |already )?(?P<verb>[a-z]+)"
-    r"|(?P<ing>containing|holding|weighing|measuring|costing|worth))(?P<between>[^,]*)$"
-)
-
-
 #: Forms of question, the first that fits.
-_RULES = (*(_leading_phrase, _existential, _subject_number, _age, _modifier, _in_a_time, _of_verb),)
+_RULES = (
+    *(
+        _negated,
+        _leading_phrase,
+        _existential,
+        _subject_number,
+        ask_of_age,
+        ask_of_modified,
+        ask_of_time,
+    ),
+    *(ask_of_property, ask_in_each, _of_verb, ask_of_fragment),
+)

@@ -12,10 +12,10 @@ import re
 
 from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.words import bag
-from icpo_lite.data.clause_words import counted
+from icpo_lite.data.clause_words import VERB, counted
 from icpo_lite.data.question_clauses import has_verb, small
-from icpo_lite.data.question_phrases import phrase_of
-from icpo_lite.data.verb_forms import is_finite
+from icpo_lite.data.question_phrases import phrase_of, with_adverb
+from icpo_lite.data.verb_forms import GIVE, is_finite
 
 # ------------------------------------------------------------------------------ plain sentences
 
@@ -31,9 +31,11 @@ _OPENING = re.compile(
     r"|her|[A-Z])\b))"
 )
 _SAID = re.compile(
-    r"^(?:[A-Z][\w’']*|He|She|They|It)(?: [a-z]+)? (?:recorded|said|says|told [\w’']+|noticed"
-    r"|knows?|knew|found|finds|realized|thinks?|thought|believes?|learned|estimate[sd]|decided"
-    r"|noted|calculate[sd]|heard|predict(?:s|ed)|claim(?:s|ed)|remember(?:s|ed)) that "
+    r"^(?:(?:[A-Z][\w’']*|[Hh]e|[Ss]he|[Tt]hey|[Ii]t)(?: [a-z]+)?) (?:been told to estimate"
+    r"|recorded|said|says|told [\w’']+|noticed"
+    r"|knows?|knew|found(?: out)?|finds|realized|thinks?|thought|believes?|learned|estimate[sd]"
+    r"|decided|noted|calculate[sd]|heard|predict(?:s|ed)|claim(?:s|ed)|remember(?:s|ed))"
+    rf"(?: that |(?= (?:(?:he|she|they|it)|(?:his|her|their) [a-z]+) {VERB}\b) )"
 )
 _CONDITION = re.compile(
     r"^(?:When|If|After|Once|While|Because|As|Since|Although|Though|Before|Whenever|Even though"
@@ -41,9 +43,22 @@ _CONDITION = re.compile(
 )
 _LATE_CONDITION = re.compile(
     r"^[^,]+? (?:if|when|once|after|before|because|since|until|unless|while|as long as) "
-    r"(?P<clause>(?:he|she|it|they|you|we|the [a-z]+|[A-Z]\w+) [^,]+)(?P<ends>,|$)"
+    r"(?P<clause>(?:he|she|they|you|we|the [a-z]+|[A-Z]\w+) [^,]+)(?P<ends>,|$)"
 )
-_STEPS = (_OPENING, _SAID, _APPOSITIVE)
+_SHOWN = re.compile(
+    r"^(?:[A-Z][\w’' ]* (?:show|shows|showed|indicates?|suggests?|states?)"
+    r"|(?:[^,\d]*, )?[Ii]t (?:was|is) (?:reported|found|said|noted|known|discovered)) that "
+)
+_ENSURED = re.compile(
+    r"^[^,]*? (?:to )?(?:make|makes|made|making) sure (?:that )?(?=(?:each|every|everyone|all) )"
+)
+#: "While buying DVDs at the store, ": what somebody does meanwhile, or what for.
+_MEANWHILE = re.compile(
+    r"^(?:(?:While|After|Before|By|When|Not|Upon) [a-z]+ing\b|(?:In order )?[Tt]o [a-z]+ )[^,\d]*, "
+    r"(?=(?:[A-Z]|he |she |they |it |the |an? ))"
+)
+_INCLUDING = re.compile(r", (?:including|excluding|not counting|besides) [^,]{2,40},(?= )")
+_STEPS = (_OPENING, _MEANWHILE, _SHOWN, _SAID, _ENSURED, _APPOSITIVE)
 
 
 def plain_sentence(sentence: str, mention: NumberMention) -> tuple[str, NumberMention]:
@@ -75,7 +90,7 @@ def _alone(condition: re.Match[str]) -> bool:
 def _simpler(sentence: str) -> list[str]:
     """The sentence with one thing less, again and again."""
     found = []
-    text = _BRACKETS.sub("", sentence)
+    text = _INCLUDING.sub("", _BRACKETS.sub("", sentence))
     found.append(text)
     for step in _STEPS:
         match = step.match(text)
@@ -117,7 +132,7 @@ _BE_AND_HAVE = re.compile(
     r"(?:has|have|had|is|are|was|were|does|did)\b"
 )
 #: A list of three or more names; a comma between two is an aside that was torn.
-_LISTED = re.compile(r"^[^,]*(?:, (?:the |his |her )?[\w’' -]+)+, and [^,]*$")
+_LISTED = re.compile(r"^[^,]*(?:, (?:the |his |her )?[\w’'-]+(?: [\w’'-]+){0,2})+,? and [^,]*$")
 _DO_AND_BE = re.compile(
     r"\b(?:do|does|did|can|will|could|would) "
     r"(?:(?!that\b|who\b|which\b|than\b|what\b|as\b|if\b|when\b|so\b|because\b|where\b)\S+ )+"
@@ -145,7 +160,15 @@ _TORN = re.compile(
     r"|^[Hh]ow many people (?:are|were) there$"  # of all that are told of, which?
 )
 _WORK = re.compile(r"\b(?:task|job|goal|plan|duty|work|hobby|aim) \w+ing\b")
-_LOOSE_END = re.compile(r"\b(?:under|when (?:he|she|it|they) (?:has|have|had))$")
+_LOST = re.compile(
+    r"\b(?:a|an|the|his|their|my|of) (?:does|do|did|is|are|was|were)\b"
+    r"|\b(?:on|in|at) the [a-z]+ each$|\brespectively\b|(?<!or )\bless$|\$\d.* or .*\bfor$"
+    r"|\bhaving$|\b(?:did|does|do) the \w+ the \w+ |\bhow many (?:did|does|do|will|has|had)\b"
+    r"|\bis (?:\w+ )?(?:\w+ )?to$|\b(?:if|when) (?:it|he|she|they) \w+$"
+    r"|^[Oo]f how many (?!.*\b(?:made|composed|consist)\b)|(?<!day )(?<!week )(?<!year )\bafter$"
+    r"|\b(?:has|have|had) [A-Z]?[a-z]+ show that\b"
+)
+_LOOSE_END = re.compile(r"\b(?:put|under|when (?:he|she|it|they) (?:has|have|had))$")
 #: What is compared with, in a clause of its own: "than Garret is now".
 _OTHER_CLAUSE = re.compile(
     r"\b(?:than|as) [\w’'. ]*?\b(?:is|was|are|were|did|does|do|has|had)\b(?: \w+){0,4}?"
@@ -159,12 +182,15 @@ def reads_well(question: str) -> bool:
     words = re.findall(r"[\w’']+", text)
     if not _FRONTED.match(text) or not words or re.search(r"\b(?:many|much)-", text):
         return False
-    if _ODD.search(text) or _TORN.search(text):
+    if _ODD.search(text) or _TORN.search(text) or _LOST.search(text):
         return False
     can = words[-1] == "can" and words[-2:-1] in (["per"], ["each"], ["a"])
-    if words[-1] in _NO_END and not can:
+    gives = words[-1] == "her" and words[-2:-1] and words[-2] in GIVE | {"for", "to", "with"}
+    if words[-1] in _NO_END and not (can or gives):
         return False
-    if re.search(r"[;:(]", text) or ("," in text and not _LISTED.search(text)):
+    if len(re.findall(r"[\"“”]", text)) % 2:
+        return False
+    if re.search(r"[;:(]", text) or (re.search(r",(?!\d)", text) and not _LISTED.search(text)):
         return False
     asks = _ASKS.search(text)
     if asks is None:  # the number's noun acts itself: "how many fireflies danced"
@@ -207,14 +233,33 @@ _UNITS = bag(
 )
 
 
+_BEFORE_SHORT = re.compile(
+    r"(?:^|\b(?:the|these|those|his|her|their|its|all|both|including|out of|with|of|between|from"
+    r"|puts?|placed?|there (?:is|are|was|were))) $|[,;] (?:and )?$",
+    re.IGNORECASE,
+)
+
+
 def short_question(text: str, mention: NumberMention) -> str | None:
     """A question for a number's noun alone; None for a unit: "how long is it" tells nothing."""
     words, _, end = phrase_of(text, mention)
     if mention.kind != "cardinal" or re.search(r"\b(?:than|as)\b", words) or _is_unit(words):
         return None
+    if not _BEFORE_SHORT.search(text[: with_adverb(text, mention.start)]):
+        return None  # the object of a verb that no form has found: whose, "are there" does not say
+    if _counted_again(words, text, mention):
+        return None
     where = _WHERE.match(text, end)
     tail = small(where[0]) if where and not has_verb(where[0]) else ""
     return f"{words} {'were' if _PAST.search(text) else 'are'} there{tail}"
+
+
+def _counted_again(words: str, text: str, mention: NumberMention) -> bool:
+    """Whether another number of the sentence counts the same noun: which are meant, then?"""
+    noun = words.rsplit(" ", 1)[-1]
+    return any(
+        m.start != mention.start and text[m.end : m.unit_end].strip() == noun for m in numbers(text)
+    )
 
 
 def _is_unit(words: str) -> bool:

@@ -63,7 +63,9 @@ class RemovalDraws:
         for removal in self._ordered(problem, found, rng):
             if len(chosen) < count and _fits(problem.question, removal, chosen):
                 chosen.append(removal)
-        return Draft(problem, sharding, tuple(chosen))
+        return Draft(
+            problem, sharding, tuple(chosen), "" if chosen else "given away by another number"
+        )
 
     def _certified(self, problem: Problem, sharding: Sharding) -> tuple[list[Removal], str]:
         given = _given_certificates(problem, sharding)

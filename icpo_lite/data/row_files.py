@@ -21,7 +21,7 @@ import itertools
 import json
 import lzma
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -143,18 +143,37 @@ def _holds_lines(path: Path) -> bool:
         lines = (line for line in iter(lambda: file.readline(MAX_ROW_BYTES), b"") if line.strip())
         first, second = next(lines, b""), next(lines, b"")
     try:
-        row = _written_twice(json.loads(first.decode("utf-8-sig")))
+        row = _written_twice(_loaded(first.decode("utf-8-sig")))
         return isinstance(row, dict) and bool(second)
     except (ValueError, RecursionError):
         return False
 
 
+class _NamedTwiceError(ValueError):
+    """A JSON object that says two things under one name, of which a reader would lose the first."""
+
+
+def _loaded(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_each_once)
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        raise _NamedTwiceError(repr(_named_twice([name for name, _ in pairs])))
+    return row
+
+
 def _whole(path: Path) -> Any:
     try:
         with _opened(path) as file:
-            return json.loads(file.read().decode("utf-8-sig"))
+            return _loaded(file.read().decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        message = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "other bytes"
+        message = "other bytes"
+        if isinstance(error, json.JSONDecodeError):
+            message = f"{error.msg.lower()} in line {error.lineno}"
+        elif isinstance(error, _NamedTwiceError):
+            message = f"the name {error} twice in one object"
         raise DataError(
             f"expected an array of JSON objects in {path.name}, found {message}; correct the "
             "file, or write one object a line (JSON Lines)"
@@ -212,7 +231,7 @@ def _written_twice(row: Any) -> Any:
     if not isinstance(row, str) or not row.lstrip().startswith("{"):
         return row
     try:
-        return json.loads(row)
+        return _loaded(row)
     except (ValueError, RecursionError):
         return row
 
@@ -256,10 +275,15 @@ def _bounded_line(file: BinaryIO) -> tuple[bytes, bool]:
 
 def _read_json(line: bytes, where: str) -> Found:
     try:
-        row = _written_twice(json.loads(line.decode("utf-8-sig")))
+        row = _written_twice(_loaded(line.decode("utf-8-sig")))
     except UnicodeDecodeError as error:
         detail = f"byte {line[error.start]:#04x} at {error.start}"
         return Found(where, error=BadRowError("UTF-8", detail, "save the file as UTF-8"))
+    except _NamedTwiceError as error:
+        advice = "leave one out, or give it a name of its own"
+        return Found(
+            where, error=BadRowError("each name once in an object", f"{error} twice", advice)
+        )
     except (ValueError, RecursionError) as error:  # ValueError: also a number of 5,000 digits
         message = error.msg.lower() if isinstance(error, json.JSONDecodeError) else "an absurd one"
         return Found(where, error=BadRowError("one JSON object a line", message))
@@ -286,6 +310,11 @@ def _csv(path: Path, split: str) -> Iterator[Found]:
         file = io.TextIOWrapper(packed, "utf-8-sig", errors="surrogateescape", newline="")
         header = file.readline(MAX_ROW_BYTES)
         reader = csv.DictReader(itertools.chain([header], file), delimiter=_delimiter(path, header))
+        if twice := _named_twice(reader.fieldnames or []):
+            raise DataError(
+                f"{path.name}:1: expected each column once, found {twice!r} twice; leave one out, "
+                "or give it a name of its own"
+            )
         while True:
             try:
                 row = next(reader, None)
@@ -296,6 +325,11 @@ def _csv(path: Path, split: str) -> Iterator[Found]:
             if row is None:
                 return
             yield _checked_csv(row, f"{path.name}:{reader.line_num}")
+
+
+def _named_twice(names: Sequence[str]) -> str | None:
+    """The first name that a row would hold twice, so that one of its cells would be lost."""
+    return next((name for name in names if name and list(names).count(name) > 1), None)
 
 
 def _delimiter(path: Path, header: str) -> str:

@@ -20,14 +20,14 @@ from icpo_lite.core.numbers import NumberMention, numbers
 from icpo_lite.core.questions import is_request
 from icpo_lite.core.sentences import Span, sentences
 from icpo_lite.core.types import Shard
-from icpo_lite.core.words import bag
-from icpo_lite.data.clause_words import counted, counted_noun, with_antecedent
+from icpo_lite.data.clause_words import counted, with_antecedent
 from icpo_lite.data.deletions import number_cut
 from icpo_lite.data.facts import split_clause
 from icpo_lite.data.labels import is_label
-from icpo_lite.data.people import people, referent, with_name
+from icpo_lite.data.people import referent, with_name
 from icpo_lite.data.shard_checks import RejectedError, check_shards
 from icpo_lite.data.text_edits import Cut, Edit
+from icpo_lite.data.things import with_thing
 
 #: A longer text, or one with more numbers, is no word problem that turns could hold.
 MAX_CHARACTERS = 10_000
@@ -309,103 +309,11 @@ def _sentences_of(
         yield _Told(with_name(piece, name or ""), tuple(own), clause, alone)
 
 
-_PRONOUN_FIRST = re.compile(r"(?:and |but )?(?P<word>it|they)\b", re.IGNORECASE)
-
-
-_ACTS = re.compile(
-    r" (?:also |only )?(?:has|had|holds?|contains?|costs?|weighs?|needs?|sells?|can)\b"
-)
-
-
 def _resolved(words: str, before: str, so_far: str) -> tuple[str, bool]:
     """A clause that points back with its referents named, and whether it now stands alone."""
-    said = with_antecedent(words, before)
-    pronoun = _PRONOUN_FIRST.match(said)
-    name = ""
-    if pronoun is not None:
-        acts = _ACTS.match(said, pronoun.end()) is not None
-        it = pronoun["word"].lower() == "it"
-        name = _only_thing(before, acts=acts) if it else _they(before, so_far)
-    if pronoun is not None and name:
-        said = name + said[pronoun.end() :]
-    said = _the_named(said, so_far)
+    said = with_thing(with_antecedent(words, before), before, so_far)
     alone = not _points(said) and referent(so_far, said) is not None
     return (said, True) if alone else (words, False)
-
-
-_THIS_THING = re.compile(r"(?:[Tt]his|[Tt]hese|[Tt]hose|[Tt]hat) (?P<noun>[a-z]{3,})\b")
-
-
-def _the_named(words: str, so_far: str) -> str:
-    """ "This shop is open" → "The shop is open", where the text has spoken of a shop."""
-    match = _THIS_THING.match(words)
-    if (
-        match is None
-        or match["noun"] in _NO_THING
-        or not re.search(rf"\b{match['noun']}\b", so_far)
-    ):
-        return words
-    return f"The {match['noun']}{words[match.end() :]}"
-
-
-_ONE_THING = re.compile(
-    r"\ban? ((?:[a-z-]+ ){0,2}?[a-z-]+)"
-    r"(?=[.,]|$| (?:for|that|with|at|in|on|and|from|to|costs?|is|was)\b)"
-)
-_NO_THING = {
-    "day",
-    "week",
-    "month",
-    "year",
-    "hour",
-    "minute",
-    "lot",
-    "row",
-    "time",
-    "while",
-    "amount",
-}
-
-
-def _only_thing(words: str, *, acts: bool) -> str:
-    """What "it" stands for behind "John buys a toy.": "The toy"; "" where that is not clear.
-
-    acts: whether "it" holds, costs or needs something, and so is no "It is breeding season".
-    """
-    found = [m[1] for m in _ONE_THING.finditer(words) if m[1] not in _NO_THING]
-    subject = re.match(r"(?:[A-Z][a-z]+|He|She|They) ", words)
-    if len(found) == 1 and subject:
-        return f"The {found[0]}"
-    itself = _ONE_SUBJECT.match(words)
-    return f"The {itself['noun']}" if itself and acts and not people(words) else ""
-
-
-def _they(before: str, so_far: str) -> str:
-    """Whom or what "they" stands for: the two people, or the only things, that were named."""
-    both = re.search(r"\b([A-Z][a-z]+ and [A-Z][a-z]+)\b", so_far)
-    names = set(people(so_far))
-    if both and not names - set(both[1].split(" and ")):
-        return both[1]
-    if noun := counted_noun(before):
-        return f"The {noun}" if len(names) <= 1 else ""
-    subject = _ONE_SUBJECT.match(before)
-    many = subject is not None and subject["noun"].rsplit(" ", 1)[-1] in _MANY_AS_ONE
-    return f"The {subject['noun']}" if subject and many and not names else ""
-
-
-#: Nouns in the singular that "they" may stand for.
-_MANY_AS_ONE = bag(
-    "laboratory store company family team school shelter club shop farm factory restaurant class "
-    "couple group city museum library bakery firm hospital band choir zoo"
-)
-
-
-_ONE_SUBJECT = re.compile(
-    r"(?:[Yy]esterday, )?(?:[Aa]n?|[Tt]he) (?P<noun>(?:[a-z-]+ ){0,3}?[a-z-]+) (?:is|are|was"
-    r"|were|has|have|had|made"
-    r"|needs?|sells?|sold|received|wants?|decided|bought|ordered|makes?|offers?|produces?|started"
-    r"|contains?|costs?|holds?|weighs?|takes?|can)\b"
-)
 
 
 def _cuts(

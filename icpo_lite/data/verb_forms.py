@@ -34,17 +34,32 @@ _PASTS = _pairs(
     "underwent:undergo withstood:withstand overheard:overhear dug:dig hung:hang swung:swing "
     "rang:ring froze:freeze wound:wind sought:seek crept:creep leapt:leap learnt:learn slid:slide "
     "spun:spin burst:burst beat:beat shone:shine repaid:repay rebuilt:rebuild outran:outrun "
-    "overslept:oversleep broke:break bent:bend spread:spread quit:quit split:split hid:hide"
+    "babysat:babysit overslept:oversleep broke:break bent:bend spread:spread quit:quit split:split "
+    "hid:hide"
 )
 #: Participles behind "has", "have" or "had" that no -ed shows.
 _PARTICIPLES = bag(
     "been eaten begun bought brought built come caught chosen cut done drunk drawn driven fed "
     "fallen flown forgotten found given got gotten grown had held kept known laid left lent lost "
     "made met paid put run read ridden risen said sung sat seen sent set slept sold spent stood "
+    "sewn woven shown broken frozen hidden bitten beaten bent dug hung stuck drawn sworn torn spun "
     "stolen swum taught thrown told taken gone woken won worn written"
 )
 MODALS = bag("will can could would must should may might")
 BE = bag("is are was were")
+#: Verbs that have a person before what they give.
+GIVE = bag("give send bring buy pay owe lend offer show sell hand teach cost charge")
+#: Verbs whose preposition belongs to them: "took in twelve cats".
+PARTICLES = frozenset(
+    (particle, verb)
+    for particle, verbs in (
+        ("in", "take bring turn hand trade let put pull rake throw"),
+        ("on", "put try take turn"),
+        ("over", "take hand turn"),
+        ("off", "take drop sell"),
+    )
+    for verb in verbs.split()
+)
 AUXILIARIES = MODALS | BE | bag("does do did has have had")
 _PLURALS_OF_DO = {"has": ("does", "have"), "have": ("do", "have"), "had": ("did", "have")}
 #: Verbs whose past looks like their base; their subject tells which it is.
@@ -52,7 +67,7 @@ SAME_PAST = frozenset(v for v, base in _PASTS.items() if v == base)
 #: Stems of -ed that want their "e" back: "bak-ed", "us-ed", "shar-ed".
 _WANTS_E = re.compile(
     r"(?:[bcdfghjklmnprstvwz][aiou](?:k|m|n|l|v|z|s|c|g|r|p|b|d|t)"
-    r"|at|iz|uc|ov|lv|rv|rc|nc|rg|dg|us|as|ur|ir|ar|tl|bl|pl|gl|dl|u|cl|plet|mpet|elet|eas|ais"
+    r"|chang|rrang|lleng|veng|at|iz|uc|ov|lv|rv|rc|nc|rg|dg|us|as|ur|ir|ar|tl|bl|pl|gl|dl|u|cl|plet|mpet|elet|eas|ais"
     r"|oos|ens|ath|eiv|eav)$"
 )
 _BARE = bag(
@@ -66,6 +81,8 @@ _BARE = bag(
 
 _MORE_BASES = bag(
     "hatch sprout bloom germinate survive graduate prefer attend vote ripen melt rot "
+    "represent include provide contribute consist depend attract generate pour contribute "
+    "immigrate emigrate migrate arrive depart escape survive appear belong continue decide agree "
     "warm hunt cool heat freeze shrink allow flow lend crawl drift glide float"
 )
 _NO_PAST = bag("need feed seed weed speed shed bleed sled hundred red bed indeed")
@@ -110,7 +127,9 @@ def asks_with(verb: str, after: str) -> tuple[str, str]:
     if verb in BE or verb in MODALS:
         return verb, ""
     if verb in _PLURALS_OF_DO:
-        following = re.match(r"\s*(?:already |also |only |just |now )?([a-z]+)", after)
+        following = re.match(
+            r"\s*(?:(?:already|also|only|just|now|both|all|each|[a-z]+ly) )?([a-z]+)", after
+        )
         word = following[1] if following else ""
         if word in _PARTICIPLES or (word.endswith("ed") and word not in ("red", "need")):
             return verb, ""
@@ -131,5 +150,6 @@ def is_finite(word: str) -> bool:
         or word in BASES
         or word in _PASTS
         or word in _MORE_BASES
+        or (word.endswith("s") and base_of(word) in _MORE_BASES)
         or (word.endswith("ed") and len(word) > 3 and word not in _NO_PAST)
     )

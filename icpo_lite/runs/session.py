@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from icpo_lite.core.console import Display
 from icpo_lite.core.diagnostics import tokenizer_warning
+from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.types import Intent, Problem, Prompt
 from icpo_lite.data.contamination import seen_line_of
 from icpo_lite.data.from_recipe import (
@@ -58,6 +59,22 @@ class Session:
         return any(p.intent is Intent.COMPLETE and p.answer is not None for p in self.prompts)
 
 
+def _problems_to_judge(recipe: Recipe) -> list[Problem]:
+    """The problems that the run ends with; none where it does not judge itself.
+
+    Where a hold-out has none to judge on, the rows that are left may lack more than it: what every
+    other command says of such a corpus is said first.
+    """
+    if not recipe.evaluation.enabled:
+        return []
+    try:
+        return evaluation_problems(recipe)
+    except RecipeError:
+        if recipe.eval_holdout and not corpus_needs_model(recipe):
+            require_kinds(recipe, training_prompts(recipe, None)[0])
+        raise
+
+
 def on_cpu(session: Session) -> bool:
     return session.policy.device.torch_device.type == "cpu"
 
@@ -73,7 +90,7 @@ def prepare_session(recipe: Recipe, display: Display, threads: int) -> Session:
     require_methods(recipe)
     if recipe.rollout == "conversation":
         Conversations(recipe)
-    problems = evaluation_problems(recipe) if recipe.evaluation.enabled else []
+    problems = _problems_to_judge(recipe)
     small = SmallEvaluation(recipe) if recipe.eval_steps else None
     policy = None
     if corpus_needs_model(recipe):

@@ -593,3 +593,21 @@ def test_real_problems_are_certified_in_a_good_share() -> None:
             assert {n.value for n in numbers(shard.text)} & (whole - left)
     # One fewer than before "an 8-hour workday", which is read into any workday, was left in place.
     assert made.summary.certified >= 550
+
+
+def test_a_problem_whose_numbers_all_stand_twice_says_why_it_is_dropped() -> None:
+    text = (
+        "At Ann's shop, the cakes are $7 a slice. Each cake is cut into 7 thick slices. "
+        "If Ann sells 7 cakes, how much money does she make?"
+    )
+    _, dropped = verified(Problem("p", "math", text, "343", "It is so."), Solver(text, ["8", "9"]))
+    assert dropped == {"given away by another number": 1}
+
+
+def test_a_server_and_a_model_here_are_not_taken_for_one(tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"question": "Tom has 4 figs. How many figs has Tom?", "answer": "4"}\n')
+    server = ("--verify", "2", "--base-url", "http://127.0.0.1:9/v1", "--model", "m")
+    made = CliRunner().invoke(command, [str(rows), "-o", str(tmp_path / "p.jsonl"), *server])
+    assert made.exit_code == 2
+    assert "--endpoint-model" in made.output

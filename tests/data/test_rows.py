@@ -407,3 +407,25 @@ def test_answers_in_a_file_of_their_own_are_joined_by_id(tmp_path: Path) -> None
     jsonl(tmp_path / "z.jsonl", GSM | {"id": 1})
     jsonl(tmp_path / "z_answers.jsonl", GSM | {"id": 1})
     assert only(tmp_path / "z.jsonl").answer == "5"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "where"),
+    [
+        ("a.jsonl", '{"question": "Tom has 4 figs.", "question": "How many?", "answer": "4"}\n',
+         "a.jsonl:1: expected each name once in an object, found 'question' twice"),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": "a", "content": "b"}]}\n',
+         "found 'content' twice"),
+        ("a.json", '[{"question": "Tom has 4 figs.", "question": "b", "answer": "4"}]',
+         "found the name 'question' twice in one object"),
+        ("a.csv", "question,question,answer\na,b,4\n",
+         "a.csv:1: expected each column once, found 'question' twice"),
+    ],
+)  # fmt: skip
+def test_a_name_written_twice_loses_no_text(
+    tmp_path: Path, name: str, text: str, where: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError) as refused:
+        list(read_problems(tmp_path / name))
+    assert where in str(refused.value)

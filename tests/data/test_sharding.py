@@ -24,6 +24,7 @@ from icpo_lite.data.sharding import (
     shard_by_rules,
 )
 from icpo_lite.data.text_edits import Cut, Edit, apply
+from icpo_lite.data.things import with_thing
 from icpo_lite.data.value_shards import shard_problem
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
@@ -294,3 +295,20 @@ def test_shards_that_a_problem_has_are_kept() -> None:
     problem = Problem("p", "math", PROBLEM, "7", shards=mine)
     assert shard_problem(problem).shards == mine
     assert len(shard_problem(Problem("p", "math", PROBLEM, "7")).shards) == 3
+
+
+@pytest.mark.parametrize(
+    ("clause", "before", "so_far", "said"),
+    [
+        ("They make 6 pies.", "It cuts 8 slices.", "A pie shop sells pies.",
+         "The pie shop makes 6 pies."),
+        ("They are offering a discount.", "They have 20 items.", "A store closes.",
+         "The store is offering a discount."),
+        ("They grew 83 pumpkins.", "They sell 3 pumpkins.", "", "They grew 83 pumpkins."),
+        ("They cost $2 each.", "Ann buys 3 pens.", "Ann buys 3 pens.", "The pens cost $2 each."),
+        ("Each of them ate 4 pieces.", "They collected 68 pieces.", "Travis and his brother came.",
+         "Each of Travis and his brother ate 4 pieces."),
+    ],
+)  # fmt: skip
+def test_they_are_those_who_act(clause: str, before: str, so_far: str, said: str) -> None:
+    assert with_thing(clause, before, so_far) == said
