@@ -11,6 +11,7 @@ ways take turns, each in a process of its own; the figure is the median of the t
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import random
@@ -64,7 +65,13 @@ def measure(model: str, *, chunks: bool) -> dict[str, Any]:
         token, logp = plain_draw(logits, numbers % 1.0, options)
         return token.masked_fill(numbers >= 4.0, end), logp
 
-    native.noise_of, native.draw = noise_of, draw
+    loops = [native]
+    with contextlib.suppress(ImportError):  # an earlier checkout has but one
+        from icpo_lite.rollout.engines import shared_rows
+
+        loops.append(shared_rows)
+    for loop in loops:
+        loop.noise_of, loop.draw = noise_of, draw
     ids = torch.arange(5, 5 + 60).tolist()
     prompts = [[*ids, 5 + p] for p in range(REPLIES // GROUP)]
     names = [("length", p) for p in range(len(prompts))]
