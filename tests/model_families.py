@@ -28,6 +28,7 @@ from transformers import (
     Qwen3Config,
     Qwen3MoeConfig,
     Qwen3NextConfig,
+    SmolLM3Config,
 )
 
 #: A byte-level vocabulary has 256 tokens; these follow, and rows that no token has, as in Qwen's.
@@ -60,6 +61,7 @@ _SIZES = {
     "bos_token_id": BOS,
     "eos_token_id": EOS,
 }
+_TIED = {**_SIZES, "tie_word_embeddings": True}
 _HEADS = {"head_dim": 16}
 _VISION = {
     "hidden_size": 16,
@@ -82,18 +84,48 @@ _EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size":
 CONFIGS = {
     "qwen2": lambda: Qwen2Config(**_SIZES, tie_word_embeddings=False),
     "qwen2-tied": lambda: Qwen2Config(**_SIZES, tie_word_embeddings=True),
-    "qwen3": lambda: Qwen3Config(**_SIZES, **_HEADS),
-    "llama": lambda: LlamaConfig(**_SIZES),
+    # From here on in the ratios of the models that recipes name: Qwen3-4B, Llama-3.2-3B, Gemma 3's
+    # 1B, Phi-4-mini, SmolLM3-3B.
+    "qwen3": lambda: Qwen3Config(**{**_TIED, **_HEADS, "num_key_value_heads": 1}),
+    "llama": lambda: LlamaConfig(
+        **{**_TIED, "num_attention_heads": 3, "num_key_value_heads": 1},
+        rope_parameters={
+            "rope_type": "llama3",
+            "rope_theta": 500000.0,
+            "factor": 32.0,
+            "high_freq_factor": 4.0,
+            "low_freq_factor": 1.0,
+            "original_max_position_embeddings": 256,
+        },
+    ),
     "mistral": lambda: MistralConfig(**_SIZES, sliding_window=8),
     "gemma2": lambda: Gemma2Config(
         **_SIZES, **_GEMMA, final_logit_softcapping=0.5, attn_logit_softcapping=0.5
     ),
-    "gemma3": lambda: Gemma3TextConfig(**_SIZES, **_GEMMA),
+    "gemma3": lambda: Gemma3TextConfig(
+        **{**_SIZES, **_GEMMA, "num_key_value_heads": 1},
+        layer_types=["sliding_attention", "full_attention"],
+    ),
     "gemma3-vision": lambda: Gemma3Config(
         text_config={**_SIZES, **_GEMMA}, vision_config=_VISION, mm_tokens_per_image=4
     ),
     "phi": lambda: PhiConfig(**_SIZES),
-    "phi3": lambda: Phi3Config(**_SIZES),
+    "phi3": lambda: Phi3Config(
+        **{**_TIED, "num_attention_heads": 3, "num_key_value_heads": 1},
+        original_max_position_embeddings=512,
+        sliding_window=2048,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "partial_rotary_factor": 0.75,
+            "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
+            "long_factor": [1.0, 1.5, 2.0, 3.0, 4.0, 6.0],
+        },
+    ),
+    # Every other layer knows no places; four queries to a key, as in the real one.
+    "smollm3": lambda: SmolLM3Config(
+        **{**_TIED, "num_key_value_heads": 1}, no_rope_layers=[1, 0], no_rope_layer_interval=2
+    ),
 }
 #: Mixtures of experts, and layers that carry a state: linear attention, convolutions, state spaces.
 OTHER_CONFIGS = {

@@ -22,8 +22,9 @@ from icpo_lite.cli.plan import _hours, _size
 from icpo_lite.recipe import Recipe, load_recipe, shipped_recipes
 from icpo_lite.recipe.strict_yaml import dump_yaml
 from icpo_lite.tools.cards import CARDS
+from icpo_lite.tools.known_shapes import known_config
 from icpo_lite.tools.model_shape import shape_of
-from icpo_lite.tools.planner import Fit, fit_on, known_config
+from icpo_lite.tools.planner import Fit, fit_on
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "icpo_lite" / "docs"

@@ -138,6 +138,7 @@ def test_notebook_runs_from_top_to_bottom(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     run = tmp_path / "runs" / "tiny"
     assert (run / "finished").is_file()
-    assert (tmp_path / "runs" / "tiny-export" / "Modelfile").is_file()
+    assert (tmp_path / "runs" / "tiny-export" / "model.safetensors").is_file()
     assert list(mirror.rglob("run.json"))
-    assert (tmp_path / "mirror-export" / "Modelfile").is_file()
+    for name in ("model.safetensors", "README.md", "report.html"):
+        assert (tmp_path / "mirror-export" / name).is_file()

@@ -17,12 +17,18 @@ from icpo_lite.cli.option_command import OptionCommand
 @click.option(
     "--format",
     "format_",
-    type=click.Choice(["safetensors", "gguf", "ollama"]),
+    type=click.Choice(["safetensors", "gguf", "ollama", "ollama-safetensors"]),
     default="safetensors",
     show_default=True,
-    help="gguf adds a file for llama.cpp, ollama that and a Modelfile.",
+    help="gguf adds a file for llama.cpp, ollama that and a Modelfile, ollama-safetensors a "
+    "Modelfile alone: Ollama imports the safetensors itself.",
 )
-@output_option("Folder to write. [default: RUN/export]")
+@click.option(
+    "--adapter",
+    is_flag=True,
+    help="Leave the base out: the LoRA alone, for peft, vLLM, llama.cpp or Ollama beside the base.",
+)
+@output_option("Folder to write. [default: RUN/export, or RUN/export-adapter]")
 @click.option(
     "--base",
     type=click.Choice(["16bit", "nf4"]),
@@ -33,9 +39,8 @@ from icpo_lite.cli.option_command import OptionCommand
 @click.option(
     "--quantization",
     type=click.Choice(["f32", "f16", "bf16", "q8_0", "q4_0", "q4_k_s", "q4_k_m", "q5_k_m", "q6_k"]),
-    default="q4_k_m",
-    show_default=True,
-    help="Kind of the GGUF.",
+    default=None,
+    help="Kind of the GGUF. [default: q4_k_m; f16 with --adapter]",
 )
 @click.option(
     "--llama-cpp",
@@ -44,12 +49,18 @@ from icpo_lite.cli.option_command import OptionCommand
     help="Folder of llama.cpp. [default: $LLAMA_CPP, the PATH, ~/llama.cpp]",
 )
 @click.option(
+    "--ollama-base",
+    default=None,
+    metavar="MODEL",
+    help="With --adapter and Ollama: what Ollama calls the base, or a GGUF file of it.",
+)
+@click.option(
     "--push",
     is_flag=False,
     flag_value="",
     default=None,
     metavar="[REPO]",
-    help="Upload to the hub: to REPO, or to the recipe's hub_model_id.",
+    help="Upload what was written to the hub: to REPO, or to the recipe's hub_model_id.",
 )
 @click.option("--public", is_flag=True, help="Create the repository public. [default: private]")
 @click.option(
@@ -64,16 +75,20 @@ def export(run: Path, format_: Any, output: Path | None, push: str | None, **cho
     """Merge RUN's adapter into a 16-bit model, with tokenizer, chat template and model card.
 
     The files are read back and compared with the adapter on a few prompts before it says done.
+    With --adapter the LoRA is written alone. A GGUF needs llama.cpp; where there is none, what it
+    is made of is kept, the commands are printed and the exit code is 1.
     """
     from icpo_lite.core.console import Display
-    from icpo_lite.tools.export.run import ExportOptions
+    from icpo_lite.tools.export.options import ExportOptions
     from icpo_lite.tools.export.run import export as export_run
 
     options = ExportOptions(
         format=format_,
+        adapter=chosen["adapter"],
         base=chosen["base"],
         quantisation=chosen["quantization"],
         llama_cpp=chosen["llama_cpp"],
+        ollama_base=chosen["ollama_base"],
         repo=push,
         private=not chosen["public"],
         prompts=chosen["prompts"],

@@ -135,6 +135,11 @@ class Display:
         self.console.print(Text(visible(text)))
 
     @_harmless
+    def to_type(self, text: str) -> None:
+        """Commands, each on one line whatever the terminal's width: they are copied from it."""
+        self.console.print(Text(visible(text)), soft_wrap=True)
+
+    @_harmless
     def step(self, report: types.StepReport) -> None:
         """One step's figures."""
         if self._started is None:

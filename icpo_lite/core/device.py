@@ -1,16 +1,17 @@
 """The accelerator, chosen once, with the reason said.
 
-Of environment variables only CUDA's own (`CUDA_VISIBLE_DEVICES`) decides anything here.
+Of environment variables only CUDA's own (`CUDA_VISIBLE_DEVICES`) decides which device is taken.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from icpo_lite.core.errors import DeviceError
+from icpo_lite.core.errors import DeviceError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -51,10 +52,45 @@ def choose_device(requested: str = "auto", dtype: str = "auto") -> Device:
                 reasons.append(f"one GPU is used, cuda:{best}; left idle: {idle}")
         else:
             chosen = torch.device("cpu")
-            reasons.append("no usable CUDA GPU: running on the CPU")
+            mac = "; a Mac's GPU (mps) is not used" if _mac_gpu() else ""
+            reasons.append(f"no usable CUDA GPU: running on the CPU{mac}")
     else:
         chosen = _requested(requested)
     return Device(chosen, _dtype(chosen, dtype, reasons), _name(chosen), tuple(reasons))
+
+
+def unknown_device(requested: str) -> str:
+    """What follows `expected` for a device that is not taken: those that are, and why not it."""
+    kind = requested.partition(":")[0].strip().lower()
+    told = f"auto, cpu, cuda or cuda:N, found {requested!r}"
+    if kind in ("mps", "metal", "mlx"):
+        return f"{told}; a Mac's GPU is not used: device: cpu trains there, small models alone"
+    if "," in requested or re.fullmatch(r"cuda:\d+-\d+|\d+(,\d+)*|balanced|all", requested):
+        return f"{told}; a run trains on one device: name one, such as cuda:0"
+    if kind in ("rocm", "hip"):
+        return f"{told}; torch calls an AMD GPU cuda, too"
+    return told
+
+
+def require_one_process() -> None:
+    """Raises UsageError in one of several processes that a launcher started to train together.
+
+    Each would train a run of its own, in one directory.
+    """
+    count = os.environ.get("WORLD_SIZE", "")
+    if count.isdigit() and int(count) > 1:
+        raise UsageError(
+            f"expected one process, found one of {count} that torchrun or accelerate started "
+            "(WORLD_SIZE): a run trains on one GPU; start it with icpo-lite train alone, or hand "
+            "it over to TRL with icpo-lite handover, which trains on several"
+        )
+
+
+def _mac_gpu() -> bool:
+    """Whether this is a Mac with a GPU that torch could use."""
+    import torch
+
+    return bool(torch.backends.mps.is_available())
 
 
 def _worth(index: int) -> tuple[bool, int]:
@@ -71,13 +107,11 @@ def _requested(requested: str) -> torch.device:
     try:
         device = torch.device(requested)
     except RuntimeError:
-        raise DeviceError(
-            f"device: expected auto, cpu, cuda or cuda:N, got {requested!r}"
-        ) from None
+        raise DeviceError(f"device: expected {unknown_device(requested)}") from None
     if device.type == "cpu":
         return device
     if device.type != "cuda":
-        raise DeviceError(f"device: {requested!r} is not supported; use auto, cpu or cuda")
+        raise DeviceError(f"device: expected {unknown_device(requested)}")
     index = device.index or 0
     count = torch.cuda.device_count()
     if index >= count:

@@ -20,7 +20,9 @@ def logged_rows(run: str | Path, needed: Sequence[str]) -> Iterator[tuple[str, d
     if not at_home(run).is_dir():
         raise no_run_at(run)
     for file in sorted(at_home(run).glob("completions/step-*.jsonl")):
-        for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        for number, line in enumerate(file.read_bytes().split(b"\n"), start=1):
+            if not line.strip():
+                continue
             try:
                 row = dict(read_json(line))
                 lacks = next((name for name in needed if name not in row), None)

@@ -109,7 +109,7 @@ def finish_judging(summaries: Mapping[str, Any], first: str, place: Path, displa
     write_atomically(place / "comparison.json", f"{json.dumps(summaries, indent=2)}\n".encode())
     display.message(f"\nFigures and conversations: {place}")
     inside = place.name.startswith("eval-") and _is_trained(place.parent)
-    display.message(next_line("report", place.parent if inside else place))
+    display.to_type(next_line("report", place.parent if inside else place))
 
 
 def judge_models(

@@ -25,6 +25,14 @@ def comparison_rows(
     return ["", *names], rows
 
 
+def judged_problems(summary: Mapping[str, Any]) -> str:
+    """How many problems the figures come from: "1 problem", fewer than were asked for where the
+    data have no more."""
+    held = [len(s["scores"]) for s in summary.get("settings", {}).values() if s.get("scores")]
+    count = max(held, default=(summary.get("judged_with") or {}).get("problems", "?"))
+    return f"{count} problem{'' if count == 1 else 's'}"
+
+
 def data_rows(name: str, summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Header and rows of one model's figures by data set, one row each."""
     header = [name, "q", "q*", *(label for label, *_ in _OF_DATA)]

@@ -25,6 +25,7 @@ from icpo_lite.core.errors import ModelError
 from icpo_lite.policy.libraries import first_line, version
 from icpo_lite.policy.transformers_backend import TransformersLoader
 from icpo_lite.policy.unsloth_backend import UnslothLoader
+from icpo_lite.recipe.lora_sections import LoraKeys
 
 if TYPE_CHECKING:
     from icpo_lite.core.device import Device
@@ -101,6 +102,8 @@ def _unsuitable(keys: ModelKeys, device: Device) -> str:
         return f"unsloth needs compute capability 7.0, this GPU has {capability[0]}.{capability[1]}"
     if device.dtype is torch.float32:
         return "unsloth's kernels are for 16 bit, dtype is float32"
+    if isinstance(keys, LoraKeys) and keys.starts_in_base:
+        return f"init_lora_weights: {keys.init_lora_weights} is not for unsloth's kernels"
     if keys.attn_implementation is not None:
         return "attn_implementation is set, and unsloth takes its own attention"
     return ""

@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from icpo_lite.policy.lean_forward import lean_forward
+from icpo_lite.policy.lora_merge import LowRank, is_dora_or_plain, unpacked_weight, update_of
+from icpo_lite.policy.lora_starts import FromStart
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
@@ -75,6 +77,13 @@ def _lean(policy: Policy, dense: Sequence[nn.Module]) -> Callable[..., Any] | No
     """The whole forward pass by fewer calls, where this model has one (`lean_forward`)."""
     if policy.causal_lm.num_parameters() > MOST_WEIGHTS:
         return None
+    inside = {id(m) for layer in dense for m in layer.modules()}
+    for module in policy.causal_lm.get_decoder().modules():
+        # An adapter or a packed weight that has no dense copy is more than its matrix.
+        wrapped = hasattr(module, "get_base_layer")
+        other = isinstance(module, nn.Linear) and type(module) is not nn.Linear
+        if (wrapped or other) and id(module) not in inside:
+            return None
     return lean_forward(policy, _side_by_side(dense))
 
 
@@ -114,7 +123,7 @@ def _exact(policy: Policy) -> bool:
 
 def _layers(policy: Policy) -> list[nn.Module]:
     """The outermost linear layers with 4-bit weights or LoRA; none where they are too many."""
-    lora = [m for m in policy.causal_lm.modules() if _has_plain_lora(m)]
+    lora = [m for m in policy.causal_lm.modules() if _has_lora(m)]
     inside = {id(m.get_base_layer()) for m in lora}
     packed = [m for m in policy.causal_lm.modules() if _is_packed(m) and id(m) not in inside]
     found = [*lora, *packed]
@@ -122,13 +131,13 @@ def _layers(policy: Policy) -> list[nn.Module]:
     return found if count <= MOST_WEIGHTS else []
 
 
-def _has_plain_lora(module: Any) -> bool:
-    """A linear layer with LoRA of the plain kind, not DoRA and its like."""
+def _has_lora(module: Any) -> bool:
+    """A linear layer with LoRA or DoRA, not one of peft's other kinds."""
     return (
         hasattr(module, "get_base_layer")
         and hasattr(module, "get_delta_weight")
         and isinstance(module.get_base_layer(), nn.Linear)
-        and not module.lora_variant
+        and all(is_dora_or_plain(module, name) for name in module.lora_A)
         and not module.merged
     )
 
@@ -138,49 +147,67 @@ def _is_packed(module: Any) -> bool:
 
 
 def _wide_lora(policy: Policy) -> list[nn.Module]:
-    """LoRA layers in fp32 on a base in 16 bit; unsloth's own kernels cast by themselves."""
+    """LoRA layers in fp32 on a base in 16 bit; unsloth's own kernels cast by themselves.
+
+    Not those that began as the weight's own directions: 16 bit would round away by how little the
+    large matrices have moved.
+    """
     if policy.device.dtype is torch.float32 or policy.backend.name == "unsloth":
         return []
     return [
         m
         for m in policy.causal_lm.modules()
-        if _has_plain_lora(m) and all(a.weight.dtype is torch.float32 for a in m.lora_A.values())
+        if _has_lora(m)
+        and all(
+            a.weight.dtype is torch.float32 and not isinstance(a, FromStart)
+            for a in m.lora_A.values()
+        )
     ]
 
 
 def _narrow(layer: Any) -> Callable[..., Tensor]:
-    """The layer in evaluation mode, LoRA in the dtype of its input; s is in B's copy."""
-    updates = [
-        (layer.lora_A[name].weight, layer.lora_B[name].weight.float() * layer.scaling[name])
-        for name in ([] if layer.disable_adapters else layer.active_adapters)
-        if name in layer.lora_A
-    ]
+    """The layer in evaluation mode, LoRA in the dtype of its input; s is in B's copy.
+
+    DoRA's factor of each output, its length over that of the updated weight's row, is formed once.
+    """
+    updates = _active(layer)
+    factor = None
+    if len(updates) == 1 and updates[0].magnitude is not None:
+        factor = updates[0].stretch(unpacked_weight(layer.get_base_layer()))
     copies: dict[torch.dtype, list[tuple[Tensor, Tensor]]] = {}
 
     def forward(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if x.dtype not in copies:
-            copies[x.dtype] = [(a.to(x.dtype), b.to(x.dtype)) for a, b in updates]
+            copies[x.dtype] = [
+                (u.A.to(x.dtype), (u.B.float() * u.scale).to(x.dtype)) for u in updates
+            ]
         out: Tensor = layer.base_layer(x, *args, **kwargs)
+        bias = layer.base_layer.bias
+        if factor is not None and bias is not None:
+            out = out - bias
         for a, b in copies[x.dtype]:
             # Added inside the matmul: one launch and one rounding less than a product and a sum.
             inner = linear(x, a).flatten(0, -2)
             out = torch.addmm(out.flatten(0, -2), inner, b.t()).view(out.shape)
+        if factor is not None:
+            out = out * factor.to(x.dtype)
+            out = out if bias is None else out + bias
         return out
 
     return forward
 
 
+def _active(layer: Any) -> list[LowRank]:
+    """What the layer's adapters do now; nothing where they are switched off."""
+    names = [] if layer.disable_adapters else layer.active_adapters
+    found = [update_of(layer, name) for name in names if name in layer.lora_A]
+    return [update for update in found if update is not None]
+
+
 def _dense(layer: Any) -> Callable[..., Tensor]:
     """The matmul with weight [out, in] and bias of what the layer computes in evaluation mode."""
     base = layer.get_base_layer() if hasattr(layer, "get_base_layer") else layer
-    weight = base.weight.data
-    if _is_packed(base):
-        from bitsandbytes.functional import dequantize_4bit
-
-        weight = dequantize_4bit(weight, base.weight.quant_state)
-    if base is not layer and not layer.disable_adapters:
-        for name in layer.active_adapters:
-            if name in layer.lora_A:
-                a, b = layer.lora_A[name].weight, layer.lora_B[name].weight
-                weight = weight + (b.float() @ a.float()) * layer.scaling[name]
-    return partial(linear, weight=weight.float(), bias=base.bias)
+    weight = unpacked_weight(base).float()
+    for update in _active(layer) if base is not layer else ():
+        weight = update.added_to(weight, torch.float32)
+    return partial(linear, weight=weight, bias=base.bias)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
+from torch import Tensor
 
 from icpo_lite.core import thoughts
 from icpo_lite.core.device import Device, choose_device
@@ -20,10 +21,20 @@ from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.core.files import read_json
 from icpo_lite.core.paths import at_home, reads_as_path
 from icpo_lite.core.types import Message
-from icpo_lite.policy.backends import Backend, choose_backend, load_adapter
+from icpo_lite.policy.adapters import (
+    check_before_loading,
+    empty_model,
+    exchanged,
+    new_lora,
+    read_lora,
+    save_lora,
+    set_dtype,
+)
+from icpo_lite.policy.backends import Backend, choose_backend
 from icpo_lite.policy.chat_template import chat_text
 from icpo_lite.policy.cpu import set_threads, wants_4bit
 from icpo_lite.policy.end_tokens import end_tokens
+from icpo_lite.policy.four_bits import prepare_4bit, stored_quantisation
 from icpo_lite.policy.fp16 import keep_finite
 from icpo_lite.policy.inherited_options import keep_token_ids, plain_outputs, without_noise
 from icpo_lite.policy.layer_kinds import (
@@ -33,12 +44,15 @@ from icpo_lite.policy.layer_kinds import (
     check_padding,
 )
 from icpo_lite.policy.libraries import why_and_what, without_collecting
+from icpo_lite.policy.lora_starts import start_buffers
 from icpo_lite.policy.lora_targets import is_multimodal
+from icpo_lite.policy.start_adapter import with_own_keys
 from icpo_lite.policy.template_options import (
     check_header,
     opened_thought,
     pin_template,
 )
+from icpo_lite.policy.tokenizer_files import save_beside_adapter
 from icpo_lite.policy.unsloth_backend import started_with
 from icpo_lite.policy.vocabulary import check_ids, check_vocabulary, rows_of
 from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
@@ -66,6 +80,7 @@ class Policy:
     model: a peft model when `has_adapter`, else the bare causal LM.
     notes: why each fallback was taken, one sentence each.
     op: what the log-prob op was proved to be here, for all that ask with this model.
+    start: LoRA weights that training began from, where these are another policy than the base.
     """
 
     keys: ModelKeys
@@ -76,6 +91,7 @@ class Policy:
     has_adapter: bool
     notes: tuple[str, ...] = ()
     op: ProvenOp = field(default_factory=lambda: ProvenOp(), compare=False, repr=False)
+    start: dict[str, Tensor] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def causal_lm(self) -> Any:
@@ -127,9 +143,19 @@ class Policy:
 
     @contextlib.contextmanager
     def adapter_off(self) -> Iterator[None]:
-        """The reference policy: the same weights without LoRA."""
+        """The base: the same weights without LoRA."""
         with self.model.disable_adapter() if self.has_adapter else contextlib.nullcontext():
             yield
+
+    @contextlib.contextmanager
+    def reference(self) -> Iterator[None]:
+        """The policy that training began from: the base, but where LoRA began as another."""
+        with exchanged(self.trainable_named(), self.start) if self.start else self.adapter_off():
+            yield
+
+    def start_tensors(self) -> dict[str, Tensor]:
+        """All that says what training began from and is not in the base, by name."""
+        return {**start_buffers(self.model), **self.start}
 
     def encode_chat(self, messages: Sequence[Message]) -> tuple[int, ...]:
         """Token ids of a chat up to and including the header that opens the assistant's turn."""
@@ -194,11 +220,8 @@ class Policy:
 
     def save_adapter(self, folder: Path) -> None:
         """Adapter files that peft and transformers load, and the tokenizer beside them."""
-        own_readme = (folder / "README.md").exists()
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        if not own_readme:  # peft's is an empty form
-            (folder / "README.md").unlink(missing_ok=True)
+        save_lora(self.model, folder)
+        save_beside_adapter(self.tokenizer, folder)
 
 
 def model_path(name: str) -> str:
@@ -290,20 +313,27 @@ def load_policy(
     """The model as the keys say, in evaluation mode.
 
     Keys with those of LoRA among them (PolicyKeys, a recipe) give it LoRA weights: those in the
-    folder `adapter`, which learn if `trainable`, else fresh ones seeded by `seed`, whose B
-    matrices are zero, so that it starts as the base. threads: at most so many on a CPU, None for
-    all cores.
+    folder `adapter`, which learn if `trainable`, else those of `adapter_name_or_path`, else fresh
+    ones seeded by `seed`, which begin as `init_lora_weights` says. threads: at most so many on a
+    CPU, None for all cores.
     """
+    fresh = adapter is None and isinstance(keys, PolicyKeys)
+    if adapter is None and isinstance(keys, PolicyKeys):
+        keys = with_own_keys(keys)
     device, backend = prepare(keys)
     notes = list(device.reasons)
     # At import it advises to install a package for 4-bit kernels that a CPU does without.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     path = model_path(keys.model_name_or_path)
     with _one_line_errors(keys.model_name_or_path):
-        stored = _stored_quantisation(path, keys.trust_remote_code)
+        stored = stored_quantisation(_text_config(path, keys))
         in_4bit, said = False, ""
         if not stored:
             in_4bit, said = wants_4bit(keys, device, _weights(path, keys, device))
+        if fresh and isinstance(keys, PolicyKeys):
+            check_before_loading(keys, path)
+    if isinstance(keys, PolicyKeys) and keys.init_lora_weights == "loftq" and fresh:
+        _check_loftq(keys, in_4bit, stored)
     if keys.load_in_4bit == "auto":
         keys = keys.model_copy(update={"load_in_4bit": in_4bit or bool(stored)})
     notes.append(said)
@@ -331,18 +361,21 @@ def load_policy(
         notes.append(set_threads(model, threads))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    _prepare_4bit(model, device)
+    prepare_4bit(model, device)
+    start: dict[str, Tensor] = {}
     if adapter is not None:
-        model = _load_adapter(model, adapter, trainable=trainable)
+        with _one_line_errors(str(adapter)):
+            model = read_lora(model, adapter, trainable=trainable)
     elif isinstance(keys, PolicyKeys):
-        model = backend.loader.new_adapter(model, keys)
+        lora = new_lora(model, keys, backend.loader, path)
+        model, start = lora.model, lora.start
     has_adapter = adapter is not None or isinstance(keys, PolicyKeys)
     if isinstance(keys, PolicyKeys):
-        _set_lora_dtype(model, getattr(torch, keys.lora_dtype))
+        set_dtype(model, getattr(torch, keys.lora_dtype))
         if trainable:
             check_mergeable(model.get_base_model())
             notes.append(adapted_of_experts(model.get_base_model()))
-    policy = Policy(keys, model, tokenizer, device, backend, has_adapter)
+    policy = Policy(keys, model, tokenizer, device, backend, has_adapter, start=start)
     backend.loader.set_training(model, False)
     policy.encode_chat([Message("user", _PROBE)])  # a template may write tokens without a row
     if device.dtype is torch.float16:
@@ -364,81 +397,45 @@ def _context_cut(policy: Policy) -> str:
     return f"{policy.backend.name} keeps {policy.max_positions:,} of the model's {own:,} positions"
 
 
-def _stored_quantisation(path: str, trust_remote_code: bool) -> str:
-    """How the checkpoint itself is quantised, "" where it is not."""
+def _text_config(path: str, keys: ModelKeys) -> Any:
+    """The model's configuration. Raises UsageError where transformers has no text model for it."""
     from transformers import AutoConfig
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    # A composite model's block may lie with its text part.
-    for part in (config, config.get_text_config()):
-        block = getattr(part, "quantization_config", None)
-        if block:
-            block = block if isinstance(block, dict) else block.to_dict()
-            return str(block.get("bnb_4bit_quant_type") or block.get("quant_method") or "unknown")
-    return ""
+    config = AutoConfig.from_pretrained(path, trust_remote_code=keys.trust_remote_code)
+    kind = str(config.model_type)
+    own_code = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
+    if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not own_code:
+        also = "also sees" if hasattr(config, "vision_config") else "is none"
+        raise UsageError(
+            f"model_name_or_path: expected a model that writes text alone, found {kind}, which "
+            f"{also}; icpo-lite trains no images: use a text model, such as the one that it was "
+            "made of"
+        )
+    return config
+
+
+def _check_loftq(keys: PolicyKeys, in_4bit: bool, stored: str) -> None:
+    """Raises UsageError where there is nothing that 4 bits have rounded away, or none to read."""
+    if stored:
+        raise UsageError(
+            f"init_lora_weights: loftq compares 4 bits with the weights as published, found "
+            f"{keys.model_name_or_path}, which holds {stored} alone; name the model that it was "
+            "quantised from"
+        )
+    if not in_4bit:
+        raise UsageError(
+            "init_lora_weights: loftq begins at what 4 bits have rounded away, found weights that "
+            "load_in_4bit: auto holds whole here; set load_in_4bit: true, or take pissa"
+        )
 
 
 def _weights(path: str, keys: ModelKeys, device: Device) -> int:
     """How many weights a model has, by its configuration; 0 on a GPU, where nobody asks."""
     if device.torch_device.type != "cpu":
         return 0
-    from transformers import AutoConfig, AutoModelForCausalLM
-
-    code = {"trust_remote_code": keys.trust_remote_code}
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path, **code), **code)
+    model = empty_model(path, trust_remote_code=keys.trust_remote_code)
     return sum(p.numel() for p in model.parameters())
-
-
-def _set_lora_dtype(model: nn.Module, dtype: torch.dtype) -> None:
-    for name, parameter in model.named_parameters():
-        if "lora_" in name:
-            parameter.data = parameter.data.to(dtype)
-
-
-def _prepare_4bit(model: nn.Module, device: Device) -> None:
-    """Linear4bit layers that differentiate on a CPU and compute in the device's dtype.
-
-    bitsandbytes 0.50 repacks a layer at its first forward in evaluation mode on a CPU with
-    AVX512-BF16, and gradients through the repacked weight are silently wrong. A checkpoint that
-    was quantised for bfloat16 would be emulated on a GPU without it.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            setattr(module, "support_avx512bf16_for_cpu", False)  # noqa: B010
-        if getattr(module, "compute_dtype", None) is not None:
-            setattr(module, "compute_dtype", device.dtype)  # noqa: B010
-
-
-def nf4_round_trip(device: torch.device) -> float:
-    """The largest error of a random matrix turned to NF4 and back, as a share of its largest value.
-
-    Raises what bitsandbytes raises where it does not work.
-    """
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    from bitsandbytes import functional
-
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(128, 128, generator=generator).to(device)
-    packed, state = functional.quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
-    back = functional.dequantize_4bit(packed, state)
-    return float((back - weight).abs().max() / weight.abs().max())
-
-
-def _load_adapter(model: Any, folder: Path, *, trainable: bool) -> Any:
-    if not (folder / "adapter_model.safetensors").is_file():
-        raise ModelError(
-            f"{folder}: expected adapter_model.safetensors, found {_unsafe(folder)}; give a run "
-            "that has finished, or one of its checkpoint folders"
-        )
-    with _one_line_errors(str(folder)):
-        return load_adapter(model, folder, trainable=trainable)
-
-
-def _unsafe(folder: Path) -> str:
-    """A pickled adapter is named and never read: reading one can run any code."""
-    pickled = folder / "adapter_model.bin"
-    return "only adapter_model.bin, a pickle that is not read" if pickled.is_file() else "none"
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from functools import partial
+from pathlib import Path
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,30 @@ def _stopped_clock(tokenizer: PreTrainedTokenizerBase, day: str | None) -> dict[
             "day; give its date by chat_template_kwargs, or write it into the chat_template"
         )
     return {} if template == own else {"chat_template": template}
+
+
+def save_as_trained(
+    tokenizer: PreTrainedTokenizerBase, options: Mapping[str, Any], folder: Path
+) -> None:
+    """Write the tokenizer for others, whose prompts are then those of training unless they say so.
+
+    A template that thinks by default would else open thoughts before a model that was trained
+    without them.
+    """
+    own = tokenizer.chat_template
+    told = {n: "none" if value is None else json.dumps(value) for n, value in options.items()}
+    defaults = "".join(
+        f"{{%- if {name} is not defined %}}{{%- set {name} = {value} %}}{{%- endif %}}"
+        for name, value in told.items()
+    )
+    if isinstance(own, dict):
+        tokenizer.chat_template = {name: defaults + text for name, text in own.items()}
+    else:
+        tokenizer.chat_template = f"{defaults}{own}"
+    try:
+        tokenizer.save_pretrained(folder)
+    finally:
+        tokenizer.chat_template = own
 
 
 def check_header(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -8,7 +8,7 @@ import torch
 
 from icpo_lite.core.errors import UsageError
 from icpo_lite.policy.libraries import first_line, hide_loading_bar, import_uncompiled
-from icpo_lite.policy.lora_targets import lora_targets
+from icpo_lite.policy.lora_targets import lora_targets, pefts_start
 
 if TYPE_CHECKING:
     from icpo_lite.core.device import Device
@@ -45,6 +45,9 @@ class TransformersLoader:
             lora_alpha=keys.lora_alpha,
             lora_dropout=keys.lora_dropout,
             target_modules=lora_targets(model, keys.lora_target_modules),
+            use_rslora=keys.use_rslora,
+            use_dora=keys.use_dora,
+            init_lora_weights=pefts_start(keys),
             task_type="CAUSAL_LM",
         )
         # What adapter_config.json names as the base; peft takes it from the model.

@@ -14,7 +14,7 @@ import torch
 
 from icpo_lite.core.errors import ModelError, UsageError
 from icpo_lite.policy.libraries import first_line, version
-from icpo_lite.policy.lora_targets import _linears
+from icpo_lite.policy.lora_targets import ALL, _linears, lora_targets, pefts_start
 from icpo_lite.recipe.sections import PolicyKeys
 
 if TYPE_CHECKING:
@@ -52,19 +52,25 @@ class UnslothLoader:
         return model
 
     def new_adapter(self, model: Any, keys: PolicyKeys) -> Any:
-        targets = keys.lora_target_modules
-        if isinstance(targets, str):
-            targets = tuple(sorted({name.rpartition(".")[2] for name in _linears(model)}))
+        if keys.lora_target_modules == ALL:
+            targets = sorted({name.rpartition(".")[2] for name in _linears(model)})
+        else:  # 2026.10.4 would take a text for a list of letters
+            targets = list(lora_targets(model, keys.lora_target_modules))
+        # peft's LoraConfig gets it; older releases do not name it.
+        dora = {"use_dora": True} if keys.use_dora else {}
         try:
             wrapped = _fast_language_model().get_peft_model(
                 model,
                 r=keys.lora_r,
-                target_modules=list(targets),
+                target_modules=targets,
                 lora_alpha=keys.lora_alpha,
                 lora_dropout=keys.lora_dropout,
                 bias="none",
                 use_gradient_checkpointing=_checkpointing(keys),
                 random_state=keys.seed,
+                use_rslora=keys.use_rslora,
+                init_lora_weights=pefts_start(keys),
+                **dora,
             )
         # unsloth asserts that it knows each name; peft beneath it raises ValueError for names that
         # no layer has, or one that is not linear.
@@ -73,7 +79,8 @@ class UnslothLoader:
                 f"lora_target_modules: unsloth refuses them ({first_line(error)}); use names of "
                 "this model's layers, or backend: transformers"
             ) from None
-        except NotImplementedError as error:  # LoRA of a kind that it has no fast path for
+        # LoRA of a kind that it has no fast path for, or targets that it reads in another way.
+        except (NotImplementedError, RuntimeError, TypeError) as error:
             raise UsageError(
                 f"backend: unsloth cannot add this LoRA ({first_line(error)}); use backend: "
                 "transformers"

@@ -48,8 +48,8 @@ class DistillationKeys(Section):
     )
     teacher_model_kind: Literal["base", "live", "ema"] = Field(
         "base",
-        description="distill: whose word is taken: base (the adapter off), live (the weights as "
-        "they are) or ema (an average of the LoRA weights over the steps)",
+        description="distill: whose word is taken: base (what training began from, the adapter "
+        "off), live (the weights as they are) or ema (an average of LoRA's weights over the steps)",
     )
     teacher_update_rate: float = Field(
         0.05, gt=0, le=1, description="teacher_model_kind: ema: how far it moves a step"

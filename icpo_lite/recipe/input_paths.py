@@ -22,9 +22,14 @@ def _is_model(path: Path) -> bool:
     return (path / "config.json").is_file()
 
 
+def _is_adapter(path: Path) -> bool:
+    return (path / "adapter_config.json").is_file()
+
+
 #: Keys that name what is read → whether something at a place is that.
 READ: dict[str, Callable[[Path], bool]] = {
     "model_name_or_path": _is_model,
+    "adapter_name_or_path": _is_adapter,
     "dataset_name": Path.is_file,
     "eval_dataset_name": Path.is_file,
     "evaluation.dataset_name": Path.is_file,

@@ -52,12 +52,14 @@ def scaling(value: Any) -> Any:
 
 
 def module_names(value: Any) -> Any:
-    """`q_proj,v_proj` as on a command line; LLaMA-Factory's `all`."""
-    if value == "all":
+    """`q_proj,v_proj` as on a command line; LLaMA-Factory's `all`. Other marks than those of names
+    make a text a regular expression."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("all", "all-linear"):
         return "all-linear"
-    if isinstance(value, str) and value != "all-linear":
-        return [name.strip() for name in value.split(",")]
-    return value
+    names = [name.strip() for name in value.split(",")]
+    return names if all(re.fullmatch(r"[\w.]*", name) for name in names) else value
 
 
 def named_block(value: Any) -> Any:

@@ -8,14 +8,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from icpo_lite.core.device import unknown_device
 from icpo_lite.core.endpoint import EndpointOptions
 from icpo_lite.core.types import JudgeName, TaskName
+from icpo_lite.recipe.lora_sections import LoraKeys
 from icpo_lite.recipe.section import (
     DEFAULT_REWARD,
     Keys,
     Names,
     Section,
-    module_names,
     named_block,
     one_as_list,
     refuse,
@@ -86,7 +87,7 @@ class ModelKeys(Section):
     @model_validator(mode="after")
     def _device_is_known(self) -> Self:
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
-            refuse("device", f"expected auto, cpu, cuda or cuda:N, found {self.device!r}")
+            refuse("device", f"expected {unknown_device(self.device)}")
         return self
 
     @model_validator(mode="after")
@@ -102,26 +103,32 @@ class ModelKeys(Section):
         return self
 
 
-class LoraKeys(Section):
-    """The weights that learn."""
-
-    lora_r: int = Field(16, ge=1, description="rank of the LoRA matrices")
-    lora_alpha: int | float = Field(32, gt=0, description="LoRA scale: its output counts alpha / r")
-    lora_dropout: float = Field(
-        0.0, ge=0, lt=1, description="dropout on LoRA's input; 0 keeps the ratio of log-probs exact"
-    )
-    lora_target_modules: Annotated[
-        Literal["all-linear"] | tuple[str, ...], BeforeValidator(module_names)
-    ] = Field("all-linear", description="all-linear, or a list such as [q_proj, v_proj]")
-    lora_dtype: Literal["float32", "bfloat16"] = Field(
-        "float32",
-        description="float32, or bfloat16: half the memory, and small updates are rounded away",
-    )
-    seed: int = Field(0, ge=0, description="seed of data order, initial LoRA and sampling")
-
-
 class PolicyKeys(LoraKeys, ModelKeys):
     """A model with LoRA weights that learn."""
+
+    @model_validator(mode="after")
+    def _lora_fits_the_model(self) -> Self:
+        start = self.init_lora_weights
+        if start == "loftq" and self.load_in_4bit is False:
+            refuse(
+                "init_lora_weights",
+                "loftq begins at what 4 bits have rounded away, found load_in_4bit: false; set "
+                "load_in_4bit: true, or take pissa",
+            )
+        if self.starts_in_base and self.backend == "unsloth":
+            refuse(
+                "init_lora_weights",
+                f"unsloth's kernels know LoRA's two matrices alone, {start} keeps those that it "
+                "began with beside them; set backend: auto",
+            )
+        if self.use_vllm and (self.starts_in_base or self.use_dora):
+            kind = "use_dora" if self.use_dora else "init_lora_weights"
+            refuse(
+                kind,
+                f"vLLM serves plain LoRA alone, not {'DoRA' if self.use_dora else start}; set "
+                "use_vllm: false",
+            )
+        return self
 
 
 class DatasetBlock(Keys):

@@ -64,7 +64,7 @@ def read_rows(file: Path, columns: Columns) -> list[Row]:
     if not file.is_file():
         raise DataError(f"expected a JSON-lines file, found none at {file}")
     rows = []
-    with file.open(encoding="utf-8") as lines:
+    with file.open("rb") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
                 rows.append(_row(f"{file.name}:{number}", line, columns))
@@ -73,12 +73,16 @@ def read_rows(file: Path, columns: Columns) -> list[Row]:
     return rows
 
 
-def _row(place: str, line: str, columns: Columns) -> Row:
+def _shown(line: bytes) -> str:
+    return repr(line.strip()[:40].decode(errors="replace"))
+
+
+def _row(place: str, line: bytes, columns: Columns) -> Row:
     try:
         data = read_json(line)
     except ValueError as error:
         raise DataError(
-            f"{place}: expected a JSON object, found {line.strip()[:40]!r}; give JSON lines, one "
+            f"{place}: expected a JSON object, found {_shown(line)}; give JSON lines in UTF-8, one "
             "reply in each"
         ) from error
     if not isinstance(data, dict) or columns.text not in data:

@@ -31,7 +31,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
-from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.core.errors import RunDirectoryError, UsageError
 from icpo_lite.core.files import (
     ASIDE,
     disk_errors,
@@ -185,8 +185,18 @@ def latest_checkpoint(run_dir: Path) -> Latest:
     return Latest(None, skipped)
 
 
+def require_named(path: Path) -> None:
+    """Raises UsageError where there is no folder at a checkpoint's name."""
+    if not path.is_dir():
+        raise UsageError(
+            f"resume_from_checkpoint: expected a checkpoint's folder, found none at {path}; give "
+            "one such as RUN/checkpoint-40, or leave the key out to go on from the newest"
+        )
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Reads a whole checkpoint. Raises RunDirectoryError when it is not, saying why."""
+    require_named(path)
     why = _why_broken(path)
     if why is not None:
         raise RunDirectoryError(

@@ -31,10 +31,6 @@ from icpo_lite.runs.checkpoint import (
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
-
-if TYPE_CHECKING:
-    from icpo_lite.policy.load import Policy
-    from icpo_lite.recipe import Recipe
     from icpo_lite.training.trainer import Trainer
 
 
@@ -144,6 +140,7 @@ class CheckpointManager:
                 "adapter": _lora(self._policy),
                 "optimizer": tensors,
                 **({"teacher": average} if average else {}),
+                **({"start": start} if (start := self._policy.start_tensors()) else {}),
             },
             state={
                 **moving,
@@ -190,6 +187,7 @@ class CheckpointManager:
         checkpoint = load_checkpoint(path)
         tensors, state = checkpoint.tensors, checkpoint.state
         _load_lora(self._policy, tensors["adapter"])
+        _load_start(self._policy, tensors.get("start", {}))
         unpack_optimizer(self._trainer.updater.optimizer, tensors["optimizer"], state["optimizer"])
         self._trainer.restore(state["trainer"])
         if self._trainer.distiller:
@@ -228,6 +226,12 @@ def corpus_digest(prompt_ids: Mapping[str, Sequence[int]]) -> str:
 
 def _lora(policy: Policy) -> dict[str, torch.Tensor]:
     return dict(policy.trainable_named())
+
+
+def _load_start(policy: Policy, tensors: Mapping[str, torch.Tensor]) -> None:
+    """What the run began from, as it was computed then: another machine rounds otherwise."""
+    for name, own in policy.start_tensors().items():
+        own.copy_(tensors[name])
 
 
 def _load_lora(policy: Policy, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import RunDirectoryError
 from icpo_lite.core.paths import is_run
-from icpo_lite.runs.checkpoint import discard_later, latest_checkpoint, step_of
+from icpo_lite.runs.checkpoint import discard_later, latest_checkpoint, require_named, step_of
 from icpo_lite.runs.result import judged_as, judged_with
 from icpo_lite.runs.run_directory import RunDirectory, finished_summary
 
@@ -140,6 +140,8 @@ def check_length(folder: Path, recipe: Recipe, *, extend: bool) -> None:
                 "resume_from_checkpoint=false to begin anew in this one"
             )
     wish = recipe.resume_from_checkpoint
+    if isinstance(wish, str):
+        require_named(Path(wish))
     begun = Path(wish) if isinstance(wish, str) else newest
     if done is None and begun is not None and step_of(begun) > asked:
         raise RunDirectoryError(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from icpo_lite.policy.load import Policy
 from icpo_lite.recipe.section import default_of
+from icpo_lite.recipe.sections import ModelKeys, PolicyKeys
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -22,7 +23,7 @@ def header_facts(
         "model": f"{recipe.model_name_or_path}, {weights}",
         "device": f"{policy.device.name}, {str(policy.device.dtype).removeprefix('torch.')}",
         "backend": str(policy.backend),
-        "trained": f"LoRA r {recipe.lora_r}, {trainable:,} of {total:,} weights",
+        "trained": f"{_kind(policy.keys)}, {trainable:,} of {total:,} weights",
         "prompts": corpus,
         "objective": f"{recipe.loss_type}, reward {recipe.reward['name']}, "
         f"{recipe.share_underspecified:.0%} underspecified{_conversations(recipe)}",
@@ -33,6 +34,15 @@ def header_facts(
         "compared": f"with base and {compared}" if recipe.compare else "with base",
         "note": list(policy.notes),
     }
+
+
+def _kind(keys: ModelKeys) -> str:
+    """What learns: the kind of LoRA, its rank, what it begins as where that is not nothing."""
+    if not isinstance(keys, PolicyKeys):
+        return "nothing"
+    name = ("rs" if keys.use_rslora else "") + ("DoRA" if keys.use_dora else "LoRA")
+    start = keys.adapter_name_or_path or keys.init_lora_weights
+    return f"{name} r {keys.lora_r}" + ("" if start is True else f" from {start}")
 
 
 def _conversations(recipe: Recipe) -> str:
@@ -65,7 +75,7 @@ def idle_clip(recipe: Recipe) -> str:
         key
         for key in ("epsilon_high", "delta", "importance_sampling_level")
         if getattr(recipe, key) is not None
-        and (getattr(recipe, key) != default_of(type(recipe), key) or recipe.sets(key))
+        and getattr(recipe, key) != default_of(type(recipe), key)
     ]
     if not said:
         return ""

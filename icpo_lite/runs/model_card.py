@@ -16,7 +16,7 @@ from icpo_lite.core.console import clock
 from icpo_lite.core.errors import RunDirectoryError
 from icpo_lite.core.files import json_rows, read_json, read_metrics, redact
 from icpo_lite.core.types import Intent
-from icpo_lite.evaluation.table import comparison_rows
+from icpo_lite.evaluation.table import comparison_rows, judged_problems
 from icpo_lite.recipe.strict_yaml import dump_yaml
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _evaluation(run: Path, recipe: Recipe) -> dict[str, Any] | None:
     return {
         "header": header,
         "rows": rows,
-        "problems": options.get("problems", "?"),
+        "problems": judged_problems(summaries["this model"]),
         "split": options.get("split", "?"),
         "runs": options.get("runs", "?"),
         "temperature": options.get("temperature", "?"),

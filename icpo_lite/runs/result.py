@@ -13,6 +13,7 @@ from icpo_lite.core.next_step import next_line
 from icpo_lite.evaluation.compare import show_comparison
 from icpo_lite.evaluation.judging import JudgingOptions, judge_policy
 from icpo_lite.evaluation.settings import settings_for
+from icpo_lite.evaluation.table import judged_problems
 from icpo_lite.recipe import compared_recipes
 from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.runs.session import Session
@@ -88,13 +89,13 @@ def show_result(recipe: Recipe, display: Display) -> None:
     if own in summaries:
         options = summaries[own]["judged_with"]
         display.message(
-            f"\n{options['problems']} problems {_part(recipe, options['split'])} x "
+            f"\n{judged_problems(summaries[own])} {_part(recipe, options['split'])} x "
             f"{options['runs']} runs, temperature {options['temperature']:g}; points with 95 % "
             "intervals over problems"
         )
         show_comparison(summaries, own, display)
     display.message(f"\nAdapter, metrics, completions and conversations: {folder}")
-    display.message(next_line("report", folder, also=("chat", folder)))
+    display.to_type(next_line("report", folder, also=("chat", folder)))
 
 
 def _part(recipe: Recipe, split: str) -> str:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from icpo_lite.core.console import Display
+from icpo_lite.core.device import require_one_process
 from icpo_lite.core.diagnostics import Watch
 from icpo_lite.core.errors import (
     Halted,
@@ -30,6 +31,7 @@ from icpo_lite.core.files import read_metrics, write_atomically
 from icpo_lite.core.oom import empty_cache
 from icpo_lite.core.outputs import require_writable
 from icpo_lite.policy.cpu import set_threads
+from icpo_lite.policy.start_adapter import with_own_keys
 from icpo_lite.recipe import compared_recipes
 from icpo_lite.runs.checkpoint import latest_checkpoint, step_of, write_together
 from icpo_lite.runs.checkpoint_manager import CheckpointManager, bring_back, mirror_of
@@ -89,6 +91,8 @@ class _Leave:
 
 
 def _train(recipe: Recipe, display: Display, leave: _Leave, threads: int | None) -> Path:
+    require_one_process()
+    recipe = with_own_keys(recipe)
     folder = Path(recipe.output_dir)
     require_own_place(recipe)
     require_writable(folder)

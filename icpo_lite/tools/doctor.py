@@ -297,7 +297,7 @@ def declared_findings(
 def nf4_findings() -> Iterator[Finding]:
     """A matrix to NF4 and back, on the device that will train."""
     try:
-        from icpo_lite.policy.load import nf4_round_trip
+        from icpo_lite.policy.four_bits import nf4_round_trip
 
         device = choose_device().torch_device
         error = nf4_round_trip(device)

@@ -13,82 +13,30 @@ KV cache is gone before the first backward, so the peak is the largest phase and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from icpo_lite.policy.kernels.chunks import chunk_rows, preferred_rows
 from icpo_lite.policy.kernels.layout import TILE_WORDS, tile_rows
+from icpo_lite.tools.lora_memory import (
+    joined_bytes,
+    kept_of_lora,
+    length_bytes,
+    lora_matrices,
+    lora_weights,
+    optimizer_bytes,
+    sampled_lengths,
+    start_bytes,
+    trained,
+    trains,
+)
+from icpo_lite.tools.memory_job import FP32, Job
 from icpo_lite.tools.model_shape import Linear, ModelShape
 
-if TYPE_CHECKING:
-    from icpo_lite.recipe import Recipe
-
-FP32 = 4
 #: NF4 (arXiv 2305.14314): blocks of 64 weights share a scale of 8 bits, 256 scales one of 32.
 NF4_BLOCK, NF4_SCALES = 64, 256
 #: Code books that bitsandbytes keeps beside every matrix: 256 and 16 fp32 values, one offset.
 NF4_TABLES = (256 + 16 + 1) * FP32
-#: bitsandbytes leaves the state of smaller matrices in fp32, and scales 256 values together.
-MIN_8BIT_SIZE, STATE_BLOCK = 4096, 256
-
-
-@dataclass(frozen=True)
-class Job:
-    """What decides the memory of a step: a recipe, and what the device makes of it.
-
-    micro_batch: completions computed at once. value_bytes: of the compute dtype; lora_bytes: of
-    LoRA's weights, gradients and moments. dense_weights: up to so many weights of linear layers
-    are copied densely while sampling, which is done on a CPU in fp32 (`policy.dense_copies`).
-    card_bytes: all memory of the device, which the log-prob chunk is chosen by. sampled_rows:
-    replies sampled at once, fewer than all where sampling had to split its batch.
-    """
-
-    keys: Recipe
-    micro_batch: int
-    eager: bool = False
-    value_bytes: int = 2
-    lora_bytes: int = FP32
-    dense_weights: int = 0
-    cuda: bool = True
-    card_bytes: int = 24 << 30
-    sampled_rows: int | None = None
-
-    def but(self, **keys: Any) -> Job:
-        """The same with some of the recipe's keys changed."""
-        return replace(self, keys=self.keys.but(**keys))
-
-    @property
-    def rows(self) -> int:
-        return self.keys.prompts_per_step * self.keys.num_generations
-
-    @property
-    def width(self) -> int:
-        return self.keys.max_prompt_length + self.replied
-
-    @property
-    def replied(self) -> int:
-        """Tokens that follow a prompt at most; a user's words in a conversation are few beside."""
-        turns = self.keys.max_assistant_turns if self.keys.rollout == "conversation" else 1
-        return turns * self.keys.max_completion_length
-
-    @property
-    def passes(self) -> int:
-        """Micro-batches of an optimizer step."""
-        return -(-self.rows // self.keys.num_mini_batches // self.micro_batch)
-
-    @property
-    def narrow(self) -> bool:
-        return self.value_bytes < FP32
-
-    @property
-    def casts(self) -> bool:
-        """Whether peft copies the input of each matrix into LoRA's dtype."""
-        return self.lora_bytes != self.value_bytes
-
-    def trains(self, linear: Linear) -> bool:
-        targets = self.keys.lora_target_modules
-        return targets == "all-linear" or linear.name in targets
 
 
 @dataclass(frozen=True)
@@ -143,6 +91,7 @@ def plan_memory(shape: ModelShape, job: Job) -> MemoryPlan:
         stays={
             **weight_bytes(shape, job),
             "LoRA weights": gradients,
+            **start_bytes(shape, job),
             "optimizer state": optimizer_bytes(shape, job),
             # Asleep, vLLM gives its keys and values back while the update runs.
             **({} if job.keys.vllm_enable_sleep_mode else reserved),
@@ -197,6 +146,8 @@ def weight_bytes(shape: ModelShape, job: Job) -> dict[str, int]:
             some = [m for m in shape.linears if m.kind == kind]
             biases = sum(m.outputs for m in some if m.bias) * job.value_bytes
             out[kind] = (sum(nf4_bytes(m.weights) for m in some) + biases) * shape.layers
+        if shape.vision:  # linear layers, almost all of it
+            out["vision (unused)"] = nf4_bytes(shape.vision)
     return out
 
 
@@ -204,30 +155,6 @@ def nf4_bytes(weights: int) -> int:
     """NF4 with double quantisation: 4 + 8/64 + 32/(64·256) = 4.127 bits a weight, and tables."""
     scales = -(-weights // NF4_BLOCK)
     return -(-weights // 2) + scales + -(-scales // NF4_SCALES) * FP32 + NF4_TABLES
-
-
-def lora_matrices(shape: ModelShape, job: Job) -> list[int]:
-    """Sizes of all LoRA matrices, A [r, inputs] and B [outputs, r]; peft keeps them in fp32."""
-    sizes = [
-        job.keys.lora_r * width
-        for m in shape.linears
-        if job.trains(m)
-        for width in (m.inputs, m.outputs)
-    ]
-    return sizes * shape.layers
-
-
-def lora_weights(shape: ModelShape, job: Job) -> int:
-    return sum(lora_matrices(shape, job))
-
-
-def optimizer_bytes(shape: ModelShape, job: Job) -> int:
-    """Two moments of AdamW: fp32, or 8 bits with a scale for every 256 values."""
-    total = 0
-    for size in lora_matrices(shape, job):
-        small = job.keys.optim == "adamw_torch" or size < MIN_8BIT_SIZE
-        total += 2 * (size * job.lora_bytes if small else size + -(-size // STATE_BLOCK) * FP32)
-    return total
 
 
 # ------------------------------------------------------------------------------------------ phases
@@ -259,15 +186,17 @@ def _sampling(shape: ModelShape, job: Job, gradients: int) -> Phase:
         "KV cache": kv_bytes(shape, job, rows, whole),
         "one layer's copy, or logits being drawn from": max(copied, logits),
     }
-    largest = max(prefill, decoding, key=lambda parts: sum(parts.values()))
+    # Before there are any keys and values.
+    lengths = {"DoRA's lengths": sampled_lengths(shape, job)}
+    largest = max(prefill, decoding, lengths, key=lambda parts: sum(parts.values()))
     extra = {"dense copies": _dense_copies(shape, job), "LoRA gradients": gradients}
     return Phase("sampling", {**largest, **extra})
 
 
 def _dense_copies(shape: ModelShape, job: Job) -> int:
     """Layers that are packed or carry LoRA, as one fp32 matrix each, where they are few enough."""
-    some = [m.weights for m in shape.linears if job.keys.load_in_4bit or job.trains(m)]
-    count = sum(some) * shape.layers
+    layers = [shape.linears] * shape.layers if job.keys.load_in_4bit else trained(shape, job)
+    count = sum(m.weights for layer in layers for m in layer)
     return count * FP32 if count <= job.dense_weights else 0
 
 
@@ -286,6 +215,8 @@ def _forward(shape: ModelShape, job: Job, gradients: int) -> Phase:
     chunk = _logprob_chunk(shape, job)
     saved = not job.keys.gradient_checkpointing
     passing = _passing(shape, job, job.micro_batch, job.width, saved=saved)
+    lengths = length_bytes(shape, job)
+    passing = passing + lengths if saved else max(passing, lengths)
     return Phase(
         "forward",
         {
@@ -300,12 +231,16 @@ def _backward(shape: ModelShape, job: Job, gradients: int) -> Phase:
     """Backward begins with all that forward kept; with checkpointing a layer is computed again."""
     tokens, b = job.micro_batch * job.width, job.value_bytes
     units = job.micro_batch * job.replied * shape.hidden * b
-    again = _saved_layer(shape, job) if job.keys.gradient_checkpointing else 0
+    layers = trained(shape, job) if job.keys.gradient_checkpointing else []
+    again = max((_saved_layer(shape, job, matrices) for matrices in layers), default=0)
+    back = _passing_back(shape, job)
+    if layers:
+        back = max(back, length_bytes(shape, job))
     parts = {
         "activations": _kept_layers(shape, job) + _last_norm(shape, job, tokens),
         "a layer computed again": again,
         "log-prob gradients": units,
-        "gradients of a layer": _passing_back(shape, job),
+        "gradients of a layer": back,
         # A single pass fills them while it frees activations, of which there are far more.
         "LoRA gradients": gradients if job.passes > 1 else 0,
     }
@@ -330,11 +265,14 @@ def _kept_layers(shape: ModelShape, job: Job) -> int:
     if job.keys.gradient_checkpointing:
         tokens = job.micro_batch * job.width
         return shape.layers * tokens * shape.hidden * job.value_bytes
-    return shape.layers * _saved_layer(shape, job)
+    return sum(_saved_layer(shape, job, matrices) for matrices in trained(shape, job))
 
 
-def _saved_layer(shape: ModelShape, job: Job) -> int:
-    """Bytes that autograd keeps of one layer: norms, LoRA's inputs, attention, MLP."""
+def _saved_layer(shape: ModelShape, job: Job, matrices: Sequence[Linear]) -> int:
+    """Bytes that autograd keeps of one layer: norms, LoRA's inputs, attention, MLP.
+
+    matrices: those of the layer that carry LoRA.
+    """
     tokens, b, q = job.micro_batch * job.width, job.value_bytes, shape.queries
     # A norm keeps its input in fp32; frozen weights keep nothing.
     norms = FP32 * (shape.norms * shape.hidden + shape.head_norms * (q + shape.keys))
@@ -348,24 +286,8 @@ def _saved_layer(shape: ModelShape, job: Job) -> int:
         scores = cells * (FP32 + (b if job.narrow else 0) + (b if shape.softcap else 0))
     else:
         scores = job.micro_batch * job.width**2 * b  # the mask, as numbers, for each layer
-    return tokens * (norms + _lora_inputs(shape, job) + attention + mlp) + scores
-
-
-def _lora_inputs(shape: ModelShape, job: Job) -> int:
-    """Bytes a token of what LoRA keeps: its input and its r inner values, in fp32.
-
-    In 16 bit peft casts the input for each matrix anew; in fp32 those that read the same tensor
-    share it, and attention keeps its output anyway. Dropout keeps a masked copy and the mask.
-    """
-    trained = [m for m in shape.linears if job.trains(m)]
-    inner = job.lora_bytes * job.keys.lora_r * len(trained)
-    if job.keys.lora_dropout:
-        return inner + sum((job.lora_bytes + 1) * m.inputs for m in trained)
-    if job.casts:
-        return inner + sum(job.lora_bytes * m.inputs for m in trained)
-    after_attention = ("o_proj", "dense")
-    inputs = {(m.kind, m.inputs) for m in trained if m.name not in after_attention}
-    return inner + sum(job.lora_bytes * width for _, width in inputs)
+    lora = tokens * kept_of_lora(job, matrices) + joined_bytes(job, matrices)
+    return tokens * (norms + attention + mlp) + lora + scores
 
 
 def _passing(shape: ModelShape, job: Job, rows: int, length: int, *, saved: bool = False) -> int:
@@ -384,7 +306,7 @@ def _passing(shape: ModelShape, job: Job, rows: int, length: int, *, saved: bool
     width = widest.outputs
     lora = (
         (2 * job.lora_bytes * width + (job.lora_bytes * d if job.casts else 0))
-        if job.trains(widest)
+        if trains(shape, job, widest)
         else 0
     )
     values = b * (4 * d + 2 * max(width, f)) + lora
@@ -397,7 +319,7 @@ def _passing_back(shape: ModelShape, job: Job) -> int:
     last = shape.linears[-1]
     weight = _dequantised(shape, job)
     residual = tokens * b * d
-    if not job.trains(last):
+    if not trains(shape, job, last):
         through = weight + tokens * b * f
     elif job.casts:
         # LoRA's gradient for its fp32 input, before that input is freed; then that gradient cast,

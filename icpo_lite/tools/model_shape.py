@@ -8,7 +8,7 @@ from typing import Any
 
 from icpo_lite.core.errors import ModelError
 
-_PLAIN = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3")
+_PLAIN = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "phi3", "smollm3")
 FAMILIES = (*_PLAIN, "gemma3", "phi")
 
 
@@ -47,6 +47,13 @@ class ModelShape:
     gated: bool = True
     softcap: bool = False
     windows: tuple[int | None, ...] = ()  # of each layer; None sees everything
+    prefix: str = "model.layers"  # of the names of layers
+    vision: int = 0  # weights that only see, of a model whose text decoder is trained
+
+    def name_of(self, linear: Linear, layer: int) -> str:
+        """The whole name that transformers gives a matrix of a layer."""
+        part = "self_attn" if linear.kind == "attention" else "mlp"
+        return f"{self.prefix}.{layer}.{part}.{linear.name}"
 
     @property
     def queries(self) -> int:
@@ -72,6 +79,7 @@ class ModelShape:
             "mlp": linear["mlp"] * self.layers,
             "norms": norms,
             "lm_head": (0 if self.tied else head) + head_bias,
+            **({"vision (unused)": self.vision} if self.vision else {}),
         }
 
 
@@ -84,10 +92,13 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
             "architectures cannot be planned"
         )
     if family == "gemma3":
-        return shape_of({"model_type": "gemma3_text", **config.get("text_config", {})})
+        text = shape_of({**config.get("text_config", {}), "model_type": "gemma3_text"})
+        seen = _vision(config.get("vision_config"), text.hidden)
+        return replace(text, prefix="model.language_model.layers", vision=seen)
     take = _Reader(config, family)
-    hidden, heads = take("hidden_size"), take("num_attention_heads")
-    kv_heads = take("num_key_value_heads", heads)
+    of_heads, of_keys = _HEADS.get(family, (None, None))
+    hidden, heads = take("hidden_size"), take("num_attention_heads", of_heads)
+    kv_heads = take("num_key_value_heads", of_keys or heads)
     head_dim = take("head_dim", _HEAD_DIM.get(family) or hidden // max(heads, 1))
     shape = ModelShape(
         family=family,
@@ -98,7 +109,7 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
         kv_heads=kv_heads,
         head_dim=head_dim,
         vocabulary=take("vocab_size", _VOCABULARY.get(family)),
-        tied=bool(config.get("tie_word_embeddings", family.startswith("gemma"))),
+        tied=bool(config.get("tie_word_embeddings", family.startswith(("gemma", "smollm3")))),
         linears=(),
         norms={"gemma2": 4, "gemma3_text": 4, "phi": 1}.get(family, 2),
         head_norms=family in ("qwen3", "gemma3_text"),
@@ -116,6 +127,20 @@ def shape_of(config: Mapping[str, Any]) -> ModelShape:
 
 _HEAD_DIM = {"gemma": 256, "gemma2": 256, "gemma3_text": 256, "qwen3": 128}
 _VOCABULARY = {"gemma3_text": 262_208}
+#: Heads of queries and of keys where config.json leaves them out, as Gemma 3's 4B does.
+_HEADS = {"gemma3_text": (8, 4)}
+
+
+def _vision(config: Any, hidden: int) -> int:
+    """Weights of a SigLIP tower and of what leads from it to a text decoder D wide; 0 for none."""
+    if not isinstance(config, Mapping):
+        return 0
+    take = _Reader(config, "vision")
+    d, f, patch = take("hidden_size"), take("intermediate_size"), take("patch_size")
+    layer = 4 * (d * d + d) + 2 * d * f + f + d + 4 * d
+    tower = take("num_hidden_layers") * layer + (3 * patch * patch + 1) * d + 2 * d
+    places = (take("image_size") // patch) ** 2 * d
+    return tower + places + d * hidden + d
 
 
 class _Reader:

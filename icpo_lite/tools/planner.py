@@ -16,14 +16,10 @@ from typing import TYPE_CHECKING, Any
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
 from icpo_lite.core.files import read_metrics
 from icpo_lite.tools.cards import CARDS, Card, this_machine
-from icpo_lite.tools.memory_model import (
-    Job,
-    MemoryPlan,
-    lora_weights,
-    optimizer_bytes,
-    plan_memory,
-    vllm_rows,
-)
+from icpo_lite.tools.known_shapes import known_config
+from icpo_lite.tools.lora_memory import lora_weights, optimizer_bytes, start_bytes
+from icpo_lite.tools.memory_job import Job
+from icpo_lite.tools.memory_model import MemoryPlan, plan_memory, vllm_rows
 from icpo_lite.tools.model_shape import ModelShape, shape_of
 from icpo_lite.tools.time_model import step_seconds
 
@@ -57,39 +53,6 @@ def job_of(recipe: Recipe, card: Card) -> Job:
 
 
 # ------------------------------------------------------------------------------- the model's shape
-
-#: model type, hidden, layers, heads, kv heads, intermediate, vocabulary, tied; from the published
-#: config.json of the models that shipped recipes name and of their sisters.
-_SHAPES = {
-    "Qwen2.5-0.5B": ("qwen2", 896, 24, 14, 2, 4864, 151_936, True),
-    "Qwen2.5-1.5B": ("qwen2", 1536, 28, 12, 2, 8960, 151_936, True),
-    "Qwen2.5-3B": ("qwen2", 2048, 36, 16, 2, 11_008, 151_936, True),
-    "Qwen2.5-7B": ("qwen2", 3584, 28, 28, 4, 18_944, 152_064, False),
-    "Qwen2.5-14B": ("qwen2", 5120, 48, 40, 8, 13_824, 152_064, False),
-    "Qwen2.5-32B": ("qwen2", 5120, 64, 40, 8, 27_648, 152_064, False),
-    "SmolLM2-135M": ("llama", 576, 30, 9, 3, 1536, 49_152, True),
-}
-_PUBLISHERS = ("Qwen", "HuggingFaceTB")
-
-
-def known_config(name: str) -> dict[str, Any] | None:
-    """The config facts of a model whose shape is in the table, without a network; else None."""
-    publisher, _, model = name.partition("/")
-    # Coders have the same shapes as the models that they come from.
-    shape = _SHAPES.get(model.removesuffix("-Instruct").replace("-Coder-", "-"))
-    if publisher not in _PUBLISHERS or shape is None:
-        return None
-    kind, hidden, layers, heads, kv_heads, intermediate, vocabulary, tied = shape
-    return {
-        "model_type": kind,
-        "hidden_size": hidden,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "intermediate_size": intermediate,
-        "vocab_size": vocabulary,
-        "tie_word_embeddings": tied,
-    }
 
 
 def read_config(name: str, folder: str) -> tuple[dict[str, Any], str]:
@@ -253,12 +216,15 @@ def disk_of(recipe: Recipe, shape: ModelShape, job: Job, *, local: bool) -> Disk
 
     The download is counted in 16 bit, as models are published. local: nothing is downloaded.
     """
-    adapter = lora_weights(shape, job) * job.lora_bytes
+    learned = lora_weights(shape, job) * job.lora_bytes
+    start = sum(start_bytes(shape, job).values())
+    # What begins as a part of the weight is saved as LoRA of twice the rank.
+    adapter = learned * (2 if recipe.starts_in_base else 1)
     saved = -(-recipe.max_steps // recipe.save_steps)
     kept = min(recipe.save_total_limit or saved, saved)
     return Disk(
         # The adapter lies there twice: to resume from, and as files that peft loads.
-        checkpoint=2 * adapter + optimizer_bytes(shape, job),
+        checkpoint=learned + start + adapter + optimizer_bytes(shape, job),
         checkpoints=min(kept + 1, saved),
         adapter=adapter,
         download=0 if local else 2 * sum(shape.parameters().values()),
@@ -358,8 +324,12 @@ def plan_run(recipe: Recipe, folder: str, card: Card | None = None) -> RunPlan:
     """Plan a recipe for one card, or for this machine and all named ones.
 
     folder: the model's local folder, or its hub name. Without a card the components are those of
-    this machine where the recipe fits it, else of the smallest card that holds it.
+    this machine where the recipe fits it, else of the smallest card that holds it. Of an adapter
+    that training begins from its configuration is read.
     """
+    from icpo_lite.policy.start_adapter import with_own_keys
+
+    recipe = with_own_keys(recipe)
     config, source = read_config(recipe.model_name_or_path, folder)
     shape = shape_of(config)
     machine = fit_on(card or this_machine(recipe.device), shape, recipe)

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from icpo_lite.core.turns import prompt_after, user_view
 from icpo_lite.core.types import Group, Intent, Message, Prompt, Trajectory, Turn
+from icpo_lite.policy.adapters import exchanged
 from icpo_lite.training.batch import Batch, collate
 from icpo_lite.training.distillation_loss import MODES, Taught, prefix_weights, reliability
 from icpo_lite.training.without_gradient import without_gradient
@@ -170,23 +171,11 @@ class Distiller:
             told.hidden,
         )
 
-    @contextlib.contextmanager
-    def _as_teacher(self) -> Iterator[None]:
+    def _as_teacher(self) -> contextlib.AbstractContextManager[None]:
+        """The teacher's weights inside: what training began from, or LoRA's average."""
         if self.recipe.teacher_model_kind == "base":
-            with self.policy.adapter_off():
-                yield
-            return
-        self._swap()
-        try:
-            yield
-        finally:
-            self._swap()
-
-    def _swap(self) -> None:
-        """LoRA weights and their average change places; nothing for a teacher without one."""
-        for name, parameter in self.policy.trainable_named() if self.average else ():
-            own = parameter.data
-            parameter.data, self.average[name] = self.average[name], own
+            return self.policy.reference()
+        return exchanged(self.policy.trainable_named(), self.average)
 
     @torch.no_grad()
     def follow(self) -> None:

@@ -197,7 +197,7 @@ class Updater:
         if not on_policy or loss.selects_tokens or by_entropy:
             old, old_entropy, _ = self._without_grad(batch, size)
         if loss.needs_reference:
-            with self.policy.adapter_off():
+            with self.policy.reference():
                 ref = self._without_grad(batch, size).logps
         options = _chunked(self.logprobs, size)
         if views is not None and self.distiller is not None and loss.distills:

@@ -34,7 +34,7 @@ def place(tmp_path, monkeypatch):
         raise AssertionError("a model is loaded")
 
     monkeypatch.setattr(loading, "load_tokenizer", loaded)
-    monkeypatch.setattr(loading, "_stored_quantisation", loaded)
+    monkeypatch.setattr(loading, "_text_config", loaded)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("httpx.Client.send", loaded)
     return tmp_path

@@ -16,9 +16,11 @@ from icpo_lite.cli import COMMANDS, GROUPS
 from icpo_lite.cli.chat import _slashes_told, chat
 from icpo_lite.cli.option_command import OptionCommand
 from icpo_lite.core import console
-from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.core.errors import DataError, RunDirectoryError, UsageError
 from icpo_lite.core.fitted import fitted
+from icpo_lite.data.logged_rows import logged_rows
 from icpo_lite.recipe import Recipe, load_recipe
+from icpo_lite.runs.going_on import check_length
 from icpo_lite.runs.run_directory import RunDirectory
 from icpo_lite.tools.cards import CARDS, card_named, known_card
 
@@ -382,3 +384,47 @@ def test_prose_fits_the_terminal_and_is_whole_elsewhere(monkeypatch):
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     assert max(map(len, fitted(text).splitlines())) <= 80
+
+
+# ------------------------------------------------------------------------------ what is no text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["classify", "odd.jsonl"],
+        ["augment", "odd.jsonl", "-o", "out"],
+        ["train", "odd.yaml"],
+        ["train", "tiny", "dataset_name=odd.jsonl"],
+        ["train", "tiny", "dataset_name=odd.csv"],
+        ["export", "odd"],
+        ["chat", "odd"],
+    ],
+    ids=" ".join,
+)
+def test_bytes_that_are_no_text_are_one_line(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    odd = bytes(range(256)) * 4
+    Path("odd").mkdir()
+    for name in (*("odd.jsonl", "odd.csv", "odd.yaml"), "odd/recipe.yaml", "odd/eval.json"):
+        Path(name).write_bytes(odd)
+    Path("odd/adapter_config.json").write_bytes(odd)
+    line = said(arguments, capsys)
+    assert line.startswith("Error: ")
+    assert "odd" in line
+
+
+def test_replies_that_are_no_text_are_told_with_their_place(tmp_path):
+    (tmp_path / "completions").mkdir()
+    file = tmp_path / "completions" / "step-000001.jsonl"
+    file.write_bytes('{"a": "one\u2028line"}\n\n'.encode() + bytes(range(256)))
+    rows = logged_rows(tmp_path, ["a"])
+    assert next(rows) == (file.name, {"a": "one\u2028line"})
+    with pytest.raises(DataError, match=r"step-000001.jsonl:3: expected a completion"):
+        next(rows)
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_the_model_is_loaded(tmp_path):
+    recipe = load_recipe("tiny", ["resume_from_checkpoint=nowhere", f"output_dir={tmp_path}"])
+    with pytest.raises(UsageError, match="expected a checkpoint's folder, found none at nowhere"):
+        check_length(tmp_path, recipe, extend=False)

@@ -35,7 +35,8 @@ RELIED_ON = {
     },
     "get_peft_model": {
         *("model", "r", "target_modules", "lora_alpha", "lora_dropout", "bias"),
-        *("use_gradient_checkpointing", "random_state"),
+        *("use_gradient_checkpointing", "random_state", "use_rslora", "init_lora_weights"),
+        # And `use_dora`, by way of **kwargs: a test reads where these go.
     },
     "for_training": {"model"},
     "for_inference": {"model"},
@@ -147,7 +148,8 @@ def test_train_imports_unsloth_before_transformers_and_peft(tmp_path):
             *("-m", "icpo_lite", "train", "r.yaml", "backend=unsloth", "device=cpu", "max_steps=1"),
             *("prompts_per_step=2", "num_generations=2", "max_completion_length=8"),
             *("evaluation.enabled=false", "output_dir=run", "gradient_checkpointing=true"),
-            "compare={}",
+            *("compare={}", "use_rslora=true", "use_dora=true", "init_lora_weights=gaussian"),
+            r"lora_target_modules='.*\.(q|v)_proj'",
         ],
         tmp_path,
         PYTHONPATH=os.pathsep.join([str(ROOT / "tests" / "fake_unsloth"), str(ROOT)]),
@@ -162,8 +164,9 @@ def test_train_imports_unsloth_before_transformers_and_peft(tmp_path):
     assert calls["from_pretrained"]["four"] is True
     assert calls["from_pretrained"]["length"] == 512
     assert calls["get_peft_model"]["gc"] == "unsloth"
-    assert "q_proj" in calls["get_peft_model"]["targets"]
-    assert "lm_head" not in calls["get_peft_model"]["targets"]
+    # Its 2026.10.4 takes a regular expression for a list of letters: names are handed over.
+    assert calls["get_peft_model"]["targets"] == ["q_proj", "v_proj"]
+    assert calls["get_peft_model"]["kind"] == [True, "gaussian", {"use_dora": True}]
     assert "for_training" in calls
     assert "unsloth 2026.10.9, as the recipe asks" in done.stdout + done.stderr
     config = json.loads((tmp_path / "run" / "adapter_config.json").read_text())
@@ -220,6 +223,11 @@ def test_the_sources_of_unsloth_have_what_is_relied_on():
     llama = functions_of(read["unsloth/models/llama.py"])
     for name in ("get_peft_model", "for_training", "for_inference"):
         assert RELIED_ON[name] <= llama[f"FastLlamaModel.{name}"], name
+    # What it does not name reaches peft's LoraConfig.
+    maker = read["unsloth/models/llama.py"]
+    maker = maker[maker.index("def get_peft_model(") :]
+    made = maker[maker.index("arguments = dict(") : maker.index("LoraConfig(**arguments)")]
+    assert "**kwargs," in made
     for (file, function), wanted in HANDED_ON.items():
         assert wanted <= functions_of(read[file])[function], function
     for variable in READ:

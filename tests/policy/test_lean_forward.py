@@ -166,3 +166,10 @@ def test_without_the_adapter_it_is_the_base(policy):
             base = lm(**asked(lm, ids, mask)).logits[:, -1]
     assert torch.allclose(found["off"], base, atol=3e-4)
     assert not torch.allclose(found["on"], base, atol=1e-2)
+
+
+def test_a_layer_that_is_more_than_its_matrix_is_not_read_as_one(policy, monkeypatch):
+    """LoRA or packed weights without a dense copy, as where there are too many of them."""
+    monkeypatch.setattr(dense_copies, "_layers", lambda policy: [])
+    with dense_layers(policy):
+        assert "forward" not in policy.causal_lm.__dict__

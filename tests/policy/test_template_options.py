@@ -8,6 +8,7 @@ import torch
 from model_families import CHATML, save_family, save_tokenizer
 from policies import model_keys
 from test_run import quiet, recipe
+from transformers import PreTrainedTokenizerFast
 
 from icpo_lite.core import thoughts
 from icpo_lite.core.errors import ModelError, RecipeError, UsageError
@@ -15,6 +16,7 @@ from icpo_lite.core.types import Message
 from icpo_lite.policy import template_options
 from icpo_lite.policy.load import load_policy, load_tokenizer
 from icpo_lite.policy.logprobs import PolicyScorer
+from icpo_lite.policy.template_options import save_as_trained
 from icpo_lite.recipe import load_recipe
 from icpo_lite.rollout.noise import SamplingOptions, completion
 from icpo_lite.rollout.streaming import stream_reply
@@ -228,3 +230,21 @@ def test_a_compared_run_gets_the_day_as_an_argument(tmp_path):
     given = arguments(chosen)
     assert any(re.search("chat_template_date=.*2026-01-31", each) for each in given)
     assert load_recipe(given[0], given[1:]).chat_template_date == "2026-01-31"
+
+
+@pytest.mark.parametrize("wish", [{"enable_thinking": False}, {"enable_thinking": True}, {}])
+def test_whoever_gets_the_tokenizer_gets_the_prompts_of_training(wish, tmp_path):
+    """Of an export, in plain transformers; who wants something else still says so."""
+    save_tokenizer(tmp_path / "base", THINKS)
+    trained = load_tokenizer(str(tmp_path / "base"), chat_template_kwargs=wish)
+    own = trained.chat_template
+    save_as_trained(trained, wish, tmp_path / "out")
+    assert trained.chat_template == own
+    plain = PreTrainedTokenizerFast.from_pretrained(tmp_path / "out")
+    chat = [{"role": "user", "content": "Hi"}]
+    how = {"tokenize": False, "add_generation_prompt": True}
+    told = trained.apply_chat_template(chat, **how)
+    assert plain.apply_chat_template(chat, **how) == told
+    for other in (True, False):
+        theirs = plain.apply_chat_template(chat, enable_thinking=other, **how)
+        assert theirs == trained.apply_chat_template(chat, enable_thinking=other, **how)

@@ -193,6 +193,37 @@ def test_recipes_for_every_size_of_card_are_shipped() -> None:
         assert load_recipe(name).gradient_checkpointing
 
 
+#: Recipe → model, and what its chat template is told.
+FAMILIES = {
+    "qwen3-1.7b": ("Qwen/Qwen3-1.7B", {"enable_thinking": False}),
+    "qwen3-4b": ("Qwen/Qwen3-4B", {"enable_thinking": False}),
+    "qwen3-4b-thinking": ("Qwen/Qwen3-4B", {"enable_thinking": True}),
+    "qwen3-8b": ("Qwen/Qwen3-8B", {"enable_thinking": False}),
+    "llama3.2-1b": ("meta-llama/Llama-3.2-1B-Instruct", {}),
+    "llama3.2-3b": ("meta-llama/Llama-3.2-3B-Instruct", {}),
+    "gemma3-1b": ("google/gemma-3-1b-it", {}),
+    "gemma3-4b": ("google/gemma-3-4b-it", {}),
+    "phi4-mini": ("microsoft/Phi-4-mini-instruct", {}),
+    "smollm3-3b": ("HuggingFaceTB/SmolLM3-3B", {"enable_thinking": False}),
+}
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_recipes_of_other_families_are_whole_and_fit_a_card_of_12_gb(name: str) -> None:
+    from icpo_lite.tools.cards import CARDS
+    from icpo_lite.tools.known_shapes import known_config
+    from icpo_lite.tools.model_shape import shape_of
+    from icpo_lite.tools.planner import fit_on
+
+    recipe = load_recipe(name)
+    assert (recipe.model_name_or_path, recipe.chat_template_kwargs) == FAMILIES[name]
+    assert f"icpo-lite train {name}\n" in shipped_recipes()[name].read_text(encoding="utf-8")
+    assert recipe.gradient_checkpointing
+    assert recipe.load_in_4bit is True
+    shape = shape_of(known_config(recipe.model_name_or_path) or {})
+    assert fit_on(CARDS["3060"], shape, recipe).fits
+
+
 # ------------------------------------------------------------------------------------- aliases
 
 

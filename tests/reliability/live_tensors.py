@@ -95,4 +95,4 @@ def tensors_of(module: torch.nn.Module) -> Iterator[torch.Tensor]:
         state = getattr(tensor, "quant_state", None)
         while state is not None:
             yield from (t for t in (state.absmax, state.code, state.offset) if t is not None)
-            state = state.state2
+            state = getattr(state, "state2", None)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from icpo_lite.cli.export import export as export_command
 from icpo_lite.core.console import Display
 from icpo_lite.core.errors import IcpoError, ModelError, UsageError
 from icpo_lite.core.types import Message
+from icpo_lite.policy.base_files import found_name
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.policy.load import load_policy, load_tokenizer, model_path
 from icpo_lite.policy.lora_merge import LowRank, lora_updates
@@ -41,7 +43,8 @@ from icpo_lite.runs.model_card import fence, inline, model_card
 from icpo_lite.tools.export import gguf, hub, merged, parity
 from icpo_lite.tools.export import run as export_run
 from icpo_lite.tools.export.ollama import detect_family, modelfile
-from icpo_lite.tools.export.run import ExportOptions, NotTheSameError, export
+from icpo_lite.tools.export.options import ExportOptions
+from icpo_lite.tools.export.run import NotTheSameError, export
 
 TINY = Path(model_path("builtin:tiny"))
 SPEC = model_keys("builtin:tiny", device="cpu", lora_r=4)
@@ -362,20 +365,21 @@ def test_every_family_merges(tmp_path, config):
 
 def test_an_update_without_its_weight_is_refused():
     with pytest.raises(ModelError, match=r"expected one weight of this name in the base, found 0"):
-        merged._found("model.layers.0.self_attn.q_proj", ["model.embed_tokens", "lm_head"])
+        found_name("model.layers.0.self_attn.q_proj", ["model.embed_tokens", "lm_head"])
     names = ["language_model.model.layers.0.mlp.up_proj", "vision_tower.layers.0.mlp.up_proj"]
-    assert merged._found("model.language_model.layers.0.mlp.up_proj", names) == names[0]
+    assert found_name("model.language_model.layers.0.mlp.up_proj", names) == names[0]
     weight = torch.zeros(3, 2)
     update = LowRank(torch.zeros(1, 2), torch.zeros(4, 1), 1.0)
     with pytest.raises(ModelError, match=r"expected the adapter's shape \[4, 2\], found \[3, 2\]"):
         merged._updated(weight, update, torch.bfloat16, "w")
 
 
-def test_dora_is_refused():
+def test_lora_with_biases_is_refused():
     policy = load_policy(SPEC)
     module = next(m for m in policy.causal_lm.modules() if hasattr(m, "lora_A"))
-    module.use_dora = {"default": True}
-    with pytest.raises(ModelError, match="expected plain LoRA"):
+    (matrix,) = module.lora_B.values()
+    matrix.bias = torch.nn.Parameter(torch.zeros(matrix.out_features))
+    with pytest.raises(ModelError, match="expected LoRA or DoRA without biases"):
         lora_updates(policy)
 
 
@@ -425,7 +429,8 @@ def test_command_line(run, tmp_path):
     result = CliRunner().invoke(export_command, arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     assert "Read back and checked on 2 prompts" in result.output
-    assert result.output.rstrip().endswith(f"Done: {tmp_path / 'out'}")
+    out = tmp_path / "out"
+    assert result.output.endswith(f"Done: {out}\nNext: icpo-lite chat {out}\n")
     assert run_cli(["export", "builtin:tiny", "--device", "cpu"]) == 2
     assert run_cli(["export", str(run), "--push", "a/b/c", "--device", "cpu"]) == 2
     assert run_cli(["export", str(run), "--push", "--device", "cpu"]) == 2  # no hub_model_id
@@ -465,34 +470,88 @@ def test_gguf_is_converted_and_quantised(run, tmp_path, llama_cpp, unproved):
     assert "`model-q4_k_m.gguf`" in (out / "README.md").read_text()
 
 
+def made_by(home, source, target, kind="bf16", base=None):
+    gguf.make_gguf(gguf.Conversion(source, target, kind, base), gguf.find_llama_cpp(home))
+
+
 def test_gguf_kinds_of_the_converter_need_no_quantiser(tmp_path, llama_cpp, monkeypatch):
     shutil.rmtree(llama_cpp / "build")
     monkeypatch.setenv("LLAMA_CPP", str(llama_cpp))
     target = tmp_path / "model.gguf"
-    assert gguf.make_gguf(tmp_path, target, "q8_0", None) is None
+    made_by(None, tmp_path, target, "q8_0")
     assert target.read_text().endswith("--outtype q8_0")
-    assert "cmake" in gguf.make_gguf(tmp_path, tmp_path / "other.gguf", "q4_k_m", None)
+    with pytest.raises(ModelError, match=r"expected llama-quantize of .*, found it not built"):
+        made_by(None, tmp_path, tmp_path / "other.gguf", "q4_k_m")
+    assert not (tmp_path / "other.gguf").exists()
+    wanted = gguf.Conversion(tmp_path, tmp_path / "other.gguf", "q4_k_m")
+    lines = gguf.by_hand(wanted, gguf.find_llama_cpp(None))
+    assert not [line for line in lines if "git clone" in line], "it is there already"
+    build = llama_cpp / "build"
+    assert f"cmake --build {build} --target llama-quantize -j" in lines
+    assert lines[-1].startswith(f"{build / 'bin' / 'llama-quantize'} ")
 
 
-def test_without_llama_cpp_the_commands_are_printed(run, tmp_path, unproved):
-    out = exported(run, tmp_path / "out", format="ollama")
+@pytest.mark.parametrize("format_", ["gguf", "ollama"])
+def test_without_llama_cpp_no_gguf_is_made_and_the_commands_are_printed(
+    run, tmp_path, unproved, format_, api
+):
+    out = tmp_path / "my out"
+    with pytest.raises(ModelError) as error:
+        exported(run, out, format=format_, repo="a/b")
+    assert error.value.exit_code == 1
+    assert "model-q4_k_m.gguf was not made: expected llama.cpp's convert_hf_to_gguf.py" in str(
+        error.value
+    )
+    # The tiny model's words are no kind of tokenizer that GGUF has a form for.
+    assert "this model's is WordLevel" in str(error.value)
     assert not list(out.glob("*.gguf"))
-    lines = said(out).splitlines()
-    assert "git clone --depth 1 https://github.com/ggml-org/llama.cpp" in lines
-    (convert,) = [line for line in lines if line.startswith("python llama.cpp/convert")]
-    assert convert.split()[2:] == [
-        *(str(out), "--outfile", f"{out}/model-bf16.gguf", "--outtype", "bf16"),
+    assert (out / "model.safetensors").is_file(), "what it is made of is kept"
+    assert "Done" not in said(out)
+    assert "Pushed" not in said(out)
+    assert not api.calls
+    # Each command is one line, however narrow the terminal, so that it can be copied.
+    clone, *_, convert, quantise = said(out).partition("q4_k_m.gguf:\n")[2].splitlines()[:6]
+    assert clone == "git clone --depth 1 https://github.com/ggml-org/llama.cpp"
+    assert shlex.split(convert)[1:] == [
+        *("llama.cpp/convert_hf_to_gguf.py", str(out)),
+        *("--outfile", f"{out}/model-bf16.gguf", "--outtype", "bf16"),
     ]
-    (quantise,) = [line for line in lines if line.startswith("llama.cpp/build/bin/llama-quantize")]
-    assert quantise.split()[1:] == [f"{out}/model-bf16.gguf", f"{out}/model-q4_k_m.gguf", "Q4_K_M"]
+    assert shlex.split(quantise)[1:] == [
+        *(f"{out}/model-bf16.gguf", f"{out}/model-q4_k_m.gguf", "Q4_K_M"),
+    ]
+    written = (out / "README.md").read_text()
+    assert "`model-q4_k_m.gguf`: the same in GGUF" not in written
+    if format_ == "ollama":
+        assert said(out).splitlines()[-1] == f"ollama create tiny -f '{out}/Modelfile'"
+        assert "`Modelfile`: for Ollama, once `model-q4_k_m.gguf` is made" in written
 
 
-def test_a_converter_that_fails_is_one_line(tmp_path, llama_cpp):
-    (llama_cpp / "convert_hf_to_gguf.py").write_text("raise SystemExit('unknown tokenizer')")
+def test_a_converter_that_fails_is_one_line_and_the_merged_model_is_kept(
+    run, tmp_path, llama_cpp, unproved
+):
+    script = llama_cpp / "convert_hf_to_gguf.py"
+    half = "import sys\nopen(sys.argv[3], 'w').write('half')\n"
+    script.write_text(half + "raise SystemExit('unknown tokenizer')")
     with pytest.raises(ModelError, match=r"^convert_hf_to_gguf.py failed: unknown tokenizer$"):
-        gguf.make_gguf(tmp_path, tmp_path / "m.gguf", "bf16", llama_cpp)
+        made_by(llama_cpp, tmp_path, tmp_path / "m.gguf")
+    assert not (tmp_path / "m.gguf").exists()
+    out = tmp_path / "out"
+    with pytest.raises(ModelError, match=f"failed: unknown tokenizer; .*{out} holds the rest"):
+        exported(run, out, format="gguf", quantisation="bf16", llama_cpp=llama_cpp)
+    assert (out / "model.safetensors").is_file()
+    assert not list(out.glob("*.gguf"))
+    script.write_text("import module_that_nobody_has")
+    with pytest.raises(ModelError, match=r"-m pip install gguf sentencepiece protobuf$"):
+        made_by(llama_cpp, tmp_path, tmp_path / "m.gguf")
+    script.write_text("")
+    with pytest.raises(ModelError, match=r"expected m\.gguf, found none"):
+        made_by(llama_cpp, tmp_path, tmp_path / "m.gguf")
+
+
+def test_a_wrong_folder_of_llama_cpp_is_told_before_the_work(run, tmp_path):
     with pytest.raises(ModelError, match=r"--llama-cpp: expected convert_hf_to_gguf.py"):
-        gguf.make_gguf(tmp_path, tmp_path / "m.gguf", "bf16", tmp_path / "elsewhere")
+        exported(run, tmp_path / "out", format="gguf", llama_cpp=tmp_path / "elsewhere")
+    assert "Merged" not in said(tmp_path / "out")
 
 
 def test_unsloth_converts_where_there_is_no_llama_cpp(tmp_path, monkeypatch):
@@ -515,7 +574,7 @@ def test_unsloth_converts_where_there_is_no_llama_cpp(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(package))
     monkeypatch.setattr(gguf, "_unsloth_works", lambda: True)
     target = tmp_path / "model-q4_k_m.gguf"
-    assert gguf.make_gguf(tmp_path / "merged", target, "q4_k_m", None) is None
+    gguf.make_gguf(gguf.Conversion(tmp_path / "merged", target, "q4_k_m"), None)
     assert target.read_text() == f"{tmp_path / 'merged'} Q4_K_M"
 
 

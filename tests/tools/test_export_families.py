@@ -9,17 +9,29 @@ import pytest
 import torch
 from model_families import OTHER_CONFIGS, save_family
 from test_run import quiet
+from test_template_families import saved
 
 from icpo_lite.core.types import Message
 from icpo_lite.policy.from_recipe import load_model
 from icpo_lite.recipe import load_recipe
 from icpo_lite.runs import train as run_module
-from icpo_lite.tools.export.run import ExportOptions, export
+from icpo_lite.tools.export.options import ExportOptions
+from icpo_lite.tools.export.run import export
 
+#: The recipe of a family, and the manner of its chat template; others are trained as `tiny`.
+RECIPES = {
+    ("qwen3", False): ("qwen3-4b", "qwen3"),
+    ("qwen3", True): ("qwen3-4b-thinking", "qwen3"),
+    ("llama", False): ("llama3.2-3b", "llama3"),
+    ("gemma3", False): ("gemma3-1b", "gemma3"),
+    ("gemma3-vision", False): ("gemma3-4b", "gemma3"),
+    ("phi3", False): ("phi4-mini", "phi4-mini"),
+    ("smollm3", False): ("smollm3-3b", "smollm3"),
+}
 #: Families, in 16 bits and held in 4: experts, states, both, a tied head, a decoder that sees.
-KINDS = [(family, False) for family in (*OTHER_CONFIGS, "gemma3-vision")]
+KINDS = [*RECIPES, *((family, False) for family in OTHER_CONFIGS)]
 KINDS += [("qwen2-tied", True), ("qwen3-next", True)]
-TIED = ("qwen2-tied", "gemma3-vision", "lfm2")
+TIED = ("qwen2-tied", "gemma3-vision", "lfm2", *(family for family, _ in RECIPES))
 CHAT = [Message("user", "Ann has 3 apples and Ben has 4 more. How many?")]
 #: What a random model is told apart by: no reply of it is ever right.
 REWARDS = """
@@ -70,9 +82,17 @@ def made(folder, family, four_bits):
         for i in range(8)
     ]
     (folder / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "r.yaml").write_text("extends: tiny\nreward_funcs: [mine.py:vary]\ncompare: {}\n")
+    recipe, template = RECIPES.get((family, four_bits), ("tiny", ""))
+    head = f"extends: {recipe}\nreward_funcs: [mine.py:vary]\ncompare: {{}}\n"
+    (folder / "r.yaml").write_text(head)
+    base = save_family(folder / "base", family)
+    if template:
+        saved(base, template)
     keys = [
-        f"model_name_or_path={save_family(folder / 'base', family)}",
+        f"model_name_or_path={base}",
+        *("judge=rules", "dataset_config=null", "per_device_train_batch_size=null"),
+        *("num_mini_batches=1", "warm_up_steps=0", "gradient_checkpointing=false"),
+        "mask_truncated_completions=false",  # six tokens end no reply of theirs
         *(f"dataset_name={folder / 'data.jsonl'}", "share_underspecified=0", "augment={}"),
         *(f"load_in_4bit={str(four_bits).lower()}", "lora_r=4", "device=cpu", "learning_rate=0.02"),
         *("max_steps=2", "warmup_steps=0", "prompts_per_step=2", "num_generations=3"),

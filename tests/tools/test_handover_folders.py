@@ -472,3 +472,21 @@ def test_no_secret_goes_into_the_folder(tmp_path, monkeypatch):
     texts = "".join(f.read_text() for f in out.iterdir() if f.suffix in (".py", ".yaml", ".md"))
     assert "very-secret" not in texts
     assert "Not the key in MY_API_KEY" in texts
+
+
+def test_kinds_of_lora_go_along_or_are_named():
+    keys = ["use_rslora=true", "use_dora=true", "init_lora_weights=gaussian", "lora_r=4"]
+    recipe = load_recipe("tiny", [*keys, "lora_alpha=8"])
+    told = trl_keys.lora_arguments(recipe)
+    assert (told["use_rslora"], told["use_dora"], told["init_lora_weights"]) == (
+        *(True, True, "gaussian"),
+    )
+    assert (
+        verl_keys._model(recipe, "model")["lora_alpha"] == 16
+    )  # 8·√4, of which it makes alpha / r
+    assert "use_dora: plain LoRA." in list(left_behind._only_verl(recipe))
+    begun = load_recipe("tiny", ["init_lora_weights=pissa"])
+    for name in ("TRL", "verl"):
+        (said,) = left_behind._lora(begun, name)
+        assert said.startswith("init_lora_weights: pissa: LoRA begins as peft's own")
+    assert not list(left_behind._lora(load_recipe("tiny"), "TRL"))

@@ -43,12 +43,13 @@ JOB = Job(
     micro_batch=2,
 )
 FAMILIES = ("qwen2", "qwen3", "llama", "mistral", "gemma", "gemma2", "gemma3_text", "phi3", "phi")
+FAMILIES += ("smollm3",)
 
 
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_are_those_of_the_real_model(family: str, tied: bool) -> None:
-    special = {"pad_token_id": 0} if family == "phi3" else {}
+    special = {"pad_token_id": 0} if family in ("phi3", "smollm3") else {}
     config = AutoConfig.for_model(family, **SMALL, tie_word_embeddings=tied, **special)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
@@ -62,6 +63,63 @@ def test_qwen25_7b_has_its_published_number_of_weights() -> None:
 
     shape = shape_of(known_config("Qwen/Qwen2.5-7B-Instruct") or {})
     assert sum(shape.parameters().values()) == 7_615_616_512
+
+
+#: As their publishers count them, embeddings that are the head as well once.
+PUBLISHED = {
+    "Qwen/Qwen3-1.7B": 1_720_574_976,
+    "Qwen/Qwen3-4B": 4_022_468_096,
+    "Qwen/Qwen3-8B": 8_190_735_360,
+    "meta-llama/Llama-3.2-1B-Instruct": 1_235_814_400,
+    "meta-llama/Llama-3.2-3B-Instruct": 3_212_749_824,
+    "google/gemma-3-1b-it": 999_885_952,
+    "google/gemma-3-4b-it": 4_300_079_472,
+    "microsoft/Phi-4-mini-instruct": 3_836_021_760,
+    "HuggingFaceTB/SmolLM3-3B": 3_075_098_624,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_models_of_recipes_have_their_published_number_of_weights(name) -> None:
+    from icpo_lite.tools.known_shapes import known_config
+
+    shape = shape_of(known_config(name) or {})
+    assert sum(shape.parameters().values()) == PUBLISHED[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "same"),
+    [
+        ("Qwen/Qwen3-4B-Instruct-2507", "Qwen/Qwen3-4B"),
+        ("unsloth/Qwen3-4B-unsloth-bnb-4bit", "Qwen/Qwen3-4B"),
+        ("unsloth/Llama-3.2-3B-Instruct-bnb-4bit", "meta-llama/Llama-3.2-3B-Instruct"),
+        ("unsloth/gemma-3-4b-it", "google/gemma-3-4b-it"),
+        ("Qwen/Qwen2.5-Coder-7B-Instruct", "Qwen/Qwen2.5-7B-Instruct"),
+    ],
+)
+def test_copies_and_siblings_have_the_same_shape(name, same) -> None:
+    from icpo_lite.tools.known_shapes import known_config
+
+    assert known_config(name) == known_config(same) is not None
+    assert known_config(f"somebody/{name.partition('/')[2]}") is None
+
+
+def test_the_published_config_of_gemma_3_leaves_out_what_is_usual() -> None:
+    """google/gemma-3-4b-it's config.json says no heads, no vocabulary, no pattern of windows."""
+    from icpo_lite.tools.known_shapes import known_config
+
+    text = {
+        "hidden_size": 2560,
+        "intermediate_size": 10_240,
+        "model_type": "gemma3_text",
+        "num_hidden_layers": 34,
+        "sliding_window": 1024,
+    }
+    known = known_config("google/gemma-3-4b-it")
+    read = shape_of({**known, "text_config": text})
+    assert read == shape_of(known)
+    assert read.windows.count(None) == 5
+    assert read.name_of(read.linears[0], 7) == "model.language_model.layers.7.self_attn.q_proj"
 
 
 def test_nf4_takes_4_127_bits_a_weight() -> None:
@@ -87,6 +145,32 @@ def test_lora_and_optimizer_by_hand() -> None:
     # Matrices of 128·64 = 8192 take 8 bits, and 32 scales of 4 bytes; 128·32 = 4096 too, and 16.
     a_layer = 3 * (8192 + 32 * 4) + (4096 + 16 * 4)
     assert optimizer_bytes(shape, eight) == 2 * 4 * a_layer
+
+
+@pytest.mark.parametrize(
+    ("keys", "count"),
+    [
+        ({"lora_target_modules": r".*layers\.[01]\..*\.(q|v)_proj"}, 2 * 1792),
+        ({"lora_target_modules": ("layers.3.self_attn.q_proj",)}, 1024),
+        # DoRA's lengths: an output each, 64 and 32.
+        ({"lora_target_modules": ("q_proj", "v_proj"), "use_dora": True}, 4 * (1792 + 96)),
+        ({"lora_target_modules": ("q_proj", "v_proj"), "use_rslora": True}, 4 * 1792),
+    ],
+)
+def test_every_kind_of_lora_by_hand(keys, count) -> None:
+    shape = shape_of({"model_type": "qwen2", **SMALL})
+    job = JOB.but(**keys)
+    assert lora_weights(shape, job) == count
+    assert optimizer_bytes(shape, job) == 8 * count
+
+
+@pytest.mark.parametrize("start", ["pissa", "olora", "loftq"])
+def test_what_training_began_from_is_counted(start) -> None:
+    shape = shape_of({"model_type": "qwen2", **SMALL})
+    plain = plan_memory(shape, JOB.but(load_in_4bit=True))
+    begun = plan_memory(shape, JOB.but(load_in_4bit=True, init_lora_weights=start))
+    assert begun.stays["LoRA's start"] == begun.stays["LoRA weights"]
+    assert begun.tensors > plain.tensors
 
 
 def test_a_window_bounds_the_kv_cache() -> None:

@@ -32,6 +32,8 @@ SHORT = ("load_in_4bit=false", "max_completion_length=3", "max_prompt_length=61"
     [
         ("per_device_train_batch_size=2",),
         ("dtype=bfloat16", "gradient_checkpointing=true"),
+        ("dtype=bfloat16", "per_device_train_batch_size=2", "use_dora=true"),
+        ("per_device_train_batch_size=2", "init_lora_weights=pissa_niter_1", "lora_r=64"),
     ],
     ids=" ".join,
 )

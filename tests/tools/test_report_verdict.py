@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from report_cases import figure, summary, write_run
 
+from icpo_lite.evaluation.table import judged_problems
+from icpo_lite.tools.report.charts import ticks
 from icpo_lite.tools.report.page import Options, make_report
 from icpo_lite.tools.report.run_files import Judged, Judgement, read_sources
 from icpo_lite.tools.report.tables import differences_in_words, paired_differences
@@ -115,6 +117,26 @@ def test_scores_over_the_same_problems_are_paired() -> None:
     assert any("Only 6 problems" in line for line in verdict.caveats)
 
 
+def test_of_one_problem_nothing_is_claimed() -> None:
+    """Its interval has no width, so that any difference would lie outside of 0."""
+    own, other = (few(summary(value)) for value in (60.0, 25.0))
+    verdict = of(own, other)
+    assert {claim.kind for claim in verdict.claims} == {"unknown"}
+    assert verdict.headlines[0].text.startswith("icpo against base: not to be told without more")
+    sharded = next(c for c in verdict.claims if "SHARDED" in c.text)
+    assert sharded.text.endswith("was 25 %; without more problems this may be chance")
+    assert "Only 1 problem was judged; figures of so few jump about." in verdict.caveats
+    assert judged_problems(own) == "1 problem"
+    assert judged_problems({"judged_with": {"problems": 70}}) == "70 problems"
+
+
+def few(judged: dict[str, Any]) -> dict[str, Any]:
+    """The same with the scores of its first problem alone."""
+    for setting in judged["settings"].values():
+        setting["scores"] = dict(list(setting["scores"].items())[:1])
+    return judged
+
+
 def test_figures_that_are_no_numbers_are_left_out() -> None:
     nothing = {"value": float("nan"), "low": float("nan"), "high": float("nan")}
     assert of(rates(nothing, None), rates(figure(1), None)).claims == ()
@@ -135,6 +157,7 @@ def test_without_an_evaluation_the_curves_speak_of_themselves_alone(tmp_path: Pa
     (verdict,) = verdicts([], [], read_sources([folder]).runs)
     assert verdict.headlines[0].text.startswith("No evaluation yet: what it does with problems")
     assert f"icpo-lite eval {folder} --compare base" in verdict.headlines[0].text
+    assert "judges it" in verdict.headlines[0].text
     assert said(verdict)[0] == ("plain", "asks 64 % where something is missing, was 14 %")
     assert verdict.caveats[0] == "Training is not finished: step 30 of 80."
     assert "prompts of training" in verdict.caveats[1]
@@ -162,3 +185,22 @@ def test_a_legend_says_how_each_recipe_differs_from_the_first(tmp_path: Path) ->
         "a": "",
         "b": "loss_type: dr_grpo, seed: 3, beta: 0.1, 1 more",
     }
+
+
+def test_what_stands_out_is_told_in_its_own_words(tmp_path: Path) -> None:
+    """As a sentence, not as the record that holds it."""
+    folder = write_run(tmp_path / "ours", compare={})
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    flat = [row | {"frac_reward_zero_std": 0.97, "over_asking_rate": 0.4} for row in rows]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in flat))
+    html = make_report([folder], tmp_path / "r.html", Options()).path.read_text()
+    told = html.partition("last ten steps:</strong>")[2].partition("</p>")[0]
+    assert "it asks on 40% of the complete prompts" in told
+    assert "Finding(" not in html
+
+
+@pytest.mark.parametrize("last", [3, 12, 20, 80, 5000])
+def test_steps_are_counted_in_whole_numbers(last: int) -> None:
+    found = ticks(1, last, whole=True)
+    assert 2 <= len(found) <= 8
+    assert all(value == int(value) for value in found)

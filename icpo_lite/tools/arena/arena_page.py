@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from icpo_lite import __version__
-from icpo_lite.core.files import read_json, read_metrics, write_atomically
+from icpo_lite.core.files import json_rows, read_metrics, write_atomically
 from icpo_lite.core.visible_text import visible
 from icpo_lite.tools.arena.arena_results import (
     ARENA_HEAD,
@@ -158,9 +158,8 @@ def _conversations(judged: Mapping[str, Path]) -> tuple[str, list[Shown]]:
 def _sharded(place: Path) -> dict[tuple[str, int], Mapping[str, Any]]:
     found: dict[tuple[str, int], Mapping[str, Any]] = {}
     for file in sorted(place.glob("*/conversations.jsonl")):
-        for line in file.read_text(encoding="utf-8").splitlines():
-            row = read_json(line)
-            if row.get("setting") == "sharded" and len(found) < _LOOKED_AT:
+        for row in json_rows(file, "setting", "problem_id"):
+            if row["setting"] == "sharded" and len(found) < _LOOKED_AT:
                 found[row["problem_id"], row["run"]] = row
     return found
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -14,11 +16,16 @@ from pathlib import Path
 
 from icpo_lite.core.errors import ModelError
 
-#: What convert_hf_to_gguf.py writes by itself; anything else is llama-quantize's work.
+#: What llama.cpp's converters write by themselves; anything else is llama-quantize's work.
 DIRECT = ("f32", "f16", "bf16", "q8_0")
 QUANTISATIONS = (*DIRECT, "q4_0", "q4_k_s", "q4_k_m", "q5_k_m", "q6_k")
 _CONVERTER, _QUANTIZER = "convert_hf_to_gguf.py", "llama-quantize"
+_LORA_CONVERTER = "convert_lora_to_gguf.py"
 _HOMES = ("~/llama.cpp", "~/.unsloth/llama.cpp")
+#: What the converters import beside torch and transformers.
+_IMPORTS = ("gguf", "sentencepiece", "protobuf")
+#: Models of tokenizers that GGUF has a form for.
+_KNOWN_TOKENIZERS = ("BPE", "Unigram", "WordPiece")
 #: unsloth patches transformers at import, so it gets a process of its own.
 _UNSLOTH = (
     "import sys; from unsloth import FastLanguageModel as F; "
@@ -35,6 +42,43 @@ class LlamaCpp:
 
     converter: Path
     quantizer: Path | None
+
+    @property
+    def lora_converter(self) -> Path:
+        return self.converter.with_name(_LORA_CONVERTER)
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What becomes a GGUF: the merged model in `source`, or the adapter there.
+
+    base: the folder of an adapter's base, of which the configuration is read; None for a model.
+    """
+
+    source: Path
+    target: Path
+    quantisation: str
+    base: Path | None = None
+
+    def commands(self, tools: LlamaCpp) -> list[Command]:
+        """What makes the file with these tools."""
+        direct = self.quantisation in DIRECT
+        first = self.target if direct else self.target.with_name("model-bf16.gguf")
+        script = tools.lora_converter if self.base else tools.converter
+        convert = [sys.executable, str(script), str(self.source), "--outfile", str(first)]
+        convert += ["--outtype", self.quantisation if direct else "bf16"]
+        if self.base:
+            convert += ["--base", str(self.base)]
+        if direct:
+            return [convert]
+        quantise = [str(tools.quantizer), str(first), str(self.target), self.quantisation.upper()]
+        return [convert, quantise]
+
+    def suits(self, tools: LlamaCpp) -> bool:
+        """Whether these tools are all that it needs."""
+        if self.base:
+            return tools.lora_converter.is_file()
+        return self.quantisation in DIRECT or tools.quantizer is not None
 
 
 def find_llama_cpp(folder: Path | None) -> LlamaCpp | None:
@@ -59,53 +103,71 @@ def _on_path(name: str) -> Path | None:
     return Path(found) if found else None
 
 
-def commands(tools: LlamaCpp, merged: Path, target: Path, quantisation: str) -> list[Command]:
-    """What makes `target` of the merged model."""
-    direct = quantisation in DIRECT
-    first = target if direct else target.with_name("model-bf16.gguf")
-    convert = [sys.executable, str(tools.converter), str(merged), "--outfile", str(first)]
-    made = [[*convert, "--outtype", quantisation if direct else "bf16"]]
-    if not direct:
-        made.append([str(tools.quantizer), str(first), str(target), quantisation.upper()])
-    return made
-
-
-def advice(merged: Path, target: Path, quantisation: str) -> str:
-    """The commands that a person types on a machine without any of it."""
-    home = Path("llama.cpp")
-    tools = LlamaCpp(home / _CONVERTER, home / "build" / "bin" / _QUANTIZER)
-    lines = [
-        "git clone --depth 1 https://github.com/ggml-org/llama.cpp",
-        "pip install gguf sentencepiece",
-    ]
-    if quantisation not in DIRECT:
+def by_hand(wanted: Conversion, tools: LlamaCpp | None) -> list[str]:
+    """The commands that a person types where these tools do not suit, a line each."""
+    home = tools.converter.parent if tools else Path("llama.cpp")
+    lines = [] if tools else ["git clone --depth 1 https://github.com/ggml-org/llama.cpp"]
+    lines.append(shlex.join([_python(), "-m", "pip", "install", *_IMPORTS]))
+    direct = wanted.base is not None or wanted.quantisation in DIRECT
+    if not direct and (tools is None or tools.quantizer is None):
+        build = home / "build"
         lines += [
-            "cmake -S llama.cpp -B llama.cpp/build -DCMAKE_BUILD_TYPE=Release",
-            f"cmake --build llama.cpp/build --target {_QUANTIZER} -j",
+            shlex.join(["cmake", "-S", str(home), "-B", str(build), "-DCMAKE_BUILD_TYPE=Release"]),
+            shlex.join(["cmake", "--build", str(build), "--target", _QUANTIZER, "-j"]),
         ]
-    made = commands(tools, merged, target, quantisation)
-    made[0][0] = "python"
-    return "\n".join([*lines, *map(shlex.join, made)])
+    quantizer = tools.quantizer if tools else None
+    used = LlamaCpp(home / _CONVERTER, quantizer or home / "build" / "bin" / _QUANTIZER)
+    made = wanted.commands(used)
+    made[0][0] = _python()
+    return [*lines, *map(shlex.join, made)]
 
 
-def make_gguf(merged: Path, target: Path, quantisation: str, llama_cpp: Path | None) -> str | None:
-    """Writes `target` and returns None, or returns `advice` where no tool is installed.
+def _python() -> str:
+    """This interpreter, by the short name where a shell finds it by that."""
+    found = shutil.which("python")
+    same = found is not None and Path(found).absolute() == Path(sys.executable).absolute()
+    return "python" if same else sys.executable
 
-    Raises ModelError with the tool's last line when it fails.
+
+def make_gguf(wanted: Conversion, tools: LlamaCpp | None) -> None:
+    """Writes the file by llama.cpp, or by unsloth where there is none.
+
+    Raises ModelError where neither is installed, and with the tool's last line when it fails;
+    nothing is left of a file then.
     """
-    tools = find_llama_cpp(llama_cpp)
-    if tools and (quantisation in DIRECT or tools.quantizer):
-        for command in (made := commands(tools, merged, target, quantisation)):
+    try:
+        if tools and wanted.suits(tools):
+            _by_llama_cpp(wanted, tools)
+        elif tools is None and wanted.base is None and _unsloth_works():
+            _by_unsloth(wanted.source, wanted.target, wanted.quantisation)
+        else:
+            raise ModelError(f"{wanted.target.name} was not made: {_lacking(wanted, tools)}")
+        if not wanted.target.is_file():
+            raise ModelError(f"expected {wanted.target.name}, found none: nothing was written")
+    except BaseException:
+        wanted.target.unlink(missing_ok=True)
+        raise
+
+
+def _lacking(wanted: Conversion, tools: LlamaCpp | None) -> str:
+    if tools is None:
+        return (
+            f"expected llama.cpp's {_LORA_CONVERTER if wanted.base else _CONVERTER} in "
+            "--llama-cpp, $LLAMA_CPP, the PATH or ~/llama.cpp, found none"
+        )
+    if wanted.base:
+        return f"expected {tools.lora_converter}, found none"
+    return f"expected {_QUANTIZER} of {tools.converter.parent}, found it not built"
+
+
+def _by_llama_cpp(wanted: Conversion, tools: LlamaCpp) -> None:
+    made = wanted.commands(tools)
+    try:
+        for command in made:
             _run(command)
+    finally:
         if len(made) > 1:
             Path(made[1][1]).unlink(missing_ok=True)
-    elif tools is None and _unsloth_works():
-        _by_unsloth(merged, target, quantisation)
-    else:
-        return advice(merged, target, quantisation)
-    if not target.is_file():
-        raise ModelError(f"expected {target}, found none: the converter wrote no file")
-    return None
 
 
 def _unsloth_works() -> bool:
@@ -127,8 +189,28 @@ def _by_unsloth(merged: Path, target: Path, quantisation: str) -> None:
 
 def _run(command: Command, folder: Path | None = None) -> None:
     name = Path(command[1] if command[0] == sys.executable else command[0]).name
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder)
+    name = "unsloth" if name == "-c" else name
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", cwd=folder)
+    except OSError as error:
+        raise ModelError(f"{name} cannot be started: {error.strerror or error}") from None
     if done.returncode:
         said = [line for line in f"{done.stdout}\n{done.stderr}".splitlines() if line.strip()]
         last = said[-1].strip() if said else f"exit code {done.returncode}"
-        raise ModelError(f"{'unsloth' if name == '-c' else name} failed: {last}")
+        missing = re.search(r"No module named '(\w+)'", last)
+        advice = f"; {_python()} -m pip install {' '.join(_IMPORTS)}" if missing else ""
+        raise ModelError(f"{name} failed: {last}{advice}")
+
+
+def unknown_tokenizer(folder: Path) -> str:
+    """Why GGUF has no form for the tokenizer in `folder`, "" where nothing speaks against it."""
+    try:
+        kind = json.loads((folder / "tokenizer.json").read_text("utf-8"))["model"]["type"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return ""
+    if kind in _KNOWN_TOKENIZERS:
+        return ""
+    return (
+        f"llama.cpp and Ollama read tokenizers of the kinds {', '.join(_KNOWN_TOKENIZERS)}, and "
+        f"this model's is {kind}, as the built-in model's: use the safetensors, or another base"
+    )

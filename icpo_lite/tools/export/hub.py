@@ -39,6 +39,12 @@ def push(folder: Path, repo: str, *, private: bool = True) -> str:
             "then the same command again"
         ) from None
     except (HfHubHTTPError, OSError) as error:
-        line = str(redact(str(error).strip().partition("\n")[0]))
-        raise IcpoError(f"--push: the hub refused {repo}: {line}") from None
+        raise IcpoError(f"--push: the hub refused {repo}: {_why(error)}") from None
     return f"https://huggingface.co/{made.repo_id}"
+
+
+def _why(error: Exception) -> str:
+    """The first line of an error, and what the server itself said, tokens taken out."""
+    line = str(error).strip().partition("\n")[0]
+    said = " ".join(str(getattr(error, "server_message", None) or "").split())
+    return str(redact(line if said in line else f"{line} {said}"))

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from safetensors import safe_open
@@ -24,7 +22,14 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from icpo_lite.core.errors import ModelError
-from icpo_lite.core.files import read_json
+from icpo_lite.policy.base_files import (
+    INDEX,
+    BaseFiles,
+    files_at,
+    found_name,
+    is_weight,
+    weight_keys,
+)
 from icpo_lite.policy.load import model_path
 from icpo_lite.policy.lora_merge import (
     LowRank,
@@ -34,35 +39,15 @@ from icpo_lite.policy.lora_merge import (
     nf4_rounded,
     unpacked,
 )
+from icpo_lite.policy.template_options import save_as_trained
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
     from icpo_lite.recipe import Recipe
 
 Base = Literal["16bit", "nf4"]
-INDEX = "model.safetensors.index.json"
-SINGLE = "model.safetensors"
 #: Files of a base that tokenizers and converters other than transformers read.
 _COMPANIONS = ("tokenizer.model", "*.py")
-
-
-@dataclass(frozen=True)
-class BaseFiles:
-    """A base model on disk. shards: its weight files in order; packed: whether they are 4-bit."""
-
-    folder: Path
-    shards: tuple[str, ...]
-    config: Mapping[str, Any]
-
-    @property
-    def packed(self) -> bool:
-        return "quantization_config" in self.config
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The base's own 16-bit type, bfloat16 where it has none."""
-        named = str(self.config.get("dtype", self.config.get("torch_dtype", "")))
-        return torch.float16 if named.endswith("float16") and "b" not in named else torch.bfloat16
 
 
 def base_files(name: str, *, code: bool = False) -> BaseFiles:
@@ -70,45 +55,7 @@ def base_files(name: str, *, code: bool = False) -> BaseFiles:
 
     code: take Python files along (`trust_remote_code`). Raises ModelError without safetensors.
     """
-    folder = Path(model_path(name))
-    if not folder.is_dir():
-        folder = _downloaded(name, code)
-    config_file = folder / "config.json"
-    if (folder / INDEX).is_file():
-        shards = tuple(sorted(set(_object(folder / INDEX).get("weight_map", {}).values())))
-    else:
-        shards = (SINGLE,)
-    missing = [s for s in (config_file.name, *shards) if not (folder / s).is_file()]
-    if missing:
-        raise ModelError(
-            f"{name}: expected {missing[0]} among its files, found none; export needs a base in "
-            "safetensors"
-        )
-    return BaseFiles(folder, shards, _object(config_file))
-
-
-def _object(file: Path) -> dict[str, Any]:
-    """A JSON object of a model's. Raises ModelError where the file holds none."""
-    try:
-        return dict(read_json(file.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise ModelError(
-            f"{file}: expected a JSON object, found {error}; download the model again"
-        ) from None
-
-
-def _downloaded(name: str, code: bool) -> Path:
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.json", "*.safetensors", "tokenizer.model", *(["*.py"] if code else [])]
-    try:
-        # Mistral's repositories hold every weight a second time.
-        return Path(
-            snapshot_download(name, allow_patterns=patterns, ignore_patterns="consolidated*")
-        )
-    except (OSError, ValueError) as error:
-        line = str(error).strip().partition("\n")[0]
-        raise ModelError(f"{name}: its files cannot be had: {line}") from error
+    return files_at(name, model_path(name), code=code)
 
 
 def write_merged(policy: Policy, recipe: Recipe, folder: Path, base: Base) -> int:
@@ -119,7 +66,7 @@ def write_merged(policy: Policy, recipe: Recipe, folder: Path, base: Base) -> in
     files = base_files(recipe.model_name_or_path, code=recipe.trust_remote_code)
     size = _write_weights(policy, files, folder, base)
     _write_config(files, folder)
-    policy.tokenizer.save_pretrained(folder)
+    save_as_trained(policy.tokenizer, recipe.chat_template_kwargs, folder)
     _write_generation_config(policy, recipe, folder)
     for pattern in _COMPANIONS:
         for file in files.folder.glob(pattern):
@@ -130,10 +77,10 @@ def write_merged(policy: Policy, recipe: Recipe, folder: Path, base: Base) -> in
 
 def _write_weights(policy: Policy, files: BaseFiles, folder: Path, base: Base) -> int:
     updates = lora_updates(policy)
-    with_keys = {shard: _keys(files.folder / shard) for shard in files.shards}
-    names = [k.removesuffix(".weight") for keys in with_keys.values() for k in keys if _weight(k)]
-    place = {_found(module, names): update for module, update in updates.items()}
-    rounded = {_found(m, names) for m in four_bit_modules(policy)} if base == "nf4" else set()
+    with_keys = {shard: weight_keys(files.folder / shard) for shard in files.shards}
+    names = [k.removesuffix(".weight") for keys in with_keys.values() for k in keys if is_weight(k)]
+    place = {found_name(module, names): update for module, update in updates.items()}
+    rounded = {found_name(m, names) for m in four_bit_modules(policy)} if base == "nf4" else set()
     device = policy.device.torch_device
     weight_map: dict[str, str] = {}
     total = 0
@@ -141,7 +88,7 @@ def _write_weights(policy: Policy, files: BaseFiles, folder: Path, base: Base) -
         out = {}
         with safe_open(files.folder / shard, framework="pt") as opened:
             for key in filter(lambda k: not is_part_of_packed(k), keys):
-                module = key.removesuffix(".weight") if _weight(key) else None
+                module = key.removesuffix(".weight") if is_weight(key) else None
                 parts = [k for k in keys if k.startswith(f"{key}.")]
                 weight = opened.get_tensor(key)
                 if parts:
@@ -160,36 +107,10 @@ def _write_weights(policy: Policy, files: BaseFiles, folder: Path, base: Base) -
     return total
 
 
-def _keys(shard: Path) -> list[str]:
-    with safe_open(shard, framework="pt") as opened:
-        return list(opened.keys())
-
-
-def _weight(key: str) -> bool:
-    return key.endswith(".weight")
-
-
-def _found(module: str, names: list[str]) -> str:
-    """The checkpoint's name of a module: its own, else the only one with the same layer path.
-
-    Checkpoints of models that also see keep the text decoder under another prefix.
-    """
-    if module in names:
-        return module
-    tail = module[module.find("layers.") :] if "layers." in module else module
-    others = [n for n in names if n.endswith(f".{tail}") and "vision" not in n and "audio" not in n]
-    if len(others) != 1:
-        raise ModelError(
-            f"{module}: expected one weight of this name in the base, found {len(others)}; this "
-            "model's layers are packed in another way, merge it with peft's merge_and_unload"
-        )
-    return others[0]
-
-
 def _updated(weight: Tensor, update: LowRank | None, dtype: torch.dtype, key: str) -> Tensor:
     if update is None:
         return weight.to(dtype).contiguous() if weight.is_floating_point() else weight
-    shape = (update.B.shape[0], update.A.shape[1])
+    shape = update.shape
     if tuple(weight.shape) != shape:
         raise ModelError(
             f"{key}: expected the adapter's shape {list(shape)}, found {list(weight.shape)} in the "

@@ -6,15 +6,30 @@ fine-tunes rename themselves, and a wrong template makes a good model babble.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from icpo_lite.core.errors import ModelError
+from icpo_lite.core.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _USER, _REPLY, _NEXT, _SYSTEM = "hunger", "apple", "thirst", "kitchen"
+
+#: What Ollama reads as safetensors by itself, by config.json's `architectures`: earlier releases
+#: make GGUF of the first, later ones run the second with MLX (its convert.go, docs/import.mdx).
+_TO_GGUF = (
+    *("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM", "GemmaForCausalLM"),
+    *("Gemma2ForCausalLM", "Gemma3ForCausalLM", "Phi3ForCausalLM", "Qwen2ForCausalLM"),
+    *("CohereForCausalLM", "GptOssForCausalLM", "Olmo3ForCausalLM"),
+)
+_BY_MLX = ("Qwen3ForCausalLM", "Qwen3MoeForCausalLM", "Qwen3NextForCausalLM")
+#: … and as adapters, in earlier releases alone.
+_ADAPTERS = (
+    *("LlamaForCausalLM", "MistralForCausalLM", "MixtralForCausalLM", "GemmaForCausalLM"),
+    "Gemma2ForCausalLM",
+)
 
 Wrap = tuple[str, str]
 
@@ -98,6 +113,26 @@ FAMILIES: tuple[Family, ...] = (
 )
 
 
+def require_import(architectures: Sequence[str], *, adapter: bool) -> str:
+    """That Ollama reads safetensors of this architecture itself; returns what to know about it.
+
+    Raises UsageError where it does not.
+    """
+    known = _ADAPTERS if adapter else (*_TO_GGUF, *_BY_MLX)
+    found = architectures[0] if architectures else "none"
+    if found not in known:
+        raise UsageError(
+            f"--format ollama-safetensors: expected one of {', '.join(known)}, found {found}; use "
+            "--format ollama, which makes a GGUF"
+        )
+    if found in _BY_MLX:
+        return "Ollama runs these safetensors with MLX; without that, use --format ollama"
+    return (
+        f"earlier releases of Ollama read these safetensors{' of an adapter' if adapter else ''}, "
+        "later ones read GGUF in their place: --format ollama suits both"
+    )
+
+
 def detect_family(tokenizer: PreTrainedTokenizerBase) -> Family:
     """The family that this tokenizer's chat template belongs to.
 
@@ -156,11 +191,13 @@ def modelfile(
     end_tokens: list[str],
     system: str | None,
     context: int,
+    adapter: str | None = None,
 ) -> str:
-    """The Modelfile of a model in `source`, a path relative to it.
+    """The Modelfile of a model in `source`, a path relative to it or a name that Ollama knows.
 
     system: the system turn that the run was trained with, None for the template's own.
-    context: tokens of the longest chat. Raises ModelError when the system turn cannot be quoted.
+    context: tokens of the longest chat. adapter: the path of LoRA on top of the model. Raises
+    ModelError when the system turn cannot be quoted.
     """
     family = detect_family(tokenizer)
     system = system_turn(family, tokenizer, system)
@@ -169,7 +206,8 @@ def modelfile(
             'system_prompt holds """, which an Ollama Modelfile cannot quote; change it and train '
             "with the change, or use --format gguf"
         )
-    lines = [f"FROM {source}", f'TEMPLATE """{family.go_template()}"""']
+    lines = [f"FROM {source}", *([f"ADAPTER {adapter}"] if adapter else [])]
+    lines.append(f'TEMPLATE """{family.go_template()}"""')
     if system:
         lines.append(f'SYSTEM """{system}"""')
     lines += [f'PARAMETER stop "{token}"' for token in end_tokens]

@@ -8,20 +8,18 @@ makes it read tokenizer.json as it stands (transformers 5.15 to 5.23).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icpo_lite.core.errors import ModelError
-from icpo_lite.core.files import write_atomically
+from icpo_lite.policy.tokenizer_files import AS_IT_STANDS, write_tokenizer_config
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 #: What is compared beside the chats of the parity check.
 TEXTS = ("Ann has 12 apples, and buys 3.5 more: how many?", "¿Cuántas? 你好\n\tx_1 = f(y)  # z")
-AS_IT_STANDS = {"AutoTokenizer": [None, None]}
 
 
 def make_plain(folder: Path, tokenizer: PreTrainedTokenizerBase, chats: Sequence[str]) -> None:
@@ -32,9 +30,7 @@ def make_plain(folder: Path, tokenizer: PreTrainedTokenizerBase, chats: Sequence
     texts = [*TEXTS, *chats]
     if _ids(folder, texts) == _own(tokenizer, texts):
         return
-    file = folder / "tokenizer_config.json"
-    config = json.loads(file.read_text(encoding="utf-8")) | {"auto_map": AS_IT_STANDS}
-    write_atomically(file, (json.dumps(config, indent=2, ensure_ascii=False) + "\n").encode())
+    write_tokenizer_config(folder, AS_IT_STANDS)
     if _ids(folder, texts) != _own(tokenizer, texts):
         raise ModelError(
             f"{folder.name}: AutoTokenizer reads other token ids than the run was trained with, "
@@ -51,6 +47,6 @@ def _ids(folder: Path, texts: Sequence[str]) -> list[list[int]]:
 
     try:
         read = AutoTokenizer.from_pretrained(folder)
-    except (ValueError, OSError, ImportError, KeyError):
+    except (ValueError, OSError, ImportError, KeyError, TypeError):
         return []
     return _own(read, texts)

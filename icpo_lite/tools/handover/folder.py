@@ -18,6 +18,7 @@ from icpo_lite import __version__
 from icpo_lite.core.files import disk_errors, redact, write_atomically
 from icpo_lite.core.outputs import Kind, check_output, holds
 from icpo_lite.core.paths import HANDOVER
+from icpo_lite.policy.start_adapter import with_own_keys
 from icpo_lite.recipe import Recipe, dump_yaml
 from icpo_lite.recipe.input_paths import with_absolute_paths
 from icpo_lite.rewards.from_recipe import bind_reward, bind_reward_change
@@ -52,6 +53,7 @@ def hand_over(recipe: Recipe, side: Side, place: Path) -> Handover:
     Raises what `train` would raise for a recipe that cannot be trained, and UsageError where
     something else lies at `place`.
     """
+    recipe = with_own_keys(recipe)
     inputs = [recipe.path, *(recipe.folder / _file(name) for name in recipe.reward_funcs)]
     check_output(place, FOLDER, inputs=inputs)
     bind_reward(recipe)

@@ -22,7 +22,8 @@ def left_behind(handed: HandedPrompts, side: Side) -> list[str]:
     """What the other side does differently or not at all, a sentence or two each."""
     recipe = handed.recipe
     own = _only_trl(recipe) if side == "trl" else _only_verl(recipe)
-    return [*own, *_objective(recipe, side), *_prompts(handed, side), *_running(recipe)]
+    rest = (*_objective(recipe, side), *_prompts(handed, side), *_running(recipe))
+    return [*own, *_lora(recipe, "TRL" if side == "trl" else "verl"), *rest]
 
 
 def _prompts(handed: HandedPrompts, side: Side) -> Iterator[str]:
@@ -113,6 +114,15 @@ def _small_methods(recipe: Recipe, name: str) -> Iterator[str]:
         yield "prompt_curriculum: eva: the rows hold every prompt that it would choose from."
 
 
+def _lora(recipe: Recipe, name: str) -> Iterator[str]:
+    """What LoRA begins as here, and not there."""
+    start = recipe.init_lora_weights
+    if recipe.adapter_name_or_path is not None:
+        yield f"adapter_name_or_path: LoRA begins anew; merge the adapter first, or give {name} it."
+    if start is not True and (start != "gaussian" or name != "TRL"):
+        yield f"init_lora_weights: {start}: LoRA begins as peft's own, without a change."
+
+
 def _only_trl(recipe: Recipe) -> Iterator[str]:
     if recipe.dynamic_sampling:
         yield "dynamic_sampling: flat groups are not sampled again; they teach nothing."
@@ -130,6 +140,8 @@ def _only_trl(recipe: Recipe) -> Iterator[str]:
 
 
 def _only_verl(recipe: Recipe) -> Iterator[str]:
+    if recipe.use_dora:
+        yield "use_dora: plain LoRA."
     if recipe.load_in_4bit:
         yield (
             "load_in_4bit: verl holds the frozen weights as bfloat16, four times the memory, "

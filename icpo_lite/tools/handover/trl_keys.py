@@ -121,13 +121,15 @@ def rows_at_once(recipe: Recipe) -> int:
 
 
 def lora_arguments(recipe: Recipe) -> dict[str, Any]:
-    """The arguments of peft's LoraConfig."""
-    targets = recipe.lora_target_modules
+    """The arguments of peft's LoraConfig; `left_behind` says which starts it goes without."""
+    targets, start = recipe.lora_target_modules, recipe.init_lora_weights
     return {
         "r": recipe.lora_r,
         "lora_alpha": recipe.lora_alpha,
         "lora_dropout": recipe.lora_dropout,
         "target_modules": targets if isinstance(targets, str) else list(targets),
+        **{key: True for key in ("use_rslora", "use_dora") if getattr(recipe, key)},
+        **({"init_lora_weights": start} if start == "gaussian" else {}),
         "task_type": "CAUSAL_LM",
     }
 

@@ -74,7 +74,8 @@ def _model(recipe: Recipe, model: str) -> dict[str, Any]:
         "path": model,
         "trust_remote_code": recipe.trust_remote_code,
         "lora_rank": recipe.lora_r,
-        "lora_alpha": recipe.lora_alpha,
+        # verl knows alpha / r alone.
+        "lora_alpha": recipe.lora_alpha * (recipe.lora_r**0.5 if recipe.use_rslora else 1),
         "target_modules": targets if isinstance(targets, str) else list(targets),
         "enable_gradient_checkpointing": recipe.gradient_checkpointing,
     }

@@ -12,6 +12,8 @@ Point = tuple[float, float]
 #: x, lower and upper end.
 Interval = tuple[float, float, float]
 
+#: What runs along the foot of a curve of training: whole numbers.
+STEP = "training step"
 #: Points of one line that are drawn at most; more would only make the file larger.
 MOST_POINTS = 400
 #: Points of one line that a page holds to smooth them anew.
@@ -94,11 +96,16 @@ def _widened(low: float, high: float) -> tuple[float, float]:
     return (low if low == 0 else low - room), high + room
 
 
-def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """About `count` round numbers inside [low, high]: 1, 2, 2.5 or 5 times a power of ten apart."""
+def ticks(low: float, high: float, count: int = 5, *, whole: bool = False) -> list[float]:
+    """About `count` round numbers inside [low, high]: 1, 2, 2.5 or 5 times a power of ten apart.
+
+    whole: integers alone, as steps are.
+    """
     rough = (high - low) / max(count - 1, 1)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.9)
+    if whole:
+        step = math.ceil(step)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(k * step, 12) for k in range(first, last + 1)]

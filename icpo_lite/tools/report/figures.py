@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from icpo_lite.tools.report.charts import (
+    STEP,
     Chart,
     Interval,
     Point,
@@ -176,7 +177,7 @@ def _curve(curve: Curve, runs: Sequence[Run], colour: Mapping[str, int]) -> Char
     return Chart(
         key,
         curve.title,
-        "training step",
+        STEP,
         curve.unit,
         tuple(series),
         caption=curve.caption,

@@ -20,6 +20,7 @@ from icpo_lite.core.diagnostics import diagnose
 from icpo_lite.core.files import redact, write_atomically
 from icpo_lite.core.outputs import Kind, begins_with, check_output
 from icpo_lite.core.visible_text import visible
+from icpo_lite.evaluation.table import judged_problems
 from icpo_lite.tools.report import figures, reader, svg, tables
 from icpo_lite.tools.report.calibration_figures import calibration_charts
 from icpo_lite.tools.report.charts import Chart, number
@@ -153,7 +154,7 @@ def render(
         types=_types(chosen),
         compared=list(dict.fromkeys(name for e in chosen.entries for name in e.outcomes)),
         steps=reader.training_steps(runs),
-        diagnosis={run.name: diagnose(run.metrics) for run in runs},
+        diagnosis={run.name: [f.text for f in diagnose(run.metrics)] for run in runs},
         recipe_lines=tables.recipe_differences(runs),
         recipe_words=tables.differences_in_words(runs),
         fifth_header=tables.fifth_header(),
@@ -230,12 +231,11 @@ def _judged_with(judgement: Judgement) -> str:
     own = judgement.get(judgement.of).summary
     facts = own.get("judged_with") or {}
     said = []
-    held = [s.get("scores") for s in own["settings"].values() if s.get("scores")]
-    problems = len(held[0]) if held else facts.get("problems")
-    if problems:
+    problems = judged_problems(own)
+    if not problems.startswith("?"):
         split = f" of the {facts['split']} split" if facts.get("split") else ""
         of = f" ({judgement.of})" if len(_problem_sets(judgement)) > 1 else ""
-        said.append(f"{problems} problems{split}{of}")
+        said.append(f"{problems}{split}{of}")
     if facts.get("runs"):
         said.append(f"{facts['runs']} runs each")
     if facts.get("temperature") is not None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup, escape
 
-from icpo_lite.tools.report.charts import Chart, Point, number, ticks
+from icpo_lite.tools.report.charts import STEP, Chart, Point, number, ticks
 from icpo_lite.tools.report.marks import Mark, marks_of
 
 WIDTH, HEIGHT = 360, 232
@@ -89,7 +89,7 @@ def _axes(chart: Chart, plane: _Plane) -> Iterator[Markup]:
         for line, word in enumerate(_two_lines(name)):
             yield _text(plane.x(i), base + 14 + 11 * line, word, "tick mid")
     if not chart.categories:
-        for value in ticks(plane.x_low, plane.x_high):
+        for value in ticks(plane.x_low, plane.x_high, whole=chart.x_label == STEP):
             yield _text(plane.x(value), base + 14, number(value), "tick mid")
     middle = (LEFT + plane.right) / 2
     yield _text(round(middle, 1), HEIGHT - 3, chart.x_label, "label mid")

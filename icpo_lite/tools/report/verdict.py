@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from icpo_lite.evaluation.table import judged_problems
 from icpo_lite.tools.report.figures import metric_points
 from icpo_lite.tools.report.run_files import Judged, Judgement, Row, Run
 from icpo_lite.tools.report.tables import ENDS, mean_of_ends
 
 #: Fewer problems than these say little, whatever their intervals.
 FEW_PROBLEMS = 30
+#: … and fewer than these nothing: the interval of one problem has no width at all.
+LEAST_PROBLEMS = 5
 
 Kind = Literal["better", "worse", "unclear", "unknown", "plain"]
 
@@ -76,12 +79,14 @@ class Verdict:
 
 @dataclass(frozen=True)
 class _Found:
-    """A measure of the judged model beside another's. change: own minus other's."""
+    """A measure of the judged model beside another's. change: own minus other's, None where
+    nothing can be told of it; lacks: what it would take."""
 
     measure: Measure
     own: Row
     other: Row | None
     change: Row | None
+    lacks: str = "intervals"
 
     @property
     def kind(self) -> Kind:
@@ -150,7 +155,15 @@ def _found(
             None,
         ) or difference(value, rival)
         change = change if _known(change) else None
+    if 0 < _problems(own) < LEAST_PROBLEMS:
+        return _Found(measure, value, rival, None, "more problems")
     return _Found(measure, value, rival, change)
+
+
+def _problems(model: Judged) -> int:
+    """The most that a setting was judged on, 0 where that is not known."""
+    settings = model.summary["settings"].values()
+    return max((len(s["scores"]) for s in settings if s.get("scores")), default=0)
 
 
 def _figure(model: Judged, measure: Measure) -> Row | None:
@@ -200,7 +213,7 @@ def _sentence(found: _Found, other: str) -> str:
     before = f"{amount(found.other['value'])}{measure.unit}"
     said += f", was {before}" if other == "base" else f", {other} {before}"
     if found.change is None:
-        return f"{said}; without intervals this may be chance"
+        return f"{said}; without {found.lacks} this may be chance"
     points = f"{_signed(found.change['value'])} points{_interval(found.change, signed=True)}"
     if found.kind == "unclear":
         return f"{said}: {points} includes 0, so no difference is shown"
@@ -216,7 +229,7 @@ def _headline(own: str, other: str, found: Sequence[_Found]) -> Claim:
         "better": "better in",
         "worse": "worse in",
         "unclear": "no difference shown in",
-        "unknown": "not to be told without intervals:",
+        "unknown": f"not to be told without {found[0].lacks if found else ''}:",
     }
     parts = [f"{words[kind]} {_listed(names)}" for kind, names in by_kind.items() if names]
     if not parts:
@@ -254,10 +267,13 @@ def _interval(figure: Row, *, signed: bool = False) -> str:
 
 def _caveats(judgement: Judgement, runs: Sequence[Run]) -> tuple[str, ...]:
     said = []
-    own = judgement.get(judgement.of).summary
-    counts = [len(s["scores"]) for s in own["settings"].values() if s.get("scores")]
-    if counts and max(counts) < FEW_PROBLEMS:
-        said.append(f"Only {max(counts)} problems were judged; figures of so few jump about.")
+    model = judgement.get(judgement.of)
+    if 0 < _problems(model) < FEW_PROBLEMS:
+        number = judged_problems(model.summary)
+        said.append(
+            f"Only {number} {'was' if number.startswith('1 ') else 'were'} judged; figures of so "
+            "few jump about."
+        )
     return (*said, *_unfinished(runs[:1]))
 
 
@@ -291,7 +307,10 @@ def _unjudged(runs: Sequence[Run]) -> Verdict:
             f"These are prompts of training, with its sampling: means of its last {ENDS} steps and "
             f"of its first {ENDS}."
         )
-    claim = Claim("unknown", f"{headline}; {command} judges it.")
+    asked = run.recipe.get("evaluation")
+    comes = isinstance(asked, Mapping) and asked.get("enabled", True) and not run.finished
+    judge = f"the end of training judges it, or {command}" if comes else f"{command} judges it"
+    claim = Claim("unknown", f"{headline}; {judge}.")
     return Verdict("In training", (claim,), tuple(claims), tuple(caveats))
 
 

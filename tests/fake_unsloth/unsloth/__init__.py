@@ -73,11 +73,27 @@ class FastLanguageModel:
         bias="none",
         use_gradient_checkpointing="unsloth",
         random_state=3407,
+        use_rslora=False,
+        init_lora_weights=True,
+        **more,
     ):
         from peft import LoraConfig, get_peft_model
 
-        _say("get_peft_model", r=r, targets=sorted(target_modules), gc=use_gradient_checkpointing)
-        config = LoraConfig(r=r, lora_alpha=lora_alpha, target_modules=list(target_modules))
+        _say(
+            "get_peft_model",
+            r=r,
+            targets=sorted(target_modules),
+            gc=use_gradient_checkpointing,
+            kind=[use_rslora, init_lora_weights, more],
+        )
+        config = LoraConfig(
+            r=r,
+            lora_alpha=lora_alpha,
+            target_modules=list(target_modules),
+            use_rslora=use_rslora,
+            init_lora_weights=init_lora_weights,
+            **more,
+        )
         return get_peft_model(model, config)
 
     @staticmethod

@@ -9,6 +9,7 @@
     try { const kept = localStorage.getItem("icpo-lite-theme"); if (kept === "dark" || kept === "light") root.dataset.theme = kept; } catch { /* a file without storage */ }
     button.hidden = false;
     name();
+    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", name);
     button.addEventListener("click", () => {
       root.dataset.theme = dark() ? "light" : "dark";
       try { localStorage.setItem("icpo-lite-theme", root.dataset.theme); } catch { /* not kept */ }
