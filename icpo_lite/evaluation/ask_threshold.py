@@ -22,6 +22,7 @@ import numpy as np
 from icpo_lite.core.files import read_json
 from icpo_lite.core.types import Message, Turn
 from icpo_lite.evaluation.openings import Openings, from_json
+from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.policy.opening_logprobs import opening_logprobs
 from icpo_lite.rollout.groups import PolicyTalker, as_turn
 from icpo_lite.rollout.sampler import sample, uniforms
@@ -51,13 +52,14 @@ class Prober:
         """Log-probs [B, openings] after each prompt; equal prompts are scored once."""
         distinct = list(dict.fromkeys(map(tuple, prompts_B)))
         place = {ids: i for i, ids in enumerate(distinct)}
-        scored = opening_logprobs(
-            self.policy,
-            distinct,
-            self.openings.tokens,
-            temperature=self.temperature or 1.0,
-            rows=self.rows,
-        )
+        with dense_layers(self.policy):
+            scored = opening_logprobs(
+                self.policy,
+                distinct,
+                self.openings.tokens,
+                temperature=self.temperature or 1.0,
+                rows=self.rows,
+            )
         return scored[[place[tuple(ids)] for ids in prompts_B]]
 
     def ask_probability(self, chats: Sequence[Sequence[Message]]) -> list[float]:

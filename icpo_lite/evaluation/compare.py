@@ -158,8 +158,10 @@ def judge_models(
                 display.message,
             )
         display.message(f"judged {name}")
+        on_cpu = policy.device.torch_device.type == "cpu"
         del policy, judge  # before the next one is loaded: two do not fit on one card
-        empty_cache()
+        if not on_cpu or len(summaries) < len(models):
+            empty_cache()
     finish_judging(summaries, first, place, display)
     return summaries
 

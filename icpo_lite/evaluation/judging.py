@@ -36,12 +36,11 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.judge import Judge
     from icpo_lite.rollout.conversation import User
 
-#: Conversations that are sampled at once on a CPU, where memory is not what limits them.
-CPU_ROWS = 512
-#: … and on a GPU; fewer where free memory does not hold them.
+#: Conversations that are sampled at once on a GPU; fewer where free memory does not hold them.
 GPU_ROWS = 256
-#: Conversations that are played together on a CPU: few enough that each core has its share.
-CPU_AT_ONCE = 560
+#: Conversations that are played together on a CPU: few enough that each core has its share. All
+#: are sampled at once, where memory holds them.
+CPU_AT_ONCE = CPU_ROWS = 560
 #: … and on a GPU: enough that the last, half-full batch of a turn is rare.
 GPU_AT_ONCE = 1024
 #: Replies that are made and kept together where a reply takes long: no more are made in vain.

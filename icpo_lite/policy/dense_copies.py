@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
+from icpo_lite.policy.lean_forward import lean_forward
 from icpo_lite.policy.lora_merge import LowRank, is_dora_or_plain, unpacked_weight, update_of
 from icpo_lite.policy.lora_starts import FromStart
 
@@ -36,6 +37,8 @@ MOST_WEIGHTS = 250_000_000
 
 #: Who is inside, by model: an evaluation samples in several threads.
 _INSIDE: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+#: Models whose forward pass is another one inside.
+_LEAN: WeakKeyDictionary[nn.Module, Callable[..., Any]] = WeakKeyDictionary()
 _LOCK = threading.Lock()
 
 
@@ -56,6 +59,9 @@ def dense_layers(policy: Policy) -> Iterator[None]:
             if _INSIDE[model] == 1:
                 for layer in found:
                     layer.__dict__["forward"] = _dense(layer) if exact else _narrow(layer)
+                if exact and (forward := _lean(policy, found)):
+                    _LEAN[model] = forward
+                    model.__dict__["forward"] = forward
         yield
     finally:
         with _LOCK:
@@ -63,6 +69,51 @@ def dense_layers(policy: Policy) -> Iterator[None]:
             if not _INSIDE[model]:
                 for layer in found:
                     layer.__dict__.pop("forward", None)
+                if _LEAN.pop(model, None):
+                    model.__dict__.pop("forward", None)
+
+
+def _lean(policy: Policy, dense: Sequence[nn.Module]) -> Callable[..., Any] | None:
+    """The whole forward pass by fewer calls, where this model has one (`lean_forward`)."""
+    if policy.causal_lm.num_parameters() > MOST_WEIGHTS:
+        return None
+    inside = {id(m) for layer in dense for m in layer.modules()}
+    for module in policy.causal_lm.get_decoder().modules():
+        # An adapter or a packed weight that has no dense copy is more than its matrix.
+        wrapped = hasattr(module, "get_base_layer")
+        other = isinstance(module, nn.Linear) and type(module) is not nn.Linear
+        if (wrapped or other) and id(module) not in inside:
+            return None
+    return lean_forward(policy, _side_by_side(dense))
+
+
+def _side_by_side(
+    dense: Collection[nn.Module],
+) -> Callable[[Sequence[Any]], tuple[Tensor, Tensor | None]]:
+    """Makes one matrix, and one bias, of those of some layers.
+
+    The dense ones among them are left views of their parts, so that each weight lies there once.
+    """
+
+    def joined(layers: Sequence[Any]) -> tuple[Tensor, Tensor | None]:
+        each = [_matrix(layer) for layer in layers]
+        weight = each[0][0] if len(each) == 1 else torch.cat([w for w, _ in each])
+        for layer, part in zip(layers, weight.split([len(w) for w, _ in each]), strict=True):
+            if layer in dense:
+                layer.__dict__["forward"].keywords["weight"] = part
+        if all(b is None for _, b in each):
+            return weight, None
+        return weight, torch.cat([w.new_zeros(len(w)) if b is None else b for w, b in each])
+
+    return joined
+
+
+def _matrix(layer: Any) -> tuple[Tensor, Tensor | None]:
+    """What a layer multiplies with and adds, its dense copy where it has one."""
+    copy = layer.__dict__.get("forward")
+    if isinstance(copy, partial):
+        return copy.keywords["weight"], copy.keywords["bias"]
+    return layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
 
 
 def _exact(policy: Policy) -> bool:

@@ -35,6 +35,15 @@ def recurrent_layers(model: Any) -> list[str]:
     return found or (["recurrent"] if getattr(model, "_is_stateful", False) else [])
 
 
+def all_see_all(config: Any) -> bool:
+    """Whether every layer of this model attends to all tokens."""
+    from transformers import DynamicCache
+    from transformers.cache_utils import DynamicLayer
+
+    layers = DynamicCache(config=config).layers
+    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
+
+
 @torch.no_grad()
 def check_padding(policy: Policy) -> str:
     """Try a recurrent model on left-padded rows; returns a note, "" where there is nothing to try.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import importlib
 import importlib.metadata
 import os
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -29,6 +33,35 @@ def why_and_what(error: BaseException, name: str) -> str:
         return told
     offline = " (HF_HUB_OFFLINE forbids it here)" if os.environ.get("HF_HUB_OFFLINE") else ""
     return f"{told}; check the name and the network{offline}, or give a folder that holds the model"
+
+
+@contextlib.contextmanager
+def without_collecting() -> Iterator[None]:
+    """Inside, cycles are not looked for: libraries make a million objects, and all of them stay."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def import_uncompiled(name: str) -> None:
+    """Import a library without torch's compiler, which takes longer to import than all of it.
+
+    bitsandbytes asks for it as it is imported, for what it computes where it has no kernel.
+    """
+    switch = "TORCHDYNAMO_DISABLE"
+    if name in sys.modules or switch in os.environ:
+        return
+    os.environ[switch] = "1"
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        pass  # whoever needs it says so
+    finally:
+        del os.environ[switch]
 
 
 def hide_loading_bar() -> None:

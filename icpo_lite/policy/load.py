@@ -43,7 +43,7 @@ from icpo_lite.policy.layer_kinds import (
     check_mergeable,
     check_padding,
 )
-from icpo_lite.policy.libraries import why_and_what
+from icpo_lite.policy.libraries import why_and_what, without_collecting
 from icpo_lite.policy.lora_starts import start_buffers
 from icpo_lite.policy.lora_targets import is_multimodal
 from icpo_lite.policy.start_adapter import with_own_keys
@@ -302,6 +302,7 @@ def prepare(keys: ModelKeys) -> tuple[Device, Backend]:
     return device, choose_backend(keys, device)
 
 
+@without_collecting()
 def load_policy(
     keys: ModelKeys,
     *,

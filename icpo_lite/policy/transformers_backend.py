@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from icpo_lite.core.errors import UsageError
-from icpo_lite.policy.libraries import first_line, hide_loading_bar
+from icpo_lite.policy.libraries import first_line, hide_loading_bar, import_uncompiled
 from icpo_lite.policy.lora_targets import lora_targets, pefts_start
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ class TransformersLoader:
             options["attn_implementation"] = keys.attn_implementation
         if quantise:
             options["quantization_config"] = _nf4(device.dtype)
+            if device.torch_device.type == "cpu":  # which has kernels
+                import_uncompiled("bitsandbytes")
         hide_loading_bar()
         return AutoModelForCausalLM.from_pretrained(path, **options)
 

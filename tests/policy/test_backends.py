@@ -1,6 +1,7 @@
 """unsloth or transformers: which is taken and why, in what order they are imported."""
 
 import ast
+import gc
 import importlib
 import importlib.machinery
 import importlib.util
@@ -16,7 +17,7 @@ from policies import model_keys
 
 from icpo_lite.core.device import Device, choose_device
 from icpo_lite.core.errors import DeviceError, ModelError
-from icpo_lite.policy import backends, unsloth_backend
+from icpo_lite.policy import backends, libraries, unsloth_backend
 from icpo_lite.policy.backends import Backend, choose_backend
 from icpo_lite.policy.unsloth_backend import UnslothLoader, check_causal, guard_decoder
 
@@ -403,3 +404,29 @@ def test_standby_is_asked_for_before_unsloth_patches_vllm(standby, monkeypatch):
     assert backends._import_unsloth(standby) == ""
     # The second keeps it from taking another share of the card than the recipe's.
     assert seen == [["1", "1"] if standby else [None, None]]
+
+
+def test_a_library_is_imported_without_torchs_compiler(tmp_path, monkeypatch):
+    (tmp_path / "asks_torch.py").write_text(
+        "import os\nSAID = os.environ.get('TORCHDYNAMO_DISABLE')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delenv("TORCHDYNAMO_DISABLE", raising=False)
+    libraries.import_uncompiled("asks_torch")
+    assert sys.modules.pop("asks_torch").SAID == "1"
+    assert "TORCHDYNAMO_DISABLE" not in os.environ
+    libraries.import_uncompiled("no_such_library")  # whoever needs it says so
+    # What somebody has chosen stays.
+    monkeypatch.setenv("TORCHDYNAMO_DISABLE", "0")
+    libraries.import_uncompiled("asks_torch")
+    assert "asks_torch" not in sys.modules
+    assert os.environ["TORCHDYNAMO_DISABLE"] == "0"
+
+
+def test_cycles_are_looked_for_again_after_loading():
+    with libraries.without_collecting():
+        assert not gc.isenabled()
+        with libraries.without_collecting():
+            pass
+        assert not gc.isenabled()
+    assert gc.isenabled()

@@ -226,7 +226,8 @@ def test_ended_rows_are_replaced_in_layers_of_every_kind(folders, family, monkey
     """Keys and values, windows, recurrent states: a new row sees nothing of the one before it."""
     policy = load(folders(family))
     # A third of the tokens ends a reply: lengths are uneven.
-    monkeypatch.setattr("icpo_lite.rollout.engines.native.end_ids", lambda *_: range(90))
+    for engine in ("native", "shared_rows"):
+        monkeypatch.setattr(f"icpo_lite.rollout.engines.{engine}.end_ids", lambda *_: range(90))
     prompts = [policy.encode_chat([Message("user", t * n)]) for n in (1, 3) for t in CHATS]
     keys = [("rows", p) for p in range(len(prompts))]
     whole = sample(policy, prompts, n=4, options=SamplingOptions(14), keys_P=keys)

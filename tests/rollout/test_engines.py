@@ -26,6 +26,7 @@ from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.policy.load import Policy, load_policy
 from icpo_lite.rollout.engines import kv_cache, registry
 from icpo_lite.rollout.engines.kv_cache import BLOCK, BufferedLayer, buffered_cache
+from icpo_lite.rollout.engines.native import moves_forward
 from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
 from icpo_lite.rollout.engines.registry import ENGINES, choose_engine
 from icpo_lite.rollout.noise import SamplingOptions
@@ -334,6 +335,14 @@ def test_rows_never_stand_idle_while_replies_wait(policy, prompts, monkeypatch):
     # All but each reply's first token; the last replies find nobody to take a free place.
     assert sum(decoded) < 1.1 * (tokens - 64)
     assert sum(width > 1 for _, width in passes) == 2
+
+
+def test_the_oldest_rows_stand_in_front():
+    """In quarters of two: a free place takes the oldest row of the quarters behind its own."""
+    assert moves_forward([None, 5, 3, None, 1, 0, 9, 2]) == [(5, 0), (4, 3)]
+    assert moves_forward([4, None, 3, 2]) == [(3, 1)]
+    assert moves_forward([0, 1, 2, None]) == []
+    assert moves_forward([None] * 5) == []
 
 
 def test_columns_that_no_row_needs_are_dropped(policy, prompts, monkeypatch):

@@ -232,12 +232,6 @@ def known_columns(
     return mask
 
 
-def all_see_all(config: Any) -> bool:
-    """Whether every layer of this model attends to all tokens."""
-    layers = DynamicCache(config=config).layers
-    return bool(layers) and all(type(layer) is DynamicLayer for layer in layers)
-
-
 def buffered_cache(config: Any) -> DynamicCache:
     """A cache of this model's layers; those that see all tokens have buffers."""
     cache = DynamicCache(config=config)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.dense_copies import dense_layers
+from icpo_lite.policy.layer_kinds import all_see_all
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
@@ -37,6 +38,8 @@ REFILL_SHARE = 1 / 16
 #: Share of rows that live, at or below which the others are cut out: copying the cache at every
 #: end costs more.
 CUT_SHARE = 0.75
+#: What there is of each row beside keys and values.
+_OF_ROWS = ("reply", "step", "drawn", "noise", "position", "mask")
 #: Columns that no row needs any more and that are worth a copy of the cache.
 IDLE_COLUMNS = 64
 
@@ -56,13 +59,20 @@ def no_prepared_mask(policy: Policy) -> str | None:
     Only attention to all tokens, by sdpa or eager, takes a mask [B, 1, 1, W] as it is. Else the
     model makes its own of every token's, and looks at a GPU's numbers as it does.
     """
-    from icpo_lite.rollout.engines.kv_cache import all_see_all
-
     config = policy.causal_lm.config.get_text_config()
     named = getattr(config, "_attn_implementation", None)
     if named not in ("sdpa", "eager"):
         return f"attention by {named} takes no prepared mask"
     return None if all_see_all(policy.causal_lm.config) else "not every layer sees all tokens"
+
+
+def prepares_mask(policy: Policy) -> bool:
+    """Whether the mask of a decoding step is handed on as it is.
+
+    sdpa alone: eager wants numbers to add, which would be made anew for every token.
+    """
+    sdpa = policy.causal_lm.config.get_text_config()._attn_implementation == "sdpa"
+    return sdpa and no_prepared_mask(policy) is None
 
 
 def distinct_prompts(
@@ -72,6 +82,23 @@ def distinct_prompts(
     place: dict[tuple[int, ...], int] = {}
     source = [place.setdefault(tuple(p), len(place)) for p in prompts for _ in range(group)]
     return list(place), source
+
+
+def moves_forward(first: Sequence[int | None]) -> list[tuple[int, int]]:
+    """Moves (from, to) after which the oldest rows stand in front, none of them twice.
+
+    first: the first column of each row, None of a free place. A free place takes the oldest row of
+    the quarters behind its own; inside a quarter order does not matter.
+    """
+    quarter = max(1, -(-len(first) // 4))
+    oldest = sorted((c, row) for row, c in enumerate(first) if c is not None)
+    moves: list[tuple[int, int]] = []
+    for place in [row for row, c in enumerate(first) if c is None]:
+        behind = (row for _, row in oldest if row // quarter > place // quarter)
+        if (row := next(behind, None)) is not None:
+            oldest = [(c, r) for c, r in oldest if r != row]
+            moves.append((row, place))
+    return moves
 
 
 class _Prompts(NamedTuple):
@@ -110,9 +137,7 @@ class _Decoder:
         self.tokens = torch.full((len(keys) + 1, length), -1, device=device)
         self.logprobs = torch.zeros(len(keys) + 1, length, device=device)
         self.nan = torch.zeros((), dtype=torch.bool, device=device)
-        # sdpa alone: eager wants numbers to add, which would be made anew for every token.
-        sdpa = policy.causal_lm.config.get_text_config()._attn_implementation == "sdpa"
-        self.prepared = sdpa and no_prepared_mask(policy) is None
+        self.prepared = prepares_mask(policy)
         self.cache: Any = None
         self.owner: list[int] = []  # which reply each row was made for, -1 once it is remembered
 
@@ -166,11 +191,34 @@ class _Decoder:
     def _refill(self) -> None:
         """The next replies that wait in the places of rows that have ended."""
         self._remember()
+        if self.policy.device.torch_device.type == "cpu":
+            self._move_forward()
         free = (self.reply == len(self.keys)).nonzero().squeeze(-1)
         replies = self._next(len(free), self._known())
         found, source = self._prompts_of(replies)
         self.computed = self._still_wanted(found)
         self._put(free[: len(replies)], replies, found, source)
+
+    def _move_forward(self) -> None:
+        """Old rows take free places among older ones: rows of like length lie side by side.
+
+        A CPU computes them in pieces (`policy.lean_forward`), each as wide as its longest row.
+        """
+        from icpo_lite.rollout.engines.kv_cache import put_rows
+
+        first = self.mask.byte().argmax(-1).tolist()
+        free = (self.reply == len(self.keys)).tolist()
+        moves = moves_forward([None if f else c for c, f in zip(first, free, strict=True)])
+        if not moves:
+            return
+        source, target = torch.tensor(moves, device=self.mask.device).T
+        put_rows(self.cache, target, self.cache, source)
+        for name in _OF_ROWS:
+            held = getattr(self, name)
+            held[target] = held[source]
+        self.reply[source] = len(self.keys)
+        for here, there in moves:
+            self.owner[there], self.owner[here] = self.owner[here], -1
 
     def _put(self, rows: Tensor, replies: Sequence[int], found: _Prompts, source: Tensor) -> None:
         from icpo_lite.rollout.engines.kv_cache import put_rows
@@ -246,8 +294,6 @@ class _Decoder:
 
     def _remember(self) -> None:
         """Keys and values of rows that have ended, where the options have a memory for them."""
-        from icpo_lite.rollout.engines.kv_cache import states_of
-
         memory, free = self.options.memory, len(self.keys)
         if memory is None or not self.owner:
             return
@@ -255,14 +301,7 @@ class _Decoder:
         for row in [row for row in ended if self.owner[row] >= 0]:
             reply, self.owner[row] = self.owner[row], -1
             prompt = self.prompts[reply // self.group]
-            # The last token was drawn and never computed.
-            said = tuple(i for i in self.tokens[reply].tolist() if i >= 0)[:-1]
-            if memory.has(prompt, said):
-                continue
-            columns = self.mask[row].nonzero().squeeze(-1)[: len(prompt) + len(said)]
-            states = states_of(self.cache, row, columns)
-            if states is not None:
-                memory.add(prompt, said, states)
+            remember_reply(memory, prompt, self.tokens[reply], self.cache, row, self.mask[row])
 
     # ------------------------------------------------------------------------------ one token
 
@@ -301,8 +340,31 @@ class _Decoder:
         rows = (self.reply < len(self.keys)).nonzero().squeeze(-1)
         take_rows(self.cache, rows)
         self.owner = [self.owner[row] for row in rows.tolist()]
-        for name in ("reply", "step", "drawn", "noise", "position", "mask"):
+        for name in _OF_ROWS:
             setattr(self, name, getattr(self, name)[rows])
+
+
+def remember_reply(
+    memory: PrefixMemory,
+    prompt: tuple[int, ...],
+    tokens: Tensor,
+    cache: Any,
+    row: int,
+    mask: Tensor,
+) -> None:
+    """Keys and values of a reply that has ended. tokens [T]: -1 after its end; mask [W] its row's.
+
+    The last token was drawn and never computed.
+    """
+    from icpo_lite.rollout.engines.kv_cache import states_of
+
+    said = tuple(i for i in tokens.tolist() if i >= 0)[:-1]
+    if memory.has(prompt, said):
+        return
+    columns = mask.nonzero().squeeze(-1)[: len(prompt) + len(said)]
+    states = states_of(cache, row, columns)
+    if states is not None:
+        memory.add(prompt, said, states)
 
 
 def prefill(

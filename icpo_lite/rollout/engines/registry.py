@@ -20,6 +20,7 @@ from icpo_lite.rollout.engines.continuous import sample_continuous
 from icpo_lite.rollout.engines.fixed_step import sample_fixed
 from icpo_lite.rollout.engines.generate import sample_generate, sample_unsloth
 from icpo_lite.rollout.engines.native import sample_native
+from icpo_lite.rollout.engines.shared_rows import sample_shared, shares_rows
 from icpo_lite.rollout.engines.vllm import sample_vllm
 from icpo_lite.rollout.noise import Key, SamplingOptions
 
@@ -95,11 +96,16 @@ def _unfit_vllm(policy: Policy) -> str | None:
 def _sample_own(
     policy: Policy, prompts: Sequence[Sequence[int]], keys: Sequence[Key], options: SamplingOptions
 ) -> list[Completion]:
-    """By a recorded step where the options say so and no reply waits for another's row."""
+    """By a recorded step where the options say so and no reply waits for another's row.
+
+    Then on a CPU replies to one prompt share rows.
+    """
     # HAPO's temperature is another one at every step of training: nothing to record.
     plain = options.captured and not options.entropy_tau
     if plain and len(keys) <= (options.max_rows or len(keys)):
         return sample_fixed(policy, prompts, keys, options)
+    if shares_rows(policy, prompts, keys, options):
+        return sample_shared(policy, prompts, keys, options)
     return sample_native(policy, prompts, keys, options)
 
 
