@@ -119,13 +119,15 @@ ARMS = {
     "warm-up alone": "warm-up alone",
     "ICPO, warmed up": "icpo, warmed up",
 }
+#: A row's label → the problems that were judged on, and the figure.
 FIGURES = {
-    "FULL P": "FULL P",
-    "SHARDED P": "SHARDED P",
-    "asks on q*": "asks on q*",
-    "asks for what lacks": "targeted",
-    "over-asks on q": "over-asks",
-    "AUROC of q* against q": "AUROC of P(ask)",
+    "FULL P": ("world", "FULL P"),
+    "SHARDED P": ("world", "SHARDED P"),
+    "asks on q*": ("world", "asks on q*"),
+    "asks for what lacks": ("world", "targeted"),
+    "over-asks on q": ("world", "over-asks"),
+    "AUROC of q* against q": ("world", "AUROC of P(ask)"),
+    "AUROC, competition maths": ("askmind_math500", "AUROC of P(ask)"),
 }
 
 
@@ -142,9 +144,9 @@ def real_model_table() -> str:
         )
     }
     lines = ["| test | " + " | ".join(arms) + " |", "|---" * (len(arms) + 1) + "|"]
-    for label, key in FIGURES.items():
+    for label, (where, key) in FIGURES.items():
         cells = [
-            _cell([s["world"][key] for s in seeds if s.get("world", {}).get(key)], key)
+            _cell([s[where][key] for s in seeds if s.get(where, {}).get(key)], key)
             for seeds in arms.values()
         ]
         lines.append(f"| {label} | " + " | ".join(cells) + " |")

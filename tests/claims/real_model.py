@@ -238,7 +238,7 @@ def main() -> None:
                 more = ("--ask-threshold", str(arena.threshold(args.model)))
             found = {"world": figures(arena.judged(label, run, more, None))}
             for data in args.data:
-                found[Path(data).stem] = arena.judged(label, run, more, data)
+                found[Path(data).stem] = figures(arena.judged(label, run, more, data))
             if seed is not None:
                 found["cost"] = cost(Path(run))
             results[label] = found

@@ -86,6 +86,7 @@ VALUES = {
     "mirror_dir": "~/drive",
     "endpoint.cache_dir": "~/cache",
     "augment.endpoint.cache_dir": "~/cache",
+    "adapter_name_or_path": "~/adapter",
 }
 
 

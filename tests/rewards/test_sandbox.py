@@ -179,6 +179,11 @@ def test_standard_input_arguments_and_status(method: Method) -> None:
     assert sandbox.run("x = '\ud800'", limits, method=method).finished
 
 
+def test_files_of_ours_are_never_a_guests() -> None:
+    """A guest that had not yet changed its root was ended for what this machine's /tmp holds."""
+    assert process_tree.files([os.getpid()], "/tmp") == 0
+
+
 def test_a_killed_parent_leaves_nothing_behind(method: Method, tmp_path: Path) -> None:
     mark = f"icpo-lite-left-{os.getpid()}"
     program = f"import time\nprint(1, flush=True)\ntime.sleep(60)  # {mark}"

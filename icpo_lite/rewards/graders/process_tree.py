@@ -22,12 +22,17 @@ def memory(pids: list[int]) -> int:
 
 
 def files(pids: list[int], folder: str) -> int:
-    """How many files and folders the file system at a folder holds, as these processes see it."""
-    most = 0
+    """How many files and folders the file system at a folder holds, as these processes see it.
+
+    None of our own: a process that is about to change its root still sees that.
+    """
+    most, ours = 0, os.stat(folder).st_dev
     for pid in pids:
+        seen = f"/proc/{pid}/root{folder}"
         with contextlib.suppress(OSError):  # it has ended, or its root is not ours to see
-            system = os.statvfs(f"/proc/{pid}/root{folder}")
-            most = max(most, system.f_files - system.f_ffree)
+            if os.stat(seen).st_dev != ours:
+                system = os.statvfs(seen)
+                most = max(most, system.f_files - system.f_ffree)
     return most
 
 
