@@ -26,11 +26,11 @@ def files(pids: list[int], folder: str) -> int:
 
     None of our own: a process that is about to change its root still sees that.
     """
-    most, ours = 0, os.stat(folder).st_dev
+    most, ours = 0, Path(folder).stat().st_dev
     for pid in pids:
         seen = f"/proc/{pid}/root{folder}"
         with contextlib.suppress(OSError):  # it has ended, or its root is not ours to see
-            if os.stat(seen).st_dev != ours:
+            if Path(seen).stat().st_dev != ours:
                 system = os.statvfs(seen)
                 most = max(most, system.f_files - system.f_ffree)
     return most
