@@ -154,10 +154,11 @@ def _in_terminal(talk: Talk, ask_threshold: float | None, model: str) -> None:
             continue
         if slash == "/base":
             if not policy.has_adapter:
-                echo("this model has no adapter: it is the base")
+                echo("this model has no adapter to switch off; what was merged into it stays")
                 continue
             adapter = not adapter
-            echo(f"adapter {'on' if adapter else 'off: this is the base'}")
+            told = "on" if adapter else "off: this is the base"
+            echo(f"adapter {told}; it reads what was said so far, /reset begins anew")
             continue
         if text.startswith("/") and not text.startswith("//"):
             echo(_slashes_told(slash))

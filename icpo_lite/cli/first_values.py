@@ -70,16 +70,18 @@ def length_values(model: str, look: Look | None, base: Recipe) -> tuple[dict[str
         return {}, [f"The model could not be looked at: {' '.join(first)}"]
     if look is None:
         return {}, []
+    from icpo_lite.core.diagnostics import tokenizer_warning
     from icpo_lite.core.turns import with_opening
     from icpo_lite.data.system_prompts import opening_turn
     from icpo_lite.policy.chat_template import chat_text
 
-    def tokens(prompt: Prompt) -> int:
+    def ids(prompt: Prompt) -> list[int]:
         opening = opening_turn(base.system_prompt, prompt)
         text = chat_text(tokenizer, with_opening(prompt.messages, opening))
-        return len(tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    prompts = sorted(tokens(p) for p in look.prompts)
+    read = {p.prompt_id: ids(p) for p in look.prompts}
+    prompts = sorted(map(len, read.values()))
     replies = sorted(
         len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in look.replies
     )
@@ -93,6 +95,8 @@ def length_values(model: str, look: Look | None, base: Recipe) -> tuple[dict[str
         f"{model}: {fitting} of {len(prompts)} prompts have at most {prompt} tokens (the longest "
         f"{prompts[-1]}); replies get {reply} of the {room} that the model has room for."
     ]
+    if unknown := tokenizer_warning(read, tokenizer.unk_token_id):
+        said.append(f"{unknown[:1].upper()}{unknown[1:]}.")
     return {"max_prompt_length": prompt, "max_completion_length": reply}, said
 
 

@@ -35,6 +35,7 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     its replies can earn. Loads the tokenizer alone and needs no GPU. KEY=VALUE changes keys of
     the recipe.
     """
+    from icpo_lite.core.diagnostics import tokenizer_warning
     from icpo_lite.data.from_recipe import corpus_needs_model, require_kinds, training_prompts
     from icpo_lite.policy.load import tokenizer_of
     from icpo_lite.recipe import load_recipe
@@ -53,10 +54,12 @@ def preview(recipe: str, overrides: tuple[str, ...], pairs: int, plain: bool) ->
     rule = bind_reward(loaded)
     prompts, described = training_prompts(loaded)
     tokenizer = tokenizer_of(loaded)
-    lengths = [len(_ids(tokenizer, prompt)) for prompt in prompts]
+    ids = {prompt.prompt_id: _ids(tokenizer, prompt) for prompt in prompts}
+    length_of = {prompt_id: len(found) for prompt_id, found in ids.items()}
     echo(f"{name}: {described}")
-    echo(_length_line(lengths, loaded.max_prompt_length))
-    length_of = {p.prompt_id: n for p, n in zip(prompts, lengths, strict=True)}
+    echo(_length_line(list(length_of.values()), loaded.max_prompt_length))
+    if unknown := tokenizer_warning(ids, tokenizer.unk_token_id):
+        echo(f"note: {unknown}")
     for group in _problems(prompts, pairs):
         echo(f"\n━━ {group[0].problem_id}  ({_gold(group[0])})")
         for prompt in group:

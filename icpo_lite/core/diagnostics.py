@@ -20,7 +20,7 @@ def tokenizer_warning(prompt_ids: Mapping[str, Sequence[int]], unknown_id: int |
         return ""
     return (
         f"{share:.0%} of the prompts' tokens are unknown to this model's tokenizer; it cannot "
-        "read them: use another model_name_or_path for this data"
+        "read them; name another model_name_or_path for this data"
     )
 
 

@@ -428,3 +428,17 @@ def test_a_checkpoint_that_is_not_there_is_told_before_the_model_is_loaded(tmp_p
     recipe = load_recipe("tiny", ["resume_from_checkpoint=nowhere", f"output_dir={tmp_path}"])
     with pytest.raises(UsageError, match="expected a checkpoint's folder, found none at nowhere"):
         check_length(tmp_path, recipe, extend=False)
+
+
+def test_data_in_words_that_the_model_cannot_read_is_told_before_training(tmp_path, monkeypatch):
+    """The tiny model reads its own world's words alone; `train` said so, after a minute."""
+    monkeypatch.chdir(tmp_path)
+    question = "Mia harvests {} artichokes before breakfast. How many artichokes has Mia harvested?"
+    rows = [f'"{question.format(n)}",{n}' for n in range(3, 9)]
+    Path("problems.csv").write_text("question,answer\n" + "\n".join(rows) + "\n")
+    for arguments in (["init", "my.yaml", "--dataset", "problems.csv"], ["preview", "my.yaml"]):
+        done = CliRunner().invoke(cli.cli, arguments)
+        assert done.exit_code == 0, done.output
+        assert "of the prompts' tokens are unknown to this model's tokenizer" in done.output
+    done = CliRunner().invoke(cli.cli, ["preview", "tiny", "-n", "1"])
+    assert "unknown to this model" not in done.output

@@ -271,7 +271,7 @@ def _head(talk: Talk) -> str:
     who = (
         "Both models read your words and answer in turn."
         if talk.policy.has_adapter
-        else "This model has no adapter: it is the base."
+        else "This model has no adapter to switch off."
     )
     heading = Markup('<h1>{}</h1><p class="told">{} {}</p>')
     return str(heading.format(visible_line(talk.name), who, known))
