@@ -127,7 +127,7 @@ FIGURES = {
     "asks for what lacks": ("world", "targeted"),
     "over-asks on q": ("world", "over-asks"),
     "AUROC of q* against q": ("world", "AUROC of P(ask)"),
-    "AUROC, competition maths": ("askmind_math500", "AUROC of P(ask)"),
+    "AUROC, maths not trained on": ("askmind_math500", "AUROC of P(ask)"),
 }
 
 
