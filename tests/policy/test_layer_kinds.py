@@ -41,7 +41,7 @@ def drawn(policy, engine, prompts):
 
 #: What transformers' pages cannot hold, by family; a window is known from 5.16 on.
 _BEYOND_PAGES = {"gemma2": "soft cap", **dict.fromkeys(RECURRENT, "state")}
-_WINDOWS = ("mistral", "gemma3", "gemma3-vision", "gpt-oss")
+_WINDOWS = ("mistral", "gemma3", "gemma3-vision", "gpt-oss", "phi3")
 if Version(transformers.__version__) < Version("5.16"):
     _BEYOND_PAGES |= dict.fromkeys(_WINDOWS, "sliding window")
 
