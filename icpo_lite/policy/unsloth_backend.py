@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from icpo_lite.core.errors import ModelError, UsageError
+from icpo_lite.core.oom import is_out_of_memory
 from icpo_lite.policy.libraries import first_line, version
 from icpo_lite.policy.lora_targets import ALL, _linears, lora_targets, pefts_start
 from icpo_lite.recipe.sections import PolicyKeys
@@ -81,6 +82,8 @@ class UnslothLoader:
             ) from None
         # LoRA of a kind that it has no fast path for, or targets that it reads in another way.
         except (NotImplementedError, RuntimeError, TypeError) as error:
+            if is_out_of_memory(error):
+                raise
             raise UsageError(
                 f"backend: unsloth cannot add this LoRA ({first_line(error)}); use backend: "
                 "transformers"

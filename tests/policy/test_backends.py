@@ -10,13 +10,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from policies import model_keys
 
 from icpo_lite.core.device import Device, choose_device
-from icpo_lite.core.errors import DeviceError, ModelError
+from icpo_lite.core.errors import DeviceError, ModelError, UsageError
 from icpo_lite.policy import backends, libraries, unsloth_backend
 from icpo_lite.policy.backends import Backend, choose_backend
 from icpo_lite.policy.unsloth_backend import UnslothLoader, check_causal, guard_decoder
@@ -388,6 +389,25 @@ def test_vllms_memory_is_the_recipes():
     plain = beside(use_vllm=True)
     assert plain["gpu_memory_utilization"] == 0.7
     assert "max_num_seqs" not in plain
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (RuntimeError("DoRA has no fast path"), UsageError),
+        (torch.OutOfMemoryError("CUDA out of memory"), torch.OutOfMemoryError),
+    ],
+)
+def test_a_card_that_is_full_is_not_told_to_take_another_backend(raised, told, monkeypatch):
+    class Full:
+        def get_peft_model(self, *args, **kwargs):
+            raise raised
+
+    monkeypatch.setattr(unsloth_backend, "_fast_language_model", Full)
+    monkeypatch.setattr(unsloth_backend, "lora_targets", lambda *_: ["q_proj"])
+    keys = model_keys("any", lora_r=2, lora_target_modules=["q_proj"])
+    with pytest.raises(told):
+        UnslothLoader().new_adapter(SimpleNamespace(named_modules=list), keys)
 
 
 @pytest.mark.parametrize("standby", [False, True])
