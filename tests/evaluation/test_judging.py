@@ -141,14 +141,14 @@ def test_wrong_options_of_an_evaluation_are_named(given, words):
         evaluation_request(**given)
 
 
-def test_chat_talks_switches_the_adapter_and_leaves():
+def test_chat_talks_says_that_there_is_no_adapter_and_leaves():
     typed = "How many apples does Ann have after shopping?\n/base\n/new\n/quit\n"
     arguments = ["builtin:tiny", "--device", "cpu", "--max-new-tokens", "24"]
     result = CliRunner().invoke(chat, arguments, input=typed, catch_exceptions=False)
     assert result.exit_code == 0, result.output
     said = result.stdout.splitlines()  # the bar that shows loading goes to stderr
     assert any("?" in line or "answer is" in line for line in said[2:4])
-    assert "it is the base" in result.output
+    assert "no adapter to switch off" in result.output, "nothing is laid upon builtin:tiny"
 
 
 @pytest.mark.parametrize("option", ["--runs", "--problems", "--max-new-tokens"])
