@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from icpo_lite.policy.wide_logits import wide_logits
 from icpo_lite.rollout.conversation import Conversation
-from icpo_lite.rollout.engines.native import prefill
+from icpo_lite.rollout.engines.prefill import prefill
 from icpo_lite.rollout.growing import GrowingTalker
 from icpo_lite.rollout.noise import Key, uniforms
 

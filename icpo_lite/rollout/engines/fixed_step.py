@@ -16,7 +16,8 @@ from torch import Tensor
 
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.dense_copies import dense_layers
-from icpo_lite.rollout.engines.native import distinct_prompts, no_prepared_mask, prefill
+from icpo_lite.rollout.engines.native import distinct_prompts, no_prepared_mask
+from icpo_lite.rollout.engines.prefill import prefill
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,

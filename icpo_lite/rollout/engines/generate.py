@@ -16,7 +16,7 @@ from icpo_lite.core.types import Completion
 from icpo_lite.policy.inherited_options import generation_config
 from icpo_lite.policy.layer_kinds import recurrent_layers
 from icpo_lite.policy.unsloth_backend import graph_scope
-from icpo_lite.rollout.engines.native import prefill
+from icpo_lite.rollout.engines.prefill import prefill
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,

@@ -47,6 +47,13 @@ class BufferedLayer(DynamicLayer):
         self.keys, self.values = (buffer[..., : filled + new, :] for buffer in self._buffers)
         return self.keys, self.values
 
+    def begin(self, rows: int, columns: int, *like: Tensor, more: int = 1) -> None:
+        """Empty rows and columns, of keys and values like these [B, H, W, d], room for `more`."""
+        self.lazy_initialization(*like)
+        room = -(-(columns + more) // BLOCK) * BLOCK
+        self._buffers = [x.new_zeros(rows, x.shape[1], room, x.shape[-1]) for x in like]
+        self.keys, self.values = (buffer[..., :columns, :] for buffer in self._buffers)
+
     def reorder_cache(self, beam_idx: Tensor) -> None:
         """Rows by number, in buffers of the same room; the old ones go as the new ones come."""
         if not self._room():
@@ -108,6 +115,20 @@ def _grown(filled: Tensor, new: int) -> Tensor:
     buffer = filled.new_empty(*front, room, width)
     buffer[..., :length, :] = filled
     return buffer
+
+
+def empty_rows(like: DynamicCache, rows: int, columns: int) -> DynamicCache:
+    """A cache of so many empty rows and columns, of buffers that `only_buffers` finds in `like`."""
+    cache = copy.copy(like)
+    cache.layers = [BufferedLayer() for _ in like.layers]
+    for layer, other in zip(cache.layers, like.layers, strict=True):
+        layer.begin(rows, columns, other.keys, other.values)
+    return cache
+
+
+def only_buffers(cache: DynamicCache) -> bool:
+    """Whether all layers see all tokens: then rows of several caches can be put side by side."""
+    return all(type(layer) is BufferedLayer for layer in cache.layers)
 
 
 def take_rows(cache: DynamicCache, rows: Tensor) -> None:
@@ -197,7 +218,7 @@ def drop_columns(cache: DynamicCache, columns: int) -> None:
 
 def states_of(cache: DynamicCache, row: int, columns: Tensor) -> Tensor | None:
     """Keys, then values, of a row [layers · 2, H, T, d]; None where layers are not all alike."""
-    if any(type(layer) is not BufferedLayer for layer in cache.layers):
+    if not only_buffers(cache):
         return None
     held = [layer.keys[row] for layer in cache.layers]
     held += [layer.values[row] for layer in cache.layers]
@@ -210,25 +231,27 @@ def states_of(cache: DynamicCache, row: int, columns: Tensor) -> Tensor | None:
 
 
 def known_columns(
-    cache: DynamicCache, known: Sequence[tuple[int, Tensor | None]], like: Tensor
+    cache: DynamicCache, known: Sequence[tuple[int, Tensor | None]], new: Tensor
 ) -> Tensor:
     """Fills an empty cache with what is known of each row's beginning; its mask [U, W].
 
-    known: tokens, and the states (`states_of`) that begin with them.
+    known: tokens, and the states (`states_of`) that begin with them. new: the mask of the tokens
+    that come next, for which room is left.
     """
     width = max(count for count, _ in known)
-    mask = like.new_zeros(len(known), width)
+    mask = new.new_zeros(len(known), width)
     sample = next((states for _, states in known if states is not None), None)
     if sample is None:
         return mask
-    depth, heads, _, size = sample.shape
-    held = sample.new_zeros(depth, len(known), heads, width, size)
+    for index, layer in enumerate(cache.layers):
+        like = (sample[index, None], sample[len(cache.layers) + index, None])
+        layer.begin(len(known), width, *like, more=new.shape[1])
+    held = [layer.keys for layer in cache.layers] + [layer.values for layer in cache.layers]
     for row, (count, states) in enumerate(known):
         if states is not None:
-            held[:, row, :, width - count :] = states[:, :, :count]
+            for into, state in zip(held, states, strict=True):
+                into[row, :, width - count :] = state[:, :count]
             mask[row, width - count :] = 1
-    for index, layer in enumerate(cache.layers):
-        layer.update(held[index], held[depth // 2 + index])
     return mask
 
 

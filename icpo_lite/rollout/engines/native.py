@@ -18,13 +18,13 @@ from torch import Tensor
 from icpo_lite.core.types import Completion
 from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.policy.layer_kinds import all_see_all
+from icpo_lite.rollout.engines.prefill import prefill
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
     completions,
     draw,
     end_ids,
-    left_pad,
     noise_of,
     refuse_nan,
 )
@@ -365,37 +365,3 @@ def remember_reply(
     states = states_of(cache, row, columns)
     if states is not None:
         memory.add(prompt, said, states)
-
-
-def prefill(
-    policy: Policy,
-    prompts: Sequence[Sequence[int]],
-    *,
-    drop_last: bool = False,
-    memory: PrefixMemory | None = None,
-) -> tuple[Tensor, Any, Tensor]:
-    """Each prompt computed once: logits [U, V], cache, attention mask [U, W].
-
-    drop_last: the cache leaves out the last token. memory: what of them was computed before.
-    """
-    # Here, since unsloth must be imported before transformers is (`backends`).
-    from icpo_lite.rollout.engines.kv_cache import buffered_cache, known_columns
-
-    device, lm = policy.device.torch_device, policy.causal_lm
-    cache = buffered_cache(lm.config)
-    known = [memory.longest(p) for p in prompts] if memory else [(0, None)] * len(prompts)
-    ids, new = left_pad(
-        [p[n:] for p, (n, _) in zip(prompts, known, strict=True)], policy.pad_id, device
-    )
-    mask = torch.cat([known_columns(cache, known, new), new], dim=1)
-    before = mask.shape[1] - new.shape[1]
-    end = ids.shape[1] - 1 if drop_last else ids.shape[1]
-    logits = lm(
-        input_ids=ids[:, :end],
-        attention_mask=mask[:, : before + end],
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0)[:, before : before + end],
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    ).logits[:, -1]
-    return logits, cache, mask

@@ -19,10 +19,10 @@ from icpo_lite.policy.dense_copies import dense_layers
 from icpo_lite.rollout.engines.native import (
     CUT_SHARE,
     distinct_prompts,
-    prefill,
     prepares_mask,
     remember_reply,
 )
+from icpo_lite.rollout.engines.prefill import prefill
 from icpo_lite.rollout.noise import (
     Key,
     SamplingOptions,
@@ -72,10 +72,14 @@ class _Sharing:
         self.policy, self.options = policy, options
         group, length = len(keys) // len(prompts), options.max_new_tokens
         self.prompts = [tuple(p) for p in prompts for _ in range(group)]
-        texts, source = distinct_prompts(prompts, group)
+        # Rows of like length side by side: a CPU leaves out most columns of longer ones.
+        shortest_first = sorted(prompts, key=len)
+        texts, _ = distinct_prompts(shortest_first, group)
+        place = {text: row for row, text in enumerate(texts)}
         self.logits, self.cache, known = prefill(policy, texts, memory=options.memory)
         self.mask, self.position = known.bool(), known.sum(-1) - 1
-        self.row, self.live = torch.tensor(source), torch.arange(len(keys))
+        self.row = torch.tensor([place[text] for text in self.prompts])
+        self.live = torch.arange(len(keys))
         self.prepared = prepares_mask(policy)
         self.noise = noise_of(keys, length, known.device)
         self.ends = torch.tensor(end_ids(policy, options))
