@@ -259,7 +259,9 @@ def _pieces(seen: Tensor | None) -> list[_Piece]:
         return [_Piece(slice(None), 0, seen)]
     rows, _, new, width = seen.shape
     size = -(-rows // _PIECES) if new == 1 and rows >= _SPLIT_ROWS else rows
-    starts = [int(part.any(0).view(-1).byte().argmax()) for part in seen.split(size)]
+    # Of a token the first column, of several the first one that any of them sees.
+    first = seen.view(rows * new, width).view(torch.uint8).argmax(-1).split(size * new)
+    starts = [int(part.min()) for part in first]
     if new > 1 or sum(starts) - min(starts) * len(starts) < _SPLIT_SHARE * width * len(starts):
         size, starts = rows, [min(starts) if new == 1 else 0]
     found = []

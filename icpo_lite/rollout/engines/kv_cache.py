@@ -42,29 +42,48 @@ class BufferedLayer(DynamicLayer):
             self.keys = _grown(self.keys, new)  # what they were in goes before the values grow
             self.values = _grown(self.values, new)
             self._buffers = [self.keys, self.values]
+        rows = len(key_states)
         for buffer, states in zip(self._buffers, (key_states, value_states), strict=True):
-            buffer[..., filled : filled + new, :] = states
-        self.keys, self.values = (buffer[..., : filled + new, :] for buffer in self._buffers)
+            buffer[:rows, :, filled : filled + new] = states
+        self.keys, self.values = (buffer[:rows, :, : filled + new] for buffer in self._buffers)
         return self.keys, self.values
 
     def begin(self, rows: int, columns: int, *like: Tensor, more: int = 1) -> None:
-        """Empty rows and columns, of keys and values like these [B, H, W, d], room for `more`."""
+        """Rows and columns to be filled, of keys and values like these [B, H, W, d].
+
+        There is room for `more` columns.
+        """
         self.lazy_initialization(*like)
         room = -(-(columns + more) // BLOCK) * BLOCK
-        self._buffers = [x.new_zeros(rows, x.shape[1], room, x.shape[-1]) for x in like]
+        self._buffers = [x.new_empty(rows, x.shape[1], room, x.shape[-1]) for x in like]
         self.keys, self.values = (buffer[..., :columns, :] for buffer in self._buffers)
 
-    def reorder_cache(self, beam_idx: Tensor) -> None:
-        """Rows by number, in buffers of the same room; the old ones go as the new ones come."""
+    def reorder_cache(self, beam_idx: Tensor, spare: int = 0) -> None:
+        """Rows by number, in buffers of the same room; the old ones go as the new ones come.
+
+        spare: rows that can be added later without another copy (`copy_rows`).
+        """
         if not self._room():
             self._buffers = None
             super().reorder_cache(beam_idx)
             return
-        filled, buffers = self.keys.shape[-2], self._buffers or []
+        filled, buffers, rows = self.keys.shape[-2], self._buffers or [], len(beam_idx)
         del self.keys, self.values
-        for i in range(len(buffers)):
-            buffers[i] = buffers[i].index_select(0, beam_idx)
-        self.keys, self.values = (buffer[..., :filled, :] for buffer in buffers)
+        for i, buffer in enumerate(buffers):
+            buffers[i] = buffer.new_empty(rows + spare, *buffer.shape[1:])
+            torch.index_select(buffer, 0, beam_idx, out=buffers[i][:rows])
+        self.keys, self.values = (buffer[:rows, :, :filled] for buffer in buffers)
+
+    def spare_rows(self) -> int:
+        """How many rows can be added in the buffers as they are."""
+        return len(self._buffers[0]) - len(self.keys) if self._buffers and self._room() else 0
+
+    def copy_rows(self, source: Tensor, target: Tensor, rows: int) -> None:
+        """Rows `source` at `target` as well, of `rows` that there are then."""
+        filled = self.keys.shape[-2]
+        self.keys, self.values = (buffer[:rows, :, :filled] for buffer in self._buffers or [])
+        for held in (self.keys, self.values):
+            held.index_copy_(0, target, held.index_select(0, source))
 
     def batch_select_indices(self, indices: Tensor) -> None:
         self.reorder_cache(indices)
@@ -118,7 +137,7 @@ def _grown(filled: Tensor, new: int) -> Tensor:
 
 
 def empty_rows(like: DynamicCache, rows: int, columns: int) -> DynamicCache:
-    """A cache of so many empty rows and columns, of buffers that `only_buffers` finds in `like`."""
+    """A cache of rows and columns to be filled, of buffers that `only_buffers` finds in `like`."""
     cache = copy.copy(like)
     cache.layers = [BufferedLayer() for _ in like.layers]
     for layer, other in zip(cache.layers, like.layers, strict=True):
@@ -131,14 +150,28 @@ def only_buffers(cache: DynamicCache) -> bool:
     return all(type(layer) is BufferedLayer for layer in cache.layers)
 
 
-def take_rows(cache: DynamicCache, rows: Tensor) -> None:
+def take_rows(cache: DynamicCache, rows: Tensor, spare: int = 0) -> None:
     """Keep rows of a cache by number, in that order and as often as they are named.
 
     Layer by layer, whatever they hold: keys and values, a recurrent state, or both (the methods
-    of transformers that repeat and select know attention alone).
+    of transformers that repeat and select know attention alone). spare: room for so many rows.
     """
     for layer in cache.layers:
-        layer.reorder_cache(rows)
+        if spare and type(layer) is BufferedLayer:
+            layer.reorder_cache(rows, spare)
+        else:
+            layer.reorder_cache(rows)
+
+
+def spare_rows(cache: DynamicCache) -> int:
+    """How many rows `copy_rows` can add."""
+    return min(layer.spare_rows() for layer in cache.layers) if only_buffers(cache) else 0
+
+
+def copy_rows(cache: DynamicCache, source: Tensor, target: Tensor, rows: int) -> None:
+    """Rows `source` at `target` as well; `rows` in all, no more than there is room for."""
+    for layer in cache.layers:
+        layer.copy_rows(source, target, rows)
 
 
 def chosen_rows(cache: DynamicCache, rows: Tensor) -> DynamicCache:
@@ -185,6 +218,14 @@ def put_rows(cache: DynamicCache, rows: Tensor, new: DynamicCache, source: Tenso
             for held, states in ((layer.keys, other.keys), (layer.values, other.values)):
                 end = held.narrow(-2, held.shape[-2] - count, count)
                 end.index_copy_(0, rows, states.index_select(0, source))
+
+
+def put_whole_rows(cache: DynamicCache, rows: Tensor, new: DynamicCache) -> None:
+    """All rows of `new` take the places `rows`, which hold nothing else; both `only_buffers`."""
+    for layer, other in zip(cache.layers, new.layers, strict=True):
+        for held, states in ((layer.keys, other.keys), (layer.values, other.values)):
+            room = held.shape[-2] - states.shape[-2]
+            held.index_copy_(0, rows, pad(states, (0, 0, room, 0)))
 
 
 def _states(layer: Any, other: Any) -> Iterator[tuple[Tensor, Tensor]]:
@@ -249,9 +290,11 @@ def known_columns(
     held = [layer.keys for layer in cache.layers] + [layer.values for layer in cache.layers]
     for row, (count, states) in enumerate(known):
         if states is not None:
-            for into, state in zip(held, states, strict=True):
-                into[row, :, width - count :] = state[:, :count]
             mask[row, width - count :] = 1
+        for layer, state in enumerate(held):
+            state[row, :, : width - count] = 0
+            if states is not None:
+                state[row, :, width - count :] = states[layer, :, :count]
     return mask
 
 

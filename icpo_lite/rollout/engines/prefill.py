@@ -74,17 +74,17 @@ def _pieces(lengths: Sequence[int]) -> list[list[int]]:
 
 def _joined(parts: Iterable[Computed], pieces: Sequence[Sequence[int]], width: int) -> Computed:
     """All pieces as rows of one cache, each as soon as it is computed."""
-    from icpo_lite.rollout.engines.kv_cache import empty_rows, put_rows
+    from icpo_lite.rollout.engines.kv_cache import empty_rows, put_whole_rows
 
     count = sum(map(len, pieces))
     for number, ((logits, cache, mask), piece) in enumerate(zip(parts, pieces, strict=True)):
-        rows, own = torch.tensor(piece), torch.arange(len(piece))
+        rows = torch.tensor(piece)
         if not number:
             columns = width + cache.get_seq_length() - mask.shape[1]
             all_logits = logits.new_empty(count, logits.shape[-1])
             all_rows, seen = empty_rows(cache, count, columns), mask.new_zeros(count, width)
         all_logits[rows] = logits
-        put_rows(all_rows, rows, cache, own)
+        put_whole_rows(all_rows, rows, cache)
         seen[rows, width - mask.shape[1] :] = mask
     return all_logits, all_rows, seen
 

@@ -111,20 +111,48 @@ class _Sharing:
 
     def _split(self, drawn: Tensor) -> Tensor:
         """The next token of each row, a row for each that was drawn after the same text."""
-        from icpo_lite.rollout.engines.kv_cache import take_rows
-
-        words, rows = self.logits.shape[-1], len(self.mask)
+        words = self.logits.shape[-1]
         pairs, place = (self.row * words + drawn).unique(return_inverse=True)
         parent, token = pairs // words, pairs % words
-        alone = len(parent.unique()) == len(parent)
-        if alone and len(parent) > CUT_SHARE * rows:
-            # Rows without a reply are computed on: a copy of the others would cost more.
-            self.row = parent[place]
-            return token.new_zeros(rows).index_copy(0, parent, token)
-        take_rows(self.cache, parent)
+        rows = self._in_place(parent)
+        if rows is None:
+            self._take(parent)
+            rows = torch.arange(len(parent))
+        self.row = rows[place]
+        return token.new_zeros(len(self.mask)).index_copy_(0, rows, token)
+
+    def _in_place(self, parent: Tensor) -> Tensor | None:
+        """Where texts go that go on from these rows, while few rows are without a reply.
+
+        The first of a row's texts stays where the row is, others take free rows or new ones. A row
+        without a reply is computed on: a copy of the others would cost more. None where a copy of
+        all rows is better, or there is no room for more.
+        """
+        from icpo_lite.rollout.engines.kv_cache import copy_rows, spare_rows
+
+        count = len(self.mask)
+        if len(parent) <= CUT_SHARE * count:
+            return None
+        more = torch.cat([parent.new_zeros(1, dtype=torch.bool), parent[1:] == parent[:-1]])
+        wanted = int(more.sum())
+        if not wanted:
+            return parent
+        free = torch.ones(count, dtype=torch.bool).index_fill_(0, parent, False).nonzero()[:, 0]
+        added = max(0, wanted - len(free))
+        if added > spare_rows(self.cache):
+            return None
+        target = torch.cat([free, torch.arange(count, count + added)])[:wanted]
+        copy_rows(self.cache, parent[more], target, count + added)
+        order = torch.arange(count + added).index_copy_(0, target, parent[more])
+        self.mask, self.position = self.mask[order], self.position[order]
+        return parent.masked_scatter(more, target)
+
+    def _take(self, parent: Tensor) -> None:
+        """A copy of these rows, each as often as it is named, and room for some more."""
+        from icpo_lite.rollout.engines.kv_cache import take_rows
+
+        take_rows(self.cache, parent, spare=min(len(self.live), 2 * len(parent)) // 8)
         self.mask, self.position = self.mask[parent], self.position[parent]
-        self.row = place
-        return token
 
     def _compute(self, token: Tensor) -> None:
         """What comes after each row's next token."""
