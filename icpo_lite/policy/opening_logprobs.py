@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from icpo_lite.policy.cpu import pieces_of
 from icpo_lite.policy.kernels.logprob import token_logprobs
 from icpo_lite.policy.logprobs import hidden_states, lm_head_options, proved_impl
 
@@ -29,14 +30,19 @@ def opening_logprobs(
     """log p(opening | prompt) [B, M] in nats under the policy as it stands.
 
     openings_M: token ids, none of them empty. Openings of one token cost one pass over a prompt;
-    longer ones one more for each of their beginnings that no other one continues.
+    longer ones one more for each of their beginnings that no other one continues. rows: of a pass
+    on a GPU.
     """
     paths = _longest_beginnings(openings_M)
     out = np.zeros((len(prompts_B), len(openings_M)))
     jobs = [(b, path) for b in range(len(prompts_B)) for path in paths]
     jobs.sort(key=lambda job: len(prompts_B[job[0]]) + len(job[1]))
-    for first in range(0, len(jobs), rows):
-        _score(policy, prompts_B, paths, jobs[first : first + rows], temperature, out)
+    lengths = [len(prompts_B[b]) + len(path) for b, path in jobs]
+    on_cpu = policy.device.torch_device.type == "cpu"
+    every = range(len(jobs))
+    at_once = pieces_of(lengths) if on_cpu else [every[i : i + rows] for i in every[::rows]]
+    for piece in at_once:
+        _score(policy, prompts_B, paths, [jobs[i] for i in piece], temperature, out)
     return out
 
 

@@ -123,9 +123,12 @@ def own_random_state(policy: Policy) -> Iterator[None]:
         yield
 
 
-def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tensor, Tensor]:
-    """Tokens [B] and their log-probs [B] from logits [B, V] and uniform noise [B].
+def draw(
+    logits: Tensor, noise: Tensor, options: SamplingOptions, line: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Tokens [M] and their log-probs [M] from logits [B, V] and uniform noise [M].
 
+    line [M]: the logits that each is drawn from; without it each has its own.
     Log-probs are those at `temperature` before top-k and top-p: what training computes. They are
     NaN where the logits are, which the caller looks at (`refuse_nan`): every look at a GPU's
     numbers waits for them.
@@ -135,16 +138,21 @@ def draw(logits: Tensor, noise: Tensor, options: SamplingOptions) -> tuple[Tenso
     weights = (z - top).exp()
     total = weights.sum(-1, keepdim=True)
     if options.temperature == 0:
-        token = z.argmax(-1)
+        token = _of(z.argmax(-1), line)
     else:
-        token = _drawn(_tempered(logits, weights, options).double(), noise, options)
-    chosen = z.gather(-1, token[:, None]).double()
-    logp = chosen - top.double() - total.double().log()
-    return token, logp.squeeze(-1).to(logits.dtype)
+        token = _drawn(_tempered(logits, weights, options).double(), noise, options, line)
+    chosen = z.gather(-1, token[:, None]).squeeze(-1) if line is None else z[line, token]
+    top, total = (_of(x.squeeze(-1).double(), line) for x in (top, total))
+    return token, (chosen.double() - top - total.log()).to(logits.dtype)
 
 
-def _drawn(weights: Tensor, noise: Tensor, options: SamplingOptions) -> Tensor:
-    """Tokens [B] in proportion to the weights [B, V], among those that top-k and top-p leave."""
+def _of(each: Tensor, line: Tensor | None) -> Tensor:
+    """What there is of each line [B, …], for those that are drawn from: [M, …]."""
+    return each if line is None else each.index_select(0, line)
+
+
+def _drawn(weights: Tensor, noise: Tensor, options: SamplingOptions, line: Tensor | None) -> Tensor:
+    """Tokens [M] in proportion to the weights [B, V], among those that top-k and top-p leave."""
     whole = weights.sum(-1, keepdim=True)
     if options.top_k:
         floor = weights.topk(min(options.top_k, weights.shape[-1])).values[:, -1:]
@@ -155,7 +163,7 @@ def _drawn(weights: Tensor, noise: Tensor, options: SamplingOptions) -> Tensor:
         weights = torch.zeros_like(weights).scatter(
             -1, index, ordered.where(before < options.top_p * whole, 0.0)
         )
-    cumulative = weights.cumsum(-1)
+    cumulative = _of(weights.cumsum(-1), line)
     # Strictly below the total, so that rounding never selects a token of probability 0.
     target = (noise * cumulative[:, -1])[:, None]
     token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)

@@ -57,12 +57,12 @@ def measure(model: str, *, chunks: bool) -> dict[str, Any]:
             found[row, wanted[tuple(key)] - 1] += 2.0
         return found
 
-    def draw(logits, numbers, options):  # type: ignore[no-untyped-def]
+    def draw(logits, numbers, options, *line):  # type: ignore[no-untyped-def]
         """As before; the end token where the reply has its length, and no other end."""
         end = min(policy.end_ids)
         logits = logits.clone()
         logits[:, sorted(policy.end_ids)] = -30.0
-        token, logp = plain_draw(logits, numbers % 1.0, options)
+        token, logp = plain_draw(logits, numbers % 1.0, options, *line)
         return token.masked_fill(numbers >= 4.0, end), logp
 
     loops = [native]

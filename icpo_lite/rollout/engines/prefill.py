@@ -1,7 +1,6 @@
 """Prompts computed once, before anything is drawn.
 
-On a CPU those of like length are computed together, so few tokens at once that what a layer makes
-of them stays in the core's cache: half the time of all side by side, as wide as the longest.
+On a CPU those of like length are computed together (`policy.cpu.pieces_of`), then put side by side.
 """
 
 from __future__ import annotations
@@ -12,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from icpo_lite.policy.cpu import pieces_of
 from icpo_lite.rollout.noise import left_pad
 
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
     from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
-
-#: Tokens that a CPU computes at once, filled-up ones included.
-PIECE_TOKENS = 2048
 
 Ids = Sequence[int]
 #: How many tokens of a prompt are known, and the states of a text that begins with them.
@@ -41,7 +38,7 @@ def prefill(
     """
     known: list[Known] = [memory.longest(p) if memory else (0, None) for p in prompts]
     new = [p[n:] for p, (n, _) in zip(prompts, known, strict=True)]
-    pieces = _pieces([len(ids) for ids in new]) if _has_pieces(policy) else []
+    pieces = pieces_of([len(ids) for ids in new]) if _has_pieces(policy) else []
     if len(pieces) < 2:
         return _together(policy, new, known, drop_last)
     longest = [max(n for n, _ in _of(known, p)) + max(map(len, _of(new, p))) for p in pieces]
@@ -60,16 +57,6 @@ def _has_pieces(policy: Policy) -> bool:
 
     on_cpu = policy.device.torch_device.type == "cpu"
     return on_cpu and only_buffers(buffered_cache(policy.causal_lm.config))
-
-
-def _pieces(lengths: Sequence[int]) -> list[list[int]]:
-    """Numbers of texts that are computed together, by their length; those of a piece in order."""
-    pieces: list[list[int]] = [[]]
-    for number in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        if pieces[-1] and (len(pieces[-1]) + 1) * lengths[number] > PIECE_TOKENS:
-            pieces.append([])
-        pieces[-1].append(number)
-    return [sorted(piece) for piece in pieces]
 
 
 def _joined(parts: Iterable[Computed], pieces: Sequence[Sequence[int]], width: int) -> Computed:

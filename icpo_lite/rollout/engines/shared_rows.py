@@ -97,8 +97,8 @@ class _Sharing:
 
     def _draw(self, step: int) -> Tensor:
         """The next token of each reply; those that it ends are no longer among the live ones."""
-        logits = self.logits.float().index_select(0, self.row)
-        drawn, logp = draw(logits, self.noise[self.live, step], self.options)
+        noise = self.noise[self.live, step]
+        drawn, logp = draw(self.logits.float(), noise, self.options, self.row)
         refuse_nan(bool(logp.isnan().any()))
         self.tokens[self.live, step], self.logprobs[self.live, step] = drawn, logp
         over = torch.isin(drawn, self.ends)
