@@ -9,6 +9,7 @@ here and nowhere else: 0 done, 1 failed while running, 2 the recipe or the argum
 from __future__ import annotations
 
 import errno
+import gc
 import importlib
 import os
 import sys
@@ -25,6 +26,9 @@ from icpo_lite.core.errors import DeviceError, IcpoError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+#: How seldom Python looks for cycles: libraries make a million objects as they are imported, and
+#: all of them stay.
+CYCLES = (50_000, 20, 20)
 #: Command → its place as module:attribute, and what `icpo-lite --help` says of it.
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("icpo_lite.cli.init:init", "Write a commented recipe to start from."),
@@ -285,6 +289,7 @@ def main() -> None:
     """Entry point of `icpo-lite` and of `python -m icpo_lite`."""
     from icpo_lite.core.streams import fill_standard_streams
 
+    gc.set_threshold(*CYCLES)
     fill_standard_streams()
     if "ICPO_LITE_PARENT" in os.environ:  # `core.parent.VARIABLE`, whose module takes its time
         from icpo_lite.core.parent import end_with_parent

@@ -67,7 +67,7 @@ def _lines(made: RunPlan, given: str, *, one_card: bool) -> Iterator[str]:
             yield _verdict(fit, recipe.max_steps)
     if any(fit.step_seconds for fit in (made.machine, *made.fits)):
         yield (
-            "Hours are estimated, not measured: from each card's published bandwidth and "
+            "Times are estimated, not measured: from each card's published bandwidth and "
             "arithmetic, every reply of full length. Half or twice as long would be no surprise."
         )
     yield ""
@@ -109,6 +109,8 @@ def _verdict(fit: Fit, steps: int) -> str:
     card = f"{fit.card.name:<8} {_size(fit.card.usable):>10}  "
     split = f"; sampling splits its batch in {fit.parts}" if fit.parts > 1 else ""
     hours = f", {_hours(fit.step_seconds * steps)}" if fit.step_seconds else ""
+    if fit.evaluation_seconds:
+        hours += f" and {_hours(fit.evaluation_seconds)} of evaluation"
     if fit.fits:
         return f"{card}fits ({_size(fit.plan.peak)}{split}){hours}"
     needs = f"{card}does not fit (needs {_size(fit.plan.peak)})"

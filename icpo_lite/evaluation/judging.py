@@ -22,7 +22,7 @@ from icpo_lite.evaluation.settings import open_conversation
 from icpo_lite.policy.cpu import SMALL_HIDDEN
 from icpo_lite.recipe import Evaluation
 from icpo_lite.rewards.from_recipe import make_user
-from icpo_lite.rollout.engines.fitting_rows import prefix_memory
+from icpo_lite.rollout.engines.fitting_rows import GPU_ROWS, prefix_memory
 from icpo_lite.rollout.engines.registry import ENGINES, TRIED_PROMPTS, choose_engine
 from icpo_lite.rollout.from_recipe import wanted_engine
 from icpo_lite.rollout.groups import PolicyTalker
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from icpo_lite.rewards.judge import Judge
     from icpo_lite.rollout.conversation import User
 
-#: Conversations that are sampled at once on a GPU; fewer where free memory does not hold them.
-GPU_ROWS = 256
 #: Conversations that are played together on a CPU: few enough that each core has its share. All
 #: are sampled at once, where memory holds them.
 CPU_AT_ONCE = CPU_ROWS = 560

@@ -11,7 +11,7 @@ from icpo_lite.core.errors import RecipeError
 from icpo_lite.core.oom import RowLimit, Say, same_random_numbers
 from icpo_lite.data.named_data import require_data
 from icpo_lite.data.system_prompts import openings
-from icpo_lite.evaluation.judging import CPU_ROWS, GPU_ROWS
+from icpo_lite.evaluation.judging import CPU_ROWS
 from icpo_lite.evaluation.problems import (
     read_evaluation_problems,
     require_judgeable,
@@ -20,7 +20,7 @@ from icpo_lite.evaluation.problems import (
 from icpo_lite.evaluation.runner import evaluate
 from icpo_lite.evaluation.settings import settings_for
 from icpo_lite.rewards.from_recipe import choose_shard
-from icpo_lite.rollout.engines.fitting_rows import prefix_memory
+from icpo_lite.rollout.engines.fitting_rows import GPU_ROWS, prefix_memory
 from icpo_lite.rollout.from_recipe import sampling_options
 from icpo_lite.rollout.groups import PolicyTalker
 
@@ -133,6 +133,7 @@ class SmallEvaluation:
                 seed=0,
                 max_turns=recipe.evaluation.max_turns,
                 system=openings(recipe.served_system_prompt, recipe.served_ask_cost),
+                tell=say,
             )
         found = {f"eval/{name}": value for name, value in figures(result.summary).items()}
         return {**found, "eval/seconds": time.monotonic() - started}

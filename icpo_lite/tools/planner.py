@@ -19,9 +19,9 @@ from icpo_lite.tools.cards import CARDS, Card, this_machine
 from icpo_lite.tools.known_shapes import known_config
 from icpo_lite.tools.lora_memory import lora_weights, optimizer_bytes, start_bytes
 from icpo_lite.tools.memory_job import Job
-from icpo_lite.tools.memory_model import MemoryPlan, plan_memory, vllm_rows
+from icpo_lite.tools.memory_model import MemoryPlan, kv_bytes, plan_memory, vllm_rows
 from icpo_lite.tools.model_shape import ModelShape, shape_of
-from icpo_lite.tools.time_model import step_seconds
+from icpo_lite.tools.time_model import replies_seconds, step_seconds
 
 if TYPE_CHECKING:
     from icpo_lite.recipe import Recipe
@@ -109,7 +109,8 @@ class Fit:
     """A recipe on one card. changes: overrides with which it fits, () where it does as it is.
 
     parts: in how many parts sampling splits its batch, which it does by itself. step_seconds: an
-    estimate for what fits (`time_model`), None where there is none.
+    estimate for what fits (`time_model`), None where there is none; evaluation_seconds: of the table
+    at the end.
     """
 
     card: Card
@@ -118,6 +119,7 @@ class Fit:
     changes: tuple[str, ...] = ()
     parts: int = 1
     step_seconds: float | None = None
+    evaluation_seconds: float | None = None
 
 
 def fit_on(card: Card, shape: ModelShape, recipe: Recipe) -> Fit:
@@ -128,13 +130,28 @@ def fit_on(card: Card, shape: ModelShape, recipe: Recipe) -> Fit:
     job = job_of(recipe, card)
     as_it_is, parts = _fitting(card, shape, job)
     if _holds(card, as_it_is):
-        return Fit(card, as_it_is, True, (), parts, step_seconds(shape, job, card, parts))
+        judged = _judging_seconds(shape, job, card, as_it_is, recipe)
+        seconds = step_seconds(shape, job, card, parts)
+        return Fit(card, as_it_is, True, (), parts, seconds, judged)
     for changes, changed in _changes(job):
         plan, parts = _fitting(card, shape, changed)
         if _holds(card, plan):
             seconds = step_seconds(shape, changed, card, parts)
-            return Fit(card, plan_memory(shape, job), False, changes, parts, seconds)
+            judged = _judging_seconds(shape, changed, card, plan, recipe)
+            return Fit(card, plan_memory(shape, job), False, changes, parts, seconds, judged)
     return Fit(card, plan_memory(shape, job), False)
+
+
+def _judging_seconds(
+    shape: ModelShape, job: Job, card: Card, plan: MemoryPlan, recipe: Recipe
+) -> float | None:
+    """Of the table at the end, with as many rows at once as an evaluation takes there."""
+    from icpo_lite.rollout.engines.fitting_rows import GPU_ROWS, SHARE
+
+    free = card.usable - sum(plan.stays.values()) - plan.context
+    held = kv_bytes(shape, job, 1, job.width)
+    rows = min(GPU_ROWS, max(1, int(SHARE * free) // held))
+    return replies_seconds(shape, job, card, evaluation_replies(recipe), rows)
 
 
 def _holds(card: Card, plan: MemoryPlan) -> bool:
@@ -317,6 +334,7 @@ def _fit_as_json(fit: Fit) -> dict[str, Any]:
         "change": list(fit.changes),
         "sampling_parts": fit.parts,
         "estimated_step_seconds": fit.step_seconds,
+        "estimated_evaluation_seconds": fit.evaluation_seconds,
     }
 
 

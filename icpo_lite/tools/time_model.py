@@ -1,4 +1,4 @@
-"""How long a training step may take, from a card's published numbers alone: an estimate.
+"""How long a step and an evaluation may take, from a card's published numbers alone: an estimate.
 
 Nothing of it has been measured on a card. Each part takes the longer way of memory and arithmetic
 at a share of what the card's maker states, and a time for each layer that Python and the launch of
@@ -33,7 +33,17 @@ def step_seconds(shape: ModelShape, job: Job, card: Card, parts: int = 1) -> flo
     if not (card.bandwidth and card.tflops):
         return None
     one = _sampling(shape, job, card, -(-job.rows // parts))
-    return one * parts + _kv(shape, job, card) + _update(shape, job, card)
+    return one * parts + _kv(shape, job, card, job.rows) + _update(shape, job, card)
+
+
+def replies_seconds(
+    shape: ModelShape, job: Job, card: Card, replies: int, rows: int
+) -> float | None:
+    """Seconds of so many replies, `rows` of them at once and ended ones replaced by the next."""
+    if not (card.bandwidth and card.tflops):
+        return None
+    waves = replies / rows
+    return waves * (_sampling(shape, job, card, rows) + _kv(shape, job, card, rows))
 
 
 def _sampling(shape: ModelShape, job: Job, card: Card, rows: int) -> float:
@@ -45,10 +55,10 @@ def _sampling(shape: ModelShape, job: Job, card: Card, rows: int) -> float:
     return job.replied * (max(arithmetic, memory) + shape.layers * LAYER)
 
 
-def _kv(shape: ModelShape, job: Job, card: Card) -> float:
-    """Keys and values that all replies read, half of their length on average."""
+def _kv(shape: ModelShape, job: Job, card: Card, rows: int) -> float:
+    """Keys and values that so many replies read, half of their length on average."""
     mean = job.keys.max_prompt_length + job.replied // 2
-    read = kv_bytes(shape, job, job.rows, mean) * job.replied
+    read = kv_bytes(shape, job, rows, mean) * job.replied
     return read / (card.bandwidth * 1e9 * BANDWIDTH)
 
 

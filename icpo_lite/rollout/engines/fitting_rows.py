@@ -10,6 +10,9 @@ from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
 if TYPE_CHECKING:
     from icpo_lite.policy.load import Policy
 
+#: Conversations of an evaluation that are sampled at once on a GPU; fewer where free memory does
+#: not hold them.
+GPU_ROWS = 256
 #: Share of the free memory that rows may take: a cut holds a layer twice, others use it too.
 SHARE = 0.5
 #: … and for the keys and values that conversations go on from.

@@ -71,7 +71,8 @@ class BufferedLayer(DynamicLayer):
         del self.keys, self.values
         for i, buffer in enumerate(buffers):
             buffers[i] = buffer.new_empty(rows + spare, *buffer.shape[1:])
-            torch.index_select(buffer, 0, beam_idx, out=buffers[i][:rows])
+            there, kept = (x[..., :filled, :] for x in (buffer, buffers[i][:rows]))
+            torch.index_select(there, 0, beam_idx, out=kept)
         self.keys, self.values = (buffer[:rows, :, :filled] for buffer in buffers)
 
     def spare_rows(self) -> int:
@@ -225,7 +226,8 @@ def put_whole_rows(cache: DynamicCache, rows: Tensor, new: DynamicCache) -> None
     for layer, other in zip(cache.layers, new.layers, strict=True):
         for held, states in ((layer.keys, other.keys), (layer.values, other.values)):
             room = held.shape[-2] - states.shape[-2]
-            held.index_copy_(0, rows, pad(states, (0, 0, room, 0)))
+            held[..., :room, :].index_fill_(0, rows, 0.0)
+            held[..., room:, :].index_copy_(0, rows, states)
 
 
 def _states(layer: Any, other: Any) -> Iterator[tuple[Tensor, Tensor]]:
