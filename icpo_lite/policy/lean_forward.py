@@ -165,13 +165,16 @@ class LeanForward:
                 keys, values = keys.contiguous(), values.contiguous()
             keys, values = cache.update(keys, values, index)
             queries = qk[:, : self._heads].view(rows, new, self._heads, -1)
+            if last and layer is self._layers[-1]:
+                # Nobody asks what this layer makes of the others.
+                x, queries = x.view(rows, new, -1)[:, -1], queries[:, -1:]
+                pieces = [piece.of_the_last() for piece in pieces]
             parts = [self._attended(queries, keys, values, piece) for piece in pieces]
             out = parts[0] if len(parts) == 1 else torch.cat(parts)
             x = _plus(x, out, layer.out)
             gate, up = linear(self._normed(x, layer.after), *layer.gate_up).chunk(2, -1)
             x = _plus(x, layer.act(gate) * up, layer.down)
-        x = x.view(rows, new, -1)
-        logits: Tensor = self._head(self._normed(x[:, -1:] if last else x, self._norm))
+        logits: Tensor = self._head(self._normed(x.view(rows, -1, x.shape[-1]), self._norm))
         return logits
 
     def _normed(self, x: Tensor, weight: Tensor) -> Tensor:
@@ -248,6 +251,10 @@ class _Piece(NamedTuple):
     rows: slice
     start: int
     added: Tensor | None
+
+    def of_the_last(self) -> _Piece:
+        """For the last token of each row alone."""
+        return self if self.added is None else self._replace(added=self.added[..., -1:, :])
 
 
 def _pieces(seen: Tensor | None) -> list[_Piece]:
