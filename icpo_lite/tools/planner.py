@@ -109,8 +109,8 @@ class Fit:
     """A recipe on one card. changes: overrides with which it fits, () where it does as it is.
 
     parts: in how many parts sampling splits its batch, which it does by itself. step_seconds: an
-    estimate for what fits (`time_model`), None where there is none; evaluation_seconds: of the table
-    at the end.
+    estimate for what fits (`time_model`), None where there is none; evaluation_seconds: the same
+    of the table at the end.
     """
 
     card: Card

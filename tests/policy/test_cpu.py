@@ -9,7 +9,7 @@ from policies import model_keys
 
 from icpo_lite.core.device import Device
 from icpo_lite.policy import cpu
-from icpo_lite.policy.cpu import set_threads, wants_4bit
+from icpo_lite.policy.cpu import PIECE_TOKENS, pieces_of, set_threads, wants_4bit
 from icpo_lite.policy.load import load_policy
 
 CPU = Device(torch.device("cpu"), torch.float32, "CPU")
@@ -75,3 +75,11 @@ def test_a_policy_says_what_auto_came_to():
     assert policy.keys.load_in_4bit is False
     assert any("held whole" in note for note in policy.notes)
     assert policy.causal_lm.model.layers[0].mlp.up_proj.weight.dtype is torch.float32
+
+
+def test_texts_of_like_length_are_computed_together():
+    lengths = [900, 30, 1000, 31, 900, 3000, 29]
+    pieces = pieces_of(lengths)
+    # Three short ones; 2 x 900 and, alone, what with another would be too many; one beyond all.
+    assert pieces == [[1, 3, 6], [0, 4], [2], [5]]
+    assert all(len(p) == 1 or len(p) * max(lengths[i] for i in p) <= PIECE_TOKENS for p in pieces)

@@ -88,6 +88,20 @@ def test_draw_follows_the_distribution():
     assert torch.allclose(logp.exp(), torch.tensor([0.5, 0.3, 0.2])[token], atol=1e-6)
 
 
+def test_draws_from_a_line_are_those_from_its_logits():
+    noise = torch.from_numpy(uniforms(("line",), 60))
+    logits = torch.randn(7, 11, generator=torch.Generator().manual_seed(0)) * 3
+    line = torch.arange(60) % 7
+    for options in (
+        SamplingOptions(),
+        SamplingOptions(temperature=0.7, top_k=4, top_p=0.8),
+        SamplingOptions(temperature=0),
+    ):
+        own, by_line = draw(logits[line], noise, options), draw(logits, noise, options, line)
+        assert torch.equal(own[0], by_line[0])
+        assert torch.equal(own[1], by_line[1])
+
+
 def test_top_k_and_top_p_leave_out_the_tail():
     logits = torch.log(torch.tensor([0.5, 0.3, 0.2])).expand(2_000, 3)
     noise = torch.from_numpy(uniforms(("tail",), 2_000))

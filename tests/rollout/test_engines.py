@@ -218,6 +218,25 @@ def test_buffers_hold_what_concatenation_holds():
     assert layer.get_seq_length() == 2 * BLOCK + 7
 
 
+def test_rows_are_copied_into_room_that_was_kept():
+    noise = torch.Generator().manual_seed(0)
+    layer = BufferedLayer()
+    for _ in range(2):  # buffers are made with the second token
+        layer.update(*torch.randn(2, 5, 2, 3, 4, generator=noise))
+    layer.reorder_cache(torch.tensor([4, 0, 2]), spare=2)
+    before = layer.keys.clone(), layer.values.clone()
+    assert layer.spare_rows() == 2
+    place = layer.keys.data_ptr()
+    layer.copy_rows(torch.tensor([0, 2]), torch.tensor([1, 3]), 4)
+    assert (layer.spare_rows(), layer.keys.data_ptr()) == (1, place)
+    for held, was in zip((layer.keys, layer.values), before, strict=True):
+        assert torch.equal(held, was[[0, 0, 2, 2]])
+    new = torch.randn(2, 4, 2, 1, 4, generator=noise)
+    keys, values = layer.update(*new)
+    assert torch.equal(keys[:, :, -1:], new[0])
+    assert torch.equal(values[:, :, :-1], before[1][[0, 0, 2, 2]])
+
+
 def test_sliding_layers_keep_transformers_own(policy):
     config = policy.causal_lm.config.__class__(
         num_hidden_layers=2,

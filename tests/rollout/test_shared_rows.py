@@ -65,6 +65,32 @@ def test_what_is_the_same_is_computed_once(policy, prompts, computed):
     assert sum(computed) < sum(len(c.token_ids) - 1 for c in hot)
 
 
+def test_splits_take_free_rows_before_all_are_copied(policy, prompts, monkeypatch):
+    """Hot, so that rows split and end side by side."""
+    from icpo_lite.rollout.engines import kv_cache
+
+    moved = {"all": 0, "some": 0}
+    take, copy = kv_cache.take_rows, kv_cache.copy_rows
+
+    def taken(*args, **options):
+        moved["all"] += 1
+        take(*args, **options)
+
+    def copied(*args):
+        moved["some"] += 1
+        copy(*args)
+
+    monkeypatch.setattr(kv_cache, "take_rows", taken)
+    monkeypatch.setattr(kv_cache, "copy_rows", copied)
+    keys = [("free", p, g) for p in range(2) for g in range(64)]
+    options = SamplingOptions(40, 0.9)
+    shared = sample_shared(policy, prompts, keys, options)
+    assert moved["some"] >= 3
+    assert moved["all"] < 24
+    native = sample_native(policy, prompts, keys, options)
+    assert [c.token_ids for c in shared] == [c.token_ids for c in native]
+
+
 def test_a_reply_that_is_cut_off_is_whole(policy, prompts):
     cut = sample_shared(policy, prompts, KEYS, SamplingOptions(5, ignore_eos=True))
     assert {(len(c.token_ids), len(c.logprobs)) for c in cut} == {(5, 5)}

@@ -120,6 +120,30 @@ def test_time_is_the_median_of_what_was_measured() -> None:
     assert measured_seconds([*rows, {"step": 4}]) == (3.0, 3)
 
 
+def test_the_evaluation_on_a_card_is_its_waves_of_rows():
+    """7,200 replies in waves of 256: four times the rows take as long where memory is the limit."""
+    from icpo_lite.tools.known_shapes import known_config
+    from icpo_lite.tools.memory_model import kv_bytes
+    from icpo_lite.tools.model_shape import shape_of
+    from icpo_lite.tools.planner import evaluation_replies, fit_on, job_of
+    from icpo_lite.tools.time_model import BANDWIDTH, LAYER, UNPACKED, replies_seconds
+
+    recipe = load_recipe("qwen7b")
+    shape, card = shape_of(known_config(recipe.model_name_or_path)), CARDS["H200"]
+    job, count = job_of(recipe, card), shape.parameters()
+    read = (count["attention"] + count["mlp"]) * UNPACKED + shape.vocabulary * shape.hidden * 2
+    mean = recipe.max_prompt_length + recipe.max_completion_length // 2
+    read += kv_bytes(shape, job, 16, mean)
+    a_token = read / (card.bandwidth * 1e9 * BANDWIDTH) + shape.layers * LAYER
+    wanted = 7200 / 16 * recipe.max_completion_length * a_token
+    assert evaluation_replies(recipe) == 7200
+    assert replies_seconds(shape, job, card, 7200, 16) == pytest.approx(wanted)
+    small, large = (fit_on(CARDS[name], shape, recipe) for name in ("3060", "4090"))
+    assert small.evaluation_seconds > 3 * large.evaluation_seconds > 0
+    none = load_recipe("qwen7b", ["evaluation.enabled=false"])
+    assert fit_on(card, shape, none).evaluation_seconds == 0
+
+
 def test_the_time_of_the_evaluation_goes_by_measured_sampling():
     from icpo_lite.tools.planner import evaluation_replies, evaluation_seconds
 
