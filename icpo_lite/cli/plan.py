@@ -28,7 +28,7 @@ def plan(recipe: str, overrides: tuple[str, ...], card: str | None, as_json: boo
     """Say what RECIPE needs: memory by part, disk, download, hours.
 
     Reads the model's config.json and no weights. For this machine, then for each card, it says
-    whether the recipe fits, and else the overrides with which it does. Hours are estimated until
+    whether the recipe fits, and else the overrides with which it does. Times are estimated until
     a run here has measured a step.
     """
     import json
