@@ -296,9 +296,9 @@ def test_a_cut_frees_what_it_cuts_at_once(policy, length):
 def test_live_memory_of_sampling_never_rises_at_a_cut(policy, prompts, monkeypatch):
     seen, taken = [], kv_cache.take_rows
 
-    def measured(cache, rows):
+    def measured(cache, rows, **room):
         before, cut = live_bytes(), len(rows) < len(cache.layers[0].keys)
-        taken(cache, rows)
+        taken(cache, rows, **room)
         if cut:
             seen.append((before, live_bytes()))
 

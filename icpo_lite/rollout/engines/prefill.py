@@ -38,8 +38,9 @@ def prefill(
     """
     known: list[Known] = [memory.longest(p) if memory else (0, None) for p in prompts]
     new = [p[n:] for p, (n, _) in zip(prompts, known, strict=True)]
-    pieces = pieces_of([len(ids) for ids in new]) if _has_pieces(policy) else []
-    if len(pieces) < 2:
+    on_cpu = policy.device.torch_device.type == "cpu"  # a GPU computes them best all at once
+    pieces = pieces_of([len(ids) for ids in new]) if on_cpu else []
+    if len(pieces) < 2 or not _can_be_joined(policy):
         return _together(policy, new, known, drop_last)
     longest = [max(n for n, _ in _of(known, p)) + max(map(len, _of(new, p))) for p in pieces]
     width = max(longest)
@@ -51,12 +52,11 @@ def _of(each: Sequence[Any], piece: Sequence[int]) -> list[Any]:
     return [each[i] for i in piece]
 
 
-def _has_pieces(policy: Policy) -> bool:
-    """Whether prompts may be computed piece by piece: a GPU computes them best all at once."""
+def _can_be_joined(policy: Policy) -> bool:
+    """Whether rows of several caches of this model can be put side by side."""
     from icpo_lite.rollout.engines.kv_cache import buffered_cache, only_buffers
 
-    on_cpu = policy.device.torch_device.type == "cpu"
-    return on_cpu and only_buffers(buffered_cache(policy.causal_lm.config))
+    return only_buffers(buffered_cache(policy.causal_lm.config))
 
 
 def _joined(parts: Iterable[Computed], pieces: Sequence[Sequence[int]], width: int) -> Computed:
