@@ -1,4 +1,5 @@
-"""What a model is given on a CPU: threads, by the clock, and 4 bits only where they save a run."""
+"""What a model is given on a CPU: threads, by the clock, 4 bits only where they save a run, and
+bfloat16 where the CPU has units for it."""
 
 from __future__ import annotations
 
@@ -7,6 +8,9 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -34,6 +38,9 @@ PIECE_TOKENS = 2048
 KEPT_BYTES = 256 << 20
 #: mallopt's numbers of them, from malloc.h.
 _TRIM, _MAPPED, _ARENA_MAX = -1, -3, -8
+#: Weights from which bfloat16 is taken: at half a billion it samples 1.6 times as fast as float32.
+#: By their number and not by the clock, since a run must go on in what it began in.
+BFLOAT16_WEIGHTS = 300e6
 #: Weights from which unpacking 4 bits at every token is felt.
 _FELT = 50e6
 
@@ -97,6 +104,28 @@ def keep_freed_memory() -> None:
     if sys.platform == "linux" and mallopt is not None:
         for option, value in ((_ARENA_MAX, 1), (_TRIM, KEPT_BYTES), (_MAPPED, 32 << 20)):
             mallopt(option, value)
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has matrix units for bfloat16 (AMX); without them float32 is faster."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def with_own_dtype(keys: ModelKeys, device: Device, weights: int) -> tuple[Device, str]:
+    """(the device, what to say of it) where `dtype: auto` is better met by bfloat16 on a CPU."""
+    on_cpu = device.torch_device.type == "cpu"
+    if not (on_cpu and keys.dtype == "auto" and weights >= BFLOAT16_WEIGHTS):
+        return device, ""
+    if not multiplies_bfloat16():
+        return device, ""
+    return replace(device, dtype=torch.bfloat16), (
+        "bfloat16, for which this CPU has units: faster than float32, in half the memory; "
+        "dtype: float32 is more exact"
+    )
 
 
 def wants_4bit(keys: ModelKeys, device: Device, weights: int) -> tuple[bool, str]:
