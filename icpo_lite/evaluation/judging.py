@@ -19,7 +19,7 @@ from icpo_lite.evaluation.kept_evaluation import identity_of, judged_in
 from icpo_lite.evaluation.openings import Openings
 from icpo_lite.evaluation.serving import ServeAs, serving, told_of
 from icpo_lite.evaluation.settings import open_conversation
-from icpo_lite.policy.cpu import SMALL_HIDDEN, keep_freed_memory
+from icpo_lite.policy.cpu import SMALL_HIDDEN
 from icpo_lite.recipe import Evaluation
 from icpo_lite.rewards.from_recipe import make_user
 from icpo_lite.rollout.engines.fitting_rows import GPU_ROWS, prefix_memory
@@ -90,8 +90,6 @@ def judge_policy(
     """
     on_cpu = policy.device.torch_device.type == "cpu"
     rows, at_once = (CPU_ROWS, CPU_AT_ONCE) if on_cpu else (GPU_ROWS, GPU_AT_ONCE)
-    if on_cpu:
-        keep_freed_memory()
     sampling = options.sampling.but(max_rows=rows, memory=prefix_memory(policy))
     talker = PolicyTalker(policy, sampling)
     openings: Openings | None = None

@@ -3,9 +3,7 @@ bfloat16 where the CPU has units for it."""
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,10 +32,6 @@ _ROOM = 0.4
 #: Tokens that are computed at once, filled-up ones included: what a layer of a small model makes of
 #: them stays in the core's cache.
 PIECE_TOKENS = 2048
-#: Freed bytes that a process keeps at most.
-KEPT_BYTES = 256 << 20
-#: mallopt's numbers of them, from malloc.h.
-_TRIM, _MAPPED, _ARENA_MAX = -1, -3, -8
 #: Weights from which bfloat16 is taken: at half a billion it samples 1.6 times as fast as float32.
 #: By their number and not by the clock, since a run must go on in what it began in.
 BFLOAT16_WEIGHTS = 300e6
@@ -92,40 +86,6 @@ def pieces_of(lengths: Sequence[int]) -> list[list[int]]:
             pieces.append([])
         pieces[-1].append(number)
     return [sorted(piece) for piece in pieces]
-
-
-def keep_freed_memory() -> None:
-    """Keep what is freed for what comes next: fresh memory costs a page fault every 4 KB.
-
-    glibc's own words (mallopt): one heap for all threads, of which up to `KEPT_BYTES` free ones
-    stay at its end, and no block below 32 MB is mapped apart. Other C libraries do without.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if sys.platform == "linux" and mallopt is not None:
-        for option, value in ((_ARENA_MAX, 1), (_TRIM, KEPT_BYTES), (_MAPPED, 32 << 20)):
-            mallopt(option, value)
-
-
-@cache
-def multiplies_bfloat16() -> bool:
-    """Whether this CPU has matrix units for bfloat16 (AMX); without them float32 is faster."""
-    try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return False
-
-
-def with_own_dtype(keys: ModelKeys, device: Device, weights: int) -> tuple[Device, str]:
-    """(the device, what to say of it) where `dtype: auto` is better met by bfloat16 on a CPU."""
-    on_cpu = device.torch_device.type == "cpu"
-    if not (on_cpu and keys.dtype == "auto" and weights >= BFLOAT16_WEIGHTS):
-        return device, ""
-    if not multiplies_bfloat16():
-        return device, ""
-    return replace(device, dtype=torch.bfloat16), (
-        "bfloat16, for which this CPU has units: faster than float32, in half the memory; "
-        "dtype: float32 is more exact"
-    )
 
 
 def wants_4bit(keys: ModelKeys, device: Device, weights: int) -> tuple[bool, str]:

@@ -1,8 +1,6 @@
 """Threads by the clock and 4 bits by the memory, on a CPU."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -92,27 +90,6 @@ def test_texts_of_like_length_are_computed_together():
     # Three short ones; 2 x 900 and, alone, what with another would be too many; one beyond all.
     assert pieces == [[1, 3, 6], [0, 4], [2], [5]]
     assert all(len(p) == 1 or len(p) * max(lengths[i] for i in p) <= PIECE_TOKENS for p in pieces)
-
-
-def test_freed_memory_is_kept_and_needs_no_new_pages():
-    """In a process of its own: what it asks for again is there."""
-    code = """
-import resource, torch
-from icpo_lite.policy.cpu import keep_freed_memory
-keep_freed_memory()
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-def use():
-    before = faults()
-    for _ in range(3):
-        torch.empty(20 << 20, dtype=torch.uint8).fill_(1)
-    return faults() - before
-use()
-print(use())
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    # 20 MB are 5,120 pages.
-    assert int(done.stdout) < 500
 
 
 @pytest.mark.parametrize(
