@@ -53,6 +53,8 @@ COMPARES = re.compile(
     r"\b(?:more|fewer|less|older|younger|taller|shorter|longer|heavier|lighter|faster|slower"
     r"|bigger|larger|smaller|higher|lower|cheaper|warmer|colder|farther|further|greater)\b"
     r"(?=[^.?!]{0,60}\bthan\b)|\bdifference\b|\bgap\b|\bmargin\b"
+    r"|\bhow far (?:behind|ahead|above|below|apart|short)\b"
+    r"|\bcompared (?:with|to)\b|\b(?:next|relative) to (?=the|[A-Z])"
     r"|\bout(?:scor|number|weigh|sell|sold|pac|run|ran|did|do|earn)\w*|\bby how (?:much|many)\b"
     r"|\bexceeds?\b"
     r"|\bhow (?:much|many) (?:more|fewer|less)\b(?!\s+(?:information|detail))"
@@ -137,7 +139,15 @@ def _without_interrogative(text: str, compared: bool) -> Quantity:
     """Of "please give me the price" and "does she like tea?", which wants no quantity."""
     if named := _named_anywhere(text):
         return replace(_number_of(named, text), compared=compared)
-    return Quantity(measurable=not text.rstrip().endswith("?"))
+    return Quantity(measurable=bool(_TELLS.search(text)) or not text.rstrip().endswith("?"))
+
+
+#: "Could you be more precise about the cookies?" wants whatever is to be told of them.
+_TELLS = re.compile(
+    r"\byou (?:please )?(?:be (?:a (?:bit|little) )?more (?:precise|specific|exact|explicit|clear)"
+    r"|clarify|specify)\b",
+    re.IGNORECASE,
+)
 
 
 def _number_of(named: frozenset[str], text: str) -> Quantity:
@@ -158,11 +168,13 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
     if how == "much":
         by = text[: match.start()].rstrip().lower().endswith("by")
         return Quantity() if by else _after_much(rest)
-    if how == "long" and (long := _how_long(rest)):
+    if how in _LONG and (long := _how_long(rest, how)):
         return long
+    if how == "far" and (apart := _how_far(rest)):
+        return apart
     if how in HOW:
         sorts = HOW[how] - ({"time"} if how in _SPEEDS and not _ENDS.search(rest) else set())
-        return Quantity((len(sorts) > 4 and _named_anywhere(rest)) or sorts)
+        return Quantity((len(sorts) > 4 and _named_anywhere(rest, besides=_PARTS)) or sorts)
     return Quantity()
 
 
@@ -185,9 +197,26 @@ _IS_LONG = re.compile(
 )
 
 
-def _how_long(rest: str) -> Quantity | None:
+#: "How big is the dirty part" wants no share.
+_PARTS = frozenset({stem("part"), stem("portion"), stem("share")})
+#: What may be asked of a book and mean its pages.
+_LONG = bag("long thick big large")
+
+
+def _how_far(rest: str) -> Quantity | None:
+    """Of "how far": days, where something is "off"; points, where somebody is "behind"."""
+    if _BEHIND.match(rest):
+        return Quantity(frozenset({"count", "length", "time", "age", "money", "weight"}))
+    return Quantity(frozenset({"time", "age", "length"})) if _OFF.match(rest) else None
+
+
+_BEHIND = re.compile(r"\s*(?:behind|ahead|above|below|short)\b", re.IGNORECASE)
+_OFF = re.compile(r"\s*(?:off|away|along|into the future)\b", re.IGNORECASE)
+
+
+def _how_long(rest: str, how: str) -> Quantity | None:
     """Of "how long": a time, where something takes it; pages, of a book; None where both may be."""
-    if _LASTS.search(rest):
+    if how == "long" and _LASTS.search(rest):
         return Quantity(frozenset({"time"}))
     subject = _IS_LONG.search(rest)
     words = WORD.findall(subject[1]) if subject else []
@@ -226,7 +255,7 @@ def _after_many(rest: str) -> Quantity:
         return Quantity(sorts | more, frozenset({nouns[-1]}))
     return Quantity(
         frozenset({"count", "share"} if _SOME_OF.match(rest) else {"count"}),
-        frozenset({nouns[-1]}) - _PRONOUNS,
+        frozenset({nouns[-1]}) - _PRONOUNS - {"one"},
         phrase=_phrase_words(rest),
         stuff=_made_of(rest),
     )
@@ -242,6 +271,8 @@ def _made_of(rest: str) -> frozenset[str]:
     return frozenset({stem(match[1].lower())}) if match and made else frozenset()
 
 
+#: "How much fuller is this one than that one": any comparative.
+_BESIDES = re.compile(r"\bthan\b|\bcompared (?:with|to)\b|\b(?:next|relative) to\b", re.IGNORECASE)
 #: What "how much" itself does.
 _INTRANSITIVE = bag("fits goes went comes came remains remained fell gets got costs makes")
 
@@ -250,6 +281,8 @@ def _after_much(rest: str) -> Quantity:
     words = [w.lower() for w in WORD.findall(rest)][:12]
     if words and words[0] in COMPARED:
         return Quantity(COMPARED[words[0]])
+    if words and words[0].endswith("er") and _BESIDES.search(rest):
+        return Quantity(COMPARED["bigger"], compared=True)
     nouns = [] if words[:1] and words[0] in _INTRANSITIVE else _noun_phrase(rest)
     for noun in reversed(nouns):
         if noun in NAMED:
@@ -279,6 +312,10 @@ def _phrase_words(rest: str) -> str:
     return " ".join(words)
 
 
+#: Verbs right behind a noun that are no part of it: "how much wood goes into one".
+_GOES = bag("go goes went come comes came get gets got fit fits remain remains")
+
+
 def _noun_phrase(rest: str) -> list[str]:
     """Stems of the noun phrase that stands right behind "how many"."""
     found: list[str] = []
@@ -287,7 +324,7 @@ def _noun_phrase(rest: str) -> list[str]:
         words = words[1:]
     for word in words:
         low = word.lower()
-        if low in _AUXILIARY or low in ENDS_NOUN:
+        if low in _AUXILIARY or low in ENDS_NOUN or (found and low in _GOES):
             break
         if low in _SKIPPED or low in ("total", "other", "additional"):
             continue
@@ -362,7 +399,7 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
         if noun in NAMED:
             if noun in _COUNTS and phrase.index(noun) > 0:
                 return Quantity(frozenset({"count"}))  # "the word count of the text"
-            if len(NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=noun)):
+            if len(NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=frozenset({noun}))):
                 return Quantity(closer)
             return _number_of(NAMED[noun], rest)
     if phrase and phrase[-1] in UNITS:
@@ -393,16 +430,17 @@ _NO_NOUN = frozenset(
 
 def _counted(text: str) -> frozenset[str]:
     """Of "the number of red apples that …": what is counted."""
-    if match := _NUMBER_OF.search(text):
-        return frozenset(_noun_phrase(match[1])[-1:])
     before = _COUNT.search(text)
-    return frozenset({stem(before[1].lower())} - _NO_NOUN) if before else frozenset()
+    if before and stem(before[1].lower()) not in _NO_NOUN:
+        return frozenset({stem(before[1].lower())})
+    match = _NUMBER_OF.search(text)
+    return frozenset(_noun_phrase(match[1])[-1:]) if match else frozenset()
 
 
-def _named_anywhere(text: str, besides: str = "") -> frozenset[str]:
+def _named_anywhere(text: str, besides: frozenset[str] = frozenset()) -> frozenset[str]:
     """The sorts of the first noun of a text that names a quantity."""
     for word in WORD.findall(text):
         noun = stem(word.removesuffix("'s"))
-        if noun != besides and (sorts := NAMED.get(noun)):
+        if noun not in besides and (sorts := NAMED.get(noun)):
             return sorts
     return frozenset()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -21,6 +22,7 @@ from icpo_lite.core.types import Shard
 from icpo_lite.core.words import content_words, stem
 from icpo_lite.rewards.asked_quantity import Quantity, wanted
 from icpo_lite.rewards.quantity_words import UNITS
+from icpo_lite.rewards.rewording import vocabulary
 from icpo_lite.rewards.subject_keys import RELATIONS, keys, names, of_each
 from icpo_lite.rewards.told_quantity import told
 
@@ -90,7 +92,8 @@ class Frame:
 
     parts: single statements that stand beside another in a fact and are there to read.
     stated: numbers that the prompt holds. weight: of a key, the less the more facts are about it.
-    people: whom the problem names. nouns: stems of all its content words.
+    people: whom the problem names. nouns: stems of all its content words. words: see
+    `rewording.vocabulary`.
     """
 
     removed: tuple[Fact, ...]
@@ -101,6 +104,7 @@ class Frame:
     people: frozenset[str]
     nouns: frozenset[str]
     parts: tuple[Fact, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def readable(self) -> tuple[Fact, ...]:
@@ -322,6 +326,7 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
         people=names(everything),
         nouns=content_words(everything),
         parts=tuple(part for told_of in beside for part in told_of),
+        words=vocabulary(everything),
     )
 
 
@@ -354,12 +359,14 @@ def read_question(question: str, frame: Frame) -> Asked:
         numbers=_values(question),
         each=of_each(question),
         places=places_of(question),
-        per=frozenset(stem(m[1].lower()) for m in _PER.finditer(question)),
+        per=frozenset(stem(_DAILY.get(m[2], m[1] or m[2]).lower()) for m in _PER.finditer(question)),
     )
 
 
+_DAILY = {"dai": "day", "Dai": "day"}
 #: The time that a rate is asked for: "per hour", "a week", "each day".
 _PER = re.compile(
-    r"\b(?:per|an?|each|every) (second|minute|hour|day|week|month|year)\b(?! (?:of|from|for)\b)",
+    r"\b(?:per|an?|each|every) (second|minute|hour|day|night|evening|morning|week|month|year)\b"
+    r"(?! (?:of|from|for)\b)|\b(hour|dai|night|week|month|year)ly\b",
     re.IGNORECASE,
 )

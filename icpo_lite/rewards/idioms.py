@@ -14,8 +14,11 @@ _INSTRUMENTS = {
     "weigh": r"scales?",
     "cost": r"(?:price )?tag|sticker|receipt|invoice",
     "measure distance": r"odometer|pedometer|tape measure|ruler",
+    "speed was": r"speedometer",
+    "temperature was": r"thermometer",
+    "time was": r"stopwatch|timer",
 }
-_READS = r"(?:read|say|show|display|indicate)s?"
+_READS = r"(?:(?:read|say|show|display|indicate)s?|said|(?:show|display|indicat)ed)"
 #: What a price is said for, behind "go for": one piece, or nothing more.
 _ONE = r"(?:apiece|a piece|each|per [a-z]+|an? [a-z]+|these days|now|today)"
 _TURNS = [
@@ -35,6 +38,11 @@ _TURNS = [
         r"(?= (?:from|on|for|per|each|every)\b|\W*$)",
         "earn",
     ),
+    (r"\b(?:money|cash|much) (?:came|comes|come) in\b", "money was earned"),
+    (r"\btakings\b", "proceeds"),
+    (r"\b(?:go|goes|went) over the counter\b", "are sold"),
+    (r"\bstudent body\b", "students"),
+    (r"\b(?:put|taken|counted|added) together\b|\ball told\b", "altogether"),
     (r"\bleft(?= (?:the|his|her|their|school|home|town|early)\b)", "departed"),
     (r"\btips? the scales?(?: at)?\b", "weighs"),
     *(

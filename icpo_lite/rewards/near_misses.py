@@ -172,6 +172,32 @@ def _other_flow(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool
     )
 
 
+_DAYS = bag("daily today tomorrow yesterday night nightly morning evening morn")
+
+
+#: "Al bakes 3 pies a day, Bo can bake 6": the time of a rate may be left out of the next.
+_CAN = re.compile(r"\b(?:can|could|able to)\b", re.IGNORECASE)
+
+
+def _rate(_question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
+    """ "How many pages a night does he read?" against "He skipped 16 pages"."""
+    said = {word.lower() for word in _WORD.findall(fact.text)}
+    return bool(asked.per) and not _CAN.search(fact.said) and not any(
+        word.startswith(per) or (per == "day" and word in _DAYS)
+        for per in asked.per
+        for word in said
+    )
+
+
+_ALL_OF_THEM = re.compile(r"\b(?:altogether|in total|in all|overall|all told)\b", re.IGNORECASE)
+
+
+def _all_of_them(question: str, asked: Asked, fact: Fact, _frame: Frame) -> bool:
+    """ "How many questions were there altogether?" against "Al answered 3 more than Bo"."""
+    sum_of = fact.tells.compared and not asked.quantity.compared
+    return bool(sum_of and _ALL_OF_THEM.search(question) and not _ALL_OF_THEM.search(fact.text))
+
+
 _THAN = re.compile(r"\bthan\b", re.IGNORECASE)
 _PRONOUN = re.compile(r"\b(?:he|she|they)\b", re.IGNORECASE)
 _AS_OTHERS = re.compile(
@@ -385,6 +411,8 @@ _KINDS: dict[str, Callable[[str, Asked, Fact, Frame], bool]] = {
     "the other side": _other_side,
     "what comes in or goes out": _other_flow,
     "a difference": _difference,
+    "all of them": _all_of_them,
+    "a rate": _rate,
     "told by a relation": _derived,
     "what one holds": _content,
     "one of them": _one_of_them,

@@ -62,11 +62,11 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
     """
     vague = len(question.sorts) > 4
     if not fact.measurable:  # no number answers "how many"; anything else may be anything
-        return -1.0 if question.sorts and not vague else 0.0
+        return -1.0 if question.sorts else 0.0
     if not question.measurable:
         return -1.0
     if not question.sorts:
-        return 0.0
+        return 0.5 if question.compared and fact.compared else 0.0
     if not question.sorts & fact.sorts:
         return -1.0
     if question.nouns & fact.beside and not question.nouns & fact.nouns:
