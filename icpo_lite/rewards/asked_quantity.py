@@ -186,7 +186,7 @@ _ENDS = re.compile(
     re.IGNORECASE,
 )
 _LASTS = re.compile(
-    r"^(?:[^?.,;]{0,40} )?(?:take|takes|took|taken|last|lasts|lasted|spend|spends|spent|need|needed"
+    r"^(?:[^?.,;]{0,40} )?(?:take|takes|took|taken|cost|last|lasts|lasted|spend|spends|spent|need|needed"
     r"|wait|waited|stay|stayed|work|worked|sleep|slept|ago)\b",
     re.IGNORECASE,
 )
@@ -322,9 +322,12 @@ def _noun_phrase(rest: str) -> list[str]:
     words = WORD.findall(rest)[:8]
     if words[:1] and words[0].lower() == "of":
         words = words[1:]
-    for word in words:
+    for at, word in enumerate(words):
         low = word.lower()
-        if low in _AUXILIARY or low in ENDS_NOUN or (found and low in _GOES):
+        if low in _AUXILIARY or low in ENDS_NOUN or low in _GOES:
+            break
+        after = words[at + 1 : at + 2]
+        if found and low.endswith("ed") and not (after and is_plural(after[0].lower())):
             break
         if low in _SKIPPED or low in ("total", "other", "additional"):
             continue
@@ -369,6 +372,8 @@ _WITH_WHAT = re.compile(
 _SIZE_IS = re.compile(r" *sizes? (?:is|are|was|were|did|does|do|will) ", re.I)
 
 
+#: "What's the game called?"
+_CALLED = re.compile(r"\b(?:called|named|titled)\W*$", re.IGNORECASE)
 #: "What was he paid?"
 _DONE_TO = frozenset(stem(verb) for verb in bag("paid charged billed owed"))
 
@@ -389,7 +394,7 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
             break
         if word not in _SKIPPED:
             phrase.append(stem(word.removesuffix("'s")))
-    if behind_is and (not phrase or phrase[0] in ENDS_NOUN):
+    if _CALLED.search(rest) or (behind_is and (not phrase or phrase[0] in ENDS_NOUN)):
         return Quantity(measurable=False)
     if any(p in NO_QUANTITY for p in phrase[-2:]) and phrase[-1] not in NAMED:
         return Quantity(measurable=False)

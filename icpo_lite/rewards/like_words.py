@@ -96,7 +96,21 @@ min; hour hr; night evening; spot dot; stripe line; color colour; haircut trim; 
 wound; illness sickness; medicine medication drug; exercise workout; push-up pushup press-up;
 problem question exercise; mistake error slip; answer response reply; vote ballot; job gig position
 post; member subscriber; subscriber follower; follower fan; number figure; marker felt_tip pen;
-eraser rubber; folder binder
+eraser rubber; folder binder; plot garden bed patch; plant seedling shoot; bush plant; notebook
+laptop; frog amphibian; character role part lead; deck pack; attendee alumnus alumni guest; graduate
+alumnus alumni; down_payment deposit upfront_fee; kind sort type variety; record album vinyl; house
+place home; pupil grader; balance account; vehicle ride; serving helping portion; leftover remainder
+rest; ride attraction; shopping groceries; fight battle; text message; chat conversation; meeting
+appointment; goods wares merchandise products; product item article; item thing article object
+piece; gear equipment; pebble stone; sweetheart girlfriend boyfriend; gem jewel; dial clock; tune
+song; tale story book; cash money; rent rental; batch lot load; squad team; trek hike walk; toenail
+nail; fingernail nail; booth stall stand; stand stall booth; wallet purse; pocket purse wallet;
+petal leaf; scarf shawl; bean pea; tortilla wrap; sum amount; space room spot; spot space place;
+position rank place; wing side; rail railing fence; parking_spot parking_space space spot; cubicle
+office; flat apartment; suite room; hallway corridor; yard garden; pasture meadow field; meadow
+field; bowl dish plate; napkin serviette; fuel petrol; auditorium hall; hall auditorium room; aisle
+row; rooster cock; bunny rabbit; hare rabbit; joey kangaroo; spectacles glasses; kitten cat; lamb
+sheep; foal horse; calf cow; cub bear lion
 """
 
 #: A kind, by its names, and after the colon things that are of it; kinds apart by ";".
@@ -149,7 +163,24 @@ basketball baseball tennis hockey volleyball; exercise: push-up pushup sit-up si
 crunch; game: chess soccer football basketball baseball tennis hockey; event: party wedding concert
 meeting fair festival; gift present: toy book; material stuff substance: wood jade fabric cloth
 metal cotton wool gold leather paper stone clay steel wire; liquid fluid: water milk juice oil
-paint; gas: carbon_dioxide co2 oxygen; sheet paper: page paper
+paint; gas: carbon_dioxide co2 oxygen; sheet paper: page paper; amphibian: frog toad newt; reptile:
+snake lizard gecko turtle crocodile alligator; rodent: mouse rat hamster squirrel guinea_pig;
+mammal: dog cat horse cow pig sheep whale dolphin elephant; berry: strawberry blueberry raspberry
+blackberry cranberry; nut: almond peanut walnut cashew pecan; grain: rice wheat corn oat barley;
+sport_gear: ball bat glove; outerwear: coat jacket; trousers: jeans shorts slacks; electronics:
+phone laptop tv computer tablet camera; metal: gold silver copper iron steel; jewel gem stone:
+diamond ruby emerald sapphire pearl jade; treat: brownie cookie cupcake candy cake muffin donut
+ice_cream chocolate; greens: lettuce spinach kale; citrus: orange lemon lime grapefruit; pastry:
+croissant muffin pie tart; sea_creature: crab fish shark whale dolphin lobster octopus jellyfish
+starfish; staff: nurse teacher waiter cook; worker: cashier carpenter painter plumber electrician
+builder; professional: doctor lawyer engineer; artwork: painting drawing sculpture statue;
+sculpture: statue; vessel: cup bowl jar; decoration ornament: balloon light candle ribbon; device:
+printer machine; machine: printer robot; document: essay report letter email; writing: essay story
+poem; performance: concert play recital; competition contest: race tournament game quiz; subject:
+math science history biology geography english; body_part: arm leg finger toe; property: house
+apartment land; sweetener: sugar honey syrup; fabric material: cotton silk wool denim; cutlery
+silverware: fork spoon knife; crockery: plate bowl cup; bedding: sheet blanket pillow; ball_game:
+soccer football basketball baseball tennis; event: reunion party
 """
 
 #: Words of one deed, deeds apart by ";".
@@ -176,5 +207,11 @@ ship post; receive get; sew stitch; cover coat; wear put_on; release emit give_o
 go_through; need require want; watch view see; see spot notice; upload post; start begin commence
 kick_off; finish complete end wrap_up; die perish pass_away; move shift; rent hire lease; book
 reserve; hit strike; invite ask; mow cut; shovel clear; plow plough; steal swipe pinch; increase
-rise go_up grow; decrease fall drop go_down shrink
+rise go_up grow; decrease fall drop go_down shrink; plant put_in sow set_out; allot allocate assign
+grant give; gather pick harvest; reply answer; fit hold; plan intend; write jot; read flick_through;
+shout yell; lift raise; drop fall; mark grade; sign autograph; bind tie; wrap pack; pack wrap stow;
+assemble build put_together; install put_in; print run_off run; check inspect; test try; rescue
+save; adopt take_in; evolve develop; defrost thaw; heat warm; cool chill; freeze; bounce; kick; blow
+inflate blow_up; pop burst; dig; drill; plug; vacuum hoover; iron press; dust; tidy clean; peel;
+chew; bark; babysit mind look_after
 """

@@ -192,10 +192,18 @@ def _rate(_question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
 _ALL_OF_THEM = re.compile(r"\b(?:altogether|in total|in all|overall|all told)\b", re.IGNORECASE)
 
 
-def _all_of_them(question: str, asked: Asked, fact: Fact, _frame: Frame) -> bool:
-    """ "How many questions were there altogether?" against "Al answered 3 more than Bo"."""
-    sum_of = fact.tells.compared and not asked.quantity.compared
-    return bool(sum_of and _ALL_OF_THEM.search(question) and not _ALL_OF_THEM.search(fact.text))
+def _all_of_them(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
+    """ "How many balls altogether?" against "Al has 3 more than Bo", "There are 10 red balls"."""
+    if not _ALL_OF_THEM.search(question) or _ALL_OF_THEM.search(fact.text):
+        return False
+    if fact.tells.compared and not asked.quantity.compared:
+        return True
+    hers, its = _modified(question), _modified(fact.said)
+    others = [_modified(other.said) for other in frame.readable]
+    return any(
+        noun not in hers and any(o[noun] - its[noun] for o in others if noun in o)
+        for noun in asked.quantity.nouns & its.keys()
+    )
 
 
 _THAN = re.compile(r"\bthan\b", re.IGNORECASE)
@@ -282,12 +290,14 @@ def _subject(statement: str) -> frozenset[str]:
 _IN_EACH = re.compile(r"\b(?:each|per|every|an? single|one)\s+([a-z]+)", re.IGNORECASE)
 
 
-def _content(question: str, asked: Asked, fact: Fact, _frame: Frame) -> bool:
+def _content(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How many cupcakes are in each batch?" against "She made 4 batches of cupcakes"."""
     wants = asked.quantity.nouns
     if not wants or wants & PEOPLE or not fact.tells.nouns - fact.tells.stuff:
         return False
     holders = {stem(m[1].lower()) for m in _IN_EACH.finditer(question)} - UNITS.keys()
+    if not fact.each and any(h not in frame.nouns and h not in PEOPLE for h in holders):
+        return True
     return any(
         holder in fact.tells.nouns - fact.tells.stuff
         and not any(same_thing(holder, noun) for noun in wants)

@@ -88,7 +88,7 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
     if "factor" in fact.sorts - question.sorts and fact.sorts & question.sorts == {"age"}:
         return 0.3  # "half as old" tells no years
     nouns = question.nouns - _GENERIC
-    if not fact.nouns and "count" in fact.sorts and nouns & known:
+    if not fact.nouns - _GENERIC and "count" in fact.sorts and nouns & known:
         return 0.6
     if not nouns:
         return 1.0 if len(question.sorts) <= 2 else 0.5

@@ -60,7 +60,7 @@ NAMED = _table(
         "enrollment turnout",
         "count money": "sale purchase",
         "count length volume weight area time money": "size length extent magnitude scale",
-        "length": "distance height width depth mileage radius diameter perimeter altitude",
+        "length": "distance height range width depth mileage radius diameter perimeter altitude",
         "weight": "weight mass load",
         "volume": "volume",
         "volume count weight money": "capacity yield output content dose serving supply limit",
@@ -81,7 +81,7 @@ NAMED = _table(
 HOW = _words(
     {
         "time length": "long short",
-        "length": "far tall deep wide thick",
+        "length": "far tall deep wide thick near close",
         "age time": "old young",
         "length money temperature": "high low",
         "count length area volume weight share money": "big large small",
@@ -116,8 +116,8 @@ COMPARED = _words(
 VERBS = _table(
     {
         "money": "cost pay charge earn spend owe save sell bill invest donate give lend deposit "
-        "contribute withdraw",
-        "money count": "make raise receive collect",
+        "contribute withdraw allot allocate grant",
+        "money count": "make raise receive collect own possess",
         "money count time weight volume length share": "amount total",
         "weight": "weigh",
         "length": "measure",
@@ -142,7 +142,7 @@ PEOPLE = frozenset(
         "person people child kid student pupil adult grown-up man woman boy girl member guest "
         "passenger worker employee friend sibling sister brother cousin player customer visitor "
         "folk human individual patient teacher resident attendee participant viewer senior "
-        "classmate teammate"
+        "classmate teammate alumni graduate delegate buyer shopper client tourist volunteer scout "
     )
 )
 #: How long something is, in what it is made of: a book in pages, a list in names.
