@@ -290,14 +290,25 @@ def _subject(statement: str) -> frozenset[str]:
 _IN_EACH = re.compile(r"\b(?:each|per|every|an? single|one)\s+([a-z]+)", re.IGNORECASE)
 
 
+#: "How many peas fit into one pod?", of pods that nobody spoke of.
+_HOLDS = re.compile(
+    r"\b(?:per|(?:in|on|off|from|of|into|to|inside) (?:each|every|one|an?|a single))"
+    r" (?!of\b)([a-z]{3,})",
+    re.IGNORECASE,
+)
+#: What a rate may be told by: each of these is a time.
+_TIMES = frozenset(stem(w) for w in bag("visit trip time occasion turn round session go order"))
+
+
 def _content(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How many cupcakes are in each batch?" against "She made 4 batches of cupcakes"."""
     wants = asked.quantity.nouns
     if not wants or wants & PEOPLE or not fact.tells.nouns - fact.tells.stuff:
         return False
-    holders = {stem(m[1].lower()) for m in _IN_EACH.finditer(question)} - UNITS.keys()
-    if not fact.each and any(h not in frame.nouns and h not in PEOPLE for h in holders):
+    strange = {stem(m[1].lower()) for m in _HOLDS.finditer(question)} - UNITS.keys() - PEOPLE
+    if not fact.each and strange - frame.nouns - _TIMES:
         return True
+    holders = {stem(m[1].lower()) for m in _IN_EACH.finditer(question)} - UNITS.keys()
     return any(
         holder in fact.tells.nouns - fact.tells.stuff
         and not any(same_thing(holder, noun) for noun in wants)

@@ -97,6 +97,8 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         return 0.3 if counts and nouns <= fact.stuff else 1.0  # wheels are not their rows
     if question.nouns & PEOPLE and fact.nouns & PEOPLE and not (question.nouns & known):
         return 0.8
+    if question.nouns & PEOPLE and "person" in fact.nouns:
+        return 0.6
     if question.stuff & fact.nouns and not question.nouns & known:
         return 0.8  # "layers of paint" are its coats
     if _other_things(nouns, fact.nouns):

@@ -73,12 +73,13 @@ def reworded(question: str, known: Mapping[str, str]) -> str:
     """The question with what it calls otherwise called as in the problem; see `vocabulary`."""
     out: list[str] = []
     last = 0
+    told = keys(" ".join(known.values()))
     for start, end, key in _units(question):
         word = question[start:end]
         named = word[0].isupper() and start > 0
         if named or known.keys() & key.split() or key in UNITS or key in NAMED or not content_words(word):
             continue
-        if (" " not in key and keys(word) & _TOLD) or word.lower() in _LIGHT:
+        if (" " not in key and keys(word) & (_TOLD | told)) or word.lower() in _LIGHT:
             continue
         if called := _called(key, tuple(known)):
             out += [question[last:start], _in_number(known[called], word)]
