@@ -88,6 +88,12 @@ _WHAT_IS_IT = re.compile(
     r"(?<=[,:;.—–-]) *\bwhat(?:'s| is| are| was| were) (?:it|that|this|they|those)\W*$",
     re.IGNORECASE,
 )
+#: "And Michael?"
+_WHAT_ABOUT = re.compile(
+    r"\W*(?:and |but )?(?:(?:what|how) about [^?,]{1,40}|and (?!how\b|what\b|w|do|does|did|is|are)"
+    r"[^?,]{1,30})\?\W*$",
+    re.IGNORECASE,
+)
 WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
 _AUXILIARY = bag(
     "do does did is are was were be will would can could should has have had must might may 's"
@@ -112,6 +118,8 @@ def wanted(question: str) -> Quantity:
         return Quantity(UNITS[stem(in_units[1])], compared=compared)
     if in_nouns := _IN_NOUNS.search(text):
         return Quantity(frozenset({"count"}), frozenset({stem(in_nouns[1])}), compared=compared)
+    if _WHAT_ABOUT.match(text):
+        return Quantity()
     found = [_after(text, match) for match in _ASKING.finditer(text)]
     if not found or not any(f.measurable for f in found):
         return _without_interrogative(text, compared) if not found else Quantity(measurable=False)
@@ -356,12 +364,16 @@ def _after_what(wh: str, rest: str) -> Quantity:
         for word in words:
             if sorts := VERBS.get(stem(word)):
                 return Quantity(sorts)
+        if _GETS_FOR.search(rest):
+            return Quantity(frozenset({"money"}))
         return Quantity(measurable=bool(_WITH_WHAT.search(rest)))
     if _WITH_WHAT.search(rest):
         return Quantity()
     return _of_noun(words, rest, behind_is=behind_is)
 
 
+#: "What does she get for an hour?"
+_GETS_FOR = re.compile(r"\b(?:get|receive|want|ask|take home) (?:for|per|each|every|an?)\b", re.I)
 #: "What was she left with?"
 _WITH_WHAT = re.compile(
     r"\b(?:left|leave|start|started|begin|began|end up|ended up|finish|finished|come away|came away"

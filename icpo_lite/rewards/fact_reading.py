@@ -200,11 +200,16 @@ _PLACE = re.compile(
     r"(?! (?:graders?|floor)\b)",
     re.IGNORECASE,
 )
+#: "Part one" is the first.
+_PART = re.compile(r"\b(?:part|stage|phase|round|section) (one|two|three|1|2|3)\b", re.IGNORECASE)
+_PLACES = dict.fromkeys(("one", "1"), "first") | dict.fromkeys(("two", "2"), "second")
+_PLACES |= dict.fromkeys(("three", "3"), "third")
 _SAME_PLACE = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth"}
 
 
 def places_of(text: str) -> frozenset[str]:
     """The places in a row that a text names: of "the second package", "second"."""
+    text = _PART.sub(lambda m: _PLACES[m[1].lower()], text)
     found = (m[1].lower() for m in _PLACE.finditer(text))
     return frozenset(_SAME_PLACE.get(word, word) for word in found)
 
@@ -330,6 +335,11 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
     )
 
 
+#: "…, without tax and tip?", "…, not counting Ann's?"
+_BESIDES = re.compile(
+    r",? (?:without|excluding|not (?:counting|including)|leaving (?:out|aside)|apart from) .*",
+    re.IGNORECASE | re.DOTALL,
+)
 _BEFORE = re.compile(r"\b(?:before|prior to)\b", re.IGNORECASE)
 _AFTER_EVENT = re.compile(r"\bafter (?!all\b)", re.IGNORECASE)
 _AFTER_HOW = re.compile(r"^\W*after (?=(?:how|what)\b)", re.IGNORECASE)
@@ -340,7 +350,7 @@ def _about(question: str) -> frozenset[str]:
 
     What it asks for "before …" is how things were at the start, "after …" what was left.
     """
-    question = _AFTER_HOW.sub("in ", question)
+    question = _BESIDES.sub("", _AFTER_HOW.sub("in ", question))
     for event, state in ((_BEFORE, "~start"), (_AFTER_EVENT, "~left")):
         main = event.split(question, maxsplit=1)[0]
         if main != question and (about := keys(main)):

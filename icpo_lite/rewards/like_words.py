@@ -110,7 +110,8 @@ position rank place; wing side; rail railing fence; parking_spot parking_space s
 office; flat apartment; suite room; hallway corridor; yard garden; pasture meadow field; meadow
 field; bowl dish plate; napkin serviette; fuel petrol; auditorium hall; hall auditorium room; aisle
 row; rooster cock; bunny rabbit; hare rabbit; joey kangaroo; spectacles glasses; kitten cat; lamb
-sheep; foal horse; calf cow; cub bear lion
+sheep; foal horse; calf cow; cub bear lion; puppy young_dog; kitten young_cat; shelter place; chive
+herb; contest competition; person visitor; stretch period span; capital fund
 """
 
 #: A kind, by its names, and after the colon things that are of it; kinds apart by ";".

@@ -72,10 +72,21 @@ def _times(text: str) -> tuple[frozenset[str], ...]:
     return tuple(found)
 
 
-def _other_time(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
+#: A time besides the one that a problem tells of, where it names none.
+_ELSEWHEN = re.compile(
+    rf"\b(?:last|previous|next) {_SPAN}\b|\b(?:yesterday|tomorrow)\b"
+    rf"|\b(?:before|after) this {_SPAN}\b|(?<= )(?:before|after) this one\b",
+    re.IGNORECASE,
+)
+
+
+def _other_time(question: str, _asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How many on Friday?" against "On Monday, …"."""
-    pairs = zip(_times(question), _times(fact.text), strict=True)
-    return any(hers and its and not hers & its for hers, its in pairs)
+    pairs = list(zip(_times(question), _times(fact.text), strict=True))
+    if any(hers and its and not hers & its for hers, its in pairs):
+        return True
+    named = {stem(m[0].split()[0].lower()) for m in _ELSEWHEN.finditer(question)}
+    return bool(named) and not any(its for _, its in pairs) and not named & frame.nouns
 
 
 # ------------------------------------------------ what was added, what is there, what is planned
@@ -107,6 +118,7 @@ _CHANGED = re.compile(
     re.IGNORECASE,
 )
 _WHOLE = re.compile(r"\b(?:full|entire|whole)\b", re.IGNORECASE)
+_WHOLE_OF = re.compile(r"\b(?:the|his|her|their) (?:full|entire|whole|total)\b", re.IGNORECASE)
 _PASSED = re.compile(
     r"\b(?:ha[sd]|have) (?:already |just |only )?(?:\w+ed|been|done|eaten|made|read|run|taken)\b"
     r"|\b(?:already|so far)\b",
@@ -143,8 +155,10 @@ def _done(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
     return bool(_TO_BE_DONE.search(fact.said))
 
 
-def _whole(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
+def _whole(question: str, asked: Asked, fact: Fact, _frame: Frame) -> bool:
     """ "How many games has the full season?" against "They have played 15 this season"."""
+    if _WHOLE_OF.search(question) and fact.places and not asked.places:
+        return True
     if _WHOLE.search(fact.text) or not _WHOLE.search(question):
         return False
     return bool(_PASSED.search(fact.said))
@@ -373,7 +387,8 @@ _OTHER_WORDS = 2
 
 def _other_thing(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How much was the video game?" against "He gets $10 a week"; two words of a given fact."""
-    strange = asked.about - fact.everything - SORT_TAGS - RELATIONS - _LOOSE - frame.people
+    about = asked.about & keys(_main(question))
+    strange = about - fact.everything - SORT_TAGS - RELATIONS - _LOOSE - frame.people
     named = any(len(strange & other.everything) >= _OTHER_WORDS for other in frame.readable)
     return named or _other_modifier(question, fact, frame)
 

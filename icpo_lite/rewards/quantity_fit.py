@@ -30,6 +30,7 @@ _KINDS = frozenset(
 )
 
 
+_DAYS, _YEARS = frozenset({"day", "week"}), frozenset({"year", "month"})
 _SHORT_TIMES = frozenset(stem(w) for w in bag("second minute hour"))
 
 
@@ -39,6 +40,16 @@ def _same_noun(one: str, other: str) -> bool:
     return same_thing(one, other) or (len(short) >= 4 and long.endswith(short))
 
 
+#: Noun → its other: whoever asks for sisters wants no brothers.
+_OTHERS = {
+    stem(one): stem(other)
+    for pair in (
+        "brother sister", "boy girl", "man woman", "son daughter", "uncle aunt", "mother father",
+        "king queen", "husband wife", "adult child", "adult kid", "buyer seller", "winner loser",
+        "niece nephew", "grandmother grandfather", "teacher student", "parent child",
+    )
+    for one, other in (pair.split(), pair.split()[::-1])
+}  # fmt: skip
 #: How well a noun that the problem does not have answers for another thing.
 _STRANGE = -1.0
 
@@ -85,6 +96,8 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         return -1.0  # cups of tea are none of coffee
     if question.sorts == {"age", "time"} and "age" not in fact.sorts and fact.nouns & _SHORT_TIMES:
         return -1.0  # nobody is ten minutes old
+    if question.sorts == {"age", "time"} and fact.nouns & _DAYS and not fact.nouns & _YEARS:
+        return -1.0  # a birthday in ten days tells no age
     if "factor" in fact.sorts - question.sorts and fact.sorts & question.sorts == {"age"}:
         return 0.3  # "half as old" tells no years
     nouns = question.nouns - _GENERIC
@@ -95,6 +108,8 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
     if any(_same_noun(a, b) for a in nouns for b in fact.nouns):
         counts = question.sorts == {"count"} and fact.sorts == {"count"}
         return 0.3 if counts and nouns <= fact.stuff else 1.0  # wheels are not their rows
+    if any(_OTHERS.get(noun) in fact.nouns for noun in nouns):
+        return -1.0
     if question.nouns & PEOPLE and fact.nouns & PEOPLE and not (question.nouns & known):
         return 0.8
     if question.nouns & PEOPLE and "person" in fact.nouns:

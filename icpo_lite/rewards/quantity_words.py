@@ -72,7 +72,7 @@ NAMED = _table(
         "share": "probability chance odds",
         "factor": "factor multiple multiplier",
         "temperature": "temperature",
-        "time": "duration lifespan runtime",
+        "time": "duration lifespan runtime stretch span period interval",
         "time clock": "time deadline",
         "clock": "date",
     }
@@ -105,11 +105,11 @@ COMPARED = _words(
         "age time": "older younger",
         "length": "taller farther further",
         "length time": "shorter longer",
-        "length money temperature": "higher",
-        "speed time": "faster slower",
+        "length money temperature share": "higher",
+        "speed time share": "faster slower",
         "temperature": "warmer colder",
         "money share": "cheaper pricier",
-        "count length area volume weight money": "bigger larger smaller",
+        "count length area volume weight money share": "bigger larger smaller",
     }
 )
 #: Verbs that say what kind of thing is asked: "what does it cost?"

@@ -48,6 +48,7 @@ _REQUEST = re.compile(
     r"|if (?:i|we) (?:knew|had))\b"
     r"|\bi(?:'m| am) (?:still |only |just )*(?:after|missing|lacking|short of|unsure about"
     r"|not sure (?:about|of|how|what))\b"
+    r"|\bwould you mind (?:please )?(?:telling|letting|sharing|saying|giving|specifying|providing)\b"
     r"|\btell me (?:the|how|what|which|who|when|where|whether|about)\b"
     r"|\blet me know (?:the|how|what|which|who|when|where|whether)\b"
     r"|\b(?:i|we)(?:'ll|'d| would| will)?(?: still| also| just| only)* (?:need|require|must know)\b"

@@ -42,7 +42,7 @@ _RELATIONS = {
     "takings",
     "weigh": "weigh weighs weighed weight mass kg kgs lb lbs heavy heavier lighter pound pounds "
     "kilogram kilograms ounce ounces",
-    "capacity": "capacity carry carries carrying fit fits contain contains containing content "
+    "capacity": "capacity hold held carry carries carrying fit fits contain contains containing content "
     "holds holding serve serves feed feeds",
     "eat": "eat eats ate eaten eating snack snacks consume consumes consumed",
     "find": "find finds found",
@@ -174,7 +174,8 @@ _FLUFF = bag(
     "means order able problem missing find compute solve work thing things bit little "
     "count quantity size what how which when into times time per each every does did do fewer "
     "less some several part portion itself mr mrs ms dr dollar dollars cents money cash double "
-    "twice half both gap ask asked asking manage managed"
+    "twice half both gap ask asked asking manage managed mind tells telling says say said wonder "
+    "wondering hear hearing like liked likes would"
 )
 _KIN = bag(
     "brother sister mother father mom mum mommy mama dad daddy papa parent son daughter uncle aunt "
