@@ -209,7 +209,7 @@ def _aim(
 
 
 #: A question must be this much like a fact (see `fact_likeness`), like a given one or the task.
-_LIKE, _LIKE_GIVEN, _LIKE_GOAL = 0.25, 0.5, 0.25
+_LIKE, _LIKE_GIVEN, _LIKE_GOAL = 0.2, 0.5, 0.25
 #: Of two facts about as alike, a person asks for the one that they cannot read.
 _NEARLY_GIVEN, _NEARLY_GOAL = 0.92, 1.0
 #: A question that names nothing ("how much is it?") needs one fact that fits better than others.
