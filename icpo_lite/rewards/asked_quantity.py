@@ -158,8 +158,14 @@ _TELLS = re.compile(
 )
 
 
+#: The size of many things is their number: "the size of the group of students".
+_SIZE_OF = re.compile(r"\bsizes? of (?:[a-z]+ ){1,2}?([a-z]{4,}s|people|children)\b", re.IGNORECASE)
+
+
 def _number_of(named: frozenset[str], text: str) -> Quantity:
     """Sorts of a noun that names a quantity; "the number of hours" is a time."""
+    if (many := _SIZE_OF.search(text)) and is_plural(many[1].lower()):
+        return Quantity(frozenset({"count"}), frozenset({stem(many[1].lower())}))
     nouns = _counted(text) if "count" in named else frozenset()
     units = frozenset[str]().union(*(UNITS.get(n, frozenset()) for n in nouns))
     return Quantity(units or named, nouns)

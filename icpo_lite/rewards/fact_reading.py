@@ -21,6 +21,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Shard
 from icpo_lite.core.words import content_words, stem
 from icpo_lite.rewards.asked_quantity import Quantity, wanted
+from icpo_lite.rewards.idioms import plain
 from icpo_lite.rewards.quantity_words import UNITS
 from icpo_lite.rewards.rewording import vocabulary
 from icpo_lite.rewards.subject_keys import RELATIONS, keys, names, of_each
@@ -200,17 +201,12 @@ _PLACE = re.compile(
     r"(?! (?:graders?|floor)\b)",
     re.IGNORECASE,
 )
-#: "Part one" is the first.
-_PART = re.compile(r"\b(?:part|stage|phase|round|section) (one|two|three|1|2|3)\b", re.IGNORECASE)
-_PLACES = dict.fromkeys(("one", "1"), "first") | dict.fromkeys(("two", "2"), "second")
-_PLACES |= dict.fromkeys(("three", "3"), "third")
 _SAME_PLACE = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth", "5th": "fifth"}
 
 
 def places_of(text: str) -> frozenset[str]:
     """The places in a row that a text names: of "the second package", "second"."""
-    text = _PART.sub(lambda m: _PLACES[m[1].lower()], text)
-    found = (m[1].lower() for m in _PLACE.finditer(text))
+    found = (m[1].lower() for m in _PLACE.finditer(plain(text)))
     return frozenset(_SAME_PLACE.get(word, word) for word in found)
 
 

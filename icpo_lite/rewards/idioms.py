@@ -40,6 +40,10 @@ _TURNS = [
     ),
     (r"\b(?:money|cash|much) (?:came|comes|come) in\b", "money was earned"),
     (r"\btakings\b", "proceeds"),
+    *(
+        (rf"\b(part|stage|phase|round|section) (?:{number})\b", rf"{place} \1")
+        for number, place in (("one|1", "first"), ("two|2", "second"), ("three|3", "third"))
+    ),
     (r"\bcomes? to(?=\W*$)", "cost"),
     (r"\b(?:go|goes|went|gone) missing\b", "are lost"),
     (r"\ball (?=\d)", ""),

@@ -95,7 +95,7 @@ _ADDED = re.compile(
     r"\b(?:additional|extra|another)\b"
     r"|\b(?:puts?|give|gave|given|pay|paid|add|added|return|returned|take|took) (?:\w+ ){0,3}back\b"
     r"|\bback (?:in|into)\b"
-    r"|(?<!how many )(?<!how much )\bmore\b(?!(?: [a-z]+){0,3} than\b)(?! or less)",
+    r"|(?<!how many )(?<!how much )\bmore\b(?! (?:precise|specific|exact))(?!(?: [a-z]+){0,3} than\b)(?! or less)",
     re.IGNORECASE,
 )
 _SAYS_ADDED = re.compile(
@@ -218,6 +218,58 @@ def _all_of_them(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
         noun not in hers and any(o[noun] - its[noun] for o in others if noun in o)
         for noun in asked.quantity.nouns & its.keys()
     )
+
+
+_HAS_MONEY = re.compile(
+    r"\b(?:money|cash|much|dollars)\b(?: [a-z]+){0,4}? (?:have|has|had|got|bring|brought|carry"
+    r"|carrying)\b(?! to\b)",
+    re.IGNORECASE,
+)
+_PAYS = re.compile(r"\b(?:spen[dt]s?|spending|pays?|paid|costs?|bought|buys?|price[sd]?)\b", re.I)
+_HOLDS_MONEY = re.compile(r"\b(?:ha[sd]|have|with|br(?:ings?|ought)|sav(?:es?|ed))\b", re.I)
+
+
+def _purse(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
+    """ "How much money did she have on her?" against "She bought a pair for $22"."""
+    has = _HAS_MONEY.search(question) and not _PAYS.search(question)
+    return bool(has and _PAYS.search(fact.said) and not _HOLDS_MONEY.search(fact.said))
+
+
+_OPPOSITES = [
+    tuple(re.compile(rf"\b(?:{words})\b", re.IGNORECASE) for words in pair)
+    for pair in (
+        ("br(?:ings?|ought|inging)|c(?:arry|arries|arried)", "leaves?|leaving|left behind"),
+        ("wins?|won|winning|gain(?:s|ed)?", "los(?:es?|t|ing)"),
+        ("lends?|lent|lending", "borrow(?:s|ed|ing)?"),
+        ("pass(?:es|ed)?", "fail(?:s|ed)?"),
+        ("accept(?:s|ed)?", "reject(?:s|ed)?|refuse[sd]?"),
+        ("remember(?:s|ed)?", "forg[eo]ts?|forgot(?:ten)?"),
+        ("arrives?|arrived|came|comes?", "departs?|departed|went away"),
+        ("ate|eats?|eaten|eating", "cook(?:s|ed)?|bakes?|baked|makes?|made"),
+        ("finds?|found", "los(?:es?|t|ing)"),
+        ("adds?|added", "removes?|removed|took out|takes? out"),
+    )
+]
+
+
+def _opposite(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
+    """ "How many did he leave at home?" against "He brings 10"."""
+    main = _main(question)
+    return any(
+        hers.search(main)
+        and its.search(fact.said)
+        and not (its.search(main) or hers.search(fact.said))
+        for pair in _OPPOSITES
+        for hers, its in (pair, pair[::-1])
+    )
+
+
+_MORE = re.compile(r"\b(?:additional|another|second|extra|more|other|new)\b", re.IGNORECASE)
+
+
+def _first(_question: str, asked: Asked, fact: Fact, _frame: Frame) -> bool:
+    """ "How much was the first one?" against "He bought additional land for $4000"."""
+    return "first" in asked.places and not fact.places and bool(_MORE.search(fact.said))
 
 
 _THAN = re.compile(r"\bthan\b", re.IGNORECASE)
@@ -446,6 +498,9 @@ _KINDS: dict[str, Callable[[str, Asked, Fact, Frame], bool]] = {
     "the whole": _whole,
     "the other side": _other_side,
     "what comes in or goes out": _other_flow,
+    "what is in the purse": _purse,
+    "the opposite": _opposite,
+    "the first": _first,
     "a difference": _difference,
     "all of them": _all_of_them,
     "a rate": _rate,
