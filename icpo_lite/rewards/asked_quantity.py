@@ -72,7 +72,7 @@ _ASKING = re.compile(
 #: "…, in minutes?"
 _IN_UNITS = re.compile(
     r"\bin (percent|dollars|cents|seconds|minutes|hours|days|weeks|months|years|miles|feet|meters"
-    r"|inches|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)\W*$",
+    r"|inches|kilometers|pounds|kilograms|grams|ounces|gallons|liters|mph)(?:\W*$|,)",
     re.IGNORECASE,
 )
 #: "In what year was she born?" wants no number of years.
@@ -359,7 +359,7 @@ def _after_what(wh: str, rest: str) -> Quantity:
     if wh[:3] == "who" or wh in ("where", "why"):
         return Quantity(measurable=False)
     words = [w.lower() for w in WORD.findall(rest)][:16]
-    if wh == "what" and words[:1] == ["time"] and not _LASTS.search(rest):
+    if wh == "what" and words[:1] == ["time"] and not _LASTS.search(rest) and not _TIME_FOR.search(rest):
         return Quantity(frozenset({"clock"}))
     behind_is = wh == "what's" or bool(
         words and words[0] in ("is", "are", "was", "were", "will", "would")
@@ -392,6 +392,9 @@ _SIZE_IS = re.compile(r" *sizes? (?:is|are|was|were|did|does|do|will) ", re.I)
 
 #: "What's the game called?"
 _CALLED = re.compile(r"\b(?:called|named|titled)\W*$", re.IGNORECASE)
+#: "What was his first batch of bottles?"
+_OF_MANY = re.compile(r"\bof (?:[a-z]+ ){0,2}?([a-z]{3,}s|people|children)\b", re.IGNORECASE)
+_TIME_FOR = re.compile(r"\b(?:for|to) [a-z]+ing\b", re.IGNORECASE)
 #: "What was he paid?"
 _DONE_TO = frozenset(stem(verb) for verb in bag("paid charged billed owed"))
 
@@ -425,6 +428,8 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
             if len(NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=frozenset({noun}))):
                 return Quantity(closer)
             return _number_of(NAMED[noun], rest)
+    if phrase and phrase[-1] in COLLECTIVES and (many := _OF_MANY.search(rest)):
+        return Quantity(frozenset({"count"}), frozenset({stem(many[1].lower())}))
     if phrase and phrase[-1] in UNITS:
         return Quantity(UNITS[phrase[-1]] | ({"age"} if phrase[-1] == "year" else set()))
     if behind_is:

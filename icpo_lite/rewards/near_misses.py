@@ -241,6 +241,7 @@ _OPPOSITES = [
         ("br(?:ings?|ought|inging)|c(?:arry|arries|arried)", "leaves?|leaving|left behind"),
         ("wins?|won|winning|gain(?:s|ed)?", "los(?:es?|t|ing)"),
         ("lends?|lent|lending", "borrow(?:s|ed|ing)?"),
+        ("sends?|sent|sending", "receives?|received|receiving"),
         ("pass(?:es|ed)?", "fail(?:s|ed)?"),
         ("accept(?:s|ed)?", "reject(?:s|ed)?|refuse[sd]?"),
         ("remember(?:s|ed)?", "forg[eo]ts?|forgot(?:ten)?"),
@@ -359,7 +360,9 @@ _IN_EACH = re.compile(r"\b(?:each|per|every|an? single|one)\s+([a-z]+)", re.IGNO
 #: "How many peas fit into one pod?", of pods that nobody spoke of.
 _HOLDS = re.compile(
     r"\b(?:per|(?:in|on|off|from|of|into|to|inside) (?:each|every|one|an?|a single))"
-    r" (?!of\b)([a-z]{3,})",
+    r" (?!of\b)([a-z]{3,})"
+    r"|\b(?:does|do|can|will) (?:each|every|one|an?|a single) ([a-z]{3,}) "
+    r"(?:hold|have|contain|fit|carry|take)\b",
     re.IGNORECASE,
 )
 #: What a rate may be told by: each of these is a time.
@@ -371,7 +374,7 @@ def _content(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     wants = asked.quantity.nouns
     if not wants or wants & PEOPLE or not fact.tells.nouns - fact.tells.stuff:
         return False
-    strange = {stem(m[1].lower()) for m in _HOLDS.finditer(question)} - UNITS.keys() - PEOPLE
+    strange = {stem((m[1] or m[2]).lower()) for m in _HOLDS.finditer(question)} - UNITS.keys() - PEOPLE
     if not fact.each and strange - frame.nouns - _TIMES:
         return True
     holders = {stem(m[1].lower()) for m in _IN_EACH.finditer(question)} - UNITS.keys()

@@ -12,7 +12,9 @@ from icpo_lite.rewards.quantity_words import PEOPLE, UNITS
 from icpo_lite.rewards.subject_keys import same_thing
 
 #: Nouns that stand for whatever is counted.
-_GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object them those these us"))
+_GENERIC = frozenset(
+    stem(w) for w in bag("piece item unit thing one object them those these us kind sort type rest")
+)
 
 
 #: Nouns that stand for many others: a question may say "flowers" of the roses.
@@ -112,6 +114,8 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         return -1.0
     if question.nouns & PEOPLE and fact.nouns & PEOPLE and not (question.nouns & known):
         return 0.8
+    if question.nouns & PEOPLE and fact.nouns and not fact.nouns & PEOPLE:
+        return -1.0
     if question.nouns & PEOPLE and "person" in fact.nouns:
         return 0.6
     if question.stuff & fact.nouns and not question.nouns & known:

@@ -121,6 +121,7 @@ VERBS = _table(
         "money count time weight volume length share": "amount total",
         "weight": "weigh",
         "length": "measure",
+        "count weight volume": "yield produce",
     }
 )
 #: What else a question may want: none of these is a quantity.
