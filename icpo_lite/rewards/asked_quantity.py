@@ -406,6 +406,8 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
     if behind_is and (paid := next((VERBS[s] for s in map(stem, words) if s in _DONE_TO), None)):
         return Quantity(paid)
     for word in words:
+        if behind_is and not phrase and word in ("that", "this"):
+            continue
         if behind_is and not phrase and word in ENDS_NOUN:
             return Quantity(measurable=False)  # "what was inside the box"
         if word in ("is", "are", "was", "were", "will", "would", "be") and not phrase:

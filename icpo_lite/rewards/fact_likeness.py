@@ -78,7 +78,7 @@ def _weight(key: str, frame: Frame) -> float:
 
 def _reach(fact: Fact) -> frozenset[str]:
     """Keys of a fact's clause; what somebody has is what they start with."""
-    starts = bool(fact.clause & {"~own", "~bring"}) and "~left" not in fact.clause
+    starts = bool(fact.clause & {"~own", "~bring", "~capacity"}) and "~left" not in fact.clause
     starts = starts and not fact.is_goal
     return fact.clause | {"~start"} if starts else fact.clause
 

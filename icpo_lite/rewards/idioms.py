@@ -67,6 +67,11 @@ _TURNS = [
     (r"\bpocket money\b", "allowance"),
     (r"\blook(?:s|ed|ing)? after\b", "babysitting"),
     (
+        r"\b(?:when|as|before) (?:he|she|they|it|[A-Z][a-z]+) (?:set (?:out|off)|left home|started"
+        r"(?: out)?|began)\b|\b(?:left home|set (?:out|off)) with\b",
+        "initially",
+    ),
+    (
         r"\bat (?:first|the outset|the start|the beginning)\b|\bto (?:begin|start) with\b",
         "initially",
     ),
