@@ -359,7 +359,12 @@ def _after_what(wh: str, rest: str) -> Quantity:
     if wh[:3] == "who" or wh in ("where", "why"):
         return Quantity(measurable=False)
     words = [w.lower() for w in WORD.findall(rest)][:16]
-    if wh == "what" and words[:1] == ["time"] and not _LASTS.search(rest) and not _TIME_FOR.search(rest):
+    if (
+        wh == "what"
+        and words[:1] == ["time"]
+        and not _LASTS.search(rest)
+        and not _TIME_FOR.search(rest)
+    ):
         return Quantity(frozenset({"clock"}))
     behind_is = wh == "what's" or bool(
         words and words[0] in ("is", "are", "was", "were", "will", "would")
@@ -427,7 +432,9 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
         if noun in NAMED:
             if noun in _COUNTS and phrase.index(noun) > 0:
                 return Quantity(frozenset({"count"}))  # "the word count of the text"
-            if len(NAMED[noun]) > 4 and (closer := _named_anywhere(rest, besides=frozenset({noun}))):
+            if len(NAMED[noun]) > 4 and (
+                closer := _named_anywhere(rest, besides=frozenset({noun}))
+            ):
                 return Quantity(closer)
             return _number_of(NAMED[noun], rest)
     if phrase and phrase[-1] in COLLECTIVES and (many := _OF_MANY.search(rest)):

@@ -365,7 +365,9 @@ def read_question(question: str, frame: Frame) -> Asked:
         numbers=_values(question),
         each=of_each(question),
         places=places_of(question),
-        per=frozenset(stem(_DAILY.get(m[2], m[1] or m[2]).lower()) for m in _PER.finditer(question)),
+        per=frozenset(
+            stem(_DAILY.get(m[2], m[1] or m[2]).lower()) for m in _PER.finditer(question)
+        ),
     )
 
 

@@ -196,10 +196,14 @@ _CAN = re.compile(r"\b(?:can|could|able to)\b", re.IGNORECASE)
 def _rate(_question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How many pages a night does he read?" against "He skipped 16 pages"."""
     said = {word.lower() for word in _WORD.findall(fact.text)}
-    return bool(asked.per) and not _CAN.search(fact.said) and not any(
-        word.startswith(per) or (per == "day" and word in _DAYS)
-        for per in asked.per
-        for word in said
+    return (
+        bool(asked.per)
+        and not _CAN.search(fact.said)
+        and not any(
+            word.startswith(per) or (per == "day" and word in _DAYS)
+            for per in asked.per
+            for word in said
+        )
     )
 
 
@@ -378,7 +382,9 @@ def _content(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     wants = asked.quantity.nouns
     if not wants or wants & PEOPLE or not fact.tells.nouns - fact.tells.stuff:
         return False
-    strange = {stem((m[1] or m[2]).lower()) for m in _HOLDS.finditer(question)} - UNITS.keys() - PEOPLE
+    strange = (
+        {stem((m[1] or m[2]).lower()) for m in _HOLDS.finditer(question)} - UNITS.keys() - PEOPLE
+    )
     if not fact.each and strange - frame.nouns - _TIMES:
         return True
     holders = {stem(m[1].lower()) for m in _IN_EACH.finditer(question)} - UNITS.keys()

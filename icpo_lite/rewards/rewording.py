@@ -77,7 +77,13 @@ def reworded(question: str, known: Mapping[str, str]) -> str:
     for start, end, key in _units(question):
         word = question[start:end]
         named = word[0].isupper() and start > 0
-        if named or known.keys() & key.split() or key in UNITS or key in NAMED or not content_words(word):
+        if (
+            named
+            or known.keys() & key.split()
+            or key in UNITS
+            or key in NAMED
+            or not content_words(word)
+        ):
             continue
         if (" " not in key and keys(word) & (_TOLD | told)) or word.lower() in _LIGHT:
             continue
