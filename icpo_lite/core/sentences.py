@@ -74,7 +74,8 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
 #: A single letter and a point behind a word in lower case or a name: "Pond B.", not "J. R. R.".
 _LETTER = re.compile(r"[a-z] [A-Z]\.$")
 _OPENERS = bag(
-    "The He She They If When While After Before How What There In On At For Then Each Every Both His"
+    "The He She They If When While After Before How What There In On At For Then Each Every Both "
+    "His"
     " Her Their This These It Its All Some Another Next Finally However Since Assuming Suppose"
 )
 

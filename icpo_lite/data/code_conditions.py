@@ -164,7 +164,8 @@ _ORDERS = re.compile(
 
 _ONE_CASE = re.compile(
     r"^\W*(?:note:? )?(?:if|when|in case|otherwise|else)\b|^(?:(?:it|the function) )?"
-    r"(?:should |must )?returns? (?:.{1,40} (?:if|when|in case|otherwise)\b|\W?(?:true|false|yes|no)\b)",
+    r"(?:should |must )?returns? (?:.{1,40} (?:if|when|in case|otherwise)\b|\W?(?:true|false|yes"
+    r"|no)\b)",
     re.IGNORECASE,
 )
 

@@ -16,8 +16,8 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Problem
 from icpo_lite.core.words import bag, content_words, stem
 from icpo_lite.data.certificate import Removal
-from icpo_lite.data.code_conditions import DOES, Found, cut_out, removed, states_task
 from icpo_lite.data.code_arguments import DEFINITION, is_of_arguments
+from icpo_lite.data.code_conditions import DOES, Found, cut_out, removed, states_task
 from icpo_lite.data.code_text import CodeText
 from icpo_lite.data.sharding import Sharding
 
@@ -85,12 +85,14 @@ def _requirements(sentence: str, others: Sequence[str], tests: str) -> Iterator[
 
 _MEANS = re.compile(
     r"(?P<head>[^:]{3,80}?)(?P<if> (?:if and only if|only if|iff|if|when)\b"
-    r"|,? means? (?:that )?|,? (?:is|are) (?:defined )?(?=(?:an? |the |as |when )))(?P<body>.{8,400})$",
+    r"|,? means? (?:that )?|,? (?:is|are) (?:defined )?(?=(?:an? |the |as |when "
+    r")))(?P<body>.{8,400})$",
     re.IGNORECASE | re.DOTALL,
 )
 #: What opens another sentence than one that says what a word means, or a name of code.
 _NO_HEAD = re.compile(
-    r"\W*(?i:if|when|otherwise|note|return|in case|else|you)\b|.*(?:[a-z][A-Z]|\b(?:since|because|which)\b)"
+    r"\W*(?i:if|when|otherwise|note|return|in case|else|you)\b|.*(?:[a-z][A-Z]|\b(?:since|because"
+    r"|which)\b)"
 )
 #: Words of no meaning of their own, and those whose meaning everybody knows.
 _COMMON = frozenset(
@@ -102,7 +104,8 @@ _COMMON = frozenset(
         " round rounding subarray sub-array bracket parenthesis name value sequence order index"
         " conjecture shift operation given return node object check position dictionary key tuple"
         " set pair length size empty result case binary decimal hexadecimal matrix row column path"
-        " absolute deviation valid version term first last next two one each right angle sort sorted count item entry"
+        " absolute deviation valid version term first last next two one each right angle sort "
+        "sorted count item entry"
     )
 )
 

@@ -13,6 +13,18 @@ from functools import lru_cache
 
 from icpo_lite.core.words import bag, is_plural, stem
 from icpo_lite.rewards.idioms import plain
+from icpo_lite.rewards.noun_phrases import (
+    AUXILIARY,
+    COUNTS,
+    ENDS_NOUN,
+    SKIPPED,
+    WORD,
+    counted,
+    made_of,
+    named_anywhere,
+    noun_phrase,
+    phrase_words,
+)
 from icpo_lite.rewards.quantity_words import (
     COLLECTIVES,
     COMPARED,
@@ -94,16 +106,6 @@ _WHAT_ABOUT = re.compile(
     r"[^?,]{1,30})\?\W*$",
     re.IGNORECASE,
 )
-WORD = re.compile(r"[A-Za-z$%][A-Za-z'-]*")
-_AUXILIARY = bag(
-    "do does did is are was were be will would can could should has have had must might may 's"
-)
-ENDS_NOUN = bag(
-    "of in on at to for from by with without that which who when if before after during since "
-    "until than per between among and or but so left did she he they it we you i into as each "
-    "every while because off inside outside behind under"
-)
-_SKIPPED = bag("the a an his her its their our your my this these those more less fewer")
 
 
 @lru_cache(maxsize=16384)
@@ -145,7 +147,7 @@ def _of_many(text: str) -> bool:
 
 def _without_interrogative(text: str, compared: bool) -> Quantity:
     """Of "please give me the price" and "does she like tea?", which wants no quantity."""
-    if named := _named_anywhere(text):
+    if named := named_anywhere(text):
         return replace(_number_of(named, text), compared=compared)
     return Quantity(measurable=bool(_TELLS.search(text)) or not text.rstrip().endswith("?"))
 
@@ -166,7 +168,7 @@ def _number_of(named: frozenset[str], text: str) -> Quantity:
     """Sorts of a noun that names a quantity; "the number of hours" is a time."""
     if (many := _SIZE_OF.search(text)) and is_plural(many[1].lower()):
         return Quantity(frozenset({"count"}), frozenset({stem(many[1].lower())}))
-    nouns = _counted(text) if "count" in named else frozenset()
+    nouns = counted(text) if "count" in named else frozenset()
     units = frozenset[str]().union(*(UNITS.get(n, frozenset()) for n in nouns))
     return Quantity(units or named, nouns)
 
@@ -188,7 +190,7 @@ def _after(text: str, match: re.Match[str]) -> Quantity:
         return apart
     if how in HOW:
         sorts = HOW[how] - ({"time"} if how in _SPEEDS and not _ENDS.search(rest) else set())
-        return Quantity((len(sorts) > 4 and _named_anywhere(rest, besides=_PARTS)) or sorts)
+        return Quantity((len(sorts) > 4 and named_anywhere(rest, besides=_PARTS)) or sorts)
     return Quantity()
 
 
@@ -200,7 +202,8 @@ _ENDS = re.compile(
     re.IGNORECASE,
 )
 _LASTS = re.compile(
-    r"^(?:[^?.,;]{0,40} )?(?:take|takes|took|taken|cost|last|lasts|lasted|spend|spends|spent|need|needed"
+    r"^(?:[^?.,;]{0,40} )?(?:take|takes|took|taken|cost|last|lasts|lasted|spend|spends|spent|need"
+    r"|needed"
     r"|wait|waited|stay|stayed|work|worked|sleep|slept|ago)\b",
     re.IGNORECASE,
 )
@@ -259,7 +262,7 @@ _PRONOUNS = bag("them those these us")
 def _after_many(rest: str) -> Quantity:
     if _TIMES_AS.match(rest):
         return Quantity(frozenset({"factor"}))
-    nouns = _noun_phrase(rest)
+    nouns = noun_phrase(rest)
     if not nouns:
         return Quantity(frozenset({"count"}))
     if nouns[-1] == "tim":
@@ -270,19 +273,9 @@ def _after_many(rest: str) -> Quantity:
     return Quantity(
         frozenset({"count", "share"} if _SOME_OF.match(rest) else {"count"}),
         frozenset({nouns[-1]}) - _PRONOUNS - {"one"},
-        phrase=_phrase_words(rest),
-        stuff=_made_of(rest),
+        phrase=phrase_words(rest),
+        stuff=made_of(rest),
     )
-
-
-_MADE_OF = re.compile(r"\s*(?:[a-z'-]+ ){1,3}?of ([a-z]+)", re.IGNORECASE)
-
-
-def _made_of(rest: str) -> frozenset[str]:
-    """Of "how many layers of paint": paint; nothing for "how many of the kids"."""
-    match = _MADE_OF.match(rest)
-    made = match and match[1].lower() not in _SKIPPED and not rest.lstrip().startswith("of ")
-    return frozenset({stem(match[1].lower())}) if match and made else frozenset()
 
 
 #: "How much fuller is this one than that one": any comparative.
@@ -297,7 +290,7 @@ def _after_much(rest: str) -> Quantity:
         return Quantity(COMPARED[words[0]])
     if words and words[0].endswith("er") and _BESIDES.search(rest):
         return Quantity(COMPARED["bigger"], compared=True)
-    nouns = [] if words[:1] and words[0] in _INTRANSITIVE else _noun_phrase(rest)
+    nouns = [] if words[:1] and words[0] in _INTRANSITIVE else noun_phrase(rest)
     for noun in reversed(nouns):
         if noun in NAMED:
             return Quantity(NAMED[noun])
@@ -314,43 +307,6 @@ def _after_much(rest: str) -> Quantity:
     if words[:1] == ["of"] or " of " in f" {' '.join(words[:4])} ":
         return Quantity(MUCH | {"factor", "count"})
     return Quantity(MUCH)
-
-
-def _phrase_words(rest: str) -> str:
-    """The words right behind "how many", up to a verb or a preposition."""
-    words: list[str] = []
-    for word in WORD.findall(rest)[:8]:
-        if word.lower() in _AUXILIARY or word.lower() in ENDS_NOUN:
-            break
-        words.append(word)
-    return " ".join(words)
-
-
-#: Verbs right behind a noun that are no part of it: "how much wood goes into one".
-_GOES = bag("go goes went come comes came get gets got fit fits remain remains")
-
-
-def _noun_phrase(rest: str) -> list[str]:
-    """Stems of the noun phrase that stands right behind "how many"."""
-    found: list[str] = []
-    words = WORD.findall(rest)[:8]
-    if words[:1] and words[0].lower() == "of":
-        words = words[1:]
-    for at, word in enumerate(words):
-        low = word.lower()
-        if low in _AUXILIARY or low in ENDS_NOUN or low in _GOES:
-            break
-        after = words[at + 1 : at + 2]
-        if found and low.endswith("ed") and not (after and is_plural(after[0].lower())):
-            break
-        if low in _SKIPPED or low in ("total", "other", "additional"):
-            continue
-        found.append(stem(low))
-        if is_plural(low) and not rest.lower().lstrip().startswith(low + " and"):
-            nxt = words[words.index(word) + 1 : words.index(word) + 2]
-            if not nxt or not is_plural(nxt[0].lower()):
-                break
-    return found
 
 
 def _after_what(wh: str, rest: str) -> Quantity:
@@ -417,10 +373,10 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
             return Quantity(measurable=False)  # "what was inside the box"
         if word in ("is", "are", "was", "were", "will", "would", "be") and not phrase:
             continue
-        if word in _AUXILIARY or (word in ENDS_NOUN and phrase):
-            asks_verb = word in _AUXILIARY
+        if word in AUXILIARY or (word in ENDS_NOUN and phrase):
+            asks_verb = word in AUXILIARY
             break
-        if word not in _SKIPPED:
+        if word not in SKIPPED:
             phrase.append(stem(word.removesuffix("'s")))
     if _CALLED.search(rest) or (behind_is and (not phrase or phrase[0] in ENDS_NOUN)):
         return Quantity(measurable=False)
@@ -430,11 +386,9 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
         if noun == "siz" and not behind_is and not (_SIZE_IS.match(rest) and _of_many(rest)):
             return Quantity(NAMED[noun] - {"count", "money", "time"})
         if noun in NAMED:
-            if noun in _COUNTS and phrase.index(noun) > 0:
+            if noun in COUNTS and phrase.index(noun) > 0:
                 return Quantity(frozenset({"count"}))  # "the word count of the text"
-            if len(NAMED[noun]) > 4 and (
-                closer := _named_anywhere(rest, besides=frozenset({noun}))
-            ):
+            if len(NAMED[noun]) > 4 and (closer := named_anywhere(rest, besides=frozenset({noun}))):
                 return Quantity(closer)
             return _number_of(NAMED[noun], rest)
     if phrase and phrase[-1] in COLLECTIVES and (many := _OF_MANY.search(rest)):
@@ -446,38 +400,3 @@ def _of_noun(words: list[str], rest: str, *, behind_is: bool) -> Quantity:
     verbs = (VERBS[stem(word)] for word in words[:6] if stem(word) in VERBS)
     sorts = None if asks_verb else next(verbs, None)  # "what Julie spent", not "what dish is made"
     return Quantity(sorts) if sorts else Quantity(measurable=False)
-
-
-_COUNTS = frozenset({stem("count"), stem("tally")})
-_NUMBER_OF = re.compile(
-    r"\b(?:number|count|counts|quantity|amount|total|tally)\s+(?:of|for)\s+([^?.,;]*)", re.I
-)
-
-
-#: "The marble count"; not "the exact count".
-_COUNT = re.compile(r"\b([a-z]+) (?:count|tally)\b", re.I)
-_NO_NOUN = frozenset(
-    stem(w)
-    for w in bag(
-        "the a an his her its their our your my total exact final head full whole current initial "
-        "original starting first last correct actual overall right precise daily weekly what that"
-    )
-)
-
-
-def _counted(text: str) -> frozenset[str]:
-    """Of "the number of red apples that …": what is counted."""
-    before = _COUNT.search(text)
-    if before and stem(before[1].lower()) not in _NO_NOUN:
-        return frozenset({stem(before[1].lower())})
-    match = _NUMBER_OF.search(text)
-    return frozenset(_noun_phrase(match[1])[-1:]) if match else frozenset()
-
-
-def _named_anywhere(text: str, besides: frozenset[str] = frozenset()) -> frozenset[str]:
-    """The sorts of the first noun of a text that names a quantity."""
-    for word in WORD.findall(text):
-        noun = stem(word.removesuffix("'s"))
-        if noun not in besides and (sorts := NAMED.get(noun)):
-            return sorts
-    return frozenset()

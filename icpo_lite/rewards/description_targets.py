@@ -82,7 +82,8 @@ def _asks_which(unit: str, what: str) -> bool:
 
 _MEANING = re.compile(
     r"\b(?:mean|means|meant|meaning|defin\w+|criteri\w+|conditions?|rules?|counts? as|makes?"
-    r"|considered|qualif\w+|exactly|called|what is|what are|when is|how is|requirements?|properties)\b",
+    r"|considered|qualif\w+|exactly|called|what is|what are|when is|how is|requirements?"
+    r"|properties)\b",
     re.IGNORECASE,
 )
 

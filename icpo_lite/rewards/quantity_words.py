@@ -51,7 +51,8 @@ NAMED = _table(
     {
         "money": "price cost fee fare rent salary wage pay payment bill income revenue earnings "
         "saving budget tip bonus deposit balance profit expense charge worth donation allowance "
-        "money cash dollar paycheck commission debt loan spending proceeds funds change euro turnover "
+        "money cash dollar paycheck commission debt loan spending proceeds funds change euro "
+        "turnover "
         "cent bid refund toll tuition premium contribution investment capital stake jackpot prize",
         "money share": "discount tax interest markup reduction raise increase",
         "money count time weight volume length share temperature age amount": "value figure "
@@ -169,6 +170,7 @@ COLLECTIVES = frozenset(
         "class team group family crowd bunch pack set collection litter batch order harvest herd "
         "flock fleet library army audience staff crew membership club troop band company pile "
         "party gathering audience turnout stash hoard haul deck brood school choir orchestra cast "
-        "stack row crop catch body load population supply stock assignment homework test exam list playlist"
+        "stack row crop catch body load population supply stock assignment homework test exam "
+        "list playlist"
     )
 )

@@ -42,8 +42,8 @@ _RELATIONS = {
     "takings",
     "weigh": "weigh weighs weighed weight mass kg kgs lb lbs heavy heavier lighter pound pounds "
     "kilogram kilograms ounce ounces",
-    "capacity": "capacity hold held carry carries carrying fit fits contain contains containing content "
-    "holds holding serve serves feed feeds",
+    "capacity": "capacity hold held carry carries carrying fit fits contain contains containing "
+    "content holds holding serve serves feed feeds",
     "eat": "eat eats ate eaten eating snack snacks consume consumes consumed",
     "find": "find finds found",
     "age": "age ages old older younger",

@@ -99,7 +99,8 @@ def test_what_is_no_condition_stays(description: str) -> None:
             "The certain value: -1.",
         ),
         (
-            "Return the word with most vowels. If several words have as many, return the one in front.",
+            "Return the word with most vowels. If several words have as many, return the one in "
+            "front.",
             "If several words have as many, return a certain value.",
             "The certain value: the one in front.",
         ),
@@ -109,7 +110,8 @@ def test_what_is_no_condition_stays(description: str) -> None:
             "The certain way: its vowels are doubled.",
         ),
         (
-            "Check if a file name is valid. A name is valid if all of these hold:\n    - It has one dot.\n"
+            "Check if a file name is valid. A name is valid if all of these hold:\n    - It has "
+            "one dot.\n"
             "    - It is short.",
             "Check if a file name is valid.",
             "The meaning of 'valid': all of these hold.",

@@ -111,11 +111,21 @@ def stated(reply: str) -> Stated | None:
     text = without_closing(spoken(reply))
     if found := _boxed(text) or _hashed(text) or _marked(text) or _opening(text):
         return found
-    text = _unchecked(text)
+    text = _CORRECTED.sub("", _unchecked(text))
     told = _of_conclusion(text)
     if told is None:
         return None
     return Stated(*told, "confirmed" if _confirmed(text, told) else "told", told[0])
+
+
+#: "I'd say 41, no wait, 42.", "it isn't 41, it's 42": what is taken back in the same sentence.
+_CORRECTED = re.compile(
+    r"\b(?:is|are|was|were)(?:n['’]t| not) [^;,.!?\n\d]{0,20}\d[\d,]{0,12}[;,](?= (?:but|it"
+    r"|rather)\b)"
+    r"|[^.!?\n]{0,200}\b(?:no,? wait|scratch that|correction|make that|or rather)\b[,:;—– -]{0,4}"
+    r"(?=[^.!?\n]{0,60}\d)",
+    re.IGNORECASE,
+)
 
 
 def _boxed(text: str) -> Stated | None:
