@@ -11,7 +11,9 @@ the fact says what it is ("The year is 2014.").
     database  *Out of reach*: the gold query compares a column with the value. *Visibly incomplete*:
               "a certain country" stands in the request, and nothing says which.
     code      *Out of reach*: the reference solution works with the value, and the examples, which
-              would give it away, go with it. *Visibly incomplete*: as for database.
+              would give it away, go with it. *Visibly incomplete*: as for database. Where no value
+              can go, a condition (`code_conditions`) or another requirement may
+              (`code_requirements`); a request that could not keep its task lacks nothing.
 
 What else a request holds is split into its sentences; the examples of a code task are a fact too.
 """

@@ -6,8 +6,7 @@ when that fact is there to read; and when it is most like the problem's own ques
 the task back.
 
 The tables: written by hand as ordinary English. tests/claims/question_targets.py measures what is
-built on them, by questions of which one half was held back: recall 0.906, precision 0.956; both
-halves and the tables are by one author.
+built on them, by questions of which one part was held back: recall 0.827, precision 0.896.
 """
 
 from __future__ import annotations
