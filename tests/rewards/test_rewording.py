@@ -10,7 +10,9 @@ from icpo_lite.rewards.judge import Judge
 from icpo_lite.rewards.question_targets import aim, asked
 from icpo_lite.rewards.rewording import reworded, vocabulary
 
-CIRCUS = "There are 12 dogs on stage. Each dog has new shoes, and Mixing the paint takes Al an hour."
+CIRCUS = (
+    "There are 12 dogs on stage. Each dog has new shoes, and Mixing the paint takes Al an hour."
+)
 
 
 @pytest.mark.parametrize(
