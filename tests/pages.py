@@ -4,8 +4,9 @@
     python tests/pages.py --check    says what differs, and ends with 1 if anything does
 
 `keys.md` is made of the recipe's sections. In other pages a part between `<!-- name -->` and
-`<!-- end -->` is made: the real model's table (tests/claims/real_model.json), the shipped recipes
-with the memory and hours that `icpo-lite plan` says, the list of pages.
+`<!-- end -->` is made: the real model's table (tests/claims/real_model.json), those of objectives
+and of small methods (objectives.json, reading_list.json beside it), the shipped recipes with the
+memory and hours that `icpo-lite plan` says, the list of pages.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from claims import objectives
 
 from icpo_lite.cli.docs import title, topics
 from icpo_lite.cli.plan import _hours, _size
@@ -28,7 +32,7 @@ from icpo_lite.tools.planner import Fit, fit_on
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "icpo_lite" / "docs"
-REAL_MODEL = ROOT / "tests" / "claims" / "real_model.json"
+CLAIMS = ROOT / "tests" / "claims"
 
 
 # ------------------------------------------------------------------------------------ recipe keys
@@ -133,7 +137,7 @@ FIGURES = {
 
 def real_model_table() -> str:
     """One column an arm; a cell has each seed's figure, with its interval where there is one."""
-    measured = json.loads(REAL_MODEL.read_text(encoding="utf-8"))
+    measured = json.loads((CLAIMS / "real_model.json").read_text(encoding="utf-8"))
     arms = {
         column: seeds
         for column, arm in ARMS.items()
@@ -221,8 +225,16 @@ def topics_list() -> str:
     return "\n".join(lines)
 
 
+def objectives_table(name: str) -> str:
+    """What tests/claims/objectives.py printed, from the figures that it kept."""
+    kept = json.loads((CLAIMS / name).read_text(encoding="utf-8"))
+    return objectives.table(kept["results"], kept["base"])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "real-model": real_model_table,
+    "objectives": partial(objectives_table, "objectives.json"),
+    "small-methods": partial(objectives_table, "reading_list.json"),
     "recipes": recipes_table,
     "own-gpu": own_gpu_list,
     "topics": topics_list,

@@ -7,10 +7,12 @@ import shlex
 import shutil
 import sys
 from pathlib import Path
+from statistics import mean
 
 import click
 import pages
 import pytest
+from claims import objectives
 
 from icpo_lite import cli
 from icpo_lite.cli.docs import topics
@@ -53,6 +55,22 @@ def test_what_is_made_is_as_the_code_and_the_figures_make_it():
     """`python tests/pages.py` writes it."""
     for file, text in pages.made_pages().items():
         assert file.read_text("utf-8") == text, f"{file.name} differs; run python tests/pages.py"
+
+
+def test_readmes_figures_of_objectives_are_those_of_the_table():
+    measured = json.loads((pages.CLAIMS / "reading_list.json").read_text("utf-8"))
+    means = {
+        name: mean(run["SHARDED P"] for run in runs) for name, runs in measured["results"].items()
+    }
+    line = PAGES[0].read_text("utf-8").split("[54 objectives]")[1].partition("\n")[0]
+    told = dict(re.findall(r"`(\w+)` (\d+\.\d)", line))
+    assert len(told) == 4
+    assert told == {name: f"{means[name]:.1f}" for name in told}
+    assert f"base {measured['base']['SHARDED P']:.1f}" in line
+    arms = objectives.ARMS
+    assert len(arms) == 54
+    older = json.loads((pages.CLAIMS / "objectives.json").read_text("utf-8"))
+    assert arms.keys() == measured["results"].keys() | older["results"].keys()
 
 
 def test_every_key_of_a_recipe_is_on_its_page():

@@ -45,6 +45,11 @@ if TYPE_CHECKING:
 RUNS, GIVEN_RUNS = 8, 1
 #: Tokens of the longest reply where neither a recipe nor the user says how many.
 SHORT_REPLY = 48
+#: Under a table whose columns a newcomer has not met.
+_LEGEND = (
+    "P: mean score; A90: what the 90th of 100 runs of a problem scores; U: by how much the 10th "
+    "scores less; `icpo-lite docs evaluation` says more"
+)
 #: What an evaluation leaves in its folder, also where it was interrupted.
 JUDGED = Kind(
     "an earlier evaluation",
@@ -279,6 +284,8 @@ def show_comparison(summaries: Mapping[str, Any], of: str, display: Display) -> 
                 display.table(header, rows)
     for header, rows in fitting(*comparison_rows(summaries), display.console.width):
         display.table(header, rows)
+    if any(summary.get("settings") for summary in summaries.values()):
+        display.message(_LEGEND)
     for line in (*remarks(summaries), *differences(summaries, of)):
         display.message(line)
 

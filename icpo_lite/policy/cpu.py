@@ -1,9 +1,13 @@
-"""What a model is given on a CPU: threads, by the clock, and 4 bits only where they save a run."""
+"""What a model is given on a CPU: threads, by the clock, 4 bits only where they save a run, and
+bfloat16 where the CPU has units for it."""
 
 from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,6 +28,9 @@ MARGIN = 1.1
 _TRIED = ((4, 32), (16, 1))
 #: Share of the free memory that whole weights may take before 4 bits are chosen.
 _ROOM = 0.4
+#: Weights from which bfloat16 is taken: at half a billion it samples 1.6 times as fast as float32.
+#: By their number and not by the clock, since a run must go on in what it began in.
+BFLOAT16_WEIGHTS = 300e6
 #: Weights from which unpacking 4 bits at every token is felt.
 _FELT = 50e6
 
@@ -62,6 +69,28 @@ def _seconds(model: Any, threads: int) -> float:
             times.append(time.perf_counter() - started)
         total += min(times)
     return total
+
+
+@cache
+def multiplies_bfloat16() -> bool:
+    """Whether this CPU has matrix units for bfloat16 (AMX); without them float32 is faster."""
+    try:
+        return "amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+
+
+def with_own_dtype(keys: ModelKeys, device: Device, weights: int) -> tuple[Device, str]:
+    """(the device, what to say of it) where `dtype: auto` is better met by bfloat16 on a CPU."""
+    on_cpu = device.torch_device.type == "cpu"
+    if not (on_cpu and keys.dtype == "auto" and weights >= BFLOAT16_WEIGHTS):
+        return device, ""
+    if not multiplies_bfloat16():
+        return device, ""
+    return replace(device, dtype=torch.bfloat16), (
+        "bfloat16, for which this CPU has units: faster than float32, in half the memory; "
+        "dtype: float32 is more exact"
+    )
 
 
 def wants_4bit(keys: ModelKeys, device: Device, weights: int) -> tuple[bool, str]:

@@ -32,7 +32,7 @@ from icpo_lite.policy.adapters import (
 )
 from icpo_lite.policy.backends import Backend, choose_backend
 from icpo_lite.policy.chat_template import chat_text
-from icpo_lite.policy.cpu import set_threads, wants_4bit
+from icpo_lite.policy.cpu import set_threads, wants_4bit, with_own_dtype
 from icpo_lite.policy.end_tokens import end_tokens
 from icpo_lite.policy.four_bits import prepare_4bit, stored_quantisation
 from icpo_lite.policy.fp16 import keep_finite
@@ -327,9 +327,11 @@ def load_policy(
     path = model_path(keys.model_name_or_path)
     with _one_line_errors(keys.model_name_or_path):
         stored = stored_quantisation(_text_config(path, keys))
-        in_4bit, said = False, ""
+        weights, in_4bit, said = _weights(path, keys, device), False, ""
+        device, why = with_own_dtype(keys, device, weights)
+        notes.append(why)
         if not stored:
-            in_4bit, said = wants_4bit(keys, device, _weights(path, keys, device))
+            in_4bit, said = wants_4bit(keys, device, weights)
         if fresh and isinstance(keys, PolicyKeys):
             check_before_loading(keys, path)
     if isinstance(keys, PolicyKeys) and keys.init_lora_weights == "loftq" and fresh:

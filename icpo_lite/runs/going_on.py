@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icpo_lite.core.console import Display
-from icpo_lite.core.errors import RunDirectoryError
+from icpo_lite.core.errors import RecipeError, RunDirectoryError
 from icpo_lite.core.paths import is_run
 from icpo_lite.runs.checkpoint import discard_later, latest_checkpoint, require_named, step_of
 from icpo_lite.runs.result import judged_as, judged_with
@@ -40,15 +40,15 @@ def resolved(recipe: Recipe) -> dict[str, Any]:
 
 
 def require_own_place(recipe: Recipe) -> None:
-    """Raises RunDirectoryError where a run would write over a file that is no run's.
+    """Raises RecipeError where a run would write over a file that is no run's.
 
     Such as the recipe itself, lying in the folder that it names as its output_dir.
     """
     folder = Path(recipe.output_dir)
     if folder.exists() and not folder.is_dir():
-        raise RunDirectoryError(
-            f"expected a folder for the run in output_dir, found the file {folder}; set output_dir "
-            "to a new folder"
+        raise RecipeError(
+            f"{recipe.where('output_dir')}: output_dir: expected a folder for the run, found the "
+            f"file {folder}; name a new folder"
         )
     if is_run(folder) or not folder.is_dir():
         return
@@ -64,9 +64,10 @@ def require_own_place(recipe: Recipe) -> None:
     )
     for name in names:
         if (folder / name).exists():
-            raise RunDirectoryError(
-                f"expected a new folder or a run directory in output_dir, found {folder / name}, "
-                "which no run wrote and this one would write over; set output_dir to a new folder"
+            raise RecipeError(
+                f"{recipe.where('output_dir')}: output_dir: expected a new folder or a run "
+                f"directory, found {folder / name}, which no run wrote and this one would write "
+                "over; name a new folder"
             )
 
 

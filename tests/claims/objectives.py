@@ -219,13 +219,15 @@ def cell(values: Sequence[float], digits: int) -> str:
 
 
 def table(results: Mapping[str, Sequence[Mapping[str, float]]], base: Mapping[str, float]) -> str:
-    heads = ("objective", *COLUMNS, "SHARDED minus dapo")
+    had = base.keys() | {column for runs in results.values() for r in runs for column in r}
+    columns = [c for c in COLUMNS if c in had]  # figures of earlier commits lack some
+    heads = ("objective", *columns, "SHARDED minus dapo")
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    cells = [f"{base[c]:.1f}" if c in base else "" for c in COLUMNS]
+    cells = [f"{base[c]:.1f}" if c in base else "" for c in columns]
     lines.append(f"| base | {' | '.join(cells)} | |")
     for name, runs in results.items():
         cells = []
-        for column in COLUMNS:
+        for column in columns:
             digits = _DIGITS.get(column, 1)
             values = [r[column] for r in runs if column in r]
             cells.append(cell(values, digits))

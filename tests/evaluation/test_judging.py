@@ -43,7 +43,10 @@ def run_eval(tmp_path, *more):
 
 def test_eval_prints_the_table_and_keeps_every_conversation(tmp_path):
     output, out = run_eval(tmp_path)
-    for words in ("FULL P", "CONCAT P", "SHARDED P", "SHARDED A90", "SHARDED U", "over-asks on q"):
+    for words in (
+        *("FULL P", "CONCAT P", "SHARDED P", "SHARDED A90", "SHARDED U", "over-asks on q"),
+        *("A90: what the 90th", "U: by how much"),  # said to whoever has not met them
+    ):
         assert words in output
     rows = [json.loads(line) for line in (out / "builtin:tiny" / "conversations.jsonl").open()]
     assert len(rows) == 7 * 3 * 2

@@ -1,6 +1,7 @@
 """Threads by the clock and 4 bits by the memory, on a CPU."""
 
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +10,7 @@ from policies import model_keys
 
 from icpo_lite.core.device import Device
 from icpo_lite.policy import cpu
-from icpo_lite.policy.cpu import set_threads, wants_4bit
+from icpo_lite.policy.cpu import set_threads, wants_4bit, with_own_dtype
 from icpo_lite.policy.load import load_policy
 
 CPU = Device(torch.device("cpu"), torch.float32, "CPU")
@@ -75,3 +76,31 @@ def test_a_policy_says_what_auto_came_to():
     assert policy.keys.load_in_4bit is False
     assert any("held whole" in note for note in policy.notes)
     assert policy.causal_lm.model.layers[0].mlp.up_proj.weight.dtype is torch.float32
+
+
+@pytest.mark.parametrize(
+    ("units", "dtype", "device", "weights", "taken"),
+    [
+        (True, "auto", CPU, HALF_A_BILLION, torch.bfloat16),
+        (False, "auto", CPU, HALF_A_BILLION, torch.float32),  # it would convert, and be slower
+        (True, "float32", CPU, HALF_A_BILLION, torch.float32),
+        (True, "auto", CPU, 600_000, torch.float32),
+        (True, "auto", replace(GPU, dtype=torch.float16), HALF_A_BILLION, torch.float16),
+    ],
+)
+def test_auto_is_bfloat16_on_a_cpu_that_has_units_for_it(
+    units, dtype, device, weights, taken, monkeypatch
+):
+    monkeypatch.setattr(cpu, "multiplies_bfloat16", lambda: units)
+    chosen, said = with_own_dtype(model_keys("builtin:tiny", dtype=dtype), device, weights)
+    assert chosen.dtype is taken
+    assert bool(said) is (taken is torch.bfloat16)
+
+
+def test_a_model_is_loaded_in_what_its_cpu_has_units_for(monkeypatch):
+    monkeypatch.setattr(cpu, "multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr(cpu, "BFLOAT16_WEIGHTS", 0)
+    policy = load_policy(model_keys("builtin:tiny", load_in_4bit="auto", device="cpu"))
+    assert policy.device.dtype is torch.bfloat16
+    assert policy.causal_lm.model.layers[0].mlp.up_proj.weight.dtype is torch.bfloat16
+    assert any("for which this CPU has units" in note for note in policy.notes)

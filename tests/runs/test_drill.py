@@ -5,7 +5,7 @@ import os
 import pytest
 from reliability import drill as drills
 
-#: CI asks for more of them, and for others every time.
+#: CI asks for others every time.
 FAULTS = int(os.environ.get("ICPO_DRILL_FAULTS", "6"))
 SEED = int(os.environ.get("ICPO_DRILL_SEED", "0"))
 

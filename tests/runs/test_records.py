@@ -324,7 +324,7 @@ def test_an_output_dir_that_is_a_file_is_told_before_anything_is_loaded(tmp_path
     file.write_text("mine")
     monkeypatch.setattr(run_module, "prepare_session", None)
     recipe = load_recipe("tiny", [f"output_dir={file}", *SMALL, *FEW])
-    with pytest.raises(RunDirectoryError, match=r"found the file .*notes\.txt; set output_dir"):
+    with pytest.raises(RecipeError, match=r"found the file .*notes\.txt; name a new folder"):
         run_module.train(recipe, Display(total=3, live=False, file=sys.stderr), threads=1)
     assert file.read_text() == "mine"
 
@@ -334,7 +334,7 @@ def test_a_recipe_in_the_folder_that_it_names_is_not_written_over(tmp_path):
     recipe.write_text("extends: tiny\noutput_dir: .\n")
     before = recipe.read_bytes()
     chosen = load_recipe(recipe, [f"output_dir={tmp_path}", *SMALL, *FEW])
-    with pytest.raises(RunDirectoryError, match=r"recipe\.yaml, which no run wrote"):
+    with pytest.raises(RecipeError, match=r"recipe\.yaml, which no run wrote"):
         run_module.train(chosen, Display(total=3, live=False, file=sys.stderr), threads=1)
     assert recipe.read_bytes() == before
 

@@ -120,7 +120,8 @@ def stated(reply: str) -> Stated | None:
 
 #: "It isn't 41, it's 42."
 _DENIED = re.compile(
-XX
+    r"\b(?:is|are|was|were)(?:n['’]t| not) [^;,.!?\n\d]{0,20}\d[\d,]{0,12}[;,]"
+    r"(?= (?:but|it|rather)\b)",
     re.IGNORECASE,
 )
 #: "I'd say 41, no wait, 42."
