@@ -83,6 +83,8 @@ def _all_of_them(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
         return False
     if fact.tells.compared and not asked.quantity.compared:
         return True
+    if fact.tells.sorts == {"money"} and fact.each:
+        return True  # "$2 a dozen" is no sum
     hers, its = _modified(question), _modified(fact.said)
     others = [_modified(other.said) for other in frame.readable]
     return any(
