@@ -64,9 +64,24 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     if match.end() < len(text) and not text[match.end()].isspace():
         previous = text[match.start() - 1] if match.start() else " "
         return previous.islower() and match.start() - start > 8
+    if _LETTER.search(before) and _opener(text, match.end()) in _OPENERS:
+        return True  # "twice as many as Pond B. If there are 32 …"
     if _ABBREVIATION.search(before):
         return bool(re.search(r"\b[ap]\.m\.$", before)) and after[:1].isupper()
     return True
+
+
+#: A single letter and a point behind a word in lower case or a name: "Pond B.", not "J. R. R.".
+_LETTER = re.compile(r"[a-z] [A-Z]\.$")
+_OPENERS = bag(
+    "The He She They If When While After Before How What There In On At For Then Each Every Both "
+    "His"
+    " Her Their This These It Its All Some Another Next Finally However Since Assuming Suppose"
+)
+
+
+def _opener(text: str, at: int) -> str:
+    return text[at : at + 20].split(maxsplit=1)[0].rstrip(",") if text[at : at + 20].strip() else ""
 
 
 def _add_span(found: list[Span], text: str, start: int, end: int) -> None:

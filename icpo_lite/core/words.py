@@ -125,8 +125,8 @@ def stem(word: str) -> str:
     if len(w) <= 3:
         return w
     w = _strip_plural(w)
-    if w in _IRREGULAR:
-        return _IRREGULAR[w]
+    if w in _IRREGULAR or len(w) <= 3:
+        return _IRREGULAR.get(w, w)
     for suffix in ("ing", "ed"):
         root = w.removesuffix(suffix)
         if root != w and len(root) >= 3 and _VOWEL.search(root):
@@ -145,7 +145,7 @@ def _strip_plural(w: str) -> str:
     if w.endswith(("ss", "us", "is")):
         return w
     if w.endswith("ies"):
-        return w[:-3] + "y"
+        return w[:-3] + "y" if len(w) > 4 else w[:-1]
     if w.endswith(("ches", "shes", "sses", "xes", "zes", "oes")):
         return w[:-2]
     return w[:-1] if w.endswith("s") else w

@@ -43,7 +43,7 @@ GAPS: Mapping[CutKind, str] = {
     "amount": "{slot!r} stands where the amount was",
     "clause": "{slot!r} is still counted, and nothing says what the question asks of each",
     "value": "{slot}, and the request no longer gives it",
-    "description": "a function {slot!r} is asked for, and nothing says what it does",
+    "term": "{slot!r} stands in the request and nothing says what it means",
     "gap": "{slot!r} stands in the request and nothing says which",
 }
 #: Cuts that put vague words in the value's place; all others only delete.
@@ -231,6 +231,10 @@ _CONVERSIONS: Mapping[Fraction, str] = {
 }
 
 
+#: "5 of which have a dog and 4 of whom a cat": parts of what goes, but for a last one.
+_OF_THEM = re.compile(r" of (?:which|whom|them|those|these)\b")
+
+
 def implied(mention: NumberMention, left: str, names: Sequence[str]) -> str:
     """Why the text that is left gives a number away without stating it; empty where it does not.
 
@@ -242,6 +246,9 @@ def implied(mention: NumberMention, left: str, names: Sequence[str]) -> str:
     words = _CONVERSIONS.get(mention.value)
     if words and re.search(rf"\b(?:{words})\b", left, re.IGNORECASE):
         return f"{mention.surface!r} is a usual conversion"
+    parts = [n.value for n in numbers(left) if _OF_THEM.match(left, n.end)]
+    if len(parts) > 1 and mention.value - sum(parts) in (0, 1):
+        return f"its parts add up to {mention.surface!r}"
     named = len(set(names))
     if named >= 2 and mention.value <= min(named + 1, 10):
         return f"{named} names may stand for {mention.surface!r}"

@@ -19,7 +19,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.core.words import bag, content_words, is_plural
 from icpo_lite.data.certificate import GAPS, Removal
-from icpo_lite.data.code_descriptions import DEFINITION, NO_NAME, is_of_arguments
+from icpo_lite.data.code_arguments import DEFINITION, NO_NAME, is_of_arguments
 from icpo_lite.data.code_text import CodeText, signature_line
 from icpo_lite.data.sharding import FactShard, Sharding
 from icpo_lite.data.text_edits import Cut, Edit, apply
@@ -78,13 +78,15 @@ _ADJECTIVES = re.compile(
 )
 #: What a relative clause behind it tells of the request itself, and of no element.
 _WHOLE = bag(
-    "functions programs methods tasks inputs arguments parameters lists arrays strings this"
+    "functions programs methods tasks inputs arguments parameters lists arrays strings this means"
 )
 #: No condition of elements, but what is done, or one of two cases.
 _NO_CONDITION = re.compile(r"\b(?:if|then|need|needs|represents?|distributed|following)\b", re.I)
 #: A sentence that tells what to do: where it would go too, the task goes.
-_DOES = re.compile(
-    r"\b(?:return|write|create|implement|sort|find|count|compute|print|replace|task)\b", re.I
+DOES = re.compile(
+    r"\b(?:(?:return|write|create|implement|sort|find|count|compute|print|replace|check|determine"
+    r"|calculate|convert|filter|remove)s?|task|job|shall)\b",
+    re.IGNORECASE,
 )
 _LEADS = re.compile(
     r"^(?:that|which|whose|who|if|is|when|iff|whether)(?: and only if)?\s+", re.IGNORECASE
@@ -92,13 +94,19 @@ _LEADS = re.compile(
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """A condition in a sentence of the request: its words, its place there, what replaces it."""
+class Found:
+    """A condition in a sentence of the request: its words, its place there, what replaces it.
+
+    fact: what tells it, where its own words and the name of its gap do not. term: the word that
+    stays and lacks its meaning, where nothing stands in the place of what is gone.
+    """
 
     sentence: str
     start: int
     end: int
     gap: str
+    fact: str = ""
+    term: str = ""
 
     @property
     def words(self) -> str:
@@ -125,15 +133,41 @@ def condition_removal(problem: Problem, code: CodeText) -> tuple[Sharding, Remov
         gone = [s for s in others if content_words(s) & own and not is_of_arguments(s)]
         gone += [s for s in others if s.endswith(":") and s not in gone]
         kept = [s for s in others if s not in gone]
-        if any(_DOES.search(s) for s in gone) or any(s.startswith("-") for s in kept):
+        if any(DOES.search(s) for s in gone) or any(s.startswith("-") for s in kept):
             continue
+        if found.gap.endswith("condition holds") and not any(states_task(s) for s in kept):
+            continue  # "return True if a certain condition holds" asks for nothing
         hints = " ".join([*kept, found.left])
         if not own or own & content_words(hints) or _contrasted(found.words, hints):
             continue
-        cut = _cut(problem.question, code, found, gone, named[0].span(1))
+        cut = cut_out(problem.question, code, found, gone, named[0].span(1))
         if cut is not None:
-            return _removed(problem, code, found, (kept, gone), cut)
+            return removed(problem, code, found, (kept, gone), cut)
     return None
+
+
+def states_task(sentence: str) -> bool:
+    """Whether a sentence tells what to do, and not what comes out in one case alone."""
+    does = DOES.search(sentence) or _ORDERS.match(sentence)
+    return bool(does) and not _ONE_CASE.search(sentence)
+
+
+#: Other words that an order begins with.
+_ORDERS = re.compile(
+    r"\W*(?:please )?(?:(?:circular|left|right) )?(?:insert|join|concatenate|validate|encode|decode"
+    r"|encrypt|shift|add|multiply|divide|split|swap|reverse|rotate|merge|flip|double|square|extract"
+    r"|select|pick|group|map|transform|round|generate|make|build|get|test|tell|decide|verify|parse"
+    r"|apply|evaluate|simplify|separate|rearrange|drop|keep|take|list|show|output|combine)\b",
+    re.IGNORECASE,
+)
+
+
+_ONE_CASE = re.compile(
+    r"^\W*(?:note:? )?(?:if|when|in case|otherwise|else)\b|^(?:(?:it|the function) )?"
+    r"(?:should |must )?returns? (?:.{1,40} (?:if|when|in case|otherwise)\b|\W?(?:true|false|yes"
+    r"|no)\b)",
+    re.IGNORECASE,
+)
 
 
 #: Where one of two stays, everybody knows the other.
@@ -152,16 +186,16 @@ def _contrasted(words: str, hints: str) -> bool:
     )
 
 
-def _condition(sentence: str) -> _Found | None:
+def _condition(sentence: str) -> Found | None:
     for pattern, gap in _CONDITIONS:
         for match in pattern.finditer(sentence):
             noun, words = match.groupdict().get("noun"), _LEADS.sub("", match["gone"])
             told_of_request = noun is not None and noun.lower() in _WHOLE
             if not told_of_request and not _NO_CONDITION.search(words):
-                return _Found(sentence, _opened(sentence, match), match.end("gone"), gap)
+                return Found(sentence, _opened(sentence, match), match.end("gone"), gap)
     if which := _ADJECTIVES.search(sentence):
         gap = "certain" if is_plural(which["thing"].lower()) else "a certain"
-        return _Found(sentence, *which.span("gone"), gap)
+        return Found(sentence, *which.span("gone"), gap)
     return None
 
 
@@ -174,44 +208,54 @@ def _opened(sentence: str, match: re.Match[str]) -> int:
 _IN_ORDER = re.compile(r"\bin (?:the |an )?order $", re.IGNORECASE)
 
 
-def _cut(
-    text: str, code: CodeText, found: _Found, gone: list[str], name: tuple[int, int]
+def cut_out(
+    text: str,
+    code: CodeText,
+    found: Found,
+    gone: list[str],
+    name: tuple[int, int],
+    *,
+    tells: bool = True,
 ) -> Cut | None:
-    """The edits that take the condition out of the request as it is written."""
-    edits = [Edit(*name, NO_NAME), *(Edit(*span) for span in code.example_spans)]
+    """The edits that take the condition out of the request as it is written.
+
+    name: where the function's name stands; tells: whether it would tell the condition.
+    """
+    edits = [Edit(*name, NO_NAME)] if tells else []
+    edits += [Edit(*span) for span in code.example_spans]
     whole = _place(text, found.sentence, len(code.opening))
     if whole is None:
         return None
-    inner = _place(text, found.words, whole[0])
-    if inner is None or inner[1] > whole[1]:
+    inner = _place(text, found.words, *whole) if found.gap else whole
+    if inner is None:
         return None
     edits.append(Edit(*inner, found.gap))
     for sentence in gone:
         if (place := _place(text, sentence, len(code.opening))) is None:
             return None
         edits.append(Edit(*place))
-    written = text[name[0] : name[1]]
+    written = text[name[0] : name[1]] if tells else ""
     edits += [
         Edit(m.start(), m.end(), NO_NAME)
         for m in re.finditer(
             rf"\b{re.escape(written)}\b{'' if '_' in written else '(?=[(`])'}", text
         )
-        if not any(e.start <= m.start() < e.end for e in edits)
+        if written and not any(e.start <= m.start() < e.end for e in edits)
     ]
     ordered = sorted(edits, key=lambda e: e.start)
     if any(a.end > b.start for a, b in pairwise(ordered)):
         return None
-    return Cut("gap", tuple(ordered), found.gap)
+    return Cut("term" if found.term else "gap", tuple(ordered), found.term or found.gap)
 
 
-def _place(text: str, words: str, after: int) -> tuple[int, int] | None:
-    """Where words stand in a text that wraps them over lines, if once."""
+def _place(text: str, words: str, after: int, end: int | None = None) -> tuple[int, int] | None:
+    """Where words stand in a text that wraps them over lines, if once in the part from `after`."""
     pattern = r"\s+".join(re.escape(word) for word in words.split())
-    places = [m.span() for m in re.finditer(pattern, text) if m.start() >= after]
+    places = [m.span() for m in re.compile(pattern).finditer(text, after, end or len(text))]
     return places[0] if len(places) == 1 else None
 
 
-def _called(found: _Found) -> str:
+def _called(found: Found) -> str:
     """What a fact calls its condition: "The certain numbers" are "the even" ones."""
     if not found.gap.endswith("certain"):
         return "The certain order" if found.gap.endswith("order") else "The certain condition"
@@ -219,17 +263,17 @@ def _called(found: _Found) -> str:
     return f"The certain {thing[1] if thing else 'things'}"
 
 
-def _removed(
+def removed(
     problem: Problem,
     code: CodeText,
-    found: _Found,
+    found: Found,
     sides: tuple[list[str], list[str]],
     cut: Cut,
 ) -> tuple[Sharding, Removal]:
     kept, gone = sides
     signature = signature_line(code.opening)
     header = f"Write the Python function `{signature}`. {found.left}"
-    told = f"{_called(found)}: {_LEADS.sub('', found.words)}."
+    told = found.fact or f"{_called(found)}: {_LEADS.sub('', found.words)}."
     examples = [f"For example:\n{code.examples}"] if code.examples else []
     facts = tuple(
         FactShard(Shard(i, text), (), (cut,) if i == 1 else ())
@@ -240,7 +284,7 @@ def _removed(
         facts[0],
         cut,
         apply(problem.question, [cut]),
-        Certificate("numbers", evidence, GAPS["gap"].format(slot=found.gap)),
+        Certificate("numbers", evidence, GAPS[cut.kind].format(slot=cut.slot)),
         additive=False,
         along=tuple(f.shard for f in facts[1 : 1 + len(gone) + len(examples)]),
     )

@@ -197,12 +197,16 @@ def _price(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
         re.IGNORECASE,
     ):
         return None
+    if _AND_ANOTHER.search(head) and "$" in head:
+        return None  # "apples at $3 and pears at $2": no verb would be left for the pears
     bought = head.strip().rsplit(" ", 1)[-1]
     if bought.lower() in _NOT_GOODS:
         return None
     return Cut("price", (Edit(before.start(), after.end()),), bought)
 
 
+#: A noun without a verb of its own behind another price.
+_AND_ANOTHER = re.compile(r"\band (?:(?:the|an?|some|his|her) )?(?:[a-z-]+ )?[a-z-]+ ?$")
 _NOT_GOODS = bag(
     "sold sell sells of total is are was were be been originally currently now initially "
     "each and or to"
@@ -264,6 +268,8 @@ def _count(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
             return None
     elif not adverb and before in _BLOCKED_BEFORE:
         return None
+    if before == "her" and _GIVES_HER.search(text, max(0, start - 30), start):
+        return None  # "trades her 10 knives": her would become whose they are
     there = _THERE.search(text, max(0, start - 20), start)
     if before in ("is", "are", "was", "were", "be") and not there:
         return None  # "they were 210 pages" must not become "they were pages"
@@ -278,6 +284,11 @@ def _count(text: str, mention: NumberMention, clause_start: int) -> Cut | None:
     return Cut("count", (Edit(start, end, replacement),), noun or "bills")
 
 
+_GIVES_HER = re.compile(
+    r"\b(?:g[ia]ves?|giving|trad(?:es?|ed|ing)|hand(?:s|ed)?|s[eo]lls?|sold|buys?|bought|brings?"
+    r"|brought|lends?|lent|sends?|sent|made|makes?|offer(?:s|ed)?|feeds?|fed|shows?|showed|owes?|owed"
+    r"|promise[sd]?|pays?|paid|leaves?|left|gets?|got|cost|costs) her $"
+)
 _GROUP_OF = re.compile(
     r"\b(?:a|the) (?:class|group|team|family|collection|pack|box|bag|set|herd|flock|crew|crowd"
     r"|staff|litter) of $"

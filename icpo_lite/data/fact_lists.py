@@ -76,6 +76,9 @@ def by_member(whole: str) -> list[str]:
         segments[-1], predicate = _subject_and_predicate(segments[-1])
         if not predicate or counted(predicate):
             return []
+        verb = predicate.split(maxsplit=1)[0]
+        if any(re.search(rf"\b{re.escape(verb)}\b", segment) for segment in segments[:-1]):
+            return []  # "25% wear glasses and 40% wear lenses": each has its own
     return [prefix + member + predicate for member in _members(segments)]
 
 

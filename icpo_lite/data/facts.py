@@ -75,10 +75,25 @@ def _keeps_numbers(whole: str, parts: Sequence[str]) -> bool:
 
 
 def _sentence(text: str) -> str:
-    text = re.sub(r"\s+", " ", text).strip(" ,;")
+    text = _THERE_THE.sub(_the_is, re.sub(r"\s+", " ", text).strip(" ,;"))
     if text[-1:] not in '.!?"”':
         text += "."
     return text[:1].upper() + text[1:]
+
+
+#: "There are the apples in 3 boxes": what is told of already is in them.
+_THERE_THE = re.compile(
+    r"there (?P<be>is|are|was|were) (?P<what>the (?:[a-z’'-]+ ){0,2}?(?P<noun>[a-z’'-]+))"
+    r"(?= (?:in|at|on|into|to|for|over|within|during|among|with)\b)",
+    re.IGNORECASE,
+)
+
+
+def _the_is(match: re.Match[str]) -> str:
+    many = is_plural(match["noun"]) or match["noun"] == "people"
+    past = match["be"].lower() in ("was", "were")
+    be = ("were" if many else "was") if past else ("are" if many else "is")
+    return f"{match['what']} {be}"
 
 
 #: A sentence that ends in the middle of a phrase.
@@ -145,6 +160,8 @@ def _clause_places(whole: str) -> list[re.Match[str]]:
 
 
 def _has_subject(text: str, at: int) -> bool:
+    if text[at:].partition(" ")[0] in AUXILIARIES:
+        return False  # "… costs $10 and is cut into 8 slices"
     match = OWN_SUBJECT.match(text, at)
     return bool(
         match

@@ -19,6 +19,8 @@ _VALUE = re.compile(
     r'(?:In "(?P<context>.+?)", t|T)he (?P<noun>.+?)(?: (?P<verb>is|are) |: )'
     r"|Take (?P<letter>\S+) = "
 )
+#: What a coding task lacks, as `code_conditions` and `code_requirements` word it.
+_LACKED = re.compile(r"The (?:certain (?P<what>[a-z]+)|meaning of (?P<term>'[^']+')): ", re.I)
 _ASKED = re.compile(r"(?:how|what|which|where|when|who|whom|whose|whether|why|if)\b", re.IGNORECASE)
 _ORDER = re.compile(r"(?:clarify|confirm|specify|state|provide|give|tell|explain|describe)\b", re.I)
 _MOST_WORDS = 12
@@ -29,10 +31,26 @@ def value_question(fact: str) -> str | None:
     stated = _VALUE.match(fact)
     if stated is None:
         return None
+    if lacked := _LACKED.match(fact):
+        return _lacked_question(lacked)
     if stated["letter"]:
         return f"What is {stated['letter']}?"
     where = f' in "{stated["context"]}"' if stated["context"] else ""
     return f"What {stated['verb'] or 'are'} the {stated['noun']}{where}?"
+
+
+_ASKS = {
+    "condition": "What is the condition?",
+    "order": "In which order?",
+    "value": "What should be returned then?",
+    "way": "In which way?",
+}
+
+
+def _lacked_question(lacked: re.Match[str]) -> str:
+    if lacked["term"]:
+        return f"What does {lacked['term']} mean here?"
+    return _ASKS.get(lacked["what"].lower(), f"Which {lacked['what']} do you mean?")
 
 
 def point_question(point: str) -> str | None:

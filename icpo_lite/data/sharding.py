@@ -172,9 +172,23 @@ def _last(pattern: re.Pattern[str], text: str, start: int, end: int) -> re.Match
     return next(iter(reversed(list(pattern.finditer(text, start, end)))), None)
 
 
+#: "If she sells them for $5.": a condition of which nothing is said, as hurried writers put it.
+_BARE_IF = re.compile(r"If (?!you\b)(?=[^?]*\d[^?]*\.$)")
+_MAIN_CLAUSE = re.compile(
+    r", (?!(?:and|but|while|or)\b)|(?<=.{3}) (?:I|he|she|they|it|we|you|there) [a-z]+|[:;]",
+)
+
+
+def _bare_if(sentence: str) -> int:
+    """How many characters lead in a condition without a main clause; 0 for any other sentence."""
+    lead = _BARE_IF.match(sentence)
+    return lead.end() if lead and not _MAIN_CLAUSE.search(sentence, lead.end()) else 0
+
+
 def _fact_parts(text: str, sentence: Span) -> Iterator[Part]:
     """A sentence split where two clauses with numbers meet: "He gave 3, and Bob took 5."."""
-    starts, ends = [sentence.start], []
+    conditional = _FACT_LEAD.match(text, sentence.start)
+    starts, ends = [sentence.start + _bare_if(sentence.text)], []
     for match in _BOUNDARY.finditer(text, sentence.start, sentence.end):
         if _BETWEEN.search(text, starts[-1], match.start()):
             continue
@@ -182,7 +196,6 @@ def _fact_parts(text: str, sentence: Span) -> Iterator[Part]:
             ends.append(match.start())
             starts.append(match.end())
     ends.append(sentence.end)
-    conditional = _FACT_LEAD.match(text, sentence.start)
     for i, (start, end) in enumerate(zip(starts, ends, strict=True)):
         if len(starts) == 1:
             cut = Edit(start, next_word(text, end))

@@ -11,7 +11,9 @@ the fact says what it is ("The year is 2014.").
     database  *Out of reach*: the gold query compares a column with the value. *Visibly incomplete*:
               "a certain country" stands in the request, and nothing says which.
     code      *Out of reach*: the reference solution works with the value, and the examples, which
-              would give it away, go with it. *Visibly incomplete*: as for database.
+              would give it away, go with it. *Visibly incomplete*: as for database. Where no value
+              can go, a condition (`code_conditions`) or another requirement may
+              (`code_requirements`); a request that could not keep its task lacks nothing.
 
 What else a request holds is split into its sentences; the examples of a code task are a fact too.
 """
@@ -28,7 +30,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.data.certificate import GAPS, Removal, implied
 from icpo_lite.data.code_conditions import condition_removal
-from icpo_lite.data.code_descriptions import description_removal
+from icpo_lite.data.code_requirements import requirement_removal
 from icpo_lite.data.code_text import (
     CodeText,
     read_code_text,
@@ -96,7 +98,7 @@ def shard_by_values(problem: Problem) -> ValueSharding:
     removals, more = _removals(problem, code, found, facts, shown)
     described = None
     if code is not None and not removals:
-        described = condition_removal(problem, code) or description_removal(problem, code)
+        described = condition_removal(problem, code) or requirement_removal(problem, code)
     if described is not None:
         plain, removal = described
         return ValueSharding(plain.shards, plain.facts, plain.mentions, plain.question, (removal,))

@@ -107,7 +107,7 @@ def pieces_of(lengths: Sequence[int]) -> list[list[int]]:
         if pieces[-1] and (len(pieces[-1]) + 1) * lengths[number] > PIECE_TOKENS:
             pieces.append([])
         pieces[-1].append(number)
-    return [sorted(piece) for piece in pieces]
+    return [sorted(piece) for piece in pieces if piece]
 
 
 def wants_4bit(keys: ModelKeys, device: Device, weights: int) -> tuple[bool, str]:

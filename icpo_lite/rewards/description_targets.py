@@ -1,7 +1,8 @@
 """Is a question about a coding task on target that lacks its description, or one condition?
 
-Without a description it asks what the function should do, without a condition it asks which. Words
-of what was removed cannot tell: whoever was not given them cannot know them.
+Without a description it asks what the function should do, without a condition it asks which, and
+without the meaning of a word what that word means. Words of what was removed cannot tell: whoever
+was not given them cannot know them.
 
 The tables: Written by hand; no figure of their own was measured, the tests hold examples.
 """
@@ -35,14 +36,23 @@ def lacks_description(prompt: Prompt) -> bool:
     return not _VALUE.match(prompt.removed[0].text)
 
 
-#: A removed condition, as `data/code_conditions.py` words it.
-_CONDITION = re.compile(r"The certain (?P<what>\w+): ")
+#: A removed condition, as `data/code_conditions.py` words it, or the meaning of a word.
+_CONDITION = re.compile(r"The (?:certain (?P<what>\w+)|meaning of '(?P<term>[^']+)'): ")
 _ASKS_CONDITION = {
     "condition": re.compile(
         r"\b(?:conditions?|criteri\w+|rules?|requirements?|propert(?:y|ies)|qualif\w+|certain"
         r"|which (?:elements?|items?|ones?|values?|entries|words?|numbers?)|filter\w*"
         r"|when (?:should|does|do|is|must)|holds?|counts? as|true\b.{0,30}\bwhen|meet|satisf\w+)\b",
         re.IGNORECASE,
+    ),
+    "value": re.compile(
+        r"\b(?:what|which|how)\b.*\b(?:returns?|returned|values?|results?|outputs?|happens?|handled?"
+        r"|done|do|give|given|behave|expected?|answer|treated|case)\b|\bcertain value\b"
+        r"|\b(?:raise|error|exception)\b.*\?",
+        re.IGNORECASE | re.DOTALL,
+    ),
+    "way": re.compile(
+        r"\b(?:how|way|manner|rules?|by what|which scheme|method|what exactly)\b", re.IGNORECASE
     ),
     "order": re.compile(
         r"\b(?:order\w*|sort\w*|ascending|descending|arranged?|ranked|criteri\w+|key)\b", re.I
@@ -51,19 +61,37 @@ _ASKS_CONDITION = {
 
 
 def _removed_condition(prompt: Prompt) -> str:
-    """What a coding task lacks a condition of ("condition", "order", "numbers"), or ""."""
+    """What a coding task lacks ("condition", "order", "numbers", "'happy'"), or ""."""
     gone = _CONDITION.match(prompt.removed[0].text) if prompt.removed else None
-    return gone["what"].lower() if gone and prompt.task == "code" else ""
+    if gone is None or prompt.task != "code":
+        return ""
+    return f"'{gone['term']}'" if gone["term"] else gone["what"].lower()
 
 
 def _asks_which(unit: str, what: str) -> bool:
     """ "Which numbers do you mean?", and not "What type have the numbers?"."""
     if pattern := _ASKS_CONDITION.get(what):
         return bool(pattern.search(unit))
+    if what.startswith("'"):
+        return _asks_meaning(unit, what.strip("'"))
     thing = re.escape(what.removesuffix("s"))
     return bool(
         re.search(rf"\b(?:which|what|certain)\b(?: \w+){{0,2}} {thing}", unit, re.IGNORECASE)
     )
+
+
+_MEANING = re.compile(
+    r"\b(?:mean|means|meant|meaning|defin\w+|criteri\w+|conditions?|rules?|counts? as|makes?"
+    r"|considered|qualif\w+|exactly|called|what is|what are|when is|how is|requirements?"
+    r"|properties)\b",
+    re.IGNORECASE,
+)
+
+
+def _asks_meaning(unit: str, term: str) -> bool:
+    """ "When is a string happy?", and not "How long is the happy string?"."""
+    named = all(re.search(rf"\b{re.escape(w[:5])}", unit, re.IGNORECASE) for w in term.split())
+    return named and bool(_MEANING.search(unit))
 
 
 def with_description(prompt: Prompt, reply: str, found: Aim) -> Aim:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -20,7 +21,9 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Shard
 from icpo_lite.core.words import content_words, stem
 from icpo_lite.rewards.asked_quantity import Quantity, wanted
+from icpo_lite.rewards.idioms import plain
 from icpo_lite.rewards.quantity_words import UNITS
+from icpo_lite.rewards.rewording import vocabulary
 from icpo_lite.rewards.subject_keys import RELATIONS, keys, names, of_each
 from icpo_lite.rewards.told_quantity import told
 
@@ -90,7 +93,8 @@ class Frame:
 
     parts: single statements that stand beside another in a fact and are there to read.
     stated: numbers that the prompt holds. weight: of a key, the less the more facts are about it.
-    people: whom the problem names. nouns: stems of all its content words.
+    people: whom the problem names. nouns: stems of all its content words. words: see
+    `rewording.vocabulary`.
     """
 
     removed: tuple[Fact, ...]
@@ -101,6 +105,7 @@ class Frame:
     people: frozenset[str]
     nouns: frozenset[str]
     parts: tuple[Fact, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def readable(self) -> tuple[Fact, ...]:
@@ -201,7 +206,7 @@ _SAME_PLACE = {"1st": "first", "2nd": "second", "3rd": "third", "4th": "fourth",
 
 def places_of(text: str) -> frozenset[str]:
     """The places in a row that a text names: of "the second package", "second"."""
-    found = (m[1].lower() for m in _PLACE.finditer(text))
+    found = (m[1].lower() for m in _PLACE.finditer(plain(text)))
     return frozenset(_SAME_PLACE.get(word, word) for word in found)
 
 
@@ -322,9 +327,15 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
         people=names(everything),
         nouns=content_words(everything),
         parts=tuple(part for told_of in beside for part in told_of),
+        words=vocabulary(everything),
     )
 
 
+#: "…, without tax and tip?", "…, not counting Ann's?"
+_BESIDES = re.compile(
+    r",? (?:without|excluding|not (?:counting|including)|leaving (?:out|aside)|apart from) .*",
+    re.IGNORECASE | re.DOTALL,
+)
 _BEFORE = re.compile(r"\b(?:before|prior to)\b", re.IGNORECASE)
 _AFTER_EVENT = re.compile(r"\bafter (?!all\b)", re.IGNORECASE)
 _AFTER_HOW = re.compile(r"^\W*after (?=(?:how|what)\b)", re.IGNORECASE)
@@ -335,7 +346,7 @@ def _about(question: str) -> frozenset[str]:
 
     What it asks for "before …" is how things were at the start, "after …" what was left.
     """
-    question = _AFTER_HOW.sub("in ", question)
+    question = _BESIDES.sub("", _AFTER_HOW.sub("in ", question))
     for event, state in ((_BEFORE, "~start"), (_AFTER_EVENT, "~left")):
         main = event.split(question, maxsplit=1)[0]
         if main != question and (about := keys(main)):
@@ -354,12 +365,16 @@ def read_question(question: str, frame: Frame) -> Asked:
         numbers=_values(question),
         each=of_each(question),
         places=places_of(question),
-        per=frozenset(stem(m[1].lower()) for m in _PER.finditer(question)),
+        per=frozenset(
+            stem(_DAILY.get(m[2], m[1] or m[2]).lower()) for m in _PER.finditer(question)
+        ),
     )
 
 
+_DAILY = {"dai": "day", "Dai": "day"}
 #: The time that a rate is asked for: "per hour", "a week", "each day".
 _PER = re.compile(
-    r"\b(?:per|an?|each|every) (second|minute|hour|day|week|month|year)\b(?! (?:of|from|for)\b)",
+    r"\b(?:per|an?|each|every) (second|minute|hour|day|night|evening|morning|week|month|year)\b"
+    r"(?! (?:of|from|for)\b)|\b(hour|dai|night|week|month|year)ly\b",
     re.IGNORECASE,
 )

@@ -30,7 +30,8 @@ _FOREIGN = bag(
     "les du est une combien avec pour dans quel quelle quels sont elle vous "
     "der das und ein eine einen wie viele viel hat haben mit für nicht sie wir von "
     "gli che quanti quante quanto sono di della uma quantos quantas tem são com não você "
-    "hoeveel heeft het een zijn ile jest"
+    "hoeveel heeft het een zijn ile jest "
+    "es sind gibt son hay tienen quedan ont hanno"
 )
 
 #: Acts, with their phrases in Spanish, French, German, Portuguese, Italian, Dutch, Russian,

@@ -20,6 +20,18 @@ from functools import lru_cache
 from icpo_lite.core.numbers import numbers
 from icpo_lite.core.words import bag, is_plural, stem
 from icpo_lite.rewards.fact_reading import Asked, Fact, Frame
+from icpo_lite.rewards.near_events import (
+    added,
+    at_first,
+    done,
+    first,
+    main,
+    opposite,
+    other_time,
+    purse,
+    rate,
+    whole,
+)
 from icpo_lite.rewards.quantity_words import PEOPLE, UNITS
 from icpo_lite.rewards.subject_keys import RELATIONS, SORT_TAGS, keys, names, same_thing
 
@@ -38,116 +50,6 @@ def near_miss(question: str, asked: Asked, fact: Fact, frame: Frame) -> str:
     """
     kinds = (name for name, misses in _KINDS.items() if misses(question, asked, fact, frame))
     return next(kinds, "")
-
-
-# ------------------------------------------------------------------------------- another time
-
-_WEEKDAY = re.compile(r"\b(mon|tues|wednes|thurs|fri|satur|sun)days?\b", re.IGNORECASE)
-_MONTH = re.compile(
-    r"\b(January|February|March|April|May|June|July|August|September|October|November|December)\b"
-)
-_SPAN = r"(?:week|weekend|month|year|summer|winter|spring|fall|season|night|holiday|semester)"
-_WHICH = re.compile(
-    rf"\b(last|past|previous|this|current|next|coming|upcoming|following) {_SPAN}\b"
-    rf"|\b{_SPAN} (before)\b(?: last\b)?(?! (?:this|that)\b)",
-    re.IGNORECASE,
-)
-_PART_OF_DAY = re.compile(r"\b(morning|afternoon|evening|night|noon)s?\b", re.IGNORECASE)
-_DAY = re.compile(r"\b(yesterday|today|tonight|tomorrow)\b", re.IGNORECASE)
-_SAME_TIME = {
-    **dict.fromkeys(("past", "previous"), "last"),
-    **dict.fromkeys(("coming", "upcoming", "following"), "next"),
-    "current": "this",
-    "tonight": "today",
-}
-
-
-@lru_cache(maxsize=16384)
-def _times(text: str) -> tuple[frozenset[str], ...]:
-    """The times that a text names, of each kind of name: weekdays, months, "last week" …"""
-    found = []
-    for pattern in (_WEEKDAY, _MONTH, _WHICH, _PART_OF_DAY, _DAY):
-        words = (next(filter(None, m.groups())).lower() for m in pattern.finditer(text))
-        found.append(frozenset(_SAME_TIME.get(word, word) for word in words))
-    return tuple(found)
-
-
-def _other_time(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
-    """ "How many on Friday?" against "On Monday, …"."""
-    pairs = zip(_times(question), _times(fact.text), strict=True)
-    return any(hers and its and not hers & its for hers, its in pairs)
-
-
-# ------------------------------------------------ what was added, what is there, what is planned
-
-_ADDED = re.compile(
-    r"\b(?:additional|extra|another)\b"
-    r"|\b(?:puts?|give|gave|given|pay|paid|add|added|return|returned|take|took) (?:\w+ ){0,3}back\b"
-    r"|\bback (?:in|into)\b"
-    r"|(?<!how many )(?<!how much )\bmore\b(?!(?: [a-z]+){0,3} than\b)(?! or less)",
-    re.IGNORECASE,
-)
-_SAYS_ADDED = re.compile(
-    r"\b(?:additional|extra|another|back|again|more|further|adds?|added|adding|along)\b", re.I
-)
-_DONE = re.compile(r"\b(?:already|so far|up to now|until now|by now)\b", re.IGNORECASE)
-_TO_BE_DONE = re.compile(
-    r"\b(?:needs?|wants?|has|have|plans?|hopes?|intends?|supposed|decides?) to\b|\b(?:must|will)\b",
-    re.IGNORECASE,
-)
-_DONE_BY = re.compile(r"\b(?:already|so far|currently|now)\b", re.IGNORECASE)
-_AT_FIRST = re.compile(
-    r"\b(?:at first|initial\w*|original\w*|to (?:begin|start) with|beg[ia]n\w* with"
-    r"|start\w* (?:out |off )?with|at the (?:start|beginning|outset))\b",
-    re.IGNORECASE,
-)
-_CHANGED = re.compile(
-    r"\b(?:adds?|added|adding|another|additional|extra|gave|gives|ate|eats|lost|loses|sold|sells"
-    r"|removed?|removes|threw|donate[sd])\b",
-    re.IGNORECASE,
-)
-_WHOLE = re.compile(r"\b(?:full|entire|whole)\b", re.IGNORECASE)
-_PASSED = re.compile(
-    r"\b(?:ha[sd]|have) (?:already |just |only )?(?:\w+ed|been|done|eaten|made|read|run|taken)\b"
-    r"|\b(?:already|so far)\b",
-    re.IGNORECASE,
-)
-
-
-_EVENT = re.compile(r"\b(?:before|after|when|once|until|prior to)\b.*", re.IGNORECASE | re.DOTALL)
-
-
-def _main(question: str) -> str:
-    """A question without the event that says when; the whole where it opens with one."""
-    return _EVENT.sub("", question) if _EVENT.sub("", question).strip() else question
-
-
-def _added(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
-    """ "How many did she put back?" against "There were 90 in the jar"."""
-    if fact.tells.compared or _SAYS_ADDED.search(fact.text):
-        return False
-    return bool(_ADDED.search(_main(question)))
-
-
-def _at_first(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
-    """ "How many did she have at first?" against "She gave 12 away"."""
-    if _AT_FIRST.search(fact.text) or "~own" in fact.clause:
-        return False
-    return bool(_AT_FIRST.search(question) and _CHANGED.search(fact.said))
-
-
-def _done(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
-    """ "How many has he polished already?" against "He has to polish 10"."""
-    if not _DONE.search(question) or _DONE_BY.search(fact.text):
-        return False
-    return bool(_TO_BE_DONE.search(fact.said))
-
-
-def _whole(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool:
-    """ "How many games has the full season?" against "They have played 15 this season"."""
-    if _WHOLE.search(fact.text) or not _WHOLE.search(question):
-        return False
-    return bool(_PASSED.search(fact.said))
 
 
 # --------------------------------------------------------- the other side, what one of them holds
@@ -169,6 +71,25 @@ def _other_flow(question: str, _asked: Asked, fact: Fact, _frame: Frame) -> bool
         and its.search(fact.said)
         and not (its.search(question) or hers.search(fact.said))
         for hers, its in flows
+    )
+
+
+_ALL_OF_THEM = re.compile(r"\b(?:altogether|in total|in all|overall|all told)\b", re.IGNORECASE)
+
+
+def _all_of_them(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
+    """ "How many balls altogether?" against "Al has 3 more than Bo", "There are 10 red balls"."""
+    if not _ALL_OF_THEM.search(question) or _ALL_OF_THEM.search(fact.text):
+        return False
+    if fact.tells.compared and not asked.quantity.compared:
+        return True
+    if fact.tells.sorts == {"money"} and fact.each:
+        return True  # "$2 a dozen" is no sum
+    hers, its = _modified(question), _modified(fact.said)
+    others = [_modified(other.said) for other in frame.readable]
+    return any(
+        noun not in hers and any(o[noun] - its[noun] for o in others if noun in o)
+        for noun in asked.quantity.nouns & its.keys()
     )
 
 
@@ -246,21 +167,42 @@ def _derived(_question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     )
 
 
+#: "It took him twice as long" has no subject that could be told apart.
+_LIGHT = _LOOSE | {stem("take"), stem("go"), stem("come")}
+
+
 @lru_cache(maxsize=16384)
 def _subject(statement: str) -> frozenset[str]:
     """Keys of the first word of a statement that says something."""
-    found = (keys(word) - SORT_TAGS - RELATIONS - _LOOSE for word in _WORD.findall(statement))
+    found = (keys(word) - SORT_TAGS - RELATIONS - _LIGHT for word in _WORD.findall(statement))
     return next(filter(None, found), frozenset())
 
 
 _IN_EACH = re.compile(r"\b(?:each|per|every|an? single|one)\s+([a-z]+)", re.IGNORECASE)
 
 
-def _content(question: str, asked: Asked, fact: Fact, _frame: Frame) -> bool:
+#: "How many peas fit into one pod?", of pods that nobody spoke of.
+_HOLDS = re.compile(
+    r"\b(?:per|(?:in|on|off|from|of|into|to|inside) (?:each|every|one|an?|a single))"
+    r" (?!of\b)([a-z]{3,})"
+    r"|\b(?:does|do|can|will) (?:each|every|one|an?|a single) ([a-z]{3,}) "
+    r"(?:hold|have|contain|fit|carry|take)\b",
+    re.IGNORECASE,
+)
+#: What a rate may be told by: each of these is a time.
+_TIMES = frozenset(stem(w) for w in bag("visit trip time occasion turn round session go order"))
+
+
+def _content(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How many cupcakes are in each batch?" against "She made 4 batches of cupcakes"."""
     wants = asked.quantity.nouns
     if not wants or wants & PEOPLE or not fact.tells.nouns - fact.tells.stuff:
         return False
+    strange = (
+        {stem((m[1] or m[2]).lower()) for m in _HOLDS.finditer(question)} - UNITS.keys() - PEOPLE
+    )
+    if not fact.each and strange - frame.nouns - _TIMES:
+        return True
     holders = {stem(m[1].lower()) for m in _IN_EACH.finditer(question)} - UNITS.keys()
     return any(
         holder in fact.tells.nouns - fact.tells.stuff
@@ -326,7 +268,8 @@ _OTHER_WORDS = 2
 
 def _other_thing(question: str, asked: Asked, fact: Fact, frame: Frame) -> bool:
     """ "How much was the video game?" against "He gets $10 a week"; two words of a given fact."""
-    strange = asked.about - fact.everything - SORT_TAGS - RELATIONS - _LOOSE - frame.people
+    about = asked.about & keys(main(question))
+    strange = about - fact.everything - SORT_TAGS - RELATIONS - _LOOSE - frame.people
     named = any(len(strange & other.everything) >= _OTHER_WORDS for other in frame.readable)
     return named or _other_modifier(question, fact, frame)
 
@@ -377,14 +320,19 @@ def _modified(text: str) -> dict[str, frozenset[str]]:
 
 
 _KINDS: dict[str, Callable[[str, Asked, Fact, Frame], bool]] = {
-    "another time": _other_time,
-    "what was added": _added,
-    "the start": _at_first,
-    "what was done": _done,
-    "the whole": _whole,
+    "another time": other_time,
+    "what was added": added,
+    "the start": at_first,
+    "what was done": done,
+    "the whole": whole,
     "the other side": _other_side,
     "what comes in or goes out": _other_flow,
+    "what is in the purse": purse,
+    "the opposite": opposite,
+    "the first": first,
     "a difference": _difference,
+    "all of them": _all_of_them,
+    "a rate": rate,
     "told by a relation": _derived,
     "what one holds": _content,
     "one of them": _one_of_them,

@@ -12,7 +12,9 @@ from icpo_lite.rewards.quantity_words import PEOPLE, UNITS
 from icpo_lite.rewards.subject_keys import same_thing
 
 #: Nouns that stand for whatever is counted.
-_GENERIC = frozenset(stem(w) for w in bag("piece item unit thing one object them those these us"))
+_GENERIC = frozenset(
+    stem(w) for w in bag("piece item unit thing one object them those these us kind sort type rest")
+)
 
 
 #: Nouns that stand for many others: a question may say "flowers" of the roses.
@@ -30,6 +32,7 @@ _KINDS = frozenset(
 )
 
 
+_DAYS, _YEARS = frozenset({"day", "week"}), frozenset({"year", "month"})
 _SHORT_TIMES = frozenset(stem(w) for w in bag("second minute hour"))
 
 
@@ -39,6 +42,16 @@ def _same_noun(one: str, other: str) -> bool:
     return same_thing(one, other) or (len(short) >= 4 and long.endswith(short))
 
 
+#: Noun → its other: whoever asks for sisters wants no brothers.
+_OTHERS = {
+    stem(one): stem(other)
+    for pair in (
+        "brother sister", "boy girl", "man woman", "son daughter", "uncle aunt", "mother father",
+        "king queen", "husband wife", "adult child", "adult kid", "buyer seller", "winner loser",
+        "niece nephew", "grandmother grandfather", "teacher student", "parent child",
+    )
+    for one, other in (pair.split(), pair.split()[::-1])
+}  # fmt: skip
 #: How well a noun that the problem does not have answers for another thing.
 _STRANGE = -1.0
 
@@ -62,11 +75,11 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
     """
     vague = len(question.sorts) > 4
     if not fact.measurable:  # no number answers "how many"; anything else may be anything
-        return -1.0 if question.sorts and not vague else 0.0
+        return -1.0 if question.sorts else 0.0
     if not question.measurable:
         return -1.0
     if not question.sorts:
-        return 0.0
+        return 0.5 if question.compared and fact.compared else 0.0
     if not question.sorts & fact.sorts:
         return -1.0
     if question.nouns & fact.beside and not question.nouns & fact.nouns:
@@ -85,18 +98,26 @@ def fit(question: Quantity, fact: Quantity, known: frozenset[str]) -> float:
         return -1.0  # cups of tea are none of coffee
     if question.sorts == {"age", "time"} and "age" not in fact.sorts and fact.nouns & _SHORT_TIMES:
         return -1.0  # nobody is ten minutes old
+    if question.sorts == {"age", "time"} and fact.nouns & _DAYS and not fact.nouns & _YEARS:
+        return -1.0  # a birthday in ten days tells no age
     if "factor" in fact.sorts - question.sorts and fact.sorts & question.sorts == {"age"}:
         return 0.3  # "half as old" tells no years
     nouns = question.nouns - _GENERIC
-    if not fact.nouns and "count" in fact.sorts and nouns & known:
+    if not fact.nouns - _GENERIC and "count" in fact.sorts and nouns & known:
         return 0.6
     if not nouns:
         return 1.0 if len(question.sorts) <= 2 else 0.5
     if any(_same_noun(a, b) for a in nouns for b in fact.nouns):
         counts = question.sorts == {"count"} and fact.sorts == {"count"}
         return 0.3 if counts and nouns <= fact.stuff else 1.0  # wheels are not their rows
+    if any(_OTHERS.get(noun) in fact.nouns for noun in nouns):
+        return -1.0
     if question.nouns & PEOPLE and fact.nouns & PEOPLE and not (question.nouns & known):
         return 0.8
+    if question.nouns & PEOPLE and fact.nouns and not fact.nouns & PEOPLE:
+        return -1.0
+    if question.nouns & PEOPLE and "person" in fact.nouns:
+        return 0.6
     if question.stuff & fact.nouns and not question.nouns & known:
         return 0.8  # "layers of paint" are its coats
     if _other_things(nouns, fact.nouns):

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from icpo_lite.core.foreign_numbers import foreign_numbers
 from icpo_lite.core.plain_text import spoken
 from icpo_lite.core.thoughts import parted
 from icpo_lite.core.types import ResponseType, Shard, StopReason, TaskName
@@ -192,7 +193,8 @@ def _in_another_language(response: str, reading: Reading) -> Classification:
         return Classification(kind, asking[0])
     if lacks := languages.found("lack", text):
         return Classification(ResponseType.REFUSAL, lacks)
-    if answer and told and _HAS_NUMBER.search(told[-1]):
+    tells = told and (_HAS_NUMBER.search(told[-1]) or foreign_numbers(told[-1], foreign=True))
+    if answer and tells:
         return Classification(ResponseType.ANSWER_ATTEMPT, answer.text, committed=True)
     return Classification(ResponseType.DISCUSSION, "neither an answer nor a question")
 

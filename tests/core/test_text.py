@@ -71,6 +71,14 @@ def test_sentences_keep_abbreviations_decimals_and_quotes_together() -> None:
     ]
 
 
+def test_a_letter_ends_a_sentence_and_an_initial_does_not() -> None:
+    found = sentences("Pond A has more than Pond B. If J. R. Fox owns Pond C. Kay asks.")
+    assert [s.text for s in found] == [
+        "Pond A has more than Pond B.",
+        "If J. R. Fox owns Pond C. Kay asks.",
+    ]
+
+
 @pytest.mark.parametrize(
     "pair",
     [("cookies", "cookie"), ("berries", "berry"), ("baked", "baking"), ("boxes", "box")],

@@ -22,11 +22,13 @@ from icpo_lite.core.numbers import numbers
 from icpo_lite.core.types import Intent, Message, Problem, Prompt
 from icpo_lite.data.augment import AugmentOptions, augment, read_prompts, write_prompts
 from icpo_lite.data.certificate import certified_removals, confusable, implied, needs
+from icpo_lite.data.deletions import number_cut
 from icpo_lite.data.prompt_file import holds_prompts
 from icpo_lite.data.reply_cache import ReplyJournal
 from icpo_lite.data.sharding import shard_by_rules
 from icpo_lite.data.solution_equations import needs_of_arguments, solution_graph, to_number
 from icpo_lite.data.sources import read_problems
+from icpo_lite.data.text_edits import apply
 from icpo_lite.data.tiny_world import world_problems, world_prompts
 
 GSM8K = Path(__file__).parents[3] / "shared" / "data" / "gsm8k_train.jsonl"
@@ -580,6 +582,7 @@ assert not heavy, heavy
         ("Each glass of 8 ounces has 6.5 ounces of milk and 1.5 ounces of syrup.", "8", "follows"),
         ("There are 5 vowels and 21 consonants.", "21", "conversion"),
         ("The alphabet has 26 letters.", "26", "conversion"),
+        ("There are 10 students, 5 of which like tea and 4 of whom like milk.", "10", "parts"),
     ],
 )
 def test_what_parts_or_the_world_tell_is_given_away(text: str, gone: str, says: str) -> None:
@@ -588,6 +591,21 @@ def test_what_parts_or_the_world_tell_is_given_away(text: str, gone: str, says: 
     others = [n for n in mentions if n is not mention]
     left = text.replace(gone, "some")
     assert says in (confusable(mention, others) or implied(mention, left, []))
+
+
+@pytest.mark.parametrize(
+    ("text", "surface"),
+    [
+        ("Ann buys 12 forks. Then her friend trades her 10 knives for them.", "10"),
+        ("He sells apples at $3 per bag and pears at $2 per bag.", "$2"),
+    ],
+)
+def test_what_would_say_another_thing_without_its_number_has_no_cut(
+    text: str, surface: str
+) -> None:
+    mention = next(n for n in numbers(text) if n.surface == surface)
+    cut = number_cut(text, mention, text.rfind(". ", 0, mention.start) + 1)
+    assert cut is None, apply(text, [cut])
 
 
 # ------------------------------------------------------------------------------------- real corpus

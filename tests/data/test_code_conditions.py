@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Intent, Problem
 from icpo_lite.data.augment import augment
+from icpo_lite.data.code_conditions import states_task
+from icpo_lite.data.code_text import read_code_text
 from icpo_lite.data.shard_checks import RejectedError
 from icpo_lite.data.sources import read_problems
 from icpo_lite.data.value_shards import shard_by_values
@@ -30,11 +33,6 @@ def coding(description: str, name: str = "pick_short", examples: str = "") -> Pr
             "Filter a list of words only for those words that hold a vowel.",
             "only for those words that meet a certain condition.",
             "hold a vowel",
-        ),
-        (
-            "Return True if every word is a palindrome, and False otherwise.",
-            "Return True if a certain condition holds, and False otherwise.",
-            "every word is a palindrome",
         ),
         ("Return the words sorted by their length.", "sorted in a certain order.", "their length"),
         ("Return the longest word.", "Return a certain word.", "longest"),
@@ -69,6 +67,9 @@ def test_sentences_that_speak_of_the_condition_go_with_it() -> None:
         "Write a function that joins two words.",  # what tells of the function is no condition
         "Return None if there is no such word.",  # a case in which there is nothing to do
         "Given a list of positive numbers, add them.",  # what is given
+        "Return True if every word is a palindrome, and False otherwise.",  # all that is asked
+        "Add up the numbers. Return 0 if the list is empty.",  # everybody would
+        "Join the words. Return 'nil' if there is no word.",  # no test asks for it
     ],
 )
 def test_what_is_no_condition_stays(description: str) -> None:
@@ -79,16 +80,69 @@ def test_what_is_no_condition_stays(description: str) -> None:
     assert not any("certain" in removal.text for removal in removals)
 
 
+@pytest.mark.parametrize(
+    ("description", "left", "fact"),
+    [
+        (
+            "Check if a word is happy or not. A word is happy if no two of its letters are equal.",
+            "Check if a word is happy or not.",
+            "The meaning of 'happy': no two of its letters are equal.",
+        ),
+        (
+            "Return the words in a strange order. Strange order means that vowels come late.",
+            "Return the words in a strange order.",
+            "The meaning of 'strange': vowels come late.",
+        ),
+        (
+            "Join the first two words. If there are no two of them, return -1.",
+            "If there are no two of them, return a certain value.",
+            "The certain value: -1.",
+        ),
+        (
+            "Return the word with most vowels. If several words have as many, return the one in "
+            "front.",
+            "If several words have as many, return a certain value.",
+            "The certain value: the one in front.",
+        ),
+        (
+            "Write a function that encodes a word in such a way that its vowels are doubled.",
+            "encodes a word in a certain way.",
+            "The certain way: its vowels are doubled.",
+        ),
+        (
+            "Check if a file name is valid. A name is valid if all of these hold:\n    - It has "
+            "one dot.\n"
+            "    - It is short.",
+            "Check if a file name is valid.",
+            "The meaning of 'valid': all of these hold.",
+        ),
+    ],
+)
+def test_one_requirement_goes_and_the_task_stays(description: str, left: str, fact: str) -> None:
+    problem = coding(description, examples="    >>> pick_short(['a'])\n    ['a']\n")
+    problem.answer["test"] += "\n    assert pick_short([]) == -1"
+    (removal,) = shard_by_values(problem).removals
+    assert left in removal.text
+    assert removal.fact.shard.text == fact
+    assert fact.partition(": ")[2].rstrip(".") not in removal.text
+    assert "one dot" not in removal.text
+    assert "pick_short" in removal.text, "a name that tells nothing of it stays"
+    assert ">>>" not in removal.text
+    ast.parse(removal.text)
+
+
 @pytest.mark.skipif(not HUMAN_EVAL.is_file(), reason="HumanEval is not at hand")
-def test_a_third_of_humaneval_keeps_its_task() -> None:
-    kinds = []
+def test_a_third_of_humaneval_lacks_something_and_keeps_its_task() -> None:
+    """What cannot lack one thing and keep its task has no removal at all."""
+    made = 0
     for problem in read_problems(HUMAN_EVAL):
         for removal in shard_by_values(problem).removals[:1]:
-            kinds.append(removal.cut.kind)
-            if removal.cut.kind == "gap":
-                assert "certain" in removal.text, problem.problem_id
-    assert kinds.count("gap") >= 50
-    assert len(kinds) >= 158
+            made += 1
+            shown = "certain" if removal.cut.kind == "gap" else removal.cut.slot
+            assert shown in " ".join(removal.text.split()), problem.problem_id
+            left = read_code_text(removal.text).prose
+            assert any(states_task(s.text) for s in sentences(left)), problem.problem_id
+    assert made >= 50
 
 
 @pytest.mark.parametrize(
@@ -108,6 +162,20 @@ def test_a_third_of_humaneval_keeps_its_task() -> None:
             "Count the distinct letters of all words.",
             ["Which letters do you mean?", "What certain letters are counted?"],
             ["How many words are there?", "What type has the result?"],
+        ),
+        (
+            "Check if a word is happy or not. A word is happy if no two of its letters are equal.",
+            [
+                "What does 'happy' mean here?",
+                "When is a word happy?",
+                "Which words count as happy?",
+            ],
+            ["How long is a word?", "What type has the argument?"],
+        ),
+        (
+            "Join the first two words. If there are no two of them, return the word alone.",
+            ["What should be returned then?", "What value do you want in that case?"],
+            ["Are the words in lower case?", "How many words are there?"],
         ),
     ],
 )

@@ -42,6 +42,14 @@ VAGUE = re.compile(r"\b(?:some|several|few|multi|part|partly|amount|percentage)\
          ["He spends 30% of his money on food.", "He spends 15% of his money on rent."]),
         ("They sell small bags for $4 and large bags for $6.",
          ["They sell small bags for $4.", "They sell large bags for $6."]),
+        ("The large pizza costs $10 and is cut into 8 slices.",
+         ["The large pizza costs $10.", "The large pizza is cut into 8 slices."]),
+        ("He plans on 5 shrimp and will have 40 guests.",
+         ["He plans on 5 shrimp.", "He will have 40 guests."]),
+        ("There are 290 liters of oil in 24 cans.",
+         ["There are 290 liters of oil.", "The oil is in 24 cans."]),
+        ("There were 20 cookies in 4 tins.",
+         ["There were 20 cookies.", "The cookies were in 4 tins."]),
         ("He buys 5 pens and sells 2 books.", ["He buys 5 pens.", "He sells 2 books."]),
         ("Emilio gave 11 gifts, and Jorge gave 6 gifts.",
          ["Emilio gave 11 gifts.", "Jorge gave 6 gifts."]),
@@ -86,6 +94,7 @@ def test_a_clause_falls_into_sentences_of_its_own_words(sentence: str, facts: li
         "He sold 8 less than twice the 20 pens.",
         "In the green box each bag has 2 nuts, and in the blue box, each bag has some.",
         "If he sells 3 pens, he earns $5.",
+        "25% of the kids wear glasses and 40% of the kids wear lenses.",
     ],
 )
 def test_what_one_relation_ties_together_stays_one_fact(sentence: str) -> None:
@@ -110,6 +119,20 @@ def test_a_fact_says_its_own_thing() -> None:
         "Joyce works 6 days a week.",
         "Joyce's brother Bob types 40 words per minute.",
     ]
+
+
+@pytest.mark.parametrize(
+    ("told", "facts"),
+    [
+        ("If Ann sells pens for $5 a dozen.", ["Ann sells pens for $5 a dozen."]),
+        ("If Ann got 6 pens, while Bo got 4 caps.", ["Ann got 6 pens.", "Bo got 4 caps."]),
+        ("If Ann kills 3 dragons, she wins $5.", ["If Ann kills 3 dragons, she wins $5."]),
+        ("When Ann is 10 she gets $5.", ["When Ann is 10 she gets $5."]),
+    ],
+)
+def test_a_condition_without_a_main_clause_is_a_statement(told: str, facts: list[str]) -> None:
+    sharding = shard_by_rules(f"Ann has 8 hens. {told} How many does she have?")
+    assert [s.text for s in sharding.shards[2:]] == facts
 
 
 # ------------------------------------------------------------------------------ numbers as names

@@ -118,3 +118,9 @@ def test_a_model_is_loaded_in_what_its_cpu_has_units_for(monkeypatch):
     assert policy.device.dtype is torch.bfloat16
     assert policy.causal_lm.model.layers[0].mlp.up_proj.weight.dtype is torch.bfloat16
     assert any("for which this CPU has units" in note for note in policy.notes)
+
+
+def test_nothing_is_no_piece():
+    assert cpu.pieces_of([]) == []
+    assert cpu.pieces_of([5, 3, 4]) == [[0, 1, 2]]
+    assert cpu.pieces_of([3, 1500, 1000]) == [[0, 2], [1]]

@@ -1,6 +1,7 @@
 """Function calls in every format that models write: gold is right, a changed call is wrong."""
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -100,6 +101,37 @@ FORMATS: dict[str, Callable[[list[Call]], str]] = {
     ),
     "react, json action": lambda c: "\n".join(
         "Action:\n```\n" + json.dumps({"action": n, "action_input": a}) + "\n```" for n, a in c
+    ),
+    "invoke": lambda c: (
+        "<function_calls>\n"
+        + "\n".join(
+            f'<invoke name="{n}">\n'
+            + re.sub(r"<parameter=(\w+)>", r'<parameter name="\1">', parameters(a))
+            + "</invoke>"
+            for n, a in c
+        )
+        + "\n</function_calls>"
+    ),
+    "DeepSeek": lambda c: (
+        "<｜tool▁calls▁begin｜>"
+        + "\n".join(
+            f"<｜tool▁call▁begin｜>function<｜tool▁sep｜>{n}\n```json\n{json.dumps(a)}\n```"
+            "<｜tool▁call▁end｜>"
+            for n, a in c
+        )
+        + "<｜tool▁calls▁end｜>"
+    ),
+    "DeepSeek, newer": lambda c: "".join(
+        f"<｜tool▁call▁begin｜>{n}<｜tool▁sep｜>{json.dumps(a)}<｜tool▁call▁end｜>" for n, a in c
+    ),
+    "Kimi": lambda c: (
+        "<|tool_calls_section_begin|>"
+        + "".join(
+            f"<|tool_call_begin|>functions.{n}:{i}<|tool_call_argument_begin|>{json.dumps(a)}"
+            "<|tool_call_end|>"
+            for i, (n, a) in enumerate(c)
+        )
+        + "<|tool_calls_section_end|>"
     ),
     "behind a thought": lambda c: f"<think>\nMaybe [wrong(x=1)]? No.\n</think>\n{as_python(c)}",
     "behind a lone end of thought": lambda c: (

@@ -6,7 +6,9 @@ Read, each with any number of calls:
     JSON              {"name": …, "arguments": {…}}, a list of these, {"function": {…}},
                       {"tool_calls": […]}, {name: {argument: value}}; arguments may be a JSON string
     <tool_call>       one JSON call (or several, or Python) between the tags; [TOOL_CALLS] likewise
-    <function=name>   <parameter=x>4</parameter> … or a JSON object, up to </function>
+    <function=name>   <parameter=x>4</parameter> … or a JSON object, up to </function>; the same
+                      as <invoke name="…"> with <parameter name="x">
+    a family's marks  DeepSeek and Kimi: the name between them, a JSON object behind
     ReAct             Action: name, Action Input: {…}
 
 Nothing is run: Python is parsed into its syntax tree. A reply is read up to a fixed length and
@@ -77,7 +79,7 @@ def parse_calls(reply: str, known: frozenset[str] = frozenset()) -> list[Call] |
     count where some of them occur. Hidden thought is no part of the reply.
     """
     text = _said(reply[-_LONGEST:] if "</think>" in reply else reply[:_LONGEST])
-    for reader in (_tagged, _xml_functions, _react, _fenced):
+    for reader in (_native, _tagged, _xml_functions, _react, _fenced):
         if found := reader(text):
             return found
     return _in_text(text, known)
@@ -86,7 +88,7 @@ def parse_calls(reply: str, known: frozenset[str] = frozenset()) -> list[Call] |
 def is_marked(reply: str) -> bool:
     """Whether a call is marked as one that is made, and not shown: a tag, or ReAct's Action."""
     text = _said(reply[:_LONGEST])
-    return any(reader(text) for reader in (_tagged, _xml_functions, _react))
+    return any(reader(text) for reader in (_native, _tagged, _xml_functions, _react))
 
 
 def _said(reply: str) -> str:
@@ -105,13 +107,13 @@ _TAG = re.compile(
 #: Marks after which the rest of a reply is its calls (Mistral, Llama 3).
 _MARK = re.compile(r"\[TOOL_CALLS\]|<\|python_tag\|>")
 _FUNCTION = re.compile(
-    r"<function=\s*[\"']?(?P<name>[\w.-]+)[\"']?\s*>(?P<body>.*?)"
-    r"(?:</function>|(?=<function=)|(?=</tool_call>)|\Z)",
+    r"<(?:function=|invoke name=)\s*[\"']?(?P<name>[\w.-]+)[\"']?\s*>(?P<body>.*?)"
+    r"(?:</(?:function|invoke)>|(?=<(?:function=|invoke ))|(?=</tool_call>)|\Z)",
     re.DOTALL,
 )
 _PARAMETER = re.compile(
-    r"<parameter=\s*[\"']?(?P<name>[\w.-]+)[\"']?\s*>(?P<value>.*?)"
-    r"(?:</parameter>|(?=<parameter=)|\Z)",
+    r"<parameter(?:=| name=)\s*[\"']?(?P<name>[\w.-]+)[\"']?\s*>(?P<value>.*?)"
+    r"(?:</parameter>|(?=<parameter[= ])|\Z)",
     re.DOTALL,
 )
 _KEY_VALUE = re.compile(
@@ -125,6 +127,7 @@ def _tagged(text: str) -> list[Call]:
         calls += _tag_body(match["body"])
     if not calls and (mark := _MARK.search(text)):
         calls = _in_text(text[mark.end() :]) or []
+        calls = [(name.removesuffix(".call"), given) for name, given in calls]
     return calls
 
 
@@ -144,10 +147,30 @@ def _xml_functions(text: str) -> list[Call]:
 
 def _xml_arguments(body: str) -> dict[str, Any]:
     """Parameters of a `<function=…>`: tags, or one JSON object."""
-    if "<parameter=" in body:
+    if "<parameter" in body:
         return {m["name"]: Written(m["value"].strip()) for m in _PARAMETER.finditer(body)}
     given = read_value(body.strip())
     return dict(given) if isinstance(given, Mapping) else {}
+
+
+#: A name between a model family's own marks, and its arguments as a JSON object behind them
+#: (DeepSeek, Kimi).
+_NATIVE = re.compile(
+    r"(?:<[|｜]tool[▁_]sep[|｜]>|<[|｜]tool▁call▁begin[|｜]>(?!function<)"
+    r"|<\|tool_call_begin\|>\s{0,4}(?:functions\.)?)(?P<name>[A-Za-z_][\w.-]{0,80})(?::\d{1,4})?"
+    r"(?:[ \n]|<[^<>{}]{1,40}>|json\b|```){0,9}(?=\{)"
+)
+
+
+def _native(text: str) -> list[Call]:
+    calls: list[Call] = []
+    for match in islice(_NATIVE.finditer(text), _MOST_CALLS):
+        try:
+            given, _ = json.JSONDecoder().raw_decode(text, match.end())
+        except (ValueError, RecursionError):
+            continue
+        calls.append((match["name"], dict(given)))
+    return calls
 
 
 # ------------------------------------------------------------------------------------------ ReAct

@@ -111,11 +111,36 @@ def stated(reply: str) -> Stated | None:
     text = without_closing(spoken(reply))
     if found := _boxed(text) or _hashed(text) or _marked(text) or _opening(text):
         return found
-    text = _unchecked(text)
+    text = _standing(_unchecked(text))
     told = _of_conclusion(text)
     if told is None:
         return None
     return Stated(*told, "confirmed" if _confirmed(text, told) else "told", told[0])
+
+
+#: "It isn't 41, it's 42."
+_DENIED = re.compile(
+    r"\b(?:is|are|was|were)(?:n['’]t| not) [^;,.!?\n\d]{0,20}\d[\d,]{0,12}[;,]"
+    r"(?= (?:but|it|rather)\b)",
+    re.IGNORECASE,
+)
+#: "I'd say 41, no wait, 42."
+_TAKEN_BACK = re.compile(
+    r"\b(?:no,? wait|scratch that|correction|make that|or rather)\b[,:;—– -]{0,4}"
+    r"(?=[^.!?\n]{0,60}\d)",
+    re.IGNORECASE,
+)
+#: So many of them are looked at, from the end.
+_MOST_TAKEN_BACK = 5
+
+
+def _standing(text: str) -> str:
+    """A reply without what its own sentence takes back."""
+    text = _DENIED.sub("", text)
+    for match in reversed(list(_TAKEN_BACK.finditer(text))[-_MOST_TAKEN_BACK:]):
+        start = max(text.rfind(mark, 0, match.start()) for mark in ".!?\n") + 1
+        text = text[:start] + " " + text[match.end() :]
+    return text
 
 
 def _boxed(text: str) -> Stated | None:

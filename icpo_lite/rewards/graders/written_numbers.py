@@ -166,6 +166,10 @@ def values(text: str) -> list[Found]:
     return in_words(text)
 
 
+#: A word and nothing beside it: whoever answers "elf" speaks of no elf.
+_LONE_WORD = re.compile(r"\W*[^\W\d_]+\W*")
+
+
 def in_words(text: str) -> list[Found]:
     """The numbers that a text tells in words: "twelve", "a dozen", "noon"; no ordinals."""
     if at := _NOON.search(text):
@@ -182,7 +186,8 @@ def in_words(text: str) -> list[Found]:
     ]
     if not found:
         foreign = foreign_numbers(text, foreign=True)
-        if foreign and not languages.speaks_another(text):  # "once" is a word of English, too
+        another = _LONE_WORD.fullmatch(text) or languages.speaks_another(text)
+        if foreign and not another:  # "once" is a word of English, too
             foreign = foreign_numbers(text, foreign=False)
         return [(Value(value), start, end) for value, start, end in foreign]
     return _with_halves(text, found)
