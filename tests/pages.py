@@ -5,8 +5,8 @@
 
 `keys.md` is made of the recipe's sections. In other pages a part between `<!-- name -->` and
 `<!-- end -->` is made: the real model's table (tests/claims/real_model.json), those of objectives
-and of small methods (objectives.json, reading_list.json beside it), the shipped recipes with the
-memory and hours that `icpo-lite plan` says, the list of pages.
+and of small methods (objectives.json, reading_list.json beside it), the arena's (arena.json), the
+shipped recipes with the memory and hours that `icpo-lite plan` says, the list of pages.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from claims import objectives
@@ -231,9 +232,37 @@ def objectives_table(name: str) -> str:
     return objectives.table(kept["results"], kept["base"])
 
 
+#: Columns of the arena's table.
+ARENA_ROWS = ("FULL P", "SHARDED P", "SHARDED U", "asks on q*", "over-asks on q")
+
+
+def arena_table() -> str:
+    """What `reproduce tiny --arms all` measured: an arm a row, means ± deviations over seeds."""
+    kept = json.loads((CLAIMS / "arena.json").read_text(encoding="utf-8"))
+    measured, costs = kept["parts"]["test"]["table"], kept["costs"]
+    lines = [
+        "| arm | " + " | ".join(ARENA_ROWS) + " | sampled tokens | seconds of steps | GB |",
+        "|---" * (len(ARENA_ROWS) + 4) + "|",
+    ]
+    for arm in kept["arms"]:
+        cells = [_seeds(measured[row][arm]) for row in ARENA_ROWS]
+        runs = costs.get(arm, ())
+        took = [mean(run[key] for run in runs) for key in ("sampled", "seconds")] if runs else []
+        cells += [f"{value:,.0f}" for value in took] or ["-", "-"]
+        cells.append(f"{max(run['memory_gb'] for run in runs):.1f}" if runs else "-")
+        lines.append(f"| {arm} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _seeds(figure: dict[str, Any]) -> str:
+    spread = figure["spread"]
+    return f"{figure['value']:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "real-model": real_model_table,
     "objectives": partial(objectives_table, "objectives.json"),
+    "arena": arena_table,
     "small-methods": partial(objectives_table, "reading_list.json"),
     "recipes": recipes_table,
     "own-gpu": own_gpu_list,
