@@ -43,6 +43,7 @@ GAPS: Mapping[CutKind, str] = {
     "amount": "{slot!r} stands where the amount was",
     "clause": "{slot!r} is still counted, and nothing says what the question asks of each",
     "value": "{slot}, and the request no longer gives it",
+    "description": "a function {slot!r} is asked for, and nothing says what it does",
     "term": "{slot!r} stands in the request and nothing says what it means",
     "gap": "{slot!r} stands in the request and nothing says which",
 }

@@ -154,7 +154,7 @@ def _fits(text: str, removal: Removal, chosen: Sequence[Removal]) -> bool:
     taken = [(e.start, e.end) for r in chosen for e in r.cut.edits]
     if any(e.start <= end and start <= e.end for e in removal.cut.edits for start, end in taken):
         return False
-    if removal.cut.kind in ("value", "gap", "term"):
+    if removal.cut.kind in ("value", "gap", "term", "description"):
         return True  # certified with all other values in place; fewer do not bring it back
     left = {n.value for n in numbers(apply(text, [removal.cut, *(r.cut for r in chosen)]))}
     return len({n.value for n in numbers(text)} - left) > len(chosen)

@@ -26,6 +26,8 @@ CutKind = Literal[
     # "a certain year" stands in its place.
     "value",
     "gap",
+    # Of code: all that says what a function does (data/code_descriptions.py).
+    "description",
     # Of code: what a word of the request means (data/code_requirements.py).
     "term",
 ]

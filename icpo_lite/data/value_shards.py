@@ -30,6 +30,7 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Certificate, Problem, Shard
 from icpo_lite.data.certificate import GAPS, Removal, implied
 from icpo_lite.data.code_conditions import condition_removal
+from icpo_lite.data.code_descriptions import description_removal
 from icpo_lite.data.code_requirements import requirement_removal
 from icpo_lite.data.code_text import (
     CodeText,
@@ -98,7 +99,11 @@ def shard_by_values(problem: Problem) -> ValueSharding:
     removals, more = _removals(problem, code, found, facts, shown)
     described = None
     if code is not None and not removals:
-        described = condition_removal(problem, code) or requirement_removal(problem, code)
+        described = (
+            condition_removal(problem, code)
+            or requirement_removal(problem, code)
+            or description_removal(problem, code)
+        )
     if described is not None:
         plain, removal = described
         return ValueSharding(plain.shards, plain.facts, plain.mentions, plain.question, (removal,))

@@ -327,7 +327,7 @@ def test_a_lock_that_its_owner_took_back_is_no_lock(tmp_path):
 def test_a_folder_of_the_users_own_is_no_place_for_a_run(own, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path(own).write_text("mine")
-    line = said(["train", "tiny", "output_dir=."], capsys, code=1)
+    line = said(["train", "tiny", "output_dir=."], capsys, code=2)
     assert f"found {own}" in line
     assert [file.name for file in tmp_path.iterdir()] == [own]
 

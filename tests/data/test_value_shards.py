@@ -174,13 +174,6 @@ def test_a_hint_that_tells_the_value_keeps_it():
     assert not left(problem)
 
 
-def removals_of(problem):
-    try:
-        return shard_by_values(problem).removals
-    except RejectedError:
-        return ()
-
-
 def code(request, solution, **answer):
     tests = {"tests": ["assert f(1)"], "entry_point": "f", **answer}
     return Problem("p", "code", request, tests, solution=solution)
@@ -207,13 +200,21 @@ def test_a_constant_of_the_reference_solution_goes_with_the_examples():
 def test_what_a_reader_could_guess_is_no_removal_of_a_value():
     prompt = "Return 'Yes' where a number is one of 1, 3, 5, 7, 9.\nName the function `f(n)`."
     problem = code(prompt, "def f(n):\n    return 'Yes' if n in (1, 3, 5, 7, 9) else 'No'")
-    assert not removals_of(problem)
+    (removal,) = shard_by_values(problem).removals
+    assert removal.text == "Write a Python function.\nName the function `solve(n)`."
 
 
-def test_a_task_does_not_go_as_a_whole(tmp_path):
-    """A header that is left alone states no task: there is nothing to be asked about it."""
+def test_a_description_can_go_as_a_whole(tmp_path):
+    """Where no requirement can go alone."""
     (problem,) = read_problems(write_rows(tmp_path / "a.jsonl", human_eval_rows()[:1]))
-    assert not removals_of(problem)
+    sharding = shard_by_values(problem)
+    (removal,) = sharding.removals
+    assert (
+        removal.text == "from typing import List\n\n\ndef solve(numbers: List[int]) -> List[int]:"
+    )
+    assert {s.shard_id for s in removal.shards} == {f.shard.shard_id for f in sharding.facts}
+    assert sharding.question.startswith("Write the Python function `scaled_0(numbers: List[int])")
+    assert "nothing says what it does" in removal.certificate.incomplete
 
 
 def test_code_beside_the_function_could_tell_what_it_does():
