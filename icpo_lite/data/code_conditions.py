@@ -117,17 +117,26 @@ class Found:
         return f"{self.sentence[: self.start]}{self.gap}{self.sentence[self.end :]}"
 
 
-def condition_removal(problem: Problem, code: CodeText) -> tuple[Sharding, Removal] | None:
-    """The request with its condition as a fact, and the removal; None where it has none."""
+def only_function(code: CodeText) -> re.Match[str] | None:
+    """The definition of the one function that is asked for in prose; None where one part of the
+    request cannot go alone."""
     named = list(DEFINITION.finditer(code.opening))
     if len(named) != 1 or not code.prose or (code.example_spans and not code.whole):
+        return None
+    return named[0]
+
+
+def condition_removal(problem: Problem, code: CodeText) -> tuple[Sharding, Removal] | None:
+    """The request with its condition as a fact, and the removal; None where it has none."""
+    named = only_function(code)
+    if named is None:
         return None
     told = [s.text for s in sentences(code.prose)]
     for i, sentence in enumerate(told):
         found = None if is_of_arguments(sentence) else _condition(sentence)
         if found is None:
             continue
-        header = content_words(code.opening.replace(named[0][1], ""))
+        header = content_words(code.opening.replace(named[1], ""))
         own = content_words(found.words) - content_words(found.left) - header
         others = [s for j, s in enumerate(told) if j != i]
         gone = [s for s in others if content_words(s) & own and not is_of_arguments(s)]
@@ -140,7 +149,7 @@ def condition_removal(problem: Problem, code: CodeText) -> tuple[Sharding, Remov
         hints = " ".join([*kept, found.left])
         if not own or own & content_words(hints) or _contrasted(found.words, hints):
             continue
-        cut = cut_out(problem.question, code, found, gone, named[0].span(1))
+        cut = cut_out(problem.question, code, found, gone, named.span(1))
         if cut is not None:
             return removed(problem, code, found, (kept, gone), cut)
     return None

@@ -16,16 +16,23 @@ from icpo_lite.core.sentences import sentences
 from icpo_lite.core.types import Problem
 from icpo_lite.core.words import bag, content_words, stem
 from icpo_lite.data.certificate import Removal
-from icpo_lite.data.code_arguments import DEFINITION, is_of_arguments
-from icpo_lite.data.code_conditions import DOES, Found, cut_out, removed, states_task
+from icpo_lite.data.code_arguments import is_of_arguments
+from icpo_lite.data.code_conditions import (
+    DOES,
+    Found,
+    cut_out,
+    only_function,
+    removed,
+    states_task,
+)
 from icpo_lite.data.code_text import CodeText
 from icpo_lite.data.sharding import Sharding
 
 
 def requirement_removal(problem: Problem, code: CodeText) -> tuple[Sharding, Removal] | None:
     """The request with a requirement as a fact, and the removal; None where it has none."""
-    named = list(DEFINITION.finditer(code.opening))
-    if len(named) != 1 or not code.prose or (code.example_spans and not code.whole):
+    named = only_function(code)
+    if named is None:
         return None
     told = [s.text for s in sentences(code.prose)]
     for i, sentence in enumerate(told):
@@ -39,8 +46,8 @@ def requirement_removal(problem: Problem, code: CodeText) -> tuple[Sharding, Rem
             own = content_words(found.words) - content_words(" ".join([*kept, found.left]))
             if not own and not _LITERAL.fullmatch(found.words):
                 continue
-            tells = bool(own & _words_of(named[0][1]))
-            span = named[0].span(1)
+            tells = bool(own & _words_of(named[1]))
+            span = named.span(1)
             cut = cut_out(problem.question, code, found, gone, span, tells=tells)
             if cut is not None:
                 return removed(problem, code, found, (kept, gone), cut)
