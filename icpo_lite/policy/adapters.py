@@ -59,9 +59,10 @@ def check_before_loading(keys: PolicyKeys, path: str) -> None:
 def empty_model(path: str, *, trust_remote_code: bool) -> Any:
     """The causal LM without weights, by its configuration."""
     from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.initialization import no_init_weights
 
     config = AutoConfig.from_pretrained(path, trust_remote_code=trust_remote_code)
-    with torch.device("meta"):
+    with torch.device("meta"), no_init_weights():
         return AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
 
 

@@ -11,6 +11,9 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+
+import torch
 
 
 def version(name: str) -> str:
@@ -56,12 +59,19 @@ def import_uncompiled(name: str) -> None:
     if name in sys.modules or switch in os.environ:
         return
     os.environ[switch] = "1"
+    compiled, torch.compile = torch.compile, _as_it_is
     try:
         importlib.import_module(name)
     except ImportError:
         pass  # whoever needs it says so
     finally:
+        torch.compile = compiled
         del os.environ[switch]
+
+
+def _as_it_is(model: Any = None, **options: Any) -> Any:
+    """What torch.compile gives where it is switched off, which it imports the compiler to say."""
+    return model if model is not None else lambda function: function
 
 
 def hide_loading_bar() -> None:

@@ -37,6 +37,7 @@ from icpo_lite.policy.end_tokens import end_tokens
 from icpo_lite.policy.four_bits import prepare_4bit, stored_quantisation
 from icpo_lite.policy.fp16 import keep_finite
 from icpo_lite.policy.inherited_options import keep_token_ids, plain_outputs, without_noise
+from icpo_lite.policy.late_imports import imported_late
 from icpo_lite.policy.layer_kinds import (
     adapted_of_experts,
     beyond_four_bits,
@@ -321,6 +322,21 @@ def load_policy(
     if adapter is None and isinstance(keys, PolicyKeys):
         keys = with_own_keys(keys)
     device, backend = prepare(keys)
+    on_cpu = device.torch_device.type == "cpu"
+    with imported_late() if on_cpu else contextlib.nullcontext():
+        return _loaded(keys, device, backend, adapter, fresh, trainable, threads)
+
+
+def _loaded(
+    keys: ModelKeys,
+    device: Device,
+    backend: Backend,
+    adapter: Path | None,
+    fresh: bool,
+    trainable: bool,
+    threads: int | None,
+) -> Policy:
+    """`load_policy`, all but the choice of device and backend."""
     notes = list(device.reasons)
     # At import it advises to install a package for 4-bit kernels that a CPU does without.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

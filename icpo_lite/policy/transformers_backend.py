@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from icpo_lite.core.errors import UsageError
+from icpo_lite.policy.four_bits import nf4_round_trip
 from icpo_lite.policy.libraries import first_line, hide_loading_bar, import_uncompiled
 from icpo_lite.policy.lora_targets import lora_targets, pefts_start
 
@@ -34,6 +35,8 @@ class TransformersLoader:
             options["quantization_config"] = _nf4(device.dtype)
             if device.torch_device.type == "cpu":  # which has kernels
                 import_uncompiled("bitsandbytes")
+                # Its operators ask for torch's compiler at their first call, which here is late.
+                nf4_round_trip(device.torch_device)
         hide_loading_bar()
         return AutoModelForCausalLM.from_pretrained(path, **options)
 
