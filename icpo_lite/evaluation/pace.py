@@ -14,8 +14,8 @@ from icpo_lite.rollout.conversation import Talker
 
 Key = tuple[int | str, ...]
 
-#: Seconds between two words on how far an evaluation is.
-TELL_EVERY_S = 30.0
+#: Seconds until the first word on how far an evaluation is, and between any two of them.
+TELL_FIRST_S, TELL_EVERY_S = 5.0, 30.0
 
 
 def most_replies(problems: Sequence[Problem], settings: Sequence[str], runs: int) -> int:
@@ -50,13 +50,13 @@ class Pace:
     done: int = 0
     before: int = 0
     _started: float = field(default_factory=lambda: time.monotonic())
-    _told: float = field(default_factory=lambda: time.monotonic())
+    _tell_at: float = field(default_factory=lambda: time.monotonic() + TELL_FIRST_S)
 
     def count(self, replies: int, *, kept: bool = False) -> None:
         self.done += replies
         self.before += replies if kept else 0
-        if time.monotonic() - self._told >= TELL_EVERY_S:
-            self._told = time.monotonic()
+        if time.monotonic() >= self._tell_at:
+            self._tell_at = time.monotonic() + TELL_EVERY_S
             self.tell(self.line())
 
     def line(self) -> str:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from icpo_lite.core.journal import Journal
 from icpo_lite.core.types import Message, Turn
@@ -22,6 +22,15 @@ Lines = Mapping[str, Sequence[Mapping[str, Any]]]
 #: Seconds for which replies wait for others before they are written: a small model makes
 #: thousands in the meantime, and no more than these seconds are lost.
 WRITE_EVERY_S = 10.0
+
+
+class _Unwritten(NamedTuple):
+    """A reply that waits for others, and the thread that plays its portion."""
+
+    player: int
+    chat: tuple[Message, ...]
+    key: tuple[int | str, ...]
+    turn: Turn
 
 
 class Progress:
@@ -38,7 +47,7 @@ class Progress:
         self._replies: dict[str, Turn] = {
             name: _turn(kept) for row in rows for name, kept in row.get("replies", ())
         }
-        self._unwritten: list[tuple[str, Turn]] = []
+        self._unwritten: list[_Unwritten] = []
         self._written = time.monotonic()
         self._lock = threading.Lock()
         self.found = len(self._done)
@@ -48,9 +57,15 @@ class Progress:
         return self._done.get(portion)
 
     def add(self, portion: str, lines: Lines) -> None:
-        """Keep a finished portion. Raises RunDirectoryError when the disk fails."""
+        """Keep a finished portion, played by this thread; its lines say all that its replies did.
+
+        Raises RunDirectoryError when the disk fails.
+        """
         self._journal.add({"portion": portion, "lines": lines})
         self._done[portion] = lines
+        with self._lock:
+            player = threading.get_ident()
+            self._unwritten = [each for each in self._unwritten if each.player != player]
 
     def replies(
         self, chats: Sequence[Sequence[Message]], keys: Sequence[tuple[int | str, ...]]
@@ -70,9 +85,12 @@ class Progress:
     ) -> None:
         """Keep a batch. Raises RunDirectoryError when the disk fails."""
         with self._lock:
-            self._unwritten += zip(map(_name, chats, keys), turns, strict=True)
+            player = threading.get_ident()
+            made = zip(chats, keys, turns, strict=True)
+            self._unwritten += [_Unwritten(player, tuple(c), k, turn) for c, k, turn in made]
             if time.monotonic() - self._written >= WRITE_EVERY_S:
-                self._journal.add({"replies": [(n, _kept(turn)) for n, turn in self._unwritten]})
+                kept = [(_name(e.chat, e.key), _kept(e.turn)) for e in self._unwritten]
+                self._journal.add({"replies": kept})
                 self._unwritten.clear()
                 self._written = time.monotonic()
 
