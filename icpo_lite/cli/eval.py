@@ -173,8 +173,11 @@ def eval_(
     P(ask) is told where the server gives log-probs.
     """
     from icpo_lite.core.console import Display
-    from icpo_lite.evaluation.compare import judge_models, named_models
-    from icpo_lite.evaluation.request import evaluation_request
+    from icpo_lite.policy.libraries import without_collecting
+
+    with without_collecting():
+        from icpo_lite.evaluation.compare import judge_models, named_models
+        from icpo_lite.evaluation.request import evaluation_request
 
     server = _server(given["user"], user_base_url, user_model, user_api_key_env)
     given["settings"] = tuple(name.strip() for name in settings.split(",") if name.strip())

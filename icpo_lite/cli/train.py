@@ -59,6 +59,9 @@ def train(
         raise click.UsageError(
             f"{loaded.where(key)}: --no-user-code refuses {key}; take the key out"
         )
-    from icpo_lite.runs.train import train as train_run
+    from icpo_lite.policy.libraries import without_collecting
+
+    with without_collecting():
+        from icpo_lite.runs.train import train as train_run
 
     train_run(loaded, resume_anyway=resume_anyway, extend=extend, threads=threads)

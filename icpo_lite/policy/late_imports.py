@@ -27,6 +27,7 @@ LATE = (
     "torch.distributed.fsdp",
     "torch.distributed.tensor",
     "triton",
+    "triton",
     "transformers.distributed.expert_parallel",
     "transformers.distributed.tensor_parallel",
 )
@@ -42,11 +43,14 @@ def imported_late(names: Sequence[str] = LATE) -> Iterator[None]:
     whoever imports them then has them.
     """
     finder = _Finder(tuple(names))
-    sys.meta_path.insert(0, finder)
+    roomy = _AfterImport("transformers.utils.import_utils", _room_for_all)
+    sys.meta_path[:0] = [finder, roomy]
     try:
         yield
     finally:
         finder.end()
+        if roomy in sys.meta_path:
+            sys.meta_path.remove(roomy)
 
 
 class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
@@ -88,7 +92,11 @@ class _Finder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
             if vars(sys.modules.get(parent, module)).get(name) is module:
                 delattr(sys.modules[parent], name)
         if self.marks:
-            sys.meta_path.insert(0, _Marker(self.marks))
+            sys.meta_path.insert(0, _AfterImport(COMPILER, self._mark))
+
+    def _mark(self, compiler: ModuleType) -> None:
+        for name, fn in self.marks:
+            getattr(compiler, name)(fn)
 
 
 class _LateModule(ModuleType):
@@ -145,27 +153,33 @@ class _Late:
         return Union[other, self]
 
 
-class _Marker(importlib.abc.MetaPathFinder):
-    """Tells the compiler of its marks as soon as somebody has imported it."""
+class _AfterImport(importlib.abc.MetaPathFinder):
+    """Does something to a module as soon as somebody has imported it."""
 
-    def __init__(self, marks: Sequence[tuple[str, Callable[..., Any]]]) -> None:
-        self.marks = marks
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        self.name, self.then = name, then
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
-        if fullname != COMPILER:
+        if fullname != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.machinery.PathFinder.find_spec(fullname, path)
         if spec is not None and spec.loader is not None:
             execute = spec.loader.exec_module
 
-            def with_marks(module: ModuleType) -> None:
+            def and_then(module: ModuleType) -> None:
                 execute(module)
-                for name, fn in self.marks:
-                    getattr(module, name)(fn)
+                self.then(module)
 
-            spec.loader.exec_module = with_marks  # type: ignore[method-assign]
+            spec.loader.exec_module = and_then  # type: ignore[method-assign]
         return spec
+
+
+def _room_for_all(module: ModuleType) -> None:
+    """transformers reads the files of all its models twice, since it remembers 128 folders."""
+    scan = getattr(module, "create_import_structure_from_path", None)
+    if hasattr(scan, "cache_info"):
+        module.create_import_structure_from_path = functools.cache(scan.__wrapped__)  # type: ignore[attr-defined]
 
 
 def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:

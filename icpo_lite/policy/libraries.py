@@ -13,8 +13,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import torch
-
 
 def version(name: str) -> str:
     try:
@@ -58,6 +56,8 @@ def import_uncompiled(name: str) -> None:
     switch = "TORCHDYNAMO_DISABLE"
     if name in sys.modules or switch in os.environ:
         return
+    import torch
+
     os.environ[switch] = "1"
     compiled, torch.compile = torch.compile, _as_it_is
     try:

@@ -70,7 +70,9 @@ class RunKeys(Section):
         2, ge=1, description="checkpoints that are kept; null is all"
     )
     completions_total_limit: int | None = Field(
-        None, ge=1, description="steps whose sampled replies are kept, the newest; null is all"
+        None,
+        ge=1,
+        description="steps whose sampled replies are kept at a checkpoint, the newest; null is all",
     )
     resume_from_checkpoint: bool | str | None = Field(
         None,

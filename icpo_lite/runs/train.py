@@ -265,7 +265,6 @@ def _steps_left(
             rows.append({"step": report.step, **report.metrics, **judged})
             run.append_metrics(rows[-1])
             run.write_completions(report.step, completion_rows(report.groups))
-            run.prune_completions(session.recipe.completions_total_limit)
         tracking.log(report.step, rows[-1])
         display.step(report)
         _beside(session, comparisons, display)
@@ -279,6 +278,8 @@ def _steps_left(
         halt = [f for f in findings if f.name in recipe.stop_on and not last]
         if stop.requested or halt or last or best or manager.due(report.step):
             manager.save(report.step)
+            # Not before: a resume goes on from here, and takes back what was sampled after it.
+            run.prune_completions(recipe.completions_total_limit)
         if halt:
             display.close()
             raise Halted(

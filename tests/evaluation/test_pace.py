@@ -1,6 +1,9 @@
 """Replies are kept as they come, so that little is made twice; how long the rest takes."""
 
 import json
+import os
+import signal
+import threading
 from dataclasses import dataclass, field
 
 import pytest
@@ -81,6 +84,75 @@ def test_time_left_goes_by_what_was_made_now(monkeypatch):
     assert told == ["run: 60 of at most 100 replies, 1:00 left at most"]
     counted.count(20)
     assert len(told) == 1
+
+
+def test_a_small_evaluation_tells_its_time_too(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(pace.time, "monotonic", lambda: clock[0])
+    told = []
+
+    class Slow(Counting):
+        def reply(self, chats, keys):
+            clock[0] += 2.0
+            return super().reply(chats, keys)
+
+    how = {"choose": lambda text, left, shards: 0, "settings": ["full"], "runs": 1, "seed": 0}
+    evaluate("m", Slow(), Judge(), PROBLEMS, kept_at_once=1, tell=told.append, **how)
+    assert told == ["m: 3 of at most 5 replies, 0:04 left at most"]
+
+
+def test_replies_of_a_finished_portion_are_not_written_as_well(tmp_path, monkeypatch):
+    """Its lines hold them; replies of a portion that another thread plays still wait."""
+    progress = Progress(tmp_path / "kept.jsonl", "identity")
+    keys = [("s", 0)]
+    turns = Counting().reply(chats(1), keys)
+    other = threading.Thread(target=progress.add_replies, args=(chats(2)[1:], keys, turns))
+    other.start()
+    other.join()
+    progress.add_replies(chats(1), keys, turns)
+    progress.add("full/0", {"full": []})
+    monkeypatch.setattr(resume, "WRITE_EVERY_S", 0.0)
+    progress.add_replies(chats(3)[2:], keys, turns)
+    again = Progress(tmp_path / "kept.jsonl", "identity")
+    found = [again.replies([chat], keys) for chat in chats(3)]
+    assert found == [None, turns, turns]
+
+
+def test_killed_within_an_evaluation_nothing_is_made_twice(tmp_path, monkeypatch):
+    """kill -9 while replies of the second setting are made; other portions are played beside."""
+    monkeypatch.setattr(resume, "WRITE_EVERY_S", 0.0)
+    how = {"choose": lambda text, left, shards: 0, "runs": 2, "seed": 0, "at_once": 4}
+    how |= {"settings": ["full", "sharded"], "kept_at_once": 2}
+
+    class Noting:
+        """Writes the key of each reply before it gives it."""
+
+        def __init__(self, file, killed_at=1 << 30):
+            self.file, self.left = file, killed_at
+
+        def reply(self, chats, keys):
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+            with self.file.open("a") as file:
+                file.writelines(f"{key}\n" for key in keys)
+            return [Turn("assistant", f"to {k}", (1, 2), (-0.1, -1 / 3), "eos") for k in keys]
+
+    def judged(talker, folder):
+        progress = Progress(folder / "kept.jsonl", "identity")
+        return evaluate("m", talker, Judge(), PROBLEMS, progress=progress, **how)
+
+    whole = judged(Noting(tmp_path / "whole"), tmp_path / "a")
+    wanted = (tmp_path / "whole").read_text().splitlines()
+    child = os.fork()
+    if child == 0:
+        judged(Noting(tmp_path / "made", killed_at=9), tmp_path / "b")
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    before = len((tmp_path / "made").read_text().splitlines())
+    assert 10 < before < len(wanted)
+    assert judged(Noting(tmp_path / "made"), tmp_path / "b") == whole
+    assert sorted((tmp_path / "made").read_text().splitlines()) == sorted(wanted)
 
 
 def test_replies_at_most():

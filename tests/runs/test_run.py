@@ -53,13 +53,18 @@ def test_interrupted_run_ends_bit_for_bit_where_the_uninterrupted_one_ends(tmp_p
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     run_module.train(recipe(whole, "max_steps=4", "save_steps=2"), quiet(tmp_path))
 
+    chosen = recipe(cut, "max_steps=4", "save_steps=3", "completions_total_limit=3")
     with pytest.raises(run_module.Interrupted, match="interrupted after step") as stopped:
-        _train_with_signal_in_step(2, recipe(cut, "max_steps=4", "save_steps=3"), tmp_path)
+        _train_with_signal_in_step(2, chosen, tmp_path)
     assert stopped.value.exit_code == 130
     assert latest_checkpoint(cut).path.name == "checkpoint-2"
-    run_module.train(recipe(cut, "max_steps=4", "save_steps=3"), quiet(tmp_path))
+    run_module.train(chosen, quiet(tmp_path))
 
     assert_equal_adapters(whole, cut)
+    replies = {file.name: file.read_bytes() for file in (whole / "completions").iterdir()}
+    newest = {f"step-00000{step}.jsonl": replies[f"step-00000{step}.jsonl"] for step in (2, 3, 4)}
+    assert len(replies) == 4
+    assert {file.name: file.read_bytes() for file in (cut / "completions").iterdir()} == newest
     for file in (whole, cut):
         assert [row["step"] for row in read_metrics(file)] == [1, 2, 3, 4]
     # Sampling and training compute the same log-probs, up to rounding.
@@ -83,6 +88,41 @@ def _train_with_signal_in_step(step, chosen, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Trainer, "step", signalling)
         run_module.train(chosen, quiet(tmp_path))
+
+
+def test_a_resume_finds_the_newest_replies_that_its_checkpoint_had(tmp_path, monkeypatch):
+    """Killed two steps after a checkpoint, of whose steps one may keep its replies."""
+    folder, step = tmp_path / "run", Trainer.step
+    chosen = recipe(folder, "max_steps=5", "save_steps=2", "completions_total_limit=1")
+
+    class Killed(BaseException):
+        pass
+
+    def killed_in_step_4(self):
+        if self.done_steps == 3:
+            raise Killed
+        return step(self)
+
+    def replies():
+        return {file.name: file.read_bytes() for file in (folder / "completions").iterdir()}
+
+    monkeypatch.setattr(Trainer, "step", killed_in_step_4)
+    with pytest.raises(Killed):
+        run_module.train(chosen, quiet(tmp_path))
+    before = replies()
+    assert sorted(before) == ["step-000002.jsonl", "step-000003.jsonl"]
+
+    def same_replies_as_before(self):
+        kept = replies()
+        if self.done_steps == 2:
+            assert kept == {"step-000002.jsonl": before["step-000002.jsonl"]}
+        if self.done_steps == 3:
+            assert kept == before
+        return step(self)
+
+    monkeypatch.setattr(Trainer, "step", same_replies_as_before)
+    run_module.train(chosen, quiet(tmp_path))
+    assert list(replies()) == ["step-000005.jsonl"]
 
 
 def test_run_directory_holds_what_is_promised(tmp_path):
