@@ -147,10 +147,10 @@ class _Late:
         return (self._real(),)
 
     def __or__(self, other: Any) -> Any:  # in annotations
-        return Union[self, other]
+        return Union[self, other]  # noqa: UP007
 
     def __ror__(self, other: Any) -> Any:
-        return Union[other, self]
+        return Union[other, self]  # noqa: UP007
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

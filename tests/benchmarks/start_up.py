@@ -1,10 +1,11 @@
 """The ids of a large corpus, before step 1: encoded once, then read from the cache.
 
-    python tests/benchmarks/start_up.py FILE [--rows 75000] [--model builtin:tiny]
+    python tests/benchmarks/start_up.py FILE [--rows 75000] [--other CHECKOUT]
 
 FILE: JSON lines with a `question` each. They are repeated with other numbers until there are enough
 rows. The first start and the second are processes of their own; seconds are of processor time,
-memory is the peak above what the process had before.
+memory is the peak above what the process had before. CHECKOUT: an earlier icpo-lite, which encoded
+each chat at every start.
 """
 
 from __future__ import annotations
@@ -40,7 +41,13 @@ def start(file: Path, rows: int, model: str) -> None:
     from icpo_lite.core.types import Message
     from icpo_lite.policy.load import load_policy
     from icpo_lite.recipe.sections import PolicyKeys
-    from icpo_lite.rollout.kept_chat_ids import kept_chat_ids
+
+    try:
+        from icpo_lite.rollout.kept_chat_ids import kept_chat_ids
+    except ImportError:  # an earlier one
+
+        def kept_chat_ids(policy, chats):
+            return [policy.encode_chat(chat) for chat in chats]
 
     policy = load_policy(PolicyKeys(model_name_or_path=model, device="cpu"))
     chats = [[Message("user", text)] for text in corpus(file, rows)]
@@ -55,6 +62,7 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--rows", type=int, default=75_000)
     parser.add_argument("--model", default="builtin:tiny")
+    parser.add_argument("--other", type=Path, default=None, help="an earlier checkout")
     parser.add_argument("--one", action="store_true", help="one start, as JSON")
     asked = parser.parse_args()
     if asked.one:
@@ -64,7 +72,9 @@ def main() -> None:
         command = [sys.executable, __file__, str(asked.file), "--one"]
         command += ["--rows", str(asked.rows), "--model", asked.model]
         environment = {**os.environ, "XDG_CACHE_HOME": cache}
-        for name in ("encoded", "from the cache"):
+        for name in ("encoded", "from the cache", *(["at the other"] if asked.other else [])):
+            if name == "at the other":
+                environment["PYTHONPATH"] = str(asked.other)
             done = subprocess.run(command, env=environment, check=True, capture_output=True)
             found = json.loads(done.stdout.splitlines()[-1])
             a_row = found["tokens"] / asked.rows

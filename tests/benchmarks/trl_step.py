@@ -25,7 +25,8 @@ sys.path.insert(0, str(TESTS))
 #: Runs a script of the harness on processor time. Those who wait keep their own clock: while they
 #: do, processor time stands still.
 TIMED = """
-import concurrent.futures, multiprocessing.connection, queue, runpy, subprocess, sys, threading, time
+import concurrent.futures, multiprocessing.connection, queue, subprocess, threading
+import runpy, sys, time
 time.monotonic = time.perf_counter = time.process_time
 sys.path.insert(0, {folder!r})
 sys.argv = [{script!r}, *sys.argv[1:]]

@@ -237,3 +237,20 @@ def test_any_command_that_is_ended_says_so_in_one_line(number, tmp_path):
     assert errors.decode().strip() == "Interrupted."
     assert not (tmp_path / "o.jsonl").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_each_step_tells_the_time_that_is_left(live, monkeypatch):
+    """By the steps of this start alone: the first two were made by an earlier one."""
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    file, left = io.StringIO(), []
+    display = Display(total=5, live=False, file=file)
+    if live:
+        monkeypatch.setattr(display, "live", True)
+        monkeypatch.setattr(display, "_draw", lambda step, figures, told: left.append(told))
+    for step in (3, 4, 5):
+        clock[0] += 60.0
+        display.step(StepReport(step, {"step_seconds": 60.0}, ()))
+    told = left or [line.rpartition("left ")[2] for line in file.getvalue().splitlines()]
+    assert told == ["2:00", "1:00", "0:00"]
