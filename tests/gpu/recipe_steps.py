@@ -37,6 +37,7 @@ def overrides(model: str, output: Path, device: str, steps: int) -> list[str]:
         *(f"max_steps={steps}", f"save_steps={steps}", "dataset_name=builtin:world"),
         *("max_prompt_length=600", "evaluation.enabled=false", "compare={}"),
         *("drop_zero_variance=false", "mask_truncated_completions=false"),
+        "warm_up_steps=0",  # a random model never asks, and these steps are not what is measured
     ]
 
 
