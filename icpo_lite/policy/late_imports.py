@@ -15,7 +15,7 @@ import importlib.machinery
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import ModuleType
-from typing import Any, Union
+from typing import Any
 
 COMPILER = "torch._dynamo"
 #: With all that is in them. transformers' own are here since they call others as they are imported.
@@ -26,10 +26,9 @@ LATE = (
     "torch.distributed.checkpoint",
     "torch.distributed.fsdp",
     "torch.distributed.tensor",
-    "triton",
-    "triton",
     "transformers.distributed.expert_parallel",
     "transformers.distributed.tensor_parallel",
+    "triton",
 )
 #: What the compiler notes of a function, and gives it back as it is.
 _MARKS = ("allow_in_graph", "assume_constant_result")
@@ -146,11 +145,10 @@ class _Late:
     def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[Any, ...]:
         return (self._real(),)
 
-    def __or__(self, other: Any) -> Any:  # in annotations
-        return Union[self, other]  # noqa: UP007
+    def __or__(self, other: Any) -> Any:
+        return Any  # in annotations; a union would look into it
 
-    def __ror__(self, other: Any) -> Any:
-        return Union[other, self]  # noqa: UP007
+    __ror__ = __or__
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

@@ -94,7 +94,11 @@ def test_names_are_there_and_their_module_comes_at_first_use():
     assert uses.is_deep(heavy.Thing())
     assert uses.Thing.kind == "real"
     assert uses.Deep() is not None  # imports what it is in
-    assert isinstance(type("Own", (uses.Thing,), {})(), heavy.Thing)
+
+    class Own(uses.Thing):
+        pass
+
+    assert isinstance(Own(), heavy.Thing)
 
 
 def test_the_first_use_within_ends_it():
