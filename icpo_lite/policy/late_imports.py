@@ -22,11 +22,13 @@ COMPILER = "torch._dynamo"
 LATE = (
     COMPILER,
     "scipy.optimize",
+    "sklearn",
     "torch.distributed._composable",
     "torch.distributed.checkpoint",
     "torch.distributed.fsdp",
     "torch.distributed.tensor",
     "transformers.distributed.expert_parallel",
+    "transformers.distributed.sharding_utils",
     "transformers.distributed.tensor_parallel",
     "triton",
 )
