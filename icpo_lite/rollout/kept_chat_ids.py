@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,14 +51,15 @@ class Reader(Protocol):
 
 def kept_chat_ids(reader: Reader, chats: Sequence[Chat]) -> list[Ids]:
     """Token ids of each chat, as `reader.encode_chat` gives them; each number is held once."""
+    once = _numbers_once()
     if len(chats) < WORTH_KEEPING:
-        return _numbers_once([reader.encode_chat(chat) for chat in chats])
+        return [once(reader.encode_chat(chat)) for chat in chats]
     file = user_cache("chat-ids") / f"{_key(reader.tokenizer, chats)}{SUFFIX}"
-    found = _read(file)
+    found = _read(file, once)
     if found is None or not _agrees(reader, chats, found):
-        found = [reader.encode_chat(chat) for chat in chats]
+        found = [once(reader.encode_chat(chat)) for chat in chats]
         _write(file, found)
-    return _numbers_once(found)
+    return found
 
 
 def _key(tokenizer: Any, chats: Sequence[Chat]) -> str:
@@ -91,19 +92,19 @@ def _agrees(reader: Reader, chats: Sequence[Chat], found: Sequence[Ids]) -> bool
     return all(reader.encode_chat(chats[i]) == found[i] for i in tried)
 
 
-def _numbers_once(found: Sequence[Ids]) -> list[Ids]:
-    """Equal ids, every number one object: 8 bytes a token instead of 36."""
+def _numbers_once() -> Callable[[Sequence[int]], Ids]:
+    """Makes equal ids, every number one object: 8 bytes a token instead of 36."""
     known: dict[int, int] = {}
-    return [tuple(known.setdefault(i, i) for i in ids) for ids in found]
+    return lambda ids: tuple(known.setdefault(i, i) for i in ids)
 
 
-def _read(file: Path) -> list[Ids] | None:
+def _read(file: Path, once: Callable[[Sequence[int]], Ids]) -> list[Ids] | None:
     try:
         held = load(file.read_bytes())
-        ends, flat = held["ends"].tolist(), held["ids"].tolist()
+        ends, flat = held["ends"].tolist(), held["ids"]
     except (OSError, SafetensorError, KeyError):  # none, or half of one
         return None
-    return [tuple(flat[a:b]) for a, b in zip([0, *ends], ends, strict=False)]
+    return [once(flat[a:b].tolist()) for a, b in zip([0, *ends], ends, strict=False)]
 
 
 def _write(file: Path, found: Sequence[Ids]) -> None:
