@@ -177,9 +177,9 @@ class _AfterImport(importlib.abc.MetaPathFinder):
 
 def _room_for_all(module: ModuleType) -> None:
     """transformers reads the files of all its models twice, since it remembers 128 folders."""
-    scan = getattr(module, "create_import_structure_from_path", None)
+    scan: Any = getattr(module, "create_import_structure_from_path", None)
     if hasattr(scan, "cache_info"):
-        module.create_import_structure_from_path = functools.cache(scan.__wrapped__)  # type: ignore[attr-defined]
+        vars(module)[scan.__name__] = functools.cache(scan.__wrapped__)
 
 
 def _disable(fn: Any = None, recursive: bool = True, **options: Any) -> Any:
