@@ -287,7 +287,9 @@ def _next_shards(talks: Sequence[Conversation], choose: Chooser, user: User | No
     found = []
     for talk in talks:
         left = talk.tellable
-        found.append(left[choose(talk.turns[-1].content, left, talk.problem.shards) or 0])
+        # Of one there is nothing to choose.
+        asked = choose(talk.turns[-1].content, left, talk.problem.shards) if left[1:] else None
+        found.append(left[asked or 0])
     return found
 
 
