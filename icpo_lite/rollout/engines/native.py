@@ -366,7 +366,7 @@ def remember_replies(
 
     said = [tuple(i for i in row if i >= 0)[:-1] for row in tokens.tolist()]
     wanted = {text: n for n, text in enumerate(zip(prompts, said, strict=True))}
-    wanted = {text: n for text, n in wanted.items() if not memory.has(*text)}
+    wanted = {text: n for text, n in wanted.items() if memory.wants(*text)}
     if not wanted:
         return
     chosen = rows[torch.tensor(list(wanted.values()), device=rows.device)]
