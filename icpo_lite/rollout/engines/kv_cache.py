@@ -304,8 +304,8 @@ def known_columns(
     for first in range(0, len(some), size):
         rows, counts, states = zip(*some[first : first + size], strict=True)
         shown = mask.new_zeros(len(rows), width, dtype=torch.bool)
-        for place, count in enumerate(counts):
-            shown[place, width - count :] = True
+        for number, count in enumerate(counts):
+            shown[number, width - count :] = True
         place, column = shown.nonzero(as_tuple=True)
         row = torch.tensor(rows, device=mask.device)[place]
         mask[row, column] = 1
