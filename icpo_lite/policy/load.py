@@ -45,7 +45,7 @@ from icpo_lite.policy.layer_kinds import (
     check_padding,
 )
 from icpo_lite.policy.libraries import why_and_what, without_collecting
-from icpo_lite.policy.lora_starts import start_buffers
+from icpo_lite.policy.lora_starts import check_loftq, start_buffers
 from icpo_lite.policy.lora_targets import is_multimodal
 from icpo_lite.policy.start_adapter import with_own_keys
 from icpo_lite.policy.template_options import (
@@ -351,7 +351,7 @@ def _loaded(
         if fresh and isinstance(keys, PolicyKeys):
             check_before_loading(keys, path)
     if isinstance(keys, PolicyKeys) and keys.init_lora_weights == "loftq" and fresh:
-        _check_loftq(keys, in_4bit, stored)
+        check_loftq(keys, in_4bit, stored)
     if keys.load_in_4bit == "auto":
         keys = keys.model_copy(update={"load_in_4bit": in_4bit or bool(stored)})
     notes.append(said)
@@ -431,21 +431,6 @@ def _text_config(path: str, keys: ModelKeys) -> Any:
             "made of"
         )
     return config
-
-
-def _check_loftq(keys: PolicyKeys, in_4bit: bool, stored: str) -> None:
-    """Raises UsageError where there is nothing that 4 bits have rounded away, or none to read."""
-    if stored:
-        raise UsageError(
-            f"init_lora_weights: loftq compares 4 bits with the weights as published, found "
-            f"{keys.model_name_or_path}, which holds {stored} alone; name the model that it was "
-            "quantised from"
-        )
-    if not in_4bit:
-        raise UsageError(
-            "init_lora_weights: loftq begins at what 4 bits have rounded away, found weights that "
-            "load_in_4bit: auto holds whole here; set load_in_4bit: true, or take pissa"
-        )
 
 
 def _weights(path: str, keys: ModelKeys, device: Device) -> int:

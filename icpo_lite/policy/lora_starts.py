@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,25 @@ from icpo_lite.policy.base_files import BaseFiles, tensors_of
 from icpo_lite.policy.lora_merge import lora_layers, unpacked_weight
 from icpo_lite.recipe.lora_sections import LoraKeys
 
+if TYPE_CHECKING:
+    from icpo_lite.recipe.sections import PolicyKeys
+
 Pair = tuple[Tensor, Tensor]
+
+
+def check_loftq(keys: PolicyKeys, in_4bit: bool, stored: str) -> None:
+    """Raises UsageError where there is nothing that 4 bits have rounded away, or none to read."""
+    if stored:
+        raise UsageError(
+            f"init_lora_weights: loftq compares 4 bits with the weights as published, found "
+            f"{keys.model_name_or_path}, which holds {stored} alone; name the model that it was "
+            "quantised from"
+        )
+    if not in_4bit:
+        raise UsageError(
+            "init_lora_weights: loftq begins at what 4 bits have rounded away, found weights that "
+            "load_in_4bit: auto holds whole here; set load_in_4bit: true, or take pissa"
+        )
 
 
 class FromStart(nn.Module):
