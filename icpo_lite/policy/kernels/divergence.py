@@ -30,8 +30,8 @@ from icpo_lite.policy.kernels.logprob import UnitGradient, scaled_rows
 from icpo_lite.policy.kernels.logprob_reference import FLOOR
 
 #: Blocks of logits [C, V] that stand at once where the log-prob op has one: log p, log q, p, q, m,
-#: f and the gradient. A chunk has so many fewer rows, and takes no more memory. (Measured; the plain
-#: KL is formed in place.)
+#: f, the gradient and what is between; the plain KL is formed in place. A chunk has so many fewer
+#: rows, and takes no more memory (measured).
 BLOCKS, PLAIN_BLOCKS = 10, 4
 #: Probability below which a sum of many tokens counts as none.
 _NOTHING = 1e-30
