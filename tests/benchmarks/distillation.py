@@ -25,10 +25,10 @@ class Steps:
         from icpo_lite.training.from_recipe import trainer_of
 
         self.recipe, self.trainer = recipe, trainer_of(recipe)
-        plain = recipe.but(distill="none") if recipe.reward != "none" else recipe
         self.plan = self.trainer.schedules.at(0)
         self.silent = self.plan.loss.model_copy(update={"distill": "none"})
-        self.plain = plain
+        rewarded = recipe.reward["name"] != "none"
+        self.plain = recipe.but(distill="none") if rewarded else recipe
 
     def sampled(self) -> tuple[list[Any], float]:
         """Weighed groups, and the seconds that they took."""
