@@ -20,7 +20,8 @@ from icpo_lite.training.updater import Updater
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
     *("device=cpu", "logging_steps=1", "log_completions_steps=2", "max_completion_length=24"),
-    "share_underspecified=0.5",
+    *("share_underspecified=0.5", "num_mini_batches=1", "credit=trajectory"),
+    "conversation_reward={terminal: 1}",
 )
 
 
