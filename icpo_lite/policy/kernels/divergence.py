@@ -126,9 +126,9 @@ def _chunked(
     rows = job.chunk_rows
     if rows == "auto":
         rows = auto_chunk_rows(len(hidden), vocabulary * wide.itemsize, hidden.device)
-    rows = max(1, rows // (PLAIN_BLOCKS if job.is_plain else BLOCKS))
-    for start in range(0, len(hidden), rows):
-        here = slice(start, start + rows)
+    at_once = max(1, rows // (PLAIN_BLOCKS if job.is_plain else BLOCKS))
+    for start in range(0, len(hidden), at_once):
+        here = slice(start, start + at_once)
         own, slope = _log_probs(hidden[here], job)
         value[here], dz = _pulled(own, _log_probs(job.teacher[here], job)[0], job)
         if direction is not None and size is not None:
