@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -23,7 +22,6 @@ from icpo_lite.core.words import content_words, stem
 from icpo_lite.rewards.asked_quantity import Quantity, wanted
 from icpo_lite.rewards.idioms import plain
 from icpo_lite.rewards.quantity_words import UNITS
-from icpo_lite.rewards.rewording import vocabulary
 from icpo_lite.rewards.subject_keys import RELATIONS, keys, names, of_each
 from icpo_lite.rewards.told_quantity import told
 
@@ -48,7 +46,7 @@ class Fact:
     what its numbers are; own: their values; beside: other numbers that the prompt has in the same
     clause. each: see `of_each`. places: its places in a row ("second"), see `places_of`. text: the
     fact as written, said: its clauses that hold its
-    numbers; a part has no text, the goal neither.
+    numbers, of the goal all of it; a part has no text, the goal neither.
     """
 
     phrase: frozenset[str]
@@ -93,8 +91,7 @@ class Frame:
 
     parts: single statements that stand beside another in a fact and are there to read.
     stated: numbers that the prompt holds. weight: of a key, the less the more facts are about it.
-    people: whom the problem names. nouns: stems of all its content words. words: see
-    `rewording.vocabulary`.
+    people: whom the problem names. nouns: stems of all its content words.
     """
 
     removed: tuple[Fact, ...]
@@ -105,7 +102,6 @@ class Frame:
     people: frozenset[str]
     nouns: frozenset[str]
     parts: tuple[Fact, ...] = ()
-    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def readable(self) -> tuple[Fact, ...]:
@@ -286,6 +282,7 @@ def _read_goal(goal: str) -> Fact:
         own=_values(goal),
         each=of_each(goal),
         is_goal=True,
+        said=goal,
     )
 
 
@@ -327,7 +324,6 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
         people=names(everything),
         nouns=content_words(everything),
         parts=tuple(part for told_of in beside for part in told_of),
-        words=vocabulary(everything),
     )
 
 

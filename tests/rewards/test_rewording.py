@@ -8,33 +8,6 @@ from icpo_lite.core.types import Intent, Message, Prompt, Shard
 from icpo_lite.rewards.grading import grade
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.rewards.question_targets import aim, asked
-from icpo_lite.rewards.rewording import reworded, vocabulary
-
-CIRCUS = (
-    "There are 12 dogs on stage. Each dog has new shoes, and Mixing the paint takes Al an hour."
-)
-
-
-@pytest.mark.parametrize(
-    ("question", "read"),
-    [
-        ("How many pooches are there?", "How many dogs are there?"),
-        ("How many animals perform?", "How many dogs perform?"),
-        ("What about the footwear?", "What about the shoes?"),
-        ("How long is he stirring?", "How long is he mixing?"),
-        ("How many cats are there?", "How many cats are there?"),  # another animal
-        ("How many dogs are there?", "How many dogs are there?"),
-        ("How much does Ann get?", "How much does Ann get?"),
-    ],
-)
-def test_a_word_becomes_the_problems_word_for_it(question: str, read: str) -> None:
-    assert reworded(question, vocabulary(CIRCUS)) == read
-
-
-def test_a_word_for_two_of_the_problems_things_stays() -> None:
-    known = vocabulary("There are dogs and cats in the yard.")
-    assert reworded("How many animals are there?", known) == "How many animals are there?"
-
 
 @pytest.mark.parametrize(
     "request_",
