@@ -19,6 +19,7 @@ from icpo_lite.rewards import languages, learned_targets
 from icpo_lite.rewards.courtesies import closes, is_courtesy
 from icpo_lite.rewards.fact_reading import read_frame
 from icpo_lite.rewards.features import strip_markup
+from icpo_lite.rewards.gap_questions import gap_points_at
 from icpo_lite.rewards.rule_targets import points_at
 from icpo_lite.rewards.subject_keys import keys
 from icpo_lite.rewards.target_features import read_statements

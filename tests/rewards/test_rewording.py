@@ -9,6 +9,7 @@ from icpo_lite.rewards.grading import grade
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.rewards.question_targets import aim, asked
 
+
 @pytest.mark.parametrize(
     "request_",
     [
