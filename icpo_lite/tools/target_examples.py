@@ -1,8 +1,8 @@
 """Examples for the judge of targets: questions of labelled prompts, and more made of them by rule.
 
-A row names a problem of a corpus, the numbers that its prompt lacks, who wrote the questions
-(`writer`), which `half` they are in, and the questions that ask for what lacks (`on`) or miss it
-(`off`). People who are asked for such questions write those that hit in far-fetched words and those
+A row names a problem of a corpus and the numbers that its prompt lacks, or tells a problem of its
+own, and says who wrote the questions (`writer`), which `half` they are in, and the questions that
+ask for what lacks (`on`) or miss it (`off`). People who are asked for such questions write those that hit in far-fetched words and those
 that miss in the problem's own. So that words alone tell nothing, each problem is used a second
 time: as if another of its facts lacked, where the questions that hit before miss; and each fact is
 asked for in its own words (`asking_questions`).
@@ -19,7 +19,7 @@ from typing import Any
 
 from icpo_lite.core.errors import DataError
 from icpo_lite.core.numbers import numbers
-from icpo_lite.core.types import Intent, Prompt, Shard
+from icpo_lite.core.types import Intent, Message, Prompt, Shard
 from icpo_lite.data.asking_questions import question_for
 from icpo_lite.data.augment import AugmentOptions, augment
 from icpo_lite.data.sources import read_problems
@@ -55,7 +55,7 @@ class Example:
 
 
 def read_cases(questions: Path, corpus: Path) -> list[tuple[Mapping[str, Any], Prompt]]:
-    """Each row with its prompt, where the corpus makes one that lacks the same numbers.
+    """Each row with its prompt: its own, or the corpus's where that lacks the same numbers.
 
     Raises DataError for a row without a column of `_COLUMNS`, and where no prompt is left.
     """
@@ -66,7 +66,7 @@ def read_cases(questions: Path, corpus: Path) -> list[tuple[Mapping[str, Any], P
             raise DataError(f"{questions}:{at}: expected a column {missing[0]!r}, found none")
         rows[row["problem_id"]] = row
     problems = [p for p in read_problems(str(corpus)) if p.problem_id in rows]
-    found = {}
+    found = {name: (row, _own_prompt(row)) for name, row in rows.items() if "prompt" in row}
     for prompt in augment(problems, AugmentOptions()):
         row = rows[prompt.problem_id]
         lacks = prompt.intent is Intent.UNDERSPECIFIED
@@ -75,6 +75,21 @@ def read_cases(questions: Path, corpus: Path) -> list[tuple[Mapping[str, Any], P
     if not found:
         raise DataError(f"{corpus}: expected problems that {questions} names, found none")
     return list(found.values())
+
+
+def _own_prompt(row: Mapping[str, Any]) -> Prompt:
+    """The prompt of a row that tells its problem: `prompt`, `goal`, `removed` and `given`."""
+    facts = [Shard(i, text) for i, text in enumerate([*row["removed"], *row["given"]], start=1)]
+    return Prompt(
+        row["problem_id"],
+        row["problem_id"],
+        "math",
+        Intent.UNDERSPECIFIED,
+        (Message("user", row["prompt"]),),
+        None,
+        shards=(Shard(0, row["goal"], is_question=True), *facts),
+        removed=tuple(facts[: len(row["removed"])]),
+    )
 
 
 def missing_numbers(prompt: Prompt) -> set[str]:
