@@ -119,6 +119,7 @@ def _blocks() -> Iterator[str]:
 #: Name of a column in README → the arm's name in real_model.json, without its seed.
 ARMS = {
     "base": "base",
+    "threshold": "base, threshold",
     "permitted to ask": "base, permitted to ask",
     "RLVR": "rlvr",
     "warm-up alone": "warm-up alone",

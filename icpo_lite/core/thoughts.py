@@ -123,14 +123,19 @@ def _tags(text: str) -> list[tuple[int, int, bool]]:
 
 _CHANNEL = re.compile(r"\s*(\w{1,20})")
 _MESSAGE, _ENDS = "<|message|>", re.compile(r"<\|(?:end|return|call|start)\|>")
+#: Whom a message is for, in its header or before the mark of its channel: a call of a function.
+_TO = re.compile(r"\bto=functions\.[\w.-]{1,80}")
 
 
 def _channels(text: str) -> Parts:
-    """Harmony: what stands in the channel `analysis` is thought, all other channels are said."""
+    """Harmony: what stands in the channel `analysis` is thought, all other channels are said.
+
+    A call keeps the function that it is for: "to=functions.name {…}".
+    """
     opening, *pieces = text.split("<|channel|>")
     thought: list[str] = []
-    kept = [opening.replace("<|start|>assistant", "")]
-    name = ""
+    kept = [_TO.sub("", opening.replace("<|start|>assistant", ""))]
+    name, before = "", opening
     for piece in pieces:
         match = _CHANNEL.match(piece)
         name = match[1] if match else ""
@@ -138,20 +143,28 @@ def _channels(text: str) -> Parts:
         body = _ENDS.split(body if message else header[match.end() if match else 0 :], maxsplit=1)[
             0
         ]
-        (thought if name.startswith("analysis") else kept).append(body)
+        to = _TO.search(header if message else "") or _TO.search(before.rpartition("<|start|>")[2])
+        before = piece
+        call = f"{to[0]} " if to else ""
+        (kept if call or not name.startswith("analysis") else thought).append(call + body)
     shut = bool(_ENDS.search(pieces[-1]))
     unfinished = name.startswith("analysis") and not shut
     return Parts(_joined(thought), _joined(kept), unfinished)
 
 
-_BARE_FINAL = re.compile(r"(?:assistant\s?)+final(?=\W|[A-Z\d]|$)")
+_BARE_FINAL = re.compile(
+    r"(?:assistant\s?)+(?:final(?=\W|[A-Z\d]|$)|commentary\s?(?=to=functions\.))"
+    r"|(?:assistant\s?)+(?=to=functions\.)"
+)
 
 
 def _bare_channels(text: str) -> Parts | None:
     """Harmony once special tokens are left out: "analysisThe user … assistantfinalThe answer …"."""
     found = list(_BARE_FINAL.finditer(text))
     if found:
-        return Parts(text[8 : found[-1].start()].strip(), text[found[-1].end() :].strip())
+        calls = [match for match in found if text.startswith("to=", match.end())]
+        said = calls[0] if calls else found[-1]
+        return Parts(text[8 : said.start()].strip(), text[said.end() :].strip())
     if len(text) > 8 and (text[8].isupper() or text[8] == "\n"):
         return Parts(text[8:].strip(), "", unfinished=True)
     return None

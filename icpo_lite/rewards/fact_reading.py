@@ -131,6 +131,7 @@ def _is_pronoun(number: NumberMention, text: str) -> bool:
     return not number.unit and bool(_NO_MANY.search(before))
 
 
+@lru_cache(maxsize=16384)
 def _values(text: str) -> frozenset[Fraction]:
     return frozenset(n.value for n in _mentions(text))
 
@@ -295,6 +296,11 @@ def _beside(fact: Fact, prompt_text: str) -> Fact:
     return replace(fact, beside=values) if 2 * best >= len(fact.phrase) else fact
 
 
+def _of(fact: str, stated: frozenset[Fraction]) -> frozenset[Fraction]:
+    """Which of a fact's own numbers are stated: others change nothing, so it is read once."""
+    return stated & _values(_BLANKS.sub(" ", fact))
+
+
 @lru_cache(maxsize=4096)
 def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_text: str) -> Frame:
     """The facts of a problem; where it has no shards, the sentences of its prompt."""
@@ -307,10 +313,10 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
         given = [p for p in parts if not questions(p)]
         goal = " ".join(p for p in parts if questions(p))
     stated = _values(prompt_text)
-    out = tuple(_beside(read_fact(s.text, stated), prompt_text) for s in removed)
+    out = tuple(_beside(read_fact(s.text, _of(s.text, stated)), prompt_text) for s in removed)
     there = tuple(read_fact(text) for text in given)
     task = _read_goal(goal)
-    beside = [_parts(s.text, stated) for s in removed]
+    beside = [_parts(s.text, _of(s.text, stated)) for s in removed]
     beside += [_parts(text, _values(text)) for text in given]
     counts = Counter(k for fact in (*out, *there, task) for k in fact.clause)
     shown = frozenset(k for fact in (*out, *there) for k in fact.everything)

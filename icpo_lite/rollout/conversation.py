@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from icpo_lite.core.turns import prompt_after, with_opening
 from icpo_lite.core.types import (
@@ -36,6 +36,15 @@ class Talker(Protocol):
         self, chats: Sequence[Sequence[Message]], keys: Sequence[tuple[int | str, ...]]
     ) -> list[Turn]:
         """The assistant's next turn in each chat; equal keys and chats give equal turns."""
+        ...
+
+
+@runtime_checkable
+class Foresighted(Protocol):
+    """A talker that keeps something for the next turn, where there is one."""
+
+    def foresee_ends(self, keys: Sequence[tuple[int | str, ...]]) -> None:
+        """The conversations of the next `reply` whose last one it is, whatever is said."""
         ...
 
 
@@ -212,12 +221,14 @@ def converse(
         active = [i for i, c in enumerate(state) if not c.done]
         if not active:
             break
+        talks, last = [state[i] for i in active], turn == max_turns - 1
+        if isinstance(talker, Foresighted):
+            ends = [talk for talk in talks if last or not talk.tellable]
+            talker.foresee_ends([talk.key(setting, seed, turn) for talk in ends])
         for i, talk in zip(
-            active,
-            _replied([state[i] for i in active], talker, judge, seed, setting, turn),
-            strict=True,
+            active, _replied(talks, talker, judge, seed, setting, turn), strict=True
         ):
-            state[i] = replace(talk, done=_over(talk) or turn == max_turns - 1)
+            state[i] = replace(talk, done=last or _over(talk))
         waiting = [i for i in active if not state[i].done]
         shards = _next_shards([state[i] for i in waiting], choose, user)
         for i, shard in zip(waiting, shards, strict=True):
@@ -287,7 +298,9 @@ def _next_shards(talks: Sequence[Conversation], choose: Chooser, user: User | No
     found = []
     for talk in talks:
         left = talk.tellable
-        found.append(left[choose(talk.turns[-1].content, left, talk.problem.shards) or 0])
+        # Of one there is nothing to choose.
+        asked = choose(talk.turns[-1].content, left, talk.problem.shards) if left[1:] else None
+        found.append(left[asked or 0])
     return found
 
 

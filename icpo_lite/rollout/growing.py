@@ -49,6 +49,11 @@ class GrowingTalker:
         self._talker = PolicyTalker(policy, options.but(memory=self.memory))
         self._rows: dict[Key, tuple[int, ...]] = {}
         self._user_turns: dict[tuple[str, bool], tuple[int, ...]] = {}
+        self._ending: frozenset[Key] = frozenset()
+
+    def foresee_ends(self, keys: Sequence[Key]) -> None:
+        """Of these nothing is kept: the reply that is next is the last (`Foresighted`)."""
+        self._ending = frozenset(keys)
 
     @property
     def rows_at_once(self) -> int | None:
@@ -65,6 +70,9 @@ class GrowingTalker:
             rows.append((*self._row(who), *(told or ())))
         # The first turn draws what a single turn draws of the same prompt.
         noise = [key if key[-2] else (*key[:-2], key[-1]) for key in keys]
+        ending = {row for row, key in zip(rows, keys, strict=True) if key in self._ending}
+        going_on = {row for row, key in zip(rows, keys, strict=True) if key not in self._ending}
+        self.memory.passing = frozenset(ending - going_on)
         earlier = self.memory.names()
         turns = self._talker.turns(rows, noise)
         self.memory.forget(earlier)  # those who go on do so from what was added now

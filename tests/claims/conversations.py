@@ -2,11 +2,11 @@
 
     python tests/claims/conversations.py --out runs/conversations --split dev
 
-Every arm stops at about the same number of sampled tokens: a step of conversations samples more of
-them, so it makes fewer steps (`STEPS`, from runs on dev); what was sampled stands in the table. A
-run that is done is not made again. Prints a Markdown table and writes conversations.json: means
-and standard deviations over seeds, and of SHARDED P the paired difference to `single turn`, the
-problems of all seeds together, with its 95 % bootstrap interval.
+Every arm stops at the same number of sampled tokens, what 80 steps of single prompts sample: a step
+of conversations samples more of them, so it makes fewer steps, and the learning rate falls by
+tokens. A run that is done is not made again. Prints a Markdown table and writes conversations.json:
+means and standard deviations over seeds, and of SHARDED P the paired difference to `single turn`,
+the problems of all seeds together, with its 95 % bootstrap interval.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from icpo_lite.evaluation.metrics import paired_difference
 from icpo_lite.runs.run_directory import git_commit, versions
 
 SHARED = ("compare={}", "evaluation.enabled=false", "log_completions_steps=0", "logging_steps=40")
-#: Steps that sample about 145,000 tokens.
-STEPS = {"single": 80, "talks": 50}
+#: No arm makes so many steps: tokens end a run.
+BUDGET = ("max_sampled_tokens=145000", "max_steps=200")
 #: What all arms in conversations share: half of the prompts lack something, none starts midway.
 TALKS = ("share_underspecified=0.5", "augment.mid_conversation=0")
-#: Arm -> (recipe, which number of steps, overrides).
-ARMS: dict[str, tuple[str, str, tuple[str, ...]]] = {
-    "rlvr": ("tiny-rlvr", "single", ()),
-    "single turn, paper": ("tiny", "single", ("reward=paper",)),
-    "single turn": ("tiny", "single", ()),
-    "single turn, sec": ("tiny", "single", ("prompt_curriculum=sec",)),
-    "rlaar": ("tiny-rlaar", "talks", ()),
-    "talks": ("tiny-multiturn", "talks", TALKS),
+#: Arm -> (recipe, overrides).
+ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "rlvr": ("tiny-rlvr", ()),
+    "single turn, paper": ("tiny", ("reward=paper",)),
+    "single turn": ("tiny", ()),
+    "single turn, sec": ("tiny", ("prompt_curriculum=sec",)),
+    "rlaar": ("tiny-rlaar", ()),
+    "talks": ("tiny-multiturn", TALKS),
     **{
-        f"talks, {credit}": ("tiny-multiturn", "talks", (*TALKS, f"credit={credit}"))
+        f"talks, {credit}": ("tiny-multiturn", (*TALKS, f"credit={credit}"))
         for credit in ("gtpo", "mapo", "igpo", "r2g", "em", "equalized")
     },
-    "talks, arpo": ("tiny-multiturn", "talks", (*TALKS, "branching=arpo")),
-    "talks, pieces": ("tiny-multiturn", "talks", (*TALKS, "shard_curriculum=rlaar")),
-    "talks, sec": ("tiny-multiturn", "talks", (*TALKS, "prompt_curriculum=sec")),
+    "talks, arpo": ("tiny-multiturn", (*TALKS, "branching=arpo")),
+    "talks, pieces": ("tiny-multiturn", (*TALKS, "shard_curriculum=rlaar")),
+    "talks, sec": ("tiny-multiturn", (*TALKS, "prompt_curriculum=sec")),
 }
 AGAINST = "single turn"
 COLUMNS = ("tokens", "SHARDED P", "SHARDED U", "FULL P", "asks on q*", "over-asks", "lucky")
@@ -58,8 +58,8 @@ def summary_of(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     folder = args.out / f"{slug}-{seed}"
     judged, log = folder / args.split / "comparison.json", Path(f"{folder}.log")
     if not judged.is_file():
-        recipe, steps, overrides = ARMS[arm]
-        chosen = [*SHARED, *overrides, f"max_steps={STEPS[steps]}", f"seed={seed}"]
+        recipe, overrides = ARMS[arm]
+        chosen = [*SHARED, *BUDGET, *overrides, f"seed={seed}"]
         cpu_seconds([*COMMAND, "train", recipe, *chosen, f"output_dir={folder}"], log)
         size = ("--problems", str(args.problems), "--runs", str(args.runs))
         settings = ("--split", args.split, "--settings", "full,sharded,underspecified")

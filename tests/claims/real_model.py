@@ -89,8 +89,12 @@ class Arena:
         return folder
 
     def threshold(self, model: Path | str) -> float:
-        """That of P(ask) which on dev parts best what lacks something from what is whole."""
-        calibration = self.judged("base", model, (), None, split="dev")["calibration"]
+        """That of P(ask) which on dev parts best what lacks something from what is whole.
+
+        P(ask) is told by what the threshold will be held against; 1 makes nothing ask.
+        """
+        told = self.judged("base, threshold", model, ("--ask-threshold", "1"), None, split="dev")
+        calibration = told["calibration"]
         best = max(
             calibration["thresholds"], key=lambda t: t["asks_underspecified"] - t["over_asks"]
         )

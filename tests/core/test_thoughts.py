@@ -150,3 +150,20 @@ def test_runs_and_length_are_capped_and_the_ends_kept() -> None:
     assert plain(text).startswith("first ")
     assert spoken(text).endswith("last")
     assert plain(plain(text)) == plain(text)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "<|channel|>analysis<|message|>Which day?<|end|><|start|>assistant<|channel|>commentary "
+        'to=functions.book <|constrain|>json<|message|>{"day": "Monday"}<|call|>',
+        " to=functions.book<|channel|>commentary json<|message|>" + '{"day": "Monday"}<|call|>',
+        'analysisWhich day?assistantcommentary to=functions.bookjson{"day": "Monday"}',
+        'analysisWhich day?assistant to=functions.bookcode{"day": "Monday"}',
+    ],
+)
+def test_a_call_keeps_the_function_that_it_is_for(reply: str) -> None:
+    assert said(reply).startswith("to=functions.book")
+    assert classify(reply, task="actions") == "answer_attempt"
+    assert not asked(reply)
+    assert grade("actions", reply, [{"book": {"day": ["Monday"]}}]).correct

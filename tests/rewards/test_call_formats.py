@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from icpo_lite.rewards.graders.actions import read_allowed
 from icpo_lite.rewards.graders.call_formats import Call, parse_calls
@@ -132,6 +133,27 @@ FORMATS: dict[str, Callable[[list[Call]], str]] = {
             for i, (n, a) in enumerate(c)
         )
         + "<|tool_calls_section_end|>"
+    ),
+    "gpt-oss": lambda c: (
+        "<|channel|>analysis<|message|>Maybe wrong(x=1)?<|end|>"
+        + "".join(
+            f"<|start|>assistant<|channel|>commentary to=functions.{n} <|constrain|>json<|message|>"
+            f"{json.dumps(a)}<|call|>"
+            for n, a in c
+        )
+    ),
+    "gpt-oss, for whom it is first": lambda c: "".join(
+        f"<|start|>assistant to=functions.{n}<|channel|>commentary json<|message|>"
+        f"{json.dumps(a)}<|call|>"
+        for n, a in c
+    ),
+    "gpt-oss, no special tokens": lambda c: (
+        "analysisMaybe wrong(x=1)?"
+        + "".join(f"assistantcommentary to=functions.{n} json{json.dumps(a)}" for n, a in c)
+    ),
+    "yaml": lambda c: f"```yaml\n{yaml.safe_dump(objects(c), sort_keys=False)}```",
+    "yaml, a name before its arguments": lambda c: (
+        f"Here:\n```yml\n{yaml.safe_dump([{n: a} for n, a in c])}```"
     ),
     "behind a thought": lambda c: f"<think>\nMaybe [wrong(x=1)]? No.\n</think>\n{as_python(c)}",
     "behind a lone end of thought": lambda c: (

@@ -24,6 +24,7 @@ from icpo_lite.rollout.conversation_groups import (
     reward_conversations,
     spoken,
 )
+from icpo_lite.rollout.engines.prefix_memory import PrefixMemory
 from icpo_lite.rollout.groups import PolicyTalker, judge_groups, sample_groups
 from icpo_lite.rollout.growing import GrowingTalker, check_growing, user_turn_ids
 from icpo_lite.rollout.sampler import SamplingOptions
@@ -187,6 +188,28 @@ def test_a_turn_reads_what_was_said_since_and_no_more(policy, recipe, prompts, m
     grown = {b - a for a, b in pairwise(held[1:])}
     assert len(grown) == 1
     assert held[-1] == held[1] + 4 * grown.pop()
+
+
+def test_of_a_last_reply_nothing_is_kept(policy, recipe, prompts, groups, monkeypatch):
+    """Of a prompt that lacks nothing and of what follows the last fact; the samples stay."""
+    added = []
+    monkeypatch.setattr(PrefixMemory, "add", lambda _, prompt, *rest: added.append(prompt))
+    ids = [[turn.token_ids for turn in t.turns] for t in trajectories(groups)]
+    once = trajectories(talks(policy, recipe, prompts, max_turns=1))
+    assert [t.turns[0].token_ids for t in once] == [first for first, *_ in ids]
+    assert not added
+    again = trajectories(talks(policy, recipe, prompts))
+    assert [[turn.token_ids for turn in t.turns] for t in again] == ids
+    gone_on, last = set(), set()
+    for t in trajectories(groups):
+        row = tuple(t.prompt_ids)
+        for i, turn in enumerate(t.turns):
+            if turn.role == "assistant":
+                lacks = prompt_after(t.prompt, t.turns[:i]).removed
+                (gone_on if lacks else last).add(row)
+            row = (*row, *turn.token_ids)
+    assert gone_on & set(added)
+    assert not last & set(added)
 
 
 def test_another_user_tells_in_their_words(policy, recipe, prompts):

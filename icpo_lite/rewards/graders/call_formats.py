@@ -8,7 +8,8 @@ Read, each with any number of calls:
     <tool_call>       one JSON call (or several, or Python) between the tags; [TOOL_CALLS] likewise
     <function=name>   <parameter=x>4</parameter> … or a JSON object, up to </function>; the same
                       as <invoke name="…"> with <parameter name="x">
-    a family's marks  DeepSeek and Kimi: the name between them, a JSON object behind
+    a family's marks  DeepSeek, Kimi, gpt-oss: the name between them, a JSON object behind
+    YAML              one of the JSON forms in a fenced block that is marked as YAML
     ReAct             Action: name, Action Input: {…}
 
 Nothing is run: Python is parsed into its syntax tree. A reply is read up to a fixed length and
@@ -24,6 +25,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+import yaml
 
 from icpo_lite.rewards.graders.python_calls import (
     BareName,
@@ -154,11 +157,11 @@ def _xml_arguments(body: str) -> dict[str, Any]:
 
 
 #: A name between a model family's own marks, and its arguments as a JSON object behind them
-#: (DeepSeek, Kimi).
+#: (DeepSeek, Kimi, gpt-oss also where its special tokens were left out).
 _NATIVE = re.compile(
-    r"(?:<[|｜]tool[▁_]sep[|｜]>|<[|｜]tool▁call▁begin[|｜]>(?!function<)"
-    r"|<\|tool_call_begin\|>\s{0,4}(?:functions\.)?)(?P<name>[A-Za-z_][\w.-]{0,80})(?::\d{1,4})?"
-    r"(?:[ \n]|<[^<>{}]{1,40}>|json\b|```){0,9}(?=\{)"
+    r"(?:<[|｜]tool[▁_]sep[|｜]>|<[|｜]tool▁call▁begin[|｜]>(?!function<)|\bto=functions\."
+    r"|<\|tool_call_begin\|>\s{0,4}(?:functions\.)?)(?P<name>[A-Za-z_][\w.-]{0,80}?)(?::\d{1,4})?"
+    r"(?:[ \n]|<[^<>{}]{1,40}>|commentary\b|json\b|```){0,9}(?:json|code)?(?=\{)"
 )
 
 
@@ -223,7 +226,8 @@ def _json_part(text: str) -> str:
 
 # -------------------------------------------------------------------------------- fences and text
 
-_FENCE = re.compile(r"(?P<f>```|~~~)[^\n`]*\n(?P<body>.*?)(?:(?P=f)|\Z)", re.DOTALL)
+_FENCE = re.compile(r"(?P<f>```|~~~)(?P<of>[^\n`]*)\n(?P<body>.*?)(?:(?P=f)|\Z)", re.DOTALL)
+_YAML = frozenset(("yaml", "yml"))
 _START = re.compile(r"(?:\[\s{0,20})?\b[A-Za-z_][\w.]*\(|[{\[](?=\s{0,20}[{\"'])")
 
 
@@ -232,14 +236,28 @@ def _fenced(text: str) -> list[Call]:
     if "```" not in text and "~~~" not in text:
         return []
     blocks = islice(_FENCE.finditer(text), _MOST_CALLS)
-    pieces = [piece for m in blocks for piece in _block(m["body"])]
+    pieces = [piece for m in blocks for piece in _block(m["body"], m["of"].strip().lower())]
     return _joined(pieces)
 
 
-def _block(body: str) -> list[_Piece]:
+def _block(body: str, language: str) -> list[_Piece]:
+    if language in _YAML and (calls := _yaml(body)):
+        return calls
     if calls := _program(body):
         return calls
     return _pieces(body)
+
+
+def _yaml(body: str) -> list[_Piece]:
+    """The calls of one YAML document; one with anchors is none: they can unfold without end."""
+    try:
+        tokens = islice(yaml.scan(body, yaml.SafeLoader), _MOST_STEPS)
+        if any(isinstance(token, yaml.AnchorToken) for token in tokens):
+            return []
+        calls = tuple(islice(json_calls(yaml.safe_load(body)), _MOST_CALLS))
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return []
+    return [_Piece(calls, 0, whole=True)] if calls else []
 
 
 def _program(body: str) -> list[_Piece]:

@@ -259,18 +259,25 @@ def drop_columns(cache: DynamicCache, columns: int) -> None:
             layer.keys, layer.values = (x[..., gone:, :] for x in (layer.keys, layer.values))
 
 
-def states_of(cache: DynamicCache, row: int, columns: Tensor) -> Tensor | None:
-    """Keys, then values, of a row [layers · 2, H, T, d]; None where layers are not all alike."""
+def states_of(cache: DynamicCache, rows: Tensor, columns: Tensor) -> list[Tensor] | None:
+    """Keys, then values, of some rows, each [layers · 2, H, T, d]; None where layers are not alike.
+
+    rows [n]: their numbers. columns [n, W]: which T of its columns each one is asked for.
+    """
     if not only_buffers(cache):
         return None
-    held = [layer.keys[row] for layer in cache.layers]
-    held += [layer.values[row] for layer in cache.layers]
-    if len({(x.shape[0], x.shape[2]) for x in held}) > 1:
+    held = _keys_and_values(cache)
+    if len({(x.shape[1], x.shape[3]) for x in held}) > 1:
         return None
-    first, count = int(columns[0]), len(columns)
-    if int(columns[-1]) - first == count - 1:
-        return torch.stack([x[:, first : first + count] for x in held])
-    return torch.stack([x.index_select(1, columns) for x in held])
+    place, column = columns.nonzero(as_tuple=True)
+    row = rows[place]
+    # One read of each layer for all rows: row by row it would be as many calls as rows.
+    found = torch.stack([x.transpose(1, 2)[row, column] for x in held])
+    return [states.transpose(1, 2) for states in found.split(columns.sum(-1).tolist(), dim=1)]
+
+
+#: Parts in which known states are put in their places, so that few are held twice.
+_PARTS = 8
 
 
 def known_columns(
@@ -283,21 +290,34 @@ def known_columns(
     """
     width = max(count for count, _ in known)
     mask = new.new_zeros(len(known), width)
-    sample = next((states for _, states in known if states is not None), None)
-    if sample is None:
+    some = [(row, count, s) for row, (count, s) in enumerate(known) if s is not None]
+    if not some:
         return mask
+    sample = some[0][2]
     for index, layer in enumerate(cache.layers):
         like = (sample[index, None], sample[len(cache.layers) + index, None])
         layer.begin(len(known), width, *like, more=new.shape[1])
-    held = [layer.keys for layer in cache.layers] + [layer.values for layer in cache.layers]
-    for row, (count, states) in enumerate(known):
-        if states is not None:
-            mask[row, width - count :] = 1
-        for layer, state in enumerate(held):
-            state[row, :, : width - count] = 0
-            if states is not None:
-                state[row, :, width - count :] = states[layer, :, :count]
+    held = _keys_and_values(cache)
+    for x in held:
+        x.zero_()
+    size = -(-len(some) // _PARTS)
+    for first in range(0, len(some), size):
+        rows, counts, states = zip(*some[first : first + size], strict=True)
+        shown = mask.new_zeros(len(rows), width, dtype=torch.bool)
+        for number, count in enumerate(counts):
+            shown[number, width - count :] = True
+        place, column = shown.nonzero(as_tuple=True)
+        row = torch.tensor(rows, device=mask.device)[place]
+        mask[row, column] = 1
+        each = [s.transpose(1, 2)[:, :count] for s, count in zip(states, counts, strict=True)]
+        for x, values in zip(held, torch.cat(each, dim=1), strict=True):
+            x.transpose(1, 2)[row, column] = values
     return mask
+
+
+def _keys_and_values(cache: DynamicCache) -> list[Tensor]:
+    """Of all layers the keys, then the values."""
+    return [layer.keys for layer in cache.layers] + [layer.values for layer in cache.layers]
 
 
 def buffered_cache(config: Any) -> DynamicCache:

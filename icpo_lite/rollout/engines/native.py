@@ -298,10 +298,15 @@ class _Decoder:
         if memory is None or not self.owner:
             return
         ended = [row for row, reply in enumerate(self.reply.tolist()) if reply == free]
-        for row in [row for row in ended if self.owner[row] >= 0]:
-            reply, self.owner[row] = self.owner[row], -1
-            prompt = self.prompts[reply // self.group]
-            remember_reply(memory, prompt, self.tokens[reply], self.cache, row, self.mask[row])
+        rows = [row for row in ended if self.owner[row] >= 0]
+        if not rows:
+            return
+        replies = [self.owner[row] for row in rows]
+        for row in rows:
+            self.owner[row] = -1
+        where = torch.tensor(rows, device=self.mask.device)
+        prompts = [self.prompts[reply // self.group] for reply in replies]
+        remember_replies(memory, prompts, self.tokens[replies], self.cache, where, self.mask)
 
     # ------------------------------------------------------------------------------ one token
 
@@ -344,24 +349,29 @@ class _Decoder:
             setattr(self, name, getattr(self, name)[rows])
 
 
-def remember_reply(
+def remember_replies(
     memory: PrefixMemory,
-    prompt: tuple[int, ...],
+    prompts: Sequence[tuple[int, ...]],
     tokens: Tensor,
     cache: Any,
-    row: int,
+    rows: Tensor,
     mask: Tensor,
 ) -> None:
-    """Keys and values of a reply that has ended. tokens [T]: -1 after its end; mask [W] its row's.
+    """Keys and values of n replies that have ended.
 
-    The last token was drawn and never computed.
+    tokens [n, T]: -1 after a reply's end. rows [n]: where they stand in the cache. mask [B, W]: of
+    all its rows. The last token was drawn and never computed.
     """
     from icpo_lite.rollout.engines.kv_cache import states_of
 
-    said = tuple(i for i in tokens.tolist() if i >= 0)[:-1]
-    if memory.has(prompt, said):
+    said = [tuple(i for i in row if i >= 0)[:-1] for row in tokens.tolist()]
+    wanted = {text: n for n, text in enumerate(zip(prompts, said, strict=True))}
+    wanted = {text: n for text, n in wanted.items() if memory.wants(*text)}
+    if not wanted:
         return
-    columns = mask.nonzero().squeeze(-1)[: len(prompt) + len(said)]
-    states = states_of(cache, row, columns)
-    if states is not None:
-        memory.add(prompt, said, states)
+    chosen = rows[torch.tensor(list(wanted.values()), device=rows.device)]
+    length = [[len(prompt) + len(reply)] for prompt, reply in wanted]
+    seen = mask[chosen].bool()
+    columns = seen & (seen.cumsum(-1) <= torch.tensor(length, device=mask.device))
+    for text, states in zip(wanted, states_of(cache, chosen, columns) or (), strict=False):
+        memory.add(*text, states)

@@ -26,20 +26,25 @@ _BASE = 0x9E3779B97F4A7C15
 class PrefixMemory:
     """Computed texts by their prompt. Threads may share it.
 
-    most_bytes: beyond this the oldest prompts' texts are forgotten.
+    most_bytes: beyond this the oldest prompts' texts are forgotten. passing: prompts whose replies
+    nobody goes on from.
     """
 
     most_bytes: int
+    passing: frozenset[Ids] = frozenset()
     _kept: OrderedDict[int, _Prompt] = field(default_factory=OrderedDict, repr=False)
     _lengths: Counter[int] = field(default_factory=Counter, repr=False)
     _bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def has(self, prompt: Ids, reply: Ids) -> bool:
+    def wants(self, prompt: Ids, reply: Ids) -> bool:
+        """Whether the states of this reply would be kept, and are not yet."""
+        if prompt in self.passing:
+            return False
         named = beginnings(prompt)[-1]
         with self._lock:
             found = self._kept.get(named)
-            return found is not None and found.ids == prompt and reply in found.texts
+            return found is None or found.ids != prompt or reply not in found.texts
 
     def add(self, prompt: Ids, reply: Ids, states: Tensor) -> None:
         """states [layers · 2, H, T, d]: keys of all layers, then values, of prompt and reply."""

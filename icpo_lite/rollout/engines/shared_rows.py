@@ -20,7 +20,7 @@ from icpo_lite.rollout.engines.native import (
     CUT_SHARE,
     distinct_prompts,
     prepares_mask,
-    remember_reply,
+    remember_replies,
 )
 from icpo_lite.rollout.engines.prefill import prefill
 from icpo_lite.rollout.noise import (
@@ -168,9 +168,7 @@ class _Sharing:
 
     def _remember(self, ended: Tensor, rows: Tensor) -> None:
         """Keys and values of replies that have ended, where the options have a memory for them."""
-        if (memory := self.options.memory) is None:
+        if (memory := self.options.memory) is None or not len(ended):
             return
-        for reply, row in zip(ended.tolist(), rows.tolist(), strict=True):
-            remember_reply(
-                memory, self.prompts[reply], self.tokens[reply], self.cache, row, self.mask[row]
-            )
+        prompts = [self.prompts[reply] for reply in ended.tolist()]
+        remember_replies(memory, prompts, self.tokens[ended], self.cache, rows, self.mask)
