@@ -20,6 +20,7 @@ import numpy as np
 
 from icpo_lite.core.errors import ModelError
 from icpo_lite.rewards import rule_targets
+from icpo_lite.rewards.fact_reading import read_question
 from icpo_lite.rewards.target_features import (
     NO_QUANTITY,
     QUESTION,
@@ -153,8 +154,15 @@ def score(unit: str, reply: str, prompt_text: str, problem: Statements) -> float
 
 
 def points_at(unit: str, reply: str, prompt_text: str, problem: Statements) -> str:
-    """As `rule_targets.points_at`, "removed" by the model; no colour, name or reason ever is."""
+    """As `rule_targets.points_at`, "removed" by the model.
+
+    What the rules know for sure stays: a colour, a name or a reason is no fact with a number, and
+    who names several facts in full asks for none.
+    """
     sure_miss = NO_QUANTITY.search(unit) and not _QUANTITY.search(unit)
+    sure_miss = sure_miss or rule_targets.asks_for_everything(
+        read_question(unit, problem.frame), problem.frame
+    )
     if not sure_miss and score(unit, reply, prompt_text, problem) > shipped().threshold:
         return "removed"
     by_rules = rule_targets.points_at(unit, problem.frame)

@@ -43,11 +43,16 @@ def points_at(unit: str, frame: Frame) -> str:
     plainly = any(f.tells.compared for f in lacked) and not question.quantity.compared
     nearly = _NEARLY_GIVEN if question.about and not plainly else _CLEARLY
     beaten = removed <= max(nearly * given, _NEARLY_GOAL * goal)
-    if removed >= _LIKE and not beaten and covers(question, frame.given) < _SHOTGUN:
+    if removed >= _LIKE and not beaten and not asks_for_everything(question, frame):
         return "removed"
     if given >= _LIKE_GIVEN and given > max(removed, goal):
         return "given"
     return "goal" if goal >= _LIKE_GOAL else "elsewhere"
+
+
+def asks_for_everything(question: Asked, frame: Frame) -> bool:
+    """Whether a question names so many given facts in full that it asks for nothing."""
+    return covers(question, frame.given) >= _SHOTGUN
 
 
 def _other_rate(question: Asked, frame: Frame) -> bool:

@@ -30,7 +30,8 @@ from icpo_lite.rewards.subject_keys import KIN
 _FILLER = bag(
     "tell let know need needs give say said thing things exact exactly sure check mind want like "
     "quick figure number help able put start begin before after during until still yet bit more "
-    "kindly going go don doesn isn can't cannot what's i'm it's okay hello thanks"
+    "kindly going go don doesn isn can't cannot what's i'm it's okay hello thanks "
+    "most least precisely actually currently roughly"
 )
 SORTS = (
     "money", "time", "length", "weight", "volume", "area", "temperature", "speed", "share",

@@ -2,10 +2,10 @@
 
 A row names a problem of a corpus and the numbers that its prompt lacks, or tells a problem of its
 own, and says who wrote the questions (`writer`), which `half` they are in, and the questions that
-ask for what lacks (`on`) or miss it (`off`). People who are asked for such questions write those that hit in far-fetched words and those
-that miss in the problem's own. So that words alone tell nothing, each problem is used a second
-time: as if another of its facts lacked, where the questions that hit before miss; and each fact is
-asked for in its own words (`asking_questions`).
+ask for what lacks (`on`) or miss it (`off`). People who are asked for such questions write those
+that hit in far-fetched words and those that miss in the problem's own. So that words alone tell
+nothing, each problem is used a second time: as if another of its facts lacked, where the questions
+that hit before miss; and each fact is asked for in its own words (`asking_questions`).
 """
 
 from __future__ import annotations
