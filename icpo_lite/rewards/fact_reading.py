@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -22,6 +23,7 @@ from icpo_lite.core.words import content_words, stem
 from icpo_lite.rewards.asked_quantity import Quantity, wanted
 from icpo_lite.rewards.idioms import plain
 from icpo_lite.rewards.quantity_words import UNITS
+from icpo_lite.rewards.rewording import vocabulary
 from icpo_lite.rewards.subject_keys import RELATIONS, keys, names, of_each
 from icpo_lite.rewards.told_quantity import told
 
@@ -91,7 +93,8 @@ class Frame:
 
     parts: single statements that stand beside another in a fact and are there to read.
     stated: numbers that the prompt holds. weight: of a key, the less the more facts are about it.
-    people: whom the problem names. nouns: stems of all its content words.
+    people: whom the problem names. nouns: stems of all its content words. words: see
+    `rewording.vocabulary`.
     """
 
     removed: tuple[Fact, ...]
@@ -102,6 +105,7 @@ class Frame:
     people: frozenset[str]
     nouns: frozenset[str]
     parts: tuple[Fact, ...] = ()
+    words: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def readable(self) -> tuple[Fact, ...]:
@@ -330,6 +334,7 @@ def read_frame(removed: tuple[Shard, ...], shards: tuple[Shard, ...], prompt_tex
         people=names(everything),
         nouns=content_words(everything),
         parts=tuple(part for told_of in beside for part in told_of),
+        words=vocabulary(everything),
     )
 
 

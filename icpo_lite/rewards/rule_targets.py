@@ -16,6 +16,7 @@ from icpo_lite.core.words import bag, stem
 from icpo_lite.rewards.fact_likeness import beyond, closest, covers
 from icpo_lite.rewards.fact_reading import Asked, Frame, read_question
 from icpo_lite.rewards.near_misses import near_miss
+from icpo_lite.rewards.rewording import reworded
 from icpo_lite.rewards.subject_keys import says_nothing
 
 #: A question must be this much like a fact (see `fact_likeness`), like a given one or the task.
@@ -32,6 +33,7 @@ _SHOTGUN = 2
 
 def points_at(unit: str, frame: Frame) -> str:
     """What a question asks for: a "removed" fact, a "given" one, the "goal", or "elsewhere"."""
+    unit = reworded(unit, frame.words)
     question = read_question(unit, frame)
     says_nothing_at_all = not (question.about or question.quantity.sorts)
     if says_nothing_at_all or _stranger(unit, frame) or _other_rate(question, frame):

@@ -76,7 +76,7 @@ def shrunk(words: list[str], vectors: np.ndarray, kept: int) -> tuple[list[str],
 
 def write(words: list[str], stems: list[str], table: np.ndarray, file: Path, source: str) -> None:
     """The asset and, beside it, its card."""
-    first = {}
+    first: dict[str, int] = {}
     for place, word in enumerate(words):
         first.setdefault(stem(word), place)
     whole = np.round(table * (_WHOLE / np.abs(table).max(1, keepdims=True))).astype(np.int8)

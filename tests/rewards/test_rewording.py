@@ -1,4 +1,4 @@
-"""Questions in other words than the problem's, requests, and numbers in words."""
+"""Questions in other words than the problem's, read in the problem's own."""
 
 from __future__ import annotations
 
@@ -8,6 +8,32 @@ from icpo_lite.core.types import Intent, Message, Prompt, Shard
 from icpo_lite.rewards.grading import grade
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.rewards.question_targets import aim, asked
+from icpo_lite.rewards.rewording import reworded, vocabulary
+
+CIRCUS = (
+    "There are 12 dogs on stage. Each dog has new shoes, and Mixing the paint takes Al an hour."
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "read"),
+    [
+        ("How many pooches are there?", "How many dogs are there?"),
+        ("How many animals perform?", "How many dogs perform?"),
+        ("What about the footwear?", "What about the shoes?"),
+        ("How long is he stirring?", "How long is he mixing?"),
+        ("How many cats are there?", "How many cats are there?"),  # another animal
+        ("How many dogs are there?", "How many dogs are there?"),
+        ("How much does Ann get?", "How much does Ann get?"),
+    ],
+)
+def test_a_word_becomes_the_problems_word_for_it(question: str, read: str) -> None:
+    assert reworded(question, vocabulary(CIRCUS)) == read
+
+
+def test_a_word_for_two_of_the_problems_things_stays() -> None:
+    known = vocabulary("There are dogs and cats in the yard.")
+    assert reworded("How many animals are there?", known) == "How many animals are there?"
 
 
 @pytest.mark.parametrize(
@@ -58,6 +84,18 @@ def lacking(removed: str, *given: str, goal: str = "How much is left?") -> Promp
             "Each brother has 2 kids.",
             "How many brothers has Molly got?",
             "How many sisters has Molly got?",
+        ),
+        (
+            "Rich skipped 16 pages of maps.",
+            "Rich has read 125 pages of the book.",
+            "How many pages of maps did he pass over?",
+            "How many pages does he get through in an evening?",
+        ),
+        (
+            "There are 10 orange flowers.",
+            "There are 5 fewer yellow flowers than red flowers.",
+            "How many orange blooms are there?",
+            "How many flowers are there in all?",
         ),
         (
             "Beth has 72 marbles.",
