@@ -155,9 +155,9 @@ class LossKeys(DistillationKeys):
 
     @property
     def moves_without_advantage(self) -> bool:
-        """Whether a token with an advantage of 0 has a gradient all the same."""
+        """Whether a token with an advantage of 0 has a gradient all the same, a teacher's aside."""
         held = self.off_policy_tau and self.loss_type in ("asymre", "opmd")
-        added = self.adds_kl or self.entropy_coef or self.kl_cov is not None or self.distills
+        added = self.adds_kl or self.entropy_coef or self.kl_cov is not None
         return bool(added or held)
 
     @model_validator(mode="after")

@@ -131,9 +131,11 @@ class Distiller:
 
     def _view(self, prompt: Prompt) -> Messages | None:
         if not any(m.role == "assistant" for m in prompt.messages[prompt.opening :]):
-            # Nothing to clean: what the model itself reads, which holds it to the teacher.
+            # Nothing to clean: what the model itself reads, which holds it to the teacher. The
+            # weights as they are would say of it what they say.
             early = self.method.early is None and _lacks(prompt)
-            return None if early else tuple(prompt.messages)
+            itself = self.recipe.teacher_model_kind == "live"
+            return None if early or itself else tuple(prompt.messages)
         if _lacks(prompt):
             return None if self.method.early is None else self.method.early(prompt, ())
         return self.method.answer(prompt, self._whole_problem(prompt))

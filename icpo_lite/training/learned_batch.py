@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from torch import Tensor
+import torch
+from torch import Tensor
 
+if TYPE_CHECKING:
     from icpo_lite.core.oom import Size
     from icpo_lite.policy.logprobs import LogprobOptions
     from icpo_lite.recipe.objective_sections import LossKeys
@@ -35,3 +36,22 @@ class LearnedBatch:
     size: Size
     scale: Tensor | None = None
     taught: Taught | None = None
+
+    def with_and_without_gradient(
+        self, micro: Batch, rows: Tensor, drops: bool
+    ) -> list[tuple[Tensor, bool]]:
+        """Rows of a micro-batch that have a gradient, and those that are only measured.
+
+        rows: where they stand in the batch. drops: drop_zero_variance; without it all have one.
+        Where the advantage is 0 the policy term has no gradient; KL, KL-Cov, entropy, what a
+        teacher speaks of and HPT's demonstrations have one whatever it is.
+        """
+        every = torch.arange(len(micro), device=micro.advantages.device)
+        if self.loss.moves_without_advantage or not drops:
+            return [(every, True)]
+        learns = (micro.advantages.masked_fill(~micro.loss_mask, 0.0) != 0).any(-1)
+        if self.loss.demonstrations == "hpt":
+            learns = learns | micro.demonstrations
+        if self.taught is not None:
+            learns = learns | self.taught.mask[rows].any(-1)
+        return [(every[some], on) for some, on in ((learns, True), (~learns, False)) if some.any()]

@@ -260,9 +260,9 @@ class Updater:
         normalizer = loss_normalizer(loss, masks, recipe.max_completion_length)
         selected, weights = self._chosen_tokens(learned, rows, number)
         count = learned.taught.count(rows, learned.mask[rows]) if learned.taught else 0
-        metrics = []
+        metrics, drops = [], recipe.drop_zero_variance
         for (piece, whole), mask in zip(micros, masks, strict=True):
-            for index, teaches in self._with_and_without_gradient(whole, loss):
+            for index, teaches in learned.with_and_without_gradient(whole, rows[piece], drops):
                 for part, micro in whole.rows(index).micro_batches(
                     learned.size.rows, keep_groups=keep
                 ):
@@ -282,20 +282,6 @@ class Updater:
                     total += some
                     metrics.append(found)
         return total, metrics
-
-    def _with_and_without_gradient(self, batch: Batch, loss: LossKeys) -> list[tuple[Tensor, bool]]:
-        """Rows of a micro-batch that have a gradient, and those that are only measured.
-
-        Where the advantage is 0 the policy term has no gradient; KL, KL-Cov, entropy, a teacher
-        and HPT's demonstrations have one whatever it is.
-        """
-        every = torch.arange(len(batch), device=batch.advantages.device)
-        if loss.moves_without_advantage or not self.recipe.drop_zero_variance:
-            return [(every, True)]
-        learns = (batch.advantages.masked_fill(~batch.loss_mask, 0.0) != 0).any(-1)
-        if loss.demonstrations == "hpt":
-            learns = learns | batch.demonstrations
-        return [(every[rows], on) for rows, on in ((learns, True), (~learns, False)) if rows.any()]
 
     def _backward(
         self,

@@ -5,8 +5,8 @@
 Every arm stops at the same number of sampled tokens, what 80 steps of single prompts sample: a step
 of conversations samples more of them, so it makes fewer steps, and the learning rate falls by
 tokens. A run that is done is not made again. Prints a Markdown table and writes conversations.json:
-means and standard deviations over seeds, and of SHARDED P the paired difference to `single turn`,
-the problems of all seeds together, with its 95 % bootstrap interval.
+means and standard deviations over seeds, and of SHARDED P and U the paired difference to `single
+turn`, a problem's mean over the seeds, with its 95 % bootstrap interval over problems.
 """
 
 from __future__ import annotations
@@ -21,17 +21,20 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+import numpy as np
 from objectives import COMMAND, cpu_seconds
 
 from icpo_lite.core.files import read_metrics
-from icpo_lite.evaluation.metrics import paired_difference
+from icpo_lite.evaluation.metrics import paired_difference, performance, unreliability
 from icpo_lite.runs.run_directory import git_commit, versions
 
-SHARED = ("compare={}", "evaluation.enabled=false", "log_completions_steps=0", "logging_steps=40")
+#: Four optimizer steps of what a step samples: no arm is worse for it, conversations are better.
+SHARED = (
+    *("compare={}", "evaluation.enabled=false", "log_completions_steps=0", "logging_steps=40"),
+    "num_mini_batches=4",
+)
 #: No arm makes so many steps: tokens end a run.
 BUDGET = ("max_sampled_tokens=145000", "max_steps=200")
-#: What all arms in conversations share: half of the prompts lack something, none starts midway.
-TALKS = ("share_underspecified=0.5", "augment.mid_conversation=0")
 #: Arm -> (recipe, overrides).
 ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "rlvr": ("tiny-rlvr", ()),
@@ -39,14 +42,15 @@ ARMS: dict[str, tuple[str, tuple[str, ...]]] = {
     "single turn": ("tiny", ()),
     "single turn, sec": ("tiny", ("prompt_curriculum=sec",)),
     "rlaar": ("tiny-rlaar", ()),
-    "talks": ("tiny-multiturn", TALKS),
+    "talks": ("tiny-multiturn", ()),
     **{
-        f"talks, {credit}": ("tiny-multiturn", (*TALKS, f"credit={credit}"))
-        for credit in ("gtpo", "mapo", "igpo", "r2g", "em", "equalized")
+        f"talks, {credit}": ("tiny-multiturn", (f"credit={credit}",))
+        for credit in ("trajectory", "mapo", "igpo", "r2g", "em", "equalized")
     },
-    "talks, arpo": ("tiny-multiturn", (*TALKS, "branching=arpo")),
-    "talks, pieces": ("tiny-multiturn", (*TALKS, "shard_curriculum=rlaar")),
-    "talks, sec": ("tiny-multiturn", (*TALKS, "prompt_curriculum=sec")),
+    "talks, an end counts 1": ("tiny-multiturn", ("conversation_reward=intent",)),
+    "talks, arpo": ("tiny-multiturn", ("branching=arpo",)),
+    "talks, pieces": ("tiny-multiturn", ("shard_curriculum=rlaar",)),
+    "talks, sec": ("tiny-multiturn", ("prompt_curriculum=sec",)),
 }
 AGAINST = "single turn"
 COLUMNS = ("tokens", "SHARDED P", "SHARDED U", "FULL P", "asks on q*", "over-asks", "lucky")
@@ -68,7 +72,22 @@ def summary_of(arm: str, seed: int, args: argparse.Namespace) -> dict[str, Any]:
         print(f"{arm}, seed {seed}: done", file=sys.stderr)
     (summary,) = json.loads(judged.read_text()).values()
     rows = read_metrics(folder)
-    return {**summary, "tokens": sum(r["tokens_per_second"] * r["step_seconds"] for r in rows)}
+    sampled = sum(r["tokens_per_second"] * r["step_seconds"] for r in rows)
+    return {**summary, "tokens": sampled, "by_problem": by_problem(folder, args)}
+
+
+def by_problem(folder: Path, args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """P and U in SHARDED of each problem of one run."""
+    runs: dict[str, list[float]] = {}
+    (kept,) = (folder / args.split).glob("*/conversations.jsonl")
+    for row in map(json.loads, kept.read_text().splitlines()):
+        if row["setting"] == "sharded":
+            runs.setdefault(row["problem_id"], []).append(100 * row["score"])
+    table = np.array(list(runs.values()))
+    return {
+        "P": dict(zip(runs, performance(table).tolist(), strict=True)),
+        "U": dict(zip(runs, unreliability(table).tolist(), strict=True)),
+    }
 
 
 def figures(summary: dict[str, Any]) -> dict[str, float]:
@@ -84,17 +103,14 @@ def figures(summary: dict[str, Any]) -> dict[str, float]:
     }
 
 
-def shift(some: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]]) -> str:
-    """Paired difference of SHARDED P, problems of all seeds together; * where 0 is outside."""
+def shift(some: Sequence[dict[str, Any]], others: Sequence[dict[str, Any]], figure: str) -> str:
+    """Paired difference in SHARDED; * where 0 is outside its interval."""
 
-    def scores(summaries: Sequence[dict[str, Any]]) -> dict[str, float]:
-        return {
-            f"{seed}/{problem}": value
-            for seed, summary in enumerate(summaries)
-            for problem, value in summary["settings"]["sharded"]["scores"].items()
-        }
+    def means(runs: Sequence[dict[str, Any]]) -> dict[str, float]:
+        of = [run["by_problem"][figure] for run in runs]
+        return {problem: mean(one[problem] for one in of) for problem in of[0]}
 
-    found = paired_difference(scores(some), scores(others))
+    found = paired_difference(means(some), means(others))
     apart = found["low"] > 0 or found["high"] < 0
     return f"{found['value']:+.1f} [{found['low']:+.1f}, {found['high']:+.1f}]{' *' * apart}"
 
@@ -107,14 +123,14 @@ def cell(column: str, values: Sequence[float]) -> str:
 
 
 def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    heads = ("arm", *COLUMNS, f"SHARDED P minus {AGAINST}")
+    heads = ("arm", *COLUMNS, *(f"{of} minus {AGAINST}" for of in ("P", "U")))
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for arm, summaries in results.items():
         rows = [figures(s) for s in summaries]
         cells = [cell(column, [row[column] for row in rows]) for column in COLUMNS]
         against = results.get(AGAINST)
-        apart = shift(summaries, against) if against and arm != AGAINST else ""
-        lines.append(f"| {arm} | {' | '.join(cells)} | {apart} |")
+        apart = [shift(summaries, against, of) if against and arm != AGAINST else "" for of in "PU"]
+        lines.append(f"| {arm} | {' | '.join([*cells, *apart])} |")
     return "\n".join(lines)
 
 

@@ -72,7 +72,7 @@ def test_the_recipe_names_it_and_its_folder_is_the_recipes(folder):
         ("rollout=single_turn", "simulated_user: talk.py:last is of conversations"),
     ):
         with pytest.raises(RecipeError, match=said):
-            load_recipe(folder / "mine.yaml", [override])
+            load_recipe(folder / "mine.yaml", ["credit=trajectory", override])
     with pytest.raises(RecipeError, match=r"simulated_user: expected a function gone in talk\.py"):
         user(folder, "gone")
 

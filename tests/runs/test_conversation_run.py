@@ -20,7 +20,8 @@ from icpo_lite.training.updater import Updater
 SMALL = (
     *("prompts_per_step=4", "num_generations=4", "compare={}", "evaluation.enabled=false"),
     *("device=cpu", "logging_steps=1", "log_completions_steps=2", "max_completion_length=24"),
-    "share_underspecified=0.5",
+    *("share_underspecified=0.5", "num_mini_batches=1", "credit=trajectory"),
+    "conversation_reward={terminal: 1}",
 )
 
 
@@ -153,7 +154,7 @@ def test_a_teacher_that_follows_is_resumed_bit_for_bit(tmp_path):
     """Its average is in the checkpoint: killed within the third step, the run ends as it would."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     steps = ("max_steps=3", "save_steps=2", "teacher_model_kind=ema", "teacher_update_rate=0.5")
-    steps += ("prompts_per_step=2", "num_generations=2", "learning_rate=0.01")
+    steps += ("prompts_per_step=2", "num_mini_batches=2", "learning_rate=0.01")
     overrides = [*SMALL, *steps]
     run_module.train(
         load_recipe("tiny-maigo", [f"output_dir={whole}", *overrides]), quiet(tmp_path), threads=1

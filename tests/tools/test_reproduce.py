@@ -320,8 +320,8 @@ def test_mistakes_are_found_before_anything_is_trained(tmp_path, capsys):
 
 def test_a_small_one_for_real(tmp_path):
     """One seed of one step, and a cure of each kind; a second time nothing is done."""
-    changes = ("max_steps=1", "prompts_per_step=2", "num_generations=2", "device=cpu")
-    changes += ("max_completion_length=16", "evaluation.settings=[full, sharded]")
+    changes = ("max_steps=1", "prompts_per_step=2", "num_mini_batches=2", "num_generations=2")
+    changes += ("device=cpu", "max_completion_length=16", "evaluation.settings=[full, sharded]")
     arms = ("base", "cleaned", "icpo", "maigo")
     chosen = plan(tmp_path, seeds=(0,), overrides=changes, arms=arms)
 

@@ -19,6 +19,7 @@ from icpo_lite.training.distillation_loss import (
     prefix_weights,
     reliability,
 )
+from icpo_lite.training.learned_batch import LearnedBatch
 from icpo_lite.training.step_plan import Schedules
 from icpo_lite.training.without_gradient import without_gradient
 
@@ -137,6 +138,35 @@ def test_fic_teaches_what_has_all_and_leaves_the_rest_alone(policy):
     assert int(views.taught.sum()) < int(batch.loss_mask.sum())
     assert not (views.taught & ~batch.loss_mask).any()
     assert not views.taught[1].any(), "a conversation that ended before all was told"
+
+
+def test_live_weights_do_not_teach_what_they_have_said(policy):
+    """Nothing is cleaned before a first reply or a whole prompt's: they would say what they say."""
+    views = Distiller(policy, recipe("teacher_model_kind=live"), [WHOLE]).views(groups(policy))
+    second, whole = f"{FACTS[0].text} {FACTS[1].text}", WHOLE.messages[0].content
+    assert read(policy, views) == [(second, True), (whole, False), (second, True)]
+    assert not views.taught[2:].any()
+
+
+@pytest.mark.parametrize("drops", [True, False])
+def test_rows_that_nobody_speaks_of_have_no_gradient(policy, drops):
+    """FiC, no rewards: not the conversation that ended before all was told. Without
+    drop_zero_variance all rows have one."""
+    distiller = Distiller(policy, recipe("distill=fic"), [WHOLE])
+    batch = collate(groups(policy), policy.pad_id)
+    batch = replace(batch, advantages=torch.zeros_like(batch.advantages))
+    taught = distiller.taught(distiller.views(groups(policy)), OPTIONS, Size(8, None))
+    learned = LearnedBatch(
+        *(batch, batch.loss_mask, None, None, None),
+        Schedules(recipe("distill=fic")).at(0).loss,
+        OPTIONS,
+        Size(8, None),
+        taught=taught,
+    )
+    rows = torch.tensor([3, 1, 0])
+    got = learned.with_and_without_gradient(batch.rows(rows), rows, drops)
+    kept = [(index.tolist(), on) for index, on in got]
+    assert kept == ([([0, 2], True), ([1], False)] if drops else [([0, 1, 2], True)])
 
 
 def test_the_whole_problem_without_a_complete_prompt(policy):

@@ -30,8 +30,9 @@ from icpo_lite.policy.kernels.logprob import UnitGradient, scaled_rows
 from icpo_lite.policy.kernels.logprob_reference import FLOOR
 
 #: Blocks of logits [C, V] that stand at once where the log-prob op has one: log p, log q, p, q, m,
-#: f and the gradient. A chunk has so many fewer rows, and takes no more memory.
-BLOCKS = 7
+#: f, the gradient and what is between; the plain KL is formed in place. A chunk has so many fewer
+#: rows, and takes no more memory (measured).
+BLOCKS, PLAIN_BLOCKS = 10, 4
 #: Probability below which a sum of many tokens counts as none.
 _NOTHING = 1e-30
 
@@ -46,6 +47,12 @@ class _Job(NamedTuple):
     alpha: float
     top: int | None
     chunk_rows: int | Literal["auto"]
+
+    @property
+    def is_plain(self) -> bool:
+        """A KL over the whole vocabulary of logits that nothing caps."""
+        whole = self.top is None and self.transform.softcap is None
+        return whole and self.alpha in (0.0, 1.0)
 
 
 def token_divergence(
@@ -118,9 +125,10 @@ def _chunked(
     size = torch.empty_like(value) if wants_grad else None
     rows = job.chunk_rows
     if rows == "auto":
-        rows = auto_chunk_rows(len(hidden), BLOCKS * vocabulary * wide.itemsize, hidden.device)
-    for start in range(0, len(hidden), max(1, rows)):
-        here = slice(start, start + rows)
+        rows = auto_chunk_rows(len(hidden), vocabulary * wide.itemsize, hidden.device)
+    at_once = max(1, rows // (PLAIN_BLOCKS if job.is_plain else BLOCKS))
+    for start in range(0, len(hidden), at_once):
+        here = slice(start, start + at_once)
         own, slope = _log_probs(hidden[here], job)
         value[here], dz = _pulled(own, _log_probs(job.teacher[here], job)[0], job)
         if direction is not None and size is not None:
@@ -148,8 +156,7 @@ def _log_probs(hidden: Tensor, job: _Job) -> tuple[Tensor, Tensor | float]:
 def _pulled(own: Tensor, other: Tensor, job: _Job) -> tuple[Tensor, Tensor]:
     """(value [C], d value/dz [C, V]) from log p and log q."""
     if job.top is None:
-        value, pull = _compared(own.clamp_min(FLOOR), other.clamp_min(FLOOR), job.alpha)
-        return value, pull
+        return _compared(own.clamp_min_(FLOOR), other.clamp_min_(FLOOR), job.alpha)
     kept = own.topk(job.top, dim=1).indices
     p = own.exp()
     rest = [x.scatter(1, kept, 0.0).sum(1, keepdim=True) for x in (p, other.exp())]
@@ -164,14 +171,19 @@ def _pulled(own: Tensor, other: Tensor, job: _Job) -> tuple[Tensor, Tensor]:
 
 
 def _compared(own: Tensor, other: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """(value [C], p (f − Σ p f) [C, K]) of distributions given by their logarithms [C, K]."""
-    p, q = own.exp(), other.exp()
+    """(value [C], p (f − Σ p f) [C, K]) of distributions given by their logarithms [C, K].
+
+    Both are overwritten.
+    """
     if alpha == 0.0:
-        return (q * (other - own)).sum(1), p - q
+        q, f = other.exp(), other.sub_(own)
+        return f.mul_(q).sum(1), own.exp_().sub_(q)
+    p = own.exp()
     if alpha == 1.0:
-        f = own - other
-        value = (p * f).sum(1)
-        return value, p * (f - value[:, None])
+        f = own.sub_(other)
+        value = torch.mul(p, f, out=other).sum(1)
+        return value, f.sub_(value[:, None]).mul_(p)
+    q = other.exp()
     mixed = torch.logaddexp(own + math.log1p(-alpha), other + math.log(alpha))
     f = (1.0 - alpha) * (own - mixed)
     value = (p * f).sum(1) + alpha * (q * (other - mixed)).sum(1)

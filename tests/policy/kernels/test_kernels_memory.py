@@ -5,6 +5,7 @@ import torch
 
 from icpo_lite.policy.kernels import chunks
 from icpo_lite.policy.kernels.chunks import auto_chunk_rows
+from icpo_lite.policy.kernels.divergence import token_divergence
 from icpo_lite.policy.kernels.logprob import token_logprobs
 from icpo_lite.tools.bench.live_bytes import LiveBytes
 
@@ -54,6 +55,32 @@ def test_nothing_grows_with_rows_times_vocabulary():
 def test_entropy_gradient_takes_a_second_buffer_and_no_more():
     chunk = 128 * 4001 * 4
     assert peak_bytes(512, 64, 4001, chunk_rows=128, entropy_grad=True) < 2.6 * chunk
+
+
+@pytest.mark.parametrize("options", [{}, {"softcap": 20.0}], ids=str)
+@pytest.mark.parametrize("top", [None, 50])
+@pytest.mark.parametrize("alpha", [1.0, 0.5, 0.0])
+def test_a_teacher_takes_no_more_than_a_chunk_of_the_log_prob_op(alpha, top, options):
+    """N 512 in chunks of 128 at V 4001, both distributions whole; beside it what is [N, D]: the
+    unit gradient, its product with the outer gradient, and the gradient."""
+    hidden = torch.randn(512, 16).requires_grad_()
+    teacher, weight = torch.randn(512, 16), torch.randn(4001, 16)
+    with LiveBytes(hidden, teacher, weight) as count:
+        found = token_divergence(
+            hidden, teacher, weight, alpha=alpha, top=top, chunk_rows=128, **options
+        )
+        found.sum().backward()
+    assert count.peak <= 128 * 4001 * 4 + 3 * 512 * 16 * 4 + 512 * 64
+
+
+def test_chunks_chosen_for_a_teacher_are_no_larger_than_those_of_the_op(free_memory):
+    """With memory for any number of rows too, where 128 are preferred."""
+    free_memory(100 << 30, 128)
+    hidden = torch.randn(512, 16).requires_grad_()
+    teacher, weight = torch.randn(512, 16), torch.randn(4001, 16)
+    with LiveBytes(hidden, teacher, weight) as count:
+        token_divergence(hidden, teacher, weight).sum().backward()
+    assert count.peak <= 128 * 4001 * 4 + 3 * 512 * 16 * 4 + 512 * 64
 
 
 @pytest.fixture
