@@ -28,6 +28,7 @@ from icpo_lite.rewards.target_features import (
     Read,
     Statements,
     content,
+    is_strange,
     read_features,
 )
 
@@ -156,17 +157,28 @@ def score(unit: str, reply: str, prompt_text: str, problem: Statements) -> float
 def points_at(unit: str, reply: str, prompt_text: str, problem: Statements) -> str:
     """As `rule_targets.points_at`, "removed" by the model.
 
-    What the rules know for sure stays: a colour, a name or a reason is no fact with a number, and
-    who names several facts in full asks for none.
+    What is known for sure stays: see `_surely_misses`.
     """
-    sure_miss = NO_QUANTITY.search(unit) and not _QUANTITY.search(unit)
-    sure_miss = sure_miss or rule_targets.asks_for_everything(
-        read_question(unit, problem.frame), problem.frame
-    )
-    if not sure_miss and score(unit, reply, prompt_text, problem) > shipped().threshold:
+    surely = _surely_misses(unit, reply, problem)
+    if not surely and score(unit, reply, prompt_text, problem) > shipped().threshold:
         return "removed"
     by_rules = rule_targets.points_at(unit, problem.frame)
     return by_rules if by_rules != "removed" else "elsewhere"
+
+
+def _surely_misses(unit: str, reply: str, problem: Statements) -> bool:
+    """Whether a question can be for no removed fact.
+
+    A colour, a name or a reason is none with a number; who names several facts in full asks for
+    none; and "Could you tell me more about this task?" says nothing of the problem.
+    """
+    asked = read_question(unit, problem.frame)
+    if rule_targets.asks_for_everything(asked, problem.frame):
+        return True
+    if _QUANTITY.search(unit):
+        return False
+    vague = not asked.quantity.sorts and all(is_strange(p, problem) for p in pieces(unit, reply))
+    return vague or NO_QUANTITY.search(unit) is not None
 
 
 _QUANTITY = re.compile(

@@ -169,10 +169,7 @@ def _met(words: Sequence[str], problem: Statements) -> tuple[np.ndarray, tuple[f
     if not words:
         return np.zeros((count, 11), dtype=np.float32), (0.0, 0.0, 0.0, 0.0)
     vectors = word_vectors.shipped()
-    near = np.clip(vectors.rows(words) @ problem.vectors.T, 0, 1)
-    for row, word in enumerate(words):
-        if (place := problem.words.get(word)) is not None:
-            near[row, place] = 1
+    near = _near(words, problem)
     weight = np.array([vectors.weight(w) for w in words], dtype=np.float32)
     share = weight / weight.sum()
     best = np.maximum.reduceat(near[:, problem.clauses[0]], problem.clauses[1], axis=1)
@@ -200,6 +197,21 @@ def _met(words: Sequence[str], problem: Statements) -> tuple[np.ndarray, tuple[f
         float((anywhere < _UNLIKE).sum()),
     )
     return np.stack(columns, axis=1).astype(np.float32), left
+
+
+def _near(words: Sequence[str], problem: Statements) -> np.ndarray:
+    """[n, N]: how near each word is to each of the problem's."""
+    near = np.clip(word_vectors.shipped().rows(words) @ problem.vectors.T, 0, 1)
+    for row, word in enumerate(words):
+        if (place := problem.words.get(word)) is not None:
+            near[row, place] = 1
+    return near
+
+
+def is_strange(text: str, problem: Statements) -> bool:
+    """Whether no word of a text is like any of a problem."""
+    words = content(text)
+    return not words or float(_near(words, problem).max()) < _STRANGE
 
 
 def _best_of_others(best: np.ndarray) -> np.ndarray:

@@ -48,6 +48,7 @@ def test_words_of_like_meaning_are_near() -> None:
         ("What load can a single lorry take?", 1),
         ("How much does each flagstone weigh?", 0),
         ("What colour is the truck?", 0),
+        ("Could you tell me more about this task?", 0),
         ("How many trucks are needed?", 0),
     ],
 )
