@@ -11,9 +11,9 @@ problem's words. The judge (`rewards/learned_targets.py`) is fitted on the half 
 figures there are of what it has seen; with --leave-out (which needs scikit-learn) every writer is
 judged by a model that has seen none of their questions. The half `held` was in no fit, though its
 figures were seen while features were chosen: recall 118 of 156 (0.756), precision 0.944, where the
-rules alone had 0.827 and 0.896; writers left out, 0.779 and 0.930 for c1 (rules 0.552, 0.831), 0.846
-and 0.902 for c2 (0.704, 0.793). Exit code 1 when `held` is under recall 0.85 or precision 0.9, as
-it is now.
+rules alone had 0.827 and 0.896; writers left out, 0.779 and 0.930 for c1 (rules 0.552, 0.831),
+0.846 and 0.902 for c2 (0.704, 0.793). Exit code 1 when `held` is under recall 0.85 or precision
+0.9, as it is now.
 """
 
 from __future__ import annotations
