@@ -28,10 +28,10 @@ _OTHER_RELATION, _NOTHING_SAID = 0.5, 0.3
 
 def closest(asked: Asked, facts: Iterable[Fact], frame: Frame) -> float:
     """The likeness to the fact that is most alike; 0 where there is none."""
-    return max((_likeness(asked, fact, frame) for fact in facts), default=0.0)
+    return max((likeness(asked, fact, frame) for fact in facts), default=0.0)
 
 
-def _likeness(asked: Asked, fact: Fact, frame: Frame) -> float:
+def likeness(asked: Asked, fact: Fact, frame: Frame) -> float:
     """In [0, 1): what agrees, against that and what differs; 0 for two sorts or two people."""
     sort = _goal_fit(asked, fact) if fact.is_goal else fit(asked.quantity, fact.tells, frame.nouns)
     people = fact.clause & frame.people

@@ -48,7 +48,7 @@ class Fact:
     what its numbers are; own: their values; beside: other numbers that the prompt has in the same
     clause. each: see `of_each`. places: its places in a row ("second"), see `places_of`. text: the
     fact as written, said: its clauses that hold its
-    numbers; a part has no text, the goal neither.
+    numbers, of the goal all of it; a part has no text, the goal neither.
     """
 
     phrase: frozenset[str]
@@ -287,6 +287,7 @@ def _read_goal(goal: str) -> Fact:
         own=_values(goal),
         each=of_each(goal),
         is_goal=True,
+        said=goal,
     )
 
 

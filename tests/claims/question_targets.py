@@ -1,33 +1,30 @@
 """How well the target of a question is recognised, on certified prompts of GSM8K.
 
     python tests/claims/question_targets.py gsm8k_train.jsonl
+    python tests/claims/question_targets.py gsm8k_train.jsonl --leave-out
 
 question_targets.jsonl holds, by problem, questions that ask for the removed fact in other words
 (on) and questions that miss it (off): about a given fact, the task itself, another person, a
-colour. Words and weights were chosen on the half `dev`; the half `held` was not looked at.
-
-The last sets but one are of writers who had not read the code and who asked in words as far from
-the problem's as they could: three sets of 30 problems, 60 questions on and 60 off target each.
-First scores, untouched: 29 of 60 recognised with 5 false alarms (0.483, precision 0.853); after
-tuning on these, 38 and 12 of the second set (0.633, 0.760; 31 and 12 before); after tuning on
-both, 42 and 10 of the third (0.700, 0.808; 37 and 10 before). The first two are in `dev`, the
-third is in `held`, which is under the bounds with it; 84 problems of `dev` behind them are by the
-author. Exit code 1 when the held half is under recall 0.85 or under precision 0.9, as it is now.
+colour, something that the problem does not tell. `writer` says who wrote them: the author of the
+rules, or one of five (b0 to b2, c1, c2) who had read no code and were told to keep away from the
+problem's words. The judge (`rewards/learned_targets.py`) is fitted on the half `dev`, so that its
+figures there are of what it has seen; with --leave-out (which needs scikit-learn) every writer is
+judged by a model that has seen none of their questions. The half `held` was in no fit, though its
+figures were seen while features were chosen: recall 118 of 156 (0.756), precision 0.944, where the
+rules alone had 0.827 and 0.896; writers left out, 0.779 and 0.930 for c1 (rules 0.552, 0.831),
+0.846 and 0.902 for c2 (0.704, 0.793). Exit code 1 when `held` is under recall 0.85 or precision
+0.9, as it is now.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-from icpo_lite.core.numbers import numbers
-from icpo_lite.core.types import Intent, Prompt
-from icpo_lite.data.augment import AugmentOptions, augment
-from icpo_lite.data.sources import read_problems
+from icpo_lite.core.types import Prompt
 from icpo_lite.rewards.question_targets import aim
+from icpo_lite.tools.target_examples import read_cases
 
 QUESTIONS = Path(__file__).with_suffix(".jsonl")
 
@@ -38,46 +35,34 @@ def on_target(prompt: Prompt, question: str) -> bool:
     return found.hits > 0 and 2 * found.hits >= found.count
 
 
-def missing_numbers(prompt: Prompt) -> set[str]:
-    """The numbers of the removed facts that the prompt no longer holds."""
-    left = {n.value for n in numbers(prompt.text)}
-    told = {n.value for shard in prompt.removed for n in numbers(shard.text)}
-    return {str(value) for value in told - left}
-
-
-def cases(corpus: Path) -> Iterator[tuple[dict[str, object], Prompt]]:
-    """Each row with its prompt, where the corpus still makes one that lacks the same numbers."""
-    rows = {row["problem_id"]: row for row in map(json.loads, QUESTIONS.open(encoding="utf-8"))}
-    problems = [p for p in read_problems(str(corpus)) if p.problem_id in rows]
-    for prompt in augment(problems, AugmentOptions()):
-        row = rows.get(prompt.problem_id)
-        lacks = prompt.intent is Intent.UNDERSPECIFIED and row is not None
-        if lacks and row is not None and set(row["lacks"]) == missing_numbers(prompt):
-            yield row, prompt
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("corpus", type=Path, help="gsm8k_train.jsonl")
     parser.add_argument("--show", action="store_true", help="print what is misread in `dev`")
+    parser.add_argument("--leave-out", action="store_true", help="judge writers unseen, by name")
     args = parser.parse_args()
-    counts = {half: [0, 0, 0, 0, 0] for half in ("dev", "held")}
-    for row, prompt in cases(args.corpus):
-        count = counts[str(row["half"])]
-        count[4] += 1
+    if args.leave_out:
+        from icpo_lite.tools import train_targets
+
+        given = argparse.Namespace(data=QUESTIONS, corpus=args.corpus, out=None)
+        train_targets.train(given, print)
+    counts: dict[str, list[int]] = {}
+    for row, prompt in read_cases(QUESTIONS, args.corpus):
         for column, wanted in (("on", True), ("off", False)):
-            for question in row[column]:  # type: ignore[attr-defined]
+            for question in row[column]:
                 seen = on_target(prompt, question)
-                count[2 * (not wanted)] += seen
-                count[2 * (not wanted) + 1] += 1
+                for name in (row["half"], f"{row['half']} {row['writer']}"):
+                    count = counts.setdefault(name, [0, 0, 0, 0])
+                    count[2 * (not wanted)] += seen
+                    count[2 * (not wanted) + 1] += 1
                 if args.show and seen != wanted and row["half"] == "dev":
                     print(f"{column} {row['problem_id']}: {question}")
     reached = True
-    for half, (hits, on, false, off, problems) in counts.items():
+    for name, (hits, on, false, off) in sorted(counts.items()):
         recall, precision = hits / max(1, on), hits / max(1, hits + false)
-        print(f"{half}: {problems} problems, recall {hits}/{on} = {recall:.3f}, false alarms "
-              f"{false}/{off} = {false / max(1, off):.3f}, precision {precision:.3f}")  # fmt: skip
-        reached &= half == "dev" or (recall >= 0.85 and precision >= 0.9)
+        print(f"{name}: recall {hits}/{on} = {recall:.3f}, false alarms {false}/{off} = "
+              f"{false / max(1, off):.3f}, precision {precision:.3f}")  # fmt: skip
+        reached &= name != "held" or (recall >= 0.85 and precision >= 0.9)
     return 0 if reached else 1
 
 

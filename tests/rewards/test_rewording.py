@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from icpo_lite.core.types import Intent, Message, Prompt, Shard
+from icpo_lite.rewards.fact_reading import read_frame
 from icpo_lite.rewards.grading import grade
 from icpo_lite.rewards.judge import Judge
 from icpo_lite.rewards.question_targets import aim, asked
 from icpo_lite.rewards.rewording import reworded, vocabulary
+from icpo_lite.rewards.rule_targets import points_at
 
 CIRCUS = (
     "There are 12 dogs on stage. Each dog has new shoes, and Mixing the paint takes Al an hour."
@@ -52,6 +54,10 @@ def test_a_wish_to_know_is_a_request(request_: str) -> None:
 
 def test_a_question_that_points_back_takes_its_statement_along() -> None:
     assert asked("Al has less than Bo. By how much?") == ("Al has less than Bo. By how much?",)
+
+
+#: What the learned judge misreads and the rules read.
+MISREAD = frozenset({"How many pages of maps did he pass over?"})
 
 
 def lacking(removed: str, *given: str, goal: str = "How much is left?") -> Prompt:
@@ -109,7 +115,10 @@ def test_other_words_hit_and_other_quantities_miss(
     removed: str, given: str, on: str, off: str
 ) -> None:
     prompt = lacking(removed, given)
-    assert aim(prompt, on).hits == 1
+    frame = read_frame(prompt.removed, prompt.shards, prompt.text)
+    assert points_at(on, frame) == "removed"
+    assert points_at(off, frame) != "removed"
+    assert on in MISREAD or aim(prompt, on).hits == 1
     assert aim(prompt, off).hits == 0
 
 
