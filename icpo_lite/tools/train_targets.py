@@ -29,7 +29,7 @@ from icpo_lite.tools.target_examples import Example, examples, read_cases
 FIT_RIDGE, WHOLE_RIDGE, MADE_FIT, BLIND = 20.0, 5.0, 0.3, 2.0
 MADE = {"own words": 0.3, "given": 0.1, "the task": 0.1, "other words, given": 0.1}
 #: Precision from which the threshold is taken.
-PRECISION = 0.92
+PRECISION = 0.91
 #: Writers whose questions the tables of the rules were chosen on.
 _SEEN = ("author", "b0", "b1")
 
