@@ -255,6 +255,12 @@ def arena_table() -> str:
     return "\n".join(lines)
 
 
+def conversations_table() -> str:
+    """What tests/claims/conversations.py printed."""
+    kept = json.loads((CLAIMS / "conversations.json").read_text(encoding="utf-8"))
+    return "\n".join(kept["table"])
+
+
 def _seeds(figure: dict[str, Any]) -> str:
     spread = figure["spread"]
     return f"{figure['value']:.1f}" + ("" if spread is None else f" ± {spread:.1f}")
@@ -264,6 +270,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "real-model": real_model_table,
     "objectives": partial(objectives_table, "objectives.json"),
     "arena": arena_table,
+    "conversations": conversations_table,
     "small-methods": partial(objectives_table, "reading_list.json"),
     "recipes": recipes_table,
     "own-gpu": own_gpu_list,

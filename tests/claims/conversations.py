@@ -156,7 +156,8 @@ def main() -> None:
     }
     found = {arm: [figures(s) for s in some] for arm, some in results.items()}
     (args.out / "conversations.json").write_text(
-        json.dumps({**facts, "results": found}, indent=1) + "\n"
+        json.dumps({**facts, "table": table(results).splitlines(), "results": found}, indent=1)
+        + "\n"
     )
     print(table(results))
 
