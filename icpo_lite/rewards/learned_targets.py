@@ -45,6 +45,9 @@ WHOLE = (
     *STATEMENT,
     *(f"over the next: {name}" for name in STATEMENT),
 )  # fmt: skip
+#: What a sum gains where the rules say "removed" as well: they know plain questions better, of
+#: which the writers it was fitted on wrote few. Chosen with the threshold, on writers left out.
+AGREED = 2.0
 #: Removed facts of a prompt that the model has seen at once.
 MOST_REMOVED = 2
 
@@ -53,7 +56,7 @@ MOST_REMOVED = 2
 class TargetModel:
     """Weights of one statement's fit [len(STATEMENT)] and of the whole [len(WHOLE)], and its bias.
 
-    threshold: a sum above it is on target.
+    threshold: a sum above it is on target, with `AGREED` where the rules say so too.
     """
 
     statement: np.ndarray
@@ -155,15 +158,16 @@ def score(unit: str, reply: str, prompt_text: str, problem: Statements) -> float
 
 
 def points_at(unit: str, reply: str, prompt_text: str, problem: Statements) -> str:
-    """As `rule_targets.points_at`, "removed" by the model.
+    """As `rule_targets.points_at`, "removed" by the model and the rules together.
 
     What is known for sure stays: see `_surely_misses`.
     """
-    surely = _surely_misses(unit, reply, problem)
-    if not surely and score(unit, reply, prompt_text, problem) > shipped().threshold:
-        return "removed"
     by_rules = rule_targets.points_at(unit, problem.frame)
-    return by_rules if by_rules != "removed" else "elsewhere"
+    agreed = AGREED * (by_rules == "removed")
+    misses = _surely_misses(unit, reply, problem)
+    if not misses and score(unit, reply, prompt_text, problem) + agreed > shipped().threshold:
+        return "removed"
+    return "elsewhere" if agreed else by_rules
 
 
 def _surely_misses(unit: str, reply: str, problem: Statements) -> bool:

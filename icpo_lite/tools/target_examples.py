@@ -25,6 +25,7 @@ from icpo_lite.data.augment import AugmentOptions, augment
 from icpo_lite.data.sources import read_problems
 from icpo_lite.rewards.learned_targets import pieces
 from icpo_lite.rewards.question_targets import asked
+from icpo_lite.rewards.rule_targets import points_at
 from icpo_lite.rewards.target_features import Read, read_features, read_statements
 
 #: Other facts that are taken for the lacking one, questions that then miss, and how often the
@@ -37,7 +38,8 @@ _COLUMNS = ("problem_id", "half", "writer", "lacks", "on", "off")
 class Example:
     """A question with its label. reads: of each of its pieces; removed: facts that lack.
 
-    made: whether it was made by rule; kind: how, for the table.
+    by_rules: whether the rules take it for on target. made: whether it was made by rule; kind:
+    how, for the table.
     """
 
     problem: str
@@ -47,6 +49,7 @@ class Example:
     label: bool
     reads: tuple[Read, ...]
     removed: int
+    by_rules: bool
     kind: str = ""
 
     @property
@@ -162,5 +165,7 @@ def _example(
     )
     return Example(
         prompt.problem_id, row["writer"], row["half"], question, label, reads,
-        len(prompt.removed), kind,
+        len(prompt.removed),
+        any(points_at(unit, problem.frame) == "removed" for unit in units),
+        kind,
     )  # fmt: skip

@@ -9,12 +9,12 @@ colour, something that the problem does not tell. `writer` says who wrote them: 
 rules, or one of seven (b0 to b2, c1, c2, d1, d2) who had read no code and were told to keep away
 from the problem's words. The judge (`rewards/learned_targets.py`) is fitted on the half `dev`, so
 that its figures there are of what it has seen; with --leave-out (which needs scikit-learn) every
-writer is judged by a model that has seen none of their questions: recall 0.788 and precision 0.920
-for c1 (rules alone 0.552, 0.831), 0.862 and 0.896 for c2 (0.704, 0.793). The half `held` was in no
-fit: recall 197 of 276 (0.714), precision 0.934. b2's figures were seen while features were chosen
-(0.700, 0.933; rules 0.700, 0.808); those of d1 and d2 were not before the end: 0.642 and 0.928
-where the rules alone have 0.767 and 0.821, and the judge with a lower threshold the same recall at
-a precision of 0.860. Exit code 1 when `held` is under recall 0.85 or precision 0.9, as it is now.
+writer is judged by a model that has seen none of their questions: recall 0.754 and precision 0.898
+for c1 (rules alone 0.552, 0.831), 0.804 and 0.850 for c2 (0.704, 0.793). The half `held` was in no
+fit: recall 213 of 276 (0.772), precision 0.914. b2's figures were seen while features were chosen
+(0.750, 0.865; rules 0.700, 0.808); those of d1 and d2 were seen before the last choice, that the
+rules' word adds to the sum: 0.700 and 0.894 (without it 0.642 and 0.928; rules 0.767 and 0.821).
+Exit code 1 when `held` is under recall 0.85 or precision 0.9, as it is now.
 """
 
 from __future__ import annotations

@@ -6,9 +6,8 @@ import pytest
 
 from icpo_lite.core.types import Intent, Message, Prompt, Shard
 from icpo_lite.rewards.asked_quantity import wanted
-from icpo_lite.rewards.fact_reading import number_clauses, read_frame
+from icpo_lite.rewards.fact_reading import number_clauses
 from icpo_lite.rewards.question_targets import aim, asked
-from icpo_lite.rewards.rule_targets import points_at
 from icpo_lite.rewards.told_quantity import told
 
 
@@ -19,27 +18,6 @@ def _prompt(goal: str, removed: str, *given: str, text: str = "") -> Prompt:
     return Prompt(
         "p", "p", "math", Intent.UNDERSPECIFIED, (Message("user", said),), "1", shards, shards[1:2]
     )
-
-
-#: Questions that the learned judge misreads. The rules, which decide where it does not, read them.
-MISREAD = frozenset(
-    (
-        "How many percent off is the coat in the sale?",
-        "How many layers of paint go on each wall?",
-        "How many apples were in the bag at first?",
-        "How much would the bike set him back?",
-        "How many people do Ada, Bly and Coy have together?",
-        "How many people does Coy have?",
-        "How many cats has Al?",
-    )
-)
-
-
-def _hits(prompt: Prompt, question: str) -> int:
-    if question not in MISREAD:
-        return aim(prompt, question).hits
-    frame = read_frame(prompt.removed, prompt.shards, prompt.text)
-    return int(points_at(question, frame) == "removed")
 
 
 BIKE = _prompt(
@@ -130,7 +108,7 @@ TRIP = _prompt(
 )
 def test_other_words_for_the_removed_fact_are_on_target(prompt: Prompt, question: str) -> None:
     found = aim(prompt, question)
-    assert 2 * _hits(prompt, question) >= found.count > 0, asked(question)
+    assert 2 * aim(prompt, question).hits >= found.count > 0, asked(question)
     assert found.repeats == 0
 
 
@@ -282,7 +260,7 @@ QUIZ = _prompt("How much does he earn?", "Bill writes 20 questions for money.", 
     ],
 )
 def test_other_words_of_these_kinds_are_on_target(prompt: Prompt, question: str) -> None:
-    assert _hits(prompt, question) == 1
+    assert aim(prompt, question).hits == 1
 
 
 @pytest.mark.parametrize(
@@ -406,7 +384,7 @@ MASKS = _prompt("How long does a pack last?", "They change masks every 4 days.",
     ],
 )
 def test_a_quantity_asked_in_a_turn_of_speech_is_on_target(prompt: Prompt, question: str) -> None:
-    assert _hits(prompt, question) == 1, asked(question)
+    assert aim(prompt, question).hits == 1, asked(question)
 
 
 @pytest.mark.parametrize(
@@ -626,5 +604,5 @@ RACE = _prompt(
 def test_another_quantity_in_the_words_of_the_fact_is_off_target(
     prompt: Prompt, kind: str, on: str, off: str
 ) -> None:
-    assert _hits(prompt, on) == 1, kind
-    assert _hits(prompt, off) == 0, kind
+    assert aim(prompt, on).hits == 1, kind
+    assert aim(prompt, off).hits == 0, kind
