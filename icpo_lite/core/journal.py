@@ -42,7 +42,7 @@ class Journal:
 
 def _line(row: Mapping[str, Any]) -> bytes:
     """ASCII alone: half a surrogate pair, which UTF-8 lacks, comes back as it was."""
-    return json.dumps(plain(row)).encode() + b"\n"
+    return json.dumps(row, default=plain).encode() + b"\n"
 
 
 def _whole_rows(path: Path) -> list[Any]:

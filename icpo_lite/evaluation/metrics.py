@@ -7,7 +7,7 @@ over instructions. Intervals are bootstraps over instructions (`evaluation.inter
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -148,7 +148,7 @@ def _setting(name: str, records: Sequence[Record]) -> dict[str, Any]:
         "scores": dict(
             zip(dict.fromkeys(r.problem_id for r in records), map(float, p), strict=True)
         ),
-        "non_answers_by_fifth": [_non_answers(course, fifth) for fifth in FIFTHS],
+        "non_answers_by_fifth": _non_answers(course),
         "first_answer_by_fifth": _first_answers(course),
         "accuracy_by_first_answer": [_accuracy_after(course, fifth) for fifth in FIFTHS],
     }
@@ -164,20 +164,26 @@ def _figure(figure: Figure | None) -> dict[str, float] | None:
     return None if figure is None else asdict(figure)
 
 
-def _non_answers(records: Sequence[Record], fifth: int) -> dict[str, Any]:
-    """Share of the `n` replies in a fifth that attempt no answer (arXiv 2601.15330, Fig. 1)."""
-
-    def count(record: Record, attempts: tuple[bool, ...]) -> int:
-        return sum(
-            record.fifth(turn) == fifth and said.attempts in attempts
-            for turn, said in enumerate(record.replies, start=1)
+def _non_answers(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """Of each fifth the share of its `n` replies that try no answer (arXiv 2601.15330, Fig. 1)."""
+    counts: dict[int, Counter[tuple[int, bool]]] = {
+        id(record): Counter(
+            (record.fifth(turn), said.attempts) for turn, said in enumerate(record.replies, start=1)
         )
+        for record in records
+    }
 
-    n = sum(count(record, (True, False)) for record in records)
-    found = share(records, lambda r: count(r, (False,)), lambda r: count(r, (True, False)))
-    if found is None:
-        return {"share": None, "low": None, "high": None, "n": 0}
-    return {"share": found.value, "low": found.low, "high": found.high, "n": n}
+    def of(fifth: int) -> dict[str, Any]:
+        def replies(record: Record) -> int:
+            return counts[id(record)][fifth, True] + counts[id(record)][fifth, False]
+
+        n = sum(map(replies, records))
+        found = share(records, lambda r: counts[id(r)][fifth, False], replies)
+        if found is None:
+            return {"share": None, "low": None, "high": None, "n": 0}
+        return {"share": found.value, "low": found.low, "high": found.high, "n": n}
+
+    return [of(fifth) for fifth in FIFTHS]
 
 
 def _first_answers(records: Sequence[Record]) -> list[float]:

@@ -208,7 +208,7 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     rows = (row for rows in evaluation.rows.values() for row in rows)
-    lines = (json.dumps(plain(row), ensure_ascii=False) for row in rows)
+    lines = (json.dumps(row, ensure_ascii=False, default=plain) for row in rows)
     text = "".join(f"{line}\n" for line in lines)
     write_atomically(folder / "conversations.jsonl", text.encode(errors="replace"))
     write_atomically(folder / "eval.json", json.dumps(evaluation.summary, indent=2).encode())
